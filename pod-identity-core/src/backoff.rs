@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+/// How long to wait after the n-th failure in a row: doubling from a first delay up to a cap, times a
+/// random factor, so that many clients that failed together do not come back together.
+///
+/// Pure arithmetic: the random number is an argument.
+///
+/// ```
+/// use std::time::Duration;
+/// use pod_identity_core::Backoff;
+///
+/// let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30)).with_jitter(0.5);
+/// assert_eq!(backoff.delay(1, 1.0), Duration::from_secs(1));
+/// assert_eq!(backoff.delay(3, 1.0), Duration::from_secs(4));
+/// assert_eq!(backoff.delay(3, 0.0), Duration::from_secs(2));
+/// assert_eq!(backoff.delay(60, 1.0), Duration::from_secs(30));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Backoff {
+    first: Duration,
+    cap: Duration,
+    factor: u32,
+    jitter: f64,
+}
+
+impl Backoff {
+    /// Doubling from `first` to `cap`, without jitter.
+    pub const fn new(first: Duration, cap: Duration) -> Self {
+        Self {
+            first,
+            cap,
+            factor: 2,
+            jitter: 0.0,
+        }
+    }
+
+    /// The share of each delay that is random: 0 is none, 1 is all of it ("full jitter"). Clamped.
+    pub const fn with_jitter(mut self, share: f64) -> Self {
+        self.jitter = share.clamp(0.0, 1.0);
+        self
+    }
+
+    /// What each further failure multiplies the delay by; 2 unless told, at least 1.
+    pub const fn with_factor(mut self, factor: u32) -> Self {
+        self.factor = if factor == 0 { 1 } else { factor };
+        self
+    }
+
+    /// The delay after `failures` failures in a row (counted from 1), for a `fraction` drawn from 0..1.
+    pub fn delay(&self, failures: u32, fraction: f64) -> Duration {
+        let growth = self.factor.checked_pow(failures.saturating_sub(1));
+        let whole = growth
+            .and_then(|growth| self.first.checked_mul(growth))
+            .map_or(self.cap, |delay| delay.min(self.cap));
+        whole.mul_f64(1.0 - self.jitter * (1.0 - fraction.clamp(0.0, 1.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_the_cap_and_never_overflow() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).with_factor(10);
+        for (failures, millis) in [(0, 100), (1, 100), (2, 1000), (3, 2000), (u32::MAX, 2000)] {
+            assert_eq!(backoff.delay(failures, 0.3), Duration::from_millis(millis), "{failures}");
+        }
+    }
+
+    #[test]
+    fn full_jitter_reaches_from_nothing_to_the_whole_delay() {
+        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8)).with_jitter(1.0);
+        assert_eq!(backoff.delay(2, 0.0), Duration::ZERO);
+        assert_eq!(backoff.delay(2, 0.5), Duration::from_secs(1));
+        assert_eq!(backoff.delay(2, 7.0), Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+/// What a failed fetch means for what comes next; not where the failure came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureClass {
+    /// The association or the token is gone (`ResourceNotFoundException`, `InvalidTokenException`):
+    /// what is held is dropped, and the next fetch happens when somebody asks.
+    Gone,
+    /// Refused, perhaps on account of the node's own credentials (`AccessDeniedException`,
+    /// `ExpiredTokenException`, other refusals): what is held is kept while it is valid.
+    Denied,
+    /// Too many requests (429, any throttling code): kept; next after the service's hint or a backoff.
+    Throttled,
+    /// No answer, or one that blames the server (I/O, timeout, 5xx): kept; next after a backoff.
+    Transient,
+    /// A success that is incomplete, expired, or cannot be parsed: as `Transient`, but its own words
+    /// are the answer to whoever waits.
+    Malformed,
+}
+
+impl FailureClass {
+    /// The class of an error answer, by its code where it has one, else by its HTTP status.
+    ///
+    /// The code may carry the suffix `Exception`, as on the wire, or not.
+    pub fn of(status: u16, code: Option<&str>) -> Self {
+        let code = code.unwrap_or_default();
+        let code = code.strip_suffix("Exception").unwrap_or(code);
+        match (status, code) {
+            (_, "ResourceNotFound" | "InvalidToken") => Self::Gone,
+            (429, _) => Self::Throttled,
+            _ if THROTTLING_CODES.contains(&code) => Self::Throttled,
+            (408 | 500..=599, _) => Self::Transient,
+            _ => Self::Denied,
+        }
+    }
+
+    /// Whether trying again may help without anybody changing anything.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::Malformed)
+    }
+}
+
+/// A failed attempt, as the state machine is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure<E> {
+    /// What it means for what comes next.
+    pub class: FailureClass,
+    /// How long the service asked to be left alone (`Retry-After`, `x-amz-retry-after`).
+    pub retry_after: Option<Duration>,
+    /// The error itself, for those who waited.
+    pub error: E,
+}
+
+impl<E> Failure<E> {
+    /// A failure without a hint from the service.
+    pub fn new(class: FailureClass, error: E) -> Self {
+        Self {
+            class,
+            retry_after: None,
+            error,
+        }
+    }
+
+    /// The same failure with the service's wish for the time until the next attempt.
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+}
+
+/// The codes that AWS services use for "too many requests", without the suffix `Exception`.
+/// Source: the standard retry mode of the AWS SDKs.
+const THROTTLING_CODES: [&str; 13] = [
+    "Throttling",
+    "Throttled",
+    "RequestThrottled",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "LimitExceeded",
+    "RequestRateExceeded",
+    "SlowDown",
+    "TooManyRequests",
+    "ProvisionedThroughputExceeded",
+    "PriorRequestNotComplete",
+    "TransactionInProgress",
+    "EC2Throttled",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_follows_the_code_then_the_status() {
+        use FailureClass::*;
+        for (status, code, class) in [
+            (404, Some("ResourceNotFoundException"), Gone),
+            (400, Some("InvalidTokenException"), Gone),
+            (404, None, Denied),
+            (400, Some("AccessDeniedException"), Denied),
+            (400, Some("ExpiredTokenException"), Denied),
+            (400, Some("InvalidParameterException"), Denied),
+            (400, Some("ThrottlingException"), Throttled),
+            (503, Some("SlowDown"), Throttled),
+            (429, None, Throttled),
+            (429, Some("Anything"), Throttled),
+            (500, Some("InternalServerException"), Transient),
+            (503, None, Transient),
+            (408, None, Transient),
+            (302, None, Denied),
+        ] {
+            assert_eq!(FailureClass::of(status, code), class, "{status} {code:?}");
+        }
+    }
+}

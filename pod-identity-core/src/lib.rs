@@ -1,0 +1,66 @@
+//! The protocol of Amazon EKS Pod Identity and its refresh logic, without doing any of it.
+//!
+//! This crate holds what every part agrees on: credentials and tokens that cannot be printed, the
+//! endpoint rules of the container-credentials chain, both wire formats, the token file reader, and
+//! [`Slot`], the life of one credential as a deterministic state machine.
+//!
+//! It is not an HTTP client or server, and it has no async runtime, no sockets and no entropy. Time is
+//! an argument everywhere; the only input and output is reading the token file. The crates
+//! `pod-identity-provider` and `pod-identity-agent` drive it.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `digest` | no | `TokenDigest`, the SHA-256 of a token as a cache key |
+//! | `cache` | no | `SlotCache`, a bounded cache of slots |
+//!
+//! # Example: one credential's life, by hand
+//! ```
+//! use std::sync::Arc;
+//! use pod_identity_core::{Ask, Credentials, RefreshPolicy, Secret, Slot, SlotError, Timestamp};
+//!
+//! let mut slot = Slot::<Credentials, SlotError>::new(Arc::new(RefreshPolicy::provider()), 1);
+//! let now = Timestamp::from_unix_secs(1_772_366_400);
+//!
+//! // Somebody asks; nothing is held, so there is a ticket, and one fetch to start.
+//! let Ask::Pending(ticket) = slot.ask(now) else { unreachable!() };
+//! let attempt = slot.poll_fetch(now).expect("a fetch is wanted");
+//! assert!(slot.poll_fetch(now).is_none(), "single flight");
+//!
+//! // The driver fetched; everybody who holds a ticket has an answer.
+//! let expiry = now + std::time::Duration::from_secs(6 * 3600);
+//! let secret = || Secret::from("…".to_owned());
+//! let fetched = Credentials::new("ASIAEXAMPLE", secret(), secret(), expiry);
+//! slot.handle_fetched(attempt, now, Ok(fetched));
+//! assert_eq!(slot.outcome(ticket).unwrap().unwrap().access_key_id(), "ASIAEXAMPLE");
+//!
+//! // The next thing to do is a refresh, within the last hour of its life.
+//! assert!(slot.poll_timeout().unwrap() >= expiry - std::time::Duration::from_secs(3600));
+//! ```
+
+mod backoff;
+mod clock;
+mod credentials;
+mod endpoint;
+mod failure;
+mod policy;
+mod secret;
+mod slot;
+mod timestamp;
+mod token;
+mod token_file;
+pub mod wire;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, SystemClock};
+pub use credentials::Credentials;
+pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
+pub use failure::{Failure, FailureClass};
+pub use policy::{RefreshPolicy, Window};
+pub use secret::Secret;
+pub use slot::{Ask, Attempt, Expiring, Slot, SlotError, Ticket};
+pub use timestamp::{Timestamp, TimestampError, epoch_seconds};
+#[cfg(feature = "digest")]
+pub use token::TokenDigest;
+pub use token::{ClaimError, ServiceAccountToken, TokenError, UnverifiedClaims};
+pub use token_file::{TokenFile, TokenFileError, TokenFileProblem};

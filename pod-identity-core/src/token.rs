@@ -1,0 +1,401 @@
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{Secret, Timestamp};
+
+/// A projected service-account token: a JWT in its compact form, about 1.2 KB.
+///
+/// Parsing checks the shape (three parts of canonical base64url, a signing algorithm, an expiry), not
+/// the signature: EKS Auth verifies that. What the claims say is therefore only what the sender
+/// claims; [`UnverifiedClaims`] keeps that in its name.
+///
+/// Canonical means no padding and no stray trailing bits, so that one token has one spelling and
+/// cannot fill a cache under many keys.
+///
+/// ```
+/// use pod_identity_core::{ServiceAccountToken, TokenError};
+///
+/// assert_eq!(ServiceAccountToken::parse("Bearer x").unwrap_err().to_string(),
+///     "token is malformed: token contains an invalid number of segments");
+/// assert_eq!(ServiceAccountToken::parse("").unwrap_err(), TokenError::Empty);
+/// ```
+#[derive(Clone)]
+pub struct ServiceAccountToken {
+    text: Secret,
+    claims: UnverifiedClaims,
+}
+
+impl ServiceAccountToken {
+    /// Reads the token and its claims.
+    ///
+    /// # Errors
+    /// [`TokenError`] when the text is empty or not a signed JWT with an expiry.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if text.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        let mut parts = text.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::Segments);
+        };
+        let header: Header = json(header, "header")?;
+        if header.alg.is_empty() || header.alg.eq_ignore_ascii_case("none") {
+            return Err(TokenError::Unsigned);
+        }
+        let claims: RawClaims = json(payload, "claims")?;
+        let signature = decode(signature, "signature")?;
+        if signature.is_empty() {
+            return Err(TokenError::Unsigned);
+        }
+        Ok(Self {
+            text: Secret::from(text.to_owned()),
+            claims: claims.try_into()?,
+        })
+    }
+
+    /// The token as sent.
+    pub fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    /// What the token claims about itself.
+    pub fn claims(&self) -> &UnverifiedClaims {
+        &self.claims
+    }
+
+    /// The key under which what belongs to this token is kept.
+    #[cfg(feature = "digest")]
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest::of(self.text.expose().as_bytes())
+    }
+}
+
+impl fmt::Debug for ServiceAccountToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAccountToken")
+            .field("text", &self.text)
+            .field("claims", &self.claims)
+            .finish()
+    }
+}
+
+/// The claims of a token that nobody has verified. Names and numbers in it may be invented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnverifiedClaims {
+    /// `iss`: the cluster's OpenID issuer.
+    pub issuer: Option<String>,
+    /// `sub`: `system:serviceaccount:<namespace>:<name>`.
+    pub subject: Option<String>,
+    /// `aud`: whom the token is for; `pods.eks.amazonaws.com` for Pod Identity.
+    pub audience: Vec<String>,
+    /// `exp`: from here on the token is worthless.
+    pub expires_at: Timestamp,
+    /// `nbf`: until here it is not valid yet.
+    pub not_before: Option<Timestamp>,
+    /// `iat`: when it was issued.
+    pub issued_at: Option<Timestamp>,
+    /// `kubernetes.io` namespace.
+    pub namespace: Option<String>,
+    /// `kubernetes.io` service account name.
+    pub service_account: Option<String>,
+    /// `kubernetes.io` pod name.
+    pub pod: Option<String>,
+    /// `kubernetes.io` pod uid.
+    pub pod_uid: Option<String>,
+    /// `kubernetes.io` node name; absent before Kubernetes 1.30.
+    pub node: Option<String>,
+}
+
+impl UnverifiedClaims {
+    /// Whether the token may be used at `now` for `audience`.
+    ///
+    /// `leeway` is granted on `nbf` only, because a node's clock may be behind the API server's; a
+    /// token that has expired has expired.
+    ///
+    /// # Errors
+    /// [`ClaimError`], whose text is the official agent's where that one has a text.
+    pub fn check(&self, now: Timestamp, leeway: Duration, audience: &str) -> Result<(), ClaimError> {
+        if now >= self.expires_at {
+            Err(ClaimError::Expired)
+        } else if self.not_before.is_some_and(|not_before| now + leeway < not_before) {
+            Err(ClaimError::NotYetValid)
+        } else if !self.audience.iter().any(|named| named == audience) {
+            Err(ClaimError::Audience)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Why a text is not a service-account token. It never holds the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// There is no token at all. Cure: send the content of the projected token file.
+    #[error("token is empty")]
+    Empty,
+    /// Not three parts joined by dots. Cure: send the token alone, without `Bearer `.
+    #[error("token is malformed: token contains an invalid number of segments")]
+    Segments,
+    /// A part is not canonical base64url.
+    #[error("token is malformed: could not base64 decode {part}")]
+    Base64 {
+        /// `header`, `claims` or `signature`.
+        part: &'static str,
+    },
+    /// A part is not the JSON object that it should be.
+    #[error("token is malformed: could not JSON decode {part}")]
+    Json {
+        /// `header` or `claims`.
+        part: &'static str,
+    },
+    /// `alg` is `none` or absent, or the signature is empty.
+    #[error("token is unverifiable: it is not signed")]
+    Unsigned,
+    /// There is no `exp`.
+    #[error("token has invalid claims: exp claim is required")]
+    NoExpiry,
+}
+
+/// Why a token may not be used now or here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// `exp` has passed. Cure: read the token file for every fetch.
+    #[error("token is expired")]
+    Expired,
+    /// `nbf` has not come. Cure: correct the clocks.
+    #[error("token is not valid yet")]
+    NotYetValid,
+    /// `aud` names somebody else. Cure: project the token for the audience that the agent expects.
+    #[error("token has an invalid audience")]
+    Audience,
+}
+
+/// The SHA-256 of exactly the bytes of a token: the key under which what belongs to it is kept.
+///
+/// A full digest, so that two tokens with the same claims and different signatures never share what
+/// only one of them has earned.
+#[cfg(feature = "digest")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+#[cfg(feature = "digest")]
+impl TokenDigest {
+    /// The digest of the bytes as sent, which need not be a well-formed token.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest;
+
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(feature = "digest")]
+impl fmt::Debug for TokenDigest {
+    /// The first four bytes: enough to tell entries apart in a log, too few to be used as a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "TokenDigest({a:02x}{b:02x}{c:02x}{d:02x}…)")
+    }
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    alg: String,
+}
+
+#[derive(Deserialize)]
+struct RawClaims {
+    iss: Option<String>,
+    sub: Option<String>,
+    #[serde(default)]
+    aud: Audience,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    iat: Option<f64>,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Option<Kubernetes>,
+}
+
+/// RFC 7519 §4.1.3: one string or an array of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    Many(Vec<String>),
+    One(String),
+}
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+#[derive(Deserialize)]
+struct Kubernetes {
+    namespace: Option<String>,
+    pod: Option<Named>,
+    serviceaccount: Option<Named>,
+    node: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+    uid: Option<String>,
+}
+
+impl TryFrom<RawClaims> for UnverifiedClaims {
+    type Error = TokenError;
+
+    fn try_from(raw: RawClaims) -> Result<Self, TokenError> {
+        let (mut namespace, mut pod, mut service_account, mut node) = (None, None, None, None);
+        if let Some(kubernetes) = raw.kubernetes {
+            namespace = kubernetes.namespace;
+            pod = kubernetes.pod;
+            service_account = kubernetes.serviceaccount.and_then(|named| named.name);
+            node = kubernetes.node.and_then(|named| named.name);
+        }
+        let (pod, pod_uid) = pod.map_or((None, None), |pod| (pod.name, pod.uid));
+        Ok(Self {
+            issuer: raw.iss,
+            subject: raw.sub,
+            audience: match raw.aud {
+                Audience::Many(all) => all,
+                Audience::One(one) => vec![one],
+            },
+            expires_at: raw.exp.map(numeric_date).ok_or(TokenError::NoExpiry)?,
+            not_before: raw.nbf.map(numeric_date),
+            issued_at: raw.iat.map(numeric_date),
+            namespace,
+            service_account,
+            pod,
+            pod_uid,
+            node,
+        })
+    }
+}
+
+/// RFC 7519 §2, NumericDate: seconds since the epoch, a fraction allowed.
+fn numeric_date(seconds: f64) -> Timestamp {
+    Timestamp::from_unix_millis((seconds * 1000.0).floor() as i64)
+}
+
+fn json<T: for<'de> Deserialize<'de>>(part: &str, name: &'static str) -> Result<T, TokenError> {
+    let bytes = decode(part, name)?;
+    // The cause is dropped on purpose: serde quotes the input, and the input is a secret.
+    serde_json::from_slice(&bytes).map_err(|_quotes_input| TokenError::Json { part: name })
+}
+
+fn decode(part: &str, name: &'static str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map(Zeroizing::new)
+        .map_err(|_quotes_input| TokenError::Base64 { part: name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(header: &str, claims: &str) -> String {
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        format!("{header}.{claims}.c2lnbmF0dXJl")
+    }
+
+    const RS256: &str = r#"{"alg":"RS256"}"#;
+
+    #[test]
+    fn every_claim_of_a_projected_token_is_read() {
+        let text = token(
+            RS256,
+            r#"{"aud":["pods.eks.amazonaws.com"],"exp":2000,"iat":1000,"nbf":1000.5,"iss":"https://issuer",
+                "sub":"system:serviceaccount:shop:cart","kubernetes.io":{"namespace":"shop",
+                "node":{"name":"n1","uid":"u1"},"pod":{"name":"cart-0","uid":"u2"},
+                "serviceaccount":{"name":"cart","uid":"u3"}}}"#,
+        );
+        let parsed = ServiceAccountToken::parse(&text).unwrap();
+        let claims = parsed.claims();
+        assert_eq!(claims.issuer.as_deref(), Some("https://issuer"));
+        assert_eq!(claims.subject.as_deref(), Some("system:serviceaccount:shop:cart"));
+        assert_eq!(claims.audience, ["pods.eks.amazonaws.com"]);
+        assert_eq!(claims.expires_at, Timestamp::from_unix_secs(2000));
+        assert_eq!(claims.not_before, Some(Timestamp::from_unix_millis(1_000_500)));
+        assert_eq!(claims.issued_at, Some(Timestamp::from_unix_secs(1000)));
+        assert_eq!(claims.namespace.as_deref(), Some("shop"));
+        assert_eq!(claims.service_account.as_deref(), Some("cart"));
+        assert_eq!((claims.pod.as_deref(), claims.pod_uid.as_deref()), (Some("cart-0"), Some("u2")));
+        assert_eq!(claims.node.as_deref(), Some("n1"));
+        assert_eq!(parsed.expose(), text);
+    }
+
+    #[test]
+    fn what_is_not_a_signed_token_with_an_expiry_is_refused_without_being_quoted() {
+        let good = token(RS256, r#"{"exp":2000}"#);
+        let unsigned = good.rsplit_once('.').unwrap().0.to_owned() + ".";
+        for (text, error) in [
+            (String::new(), TokenError::Empty),
+            ("Bearer x".into(), TokenError::Segments),
+            ("a.b.c.d".into(), TokenError::Segments),
+            ("!.e30.x".into(), TokenError::Base64 { part: "header" }),
+            (good.clone() + "=", TokenError::Base64 { part: "signature" }),
+            (token("7", "{}"), TokenError::Json { part: "header" }),
+            (token(RS256, "\"SECRET\""), TokenError::Json { part: "claims" }),
+            (token(r#"{"alg":"None"}"#, r#"{"exp":2000}"#), TokenError::Unsigned),
+            (token("{}", r#"{"exp":2000}"#), TokenError::Unsigned),
+            (unsigned, TokenError::Unsigned),
+            (token(RS256, "{}"), TokenError::NoExpiry),
+        ] {
+            let refused = ServiceAccountToken::parse(&text).unwrap_err();
+            assert_eq!(refused, error, "{text}");
+            assert!(!format!("{refused} {refused:?}").contains("SECRET"));
+        }
+    }
+
+    #[test]
+    fn a_signature_with_stray_trailing_bits_is_another_spelling_and_refused() {
+        let good = token(RS256, r#"{"exp":2000}"#);
+        let stray = good.strip_suffix('l').unwrap().to_owned() + "m";
+        assert!(ServiceAccountToken::parse(&good).is_ok());
+        let short = good.strip_suffix("c2lnbmF0dXJl").unwrap().to_owned();
+        assert!(ServiceAccountToken::parse(&(short.clone() + "AQ")).is_ok());
+        assert!(ServiceAccountToken::parse(&(short + "AR")).is_err());
+        assert!(ServiceAccountToken::parse(&stray).is_ok(), "a full quantum has no stray bits");
+    }
+
+    #[test]
+    fn claims_are_checked_against_time_and_audience() {
+        let text = token(RS256, r#"{"exp":2000,"nbf":1000,"aud":"pods.eks.amazonaws.com"}"#);
+        let token = ServiceAccountToken::parse(&text).unwrap();
+        let check = |now, audience| {
+            let now = Timestamp::from_unix_secs(now);
+            token.claims().check(now, Duration::from_secs(5), audience)
+        };
+        assert_eq!(check(995, "pods.eks.amazonaws.com"), Ok(()));
+        assert_eq!(check(994, "pods.eks.amazonaws.com"), Err(ClaimError::NotYetValid));
+        assert_eq!(check(1999, "pods.eks.amazonaws.com"), Ok(()));
+        assert_eq!(check(2000, "pods.eks.amazonaws.com"), Err(ClaimError::Expired));
+        assert_eq!(check(1500, "sts.amazonaws.com"), Err(ClaimError::Audience));
+    }
+
+    #[test]
+    fn debug_tells_claims_and_length_only() {
+        let text = token(RS256, r#"{"exp":2000}"#);
+        let debug = format!("{:?}", ServiceAccountToken::parse(&text).unwrap());
+        assert!(debug.contains("bytes") && !debug.contains("c2lnbmF0dXJl"), "{debug}");
+    }
+}
