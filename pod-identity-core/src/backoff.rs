@@ -62,9 +62,14 @@ mod tests {
 
     #[test]
     fn delays_grow_to_the_cap_and_never_overflow() {
-        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).with_factor(10);
+        let backoff =
+            Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).with_factor(10);
         for (failures, millis) in [(0, 100), (1, 100), (2, 1000), (3, 2000), (u32::MAX, 2000)] {
-            assert_eq!(backoff.delay(failures, 0.3), Duration::from_millis(millis), "{failures}");
+            assert_eq!(
+                backoff.delay(failures, 0.3),
+                Duration::from_millis(millis),
+                "{failures}"
+            );
         }
     }
 

@@ -60,7 +60,9 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] when the variable is set to something that is not allowed. That is
     /// configured but failing, and must not be taken for "not configured".
-    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, EndpointError> {
+    pub fn from_env(
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, EndpointError> {
         let set = |name| lookup(name).filter(|value| !value.trim().is_empty());
         if let Some(relative) = set(variables::RELATIVE_URI) {
             return Self::relative(relative.trim(), variables::RELATIVE_URI).map(Some);
@@ -104,8 +106,16 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] when a name resolved to nothing, or, with plain `http`, when any one of its
     /// addresses is not allowed. The failure says nothing about the next resolution.
-    pub fn vet(&self, resolved: impl IntoIterator<Item = IpAddr>) -> Result<Vec<SocketAddr>, EndpointError> {
-        let fail = |problem| Err(EndpointError { origin: self.origin, problem });
+    pub fn vet(
+        &self,
+        resolved: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Vec<SocketAddr>, EndpointError> {
+        let fail = |problem| {
+            Err(EndpointError {
+                origin: self.origin,
+                problem,
+            })
+        };
         let name = match &self.host {
             Host::Address(address) => return Ok(vec![SocketAddr::new(*address, self.port)]),
             Host::Name(name) => name,
@@ -126,7 +136,10 @@ impl Endpoint {
 
     fn relative(path: &str, origin: &'static str) -> Result<Self, EndpointError> {
         if !path.starts_with('/') {
-            return Err(EndpointError { origin, problem: EndpointProblem::NotAbsolutePath });
+            return Err(EndpointError {
+                origin,
+                problem: EndpointProblem::NotAbsolutePath,
+            });
         }
         Self::absolute(&format!("http://{}{path}", Self::ECS_IPV4), origin)
     }
@@ -139,7 +152,9 @@ impl Endpoint {
         if text.contains('#') {
             return Err(EndpointProblem::Fragment);
         }
-        let uri: Uri = text.parse().map_err(|_quotes_input| EndpointProblem::NotAUri)?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|_quotes_input| EndpointProblem::NotAUri)?;
         let Some(authority) = uri.authority() else {
             return Err(EndpointProblem::NoHost);
         };
@@ -155,13 +170,23 @@ impl Endpoint {
         let host = Host::parse(authority.host())?;
         let port = match authority.as_str().get(authority.host().len()..) {
             None | Some("" | ":") => default_port,
-            Some(_) => authority.port_u16().filter(|port| *port != 0).ok_or(EndpointProblem::NotAUri)?,
+            Some(_) => authority
+                .port_u16()
+                .filter(|port| *port != 0)
+                .ok_or(EndpointProblem::NotAUri)?,
         };
         match &host {
             Host::Address(address) if default_port == 80 && !is_allowed(*address) => {
-                Err(EndpointProblem::Disallowed { host: address.to_string() })
+                Err(EndpointProblem::Disallowed {
+                    host: address.to_string(),
+                })
             }
-            _ => Ok(Self { uri, host, port, origin }),
+            _ => Ok(Self {
+                uri,
+                host,
+                port,
+                origin,
+            }),
         }
     }
 }
@@ -179,7 +204,9 @@ pub enum Host {
 impl Host {
     fn parse(text: &str) -> Result<Self, EndpointProblem> {
         if let Some(bracketed) = text.strip_prefix('[') {
-            let inner = bracketed.strip_suffix(']').ok_or(EndpointProblem::NotAUri)?;
+            let inner = bracketed
+                .strip_suffix(']')
+                .ok_or(EndpointProblem::NotAUri)?;
             let address: Ipv6Addr = inner.parse().map_err(|_not_v6| EndpointProblem::NotAUri)?;
             return Ok(Self::Address(address.into()));
         }
@@ -229,7 +256,9 @@ pub enum EndpointProblem {
     #[error("is not a URI such as http://169.254.170.23/v1/credentials")]
     NotAUri,
     /// It is a path only. Cure: give a whole URI, or use the variable for relative ones.
-    #[error("names no host (URI did not specify a host); give a whole one such as http://169.254.170.23/v1/credentials")]
+    #[error(
+        "names no host (URI did not specify a host); give a whole one such as http://169.254.170.23/v1/credentials"
+    )]
     NoHost,
     /// Neither `http` nor `https`.
     #[error("has a scheme other than http and https")]
@@ -273,7 +302,9 @@ mod tests {
 
     fn from(env: &[(&str, &str)]) -> Result<Option<Endpoint>, EndpointError> {
         Endpoint::from_env(|name| {
-            env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            env.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -283,31 +314,58 @@ mod tests {
             (variables::FULL_URI, "http://localhost:8080/x"),
             (variables::RELATIVE_URI, "/credentials?a=1&b=%2F"),
         ]);
-        assert_eq!(endpoint.unwrap().unwrap().uri(), "http://169.254.170.2/credentials?a=1&b=%2F");
+        assert_eq!(
+            endpoint.unwrap().unwrap().uri(),
+            "http://169.254.170.2/credentials?a=1&b=%2F"
+        );
     }
 
     #[test]
     fn a_blank_variable_is_an_unset_one_and_a_token_alone_configures_nothing() {
         assert_eq!(from(&[]).unwrap(), None);
         assert_eq!(from(&[(variables::TOKEN_FILE, "/token")]).unwrap(), None);
-        assert_eq!(from(&[(variables::RELATIVE_URI, " "), (variables::FULL_URI, "")]).unwrap(), None);
-        let full = from(&[(variables::RELATIVE_URI, ""), (variables::FULL_URI, "http://127.0.0.1/")]);
+        assert_eq!(
+            from(&[(variables::RELATIVE_URI, " "), (variables::FULL_URI, "")]).unwrap(),
+            None
+        );
+        let full = from(&[
+            (variables::RELATIVE_URI, ""),
+            (variables::FULL_URI, "http://127.0.0.1/"),
+        ]);
         assert_eq!(full.unwrap().unwrap().uri(), "http://127.0.0.1/");
     }
 
     #[test]
     fn plain_http_goes_to_loopback_and_the_agents_only() {
         for allowed in [
-            "http://127.0.0.1/", "http://127.8.9.1:81/", "http://[::1]:8080/x", "http://169.254.170.2/",
-            "http://169.254.170.23/v1/credentials", "http://[fd00:ec2::23]/v1/credentials",
-            "http://[::ffff:169.254.170.23]/", "http://localhost:8080/credentials", "https://10.0.0.7/",
-            "https://[2001:db8::1]:8443/", "https://mypersonalsite/credentials", "HTTP://127.0.0.1/",
+            "http://127.0.0.1/",
+            "http://127.8.9.1:81/",
+            "http://[::1]:8080/x",
+            "http://169.254.170.2/",
+            "http://169.254.170.23/v1/credentials",
+            "http://[fd00:ec2::23]/v1/credentials",
+            "http://[::ffff:169.254.170.23]/",
+            "http://localhost:8080/credentials",
+            "https://10.0.0.7/",
+            "https://[2001:db8::1]:8443/",
+            "https://mypersonalsite/credentials",
+            "HTTP://127.0.0.1/",
         ] {
             assert!(Endpoint::parse(allowed).is_ok(), "{allowed}");
         }
-        for refused in ["10.0.0.7", "169.254.169.254", "[fd00:ec2::254]", "[::ffff:10.0.0.7]", "0.0.0.0", "[::]"] {
+        for refused in [
+            "10.0.0.7",
+            "169.254.169.254",
+            "[fd00:ec2::254]",
+            "[::ffff:10.0.0.7]",
+            "0.0.0.0",
+            "[::]",
+        ] {
             let error = Endpoint::parse(&format!("http://{refused}/")).unwrap_err();
-            assert!(matches!(error.problem(), EndpointProblem::Disallowed { .. }), "{error}");
+            assert!(
+                matches!(error.problem(), EndpointProblem::Disallowed { .. }),
+                "{error}"
+            );
         }
     }
 
@@ -328,7 +386,10 @@ mod tests {
         ] {
             let error = from(&[(variables::FULL_URI, uri)]).unwrap_err();
             assert_eq!(error.problem(), &problem, "{uri}");
-            assert!(error.to_string().starts_with(variables::FULL_URI), "{error}");
+            assert!(
+                error.to_string().starts_with(variables::FULL_URI),
+                "{error}"
+            );
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
         let error = from(&[(variables::RELATIVE_URI, "http://localhost/")]).unwrap_err();
@@ -338,19 +399,35 @@ mod tests {
     #[test]
     fn a_name_is_allowed_when_it_resolves_and_every_address_is_allowed() {
         let endpoint = Endpoint::parse("http://agent.internal:8080/x").unwrap();
-        let vet = |addresses: &[&str]| endpoint.vet(addresses.iter().map(|text| text.parse().unwrap()));
+        let vet =
+            |addresses: &[&str]| endpoint.vet(addresses.iter().map(|text| text.parse().unwrap()));
         assert_eq!(vet(&["127.0.0.1", "::1"]).unwrap().len(), 2);
-        assert_eq!(vet(&["127.0.0.1"]).unwrap(), ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(
+            vet(&["127.0.0.1"]).unwrap(),
+            ["127.0.0.1:8080".parse().unwrap()]
+        );
         let error = vet(&["127.0.0.1", "10.0.0.7"]).unwrap_err();
-        assert!(error.to_string().contains("agent.internal (10.0.0.7)"), "{error}");
+        assert!(
+            error.to_string().contains("agent.internal (10.0.0.7)"),
+            "{error}"
+        );
         let error = vet(&[]).unwrap_err();
-        assert!(matches!(error.problem(), EndpointProblem::Unresolved { .. }));
+        assert!(matches!(
+            error.problem(),
+            EndpointProblem::Unresolved { .. }
+        ));
 
         let https = Endpoint::parse("https://agent.internal/").unwrap();
-        assert_eq!(https.vet(["10.0.0.7".parse().unwrap()]).unwrap(), ["10.0.0.7:443".parse().unwrap()]);
+        assert_eq!(
+            https.vet(["10.0.0.7".parse().unwrap()]).unwrap(),
+            ["10.0.0.7:443".parse().unwrap()]
+        );
         assert!(https.vet([]).is_err());
 
         let fixed = Endpoint::parse("http://[fd00:ec2::23]/").unwrap();
-        assert_eq!(fixed.vet([]).unwrap(), ["[fd00:ec2::23]:80".parse().unwrap()]);
+        assert_eq!(
+            fixed.vet([]).unwrap(),
+            ["[fd00:ec2::23]:80".parse().unwrap()]
+        );
     }
 }

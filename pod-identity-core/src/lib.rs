@@ -39,12 +39,16 @@
 //! ```
 
 mod backoff;
+#[cfg(feature = "cache")]
+mod cache;
 mod clock;
 mod credentials;
 mod endpoint;
 mod failure;
 mod policy;
 mod secret;
+#[cfg(feature = "cache")]
+mod shares;
 mod slot;
 mod timestamp;
 mod token;
@@ -52,6 +56,8 @@ mod token_file;
 pub mod wire;
 
 pub use backoff::Backoff;
+#[cfg(feature = "cache")]
+pub use cache::{Asked, CacheAttempt, CacheLimits, SlotCache};
 pub use clock::{Clock, SystemClock};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};

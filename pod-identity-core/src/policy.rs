@@ -291,9 +291,17 @@ impl RefreshPolicy {
 
     /// The rest after a refresh failed, `failures` in a row since `failing_since`, of a set that
     /// expires at `expires`.
-    pub(crate) fn rest(&self, now: Timestamp, failing: Failing, expires: Timestamp, fraction: f64) -> Duration {
+    pub(crate) fn rest(
+        &self,
+        now: Timestamp,
+        failing: Failing,
+        expires: Timestamp,
+        fraction: f64,
+    ) -> Duration {
         let rest = match self.long_rest {
-            Some((after, long)) if now.saturating_since(failing.since) >= after => long.delay(1, fraction),
+            Some((after, long)) if now.saturating_since(failing.since) >= after => {
+                long.delay(1, fraction)
+            }
             _ => self.rest.delay(failing.count, fraction),
         };
         match self.mandatory {
@@ -336,11 +344,23 @@ mod tests {
     #[test]
     fn the_window_follows_the_lifetime() {
         let sep = RefreshPolicy::sep();
-        for (lifetime, window) in [(600, 300), (1200, 300), (1201, 900), (5399, 900), (5400, 3600), (21_600, 3600)] {
+        for (lifetime, window) in [
+            (600, 300),
+            (1200, 300),
+            (1201, 900),
+            (5399, 900),
+            (5400, 3600),
+            (21_600, 3600),
+        ] {
             assert_eq!(sep.window(secs(lifetime)), secs(window), "{lifetime}");
         }
         assert_eq!(RefreshPolicy::provider().window(secs(300)), secs(150));
-        assert_eq!(sep.clone().with_window(Window::Fixed(secs(1800))).window(secs(21_600)), secs(1800));
+        assert_eq!(
+            sep.clone()
+                .with_window(Window::Fixed(secs(1800)))
+                .window(secs(21_600)),
+            secs(1800)
+        );
     }
 
     #[test]
@@ -357,11 +377,22 @@ mod tests {
         for minutes in 31..=720 {
             for fraction in [0.0, 0.5, 1.0] {
                 let left = minutes * 60 - due_after(&policy, secs(minutes * 60), fraction);
-                assert!(left > 15 * 60, "{minutes} min: refreshed with {left} s left");
+                assert!(
+                    left > 15 * 60,
+                    "{minutes} min: refreshed with {left} s left"
+                );
             }
         }
-        assert_eq!(due_after(&policy, secs(21_600), 0.0), 3 * 3600, "retention is the shorter");
-        assert_eq!(due_after(&policy, secs(59 * 60), 0.0), 59 * 30, "half of the lifetime");
+        assert_eq!(
+            due_after(&policy, secs(21_600), 0.0),
+            3 * 3600,
+            "retention is the shorter"
+        );
+        assert_eq!(
+            due_after(&policy, secs(59 * 60), 0.0),
+            59 * 30,
+            "half of the lifetime"
+        );
         let short = policy.with_retention(secs(30));
         assert_eq!(due_after(&short, secs(21_600), 1.0), 27);
     }
@@ -371,15 +402,37 @@ mod tests {
         let policy = RefreshPolicy::provider();
         let expires = START + secs(7200);
         let rest = |now: Timestamp, count| {
-            policy.rest(now, Failing { since: START, count }, expires, 1.0).as_secs()
+            policy
+                .rest(
+                    now,
+                    Failing {
+                        since: START,
+                        count,
+                    },
+                    expires,
+                    1.0,
+                )
+                .as_secs()
         };
         assert_eq!(rest(START, 1), 1);
         assert_eq!(rest(START, 3), 4);
         assert_eq!(rest(START, 20), 60);
         assert_eq!(rest(START + secs(900), 20), 600);
-        assert_eq!(rest(expires - secs(160), 20), 100, "until the last minute begins");
+        assert_eq!(
+            rest(expires - secs(160), 20),
+            100,
+            "until the last minute begins"
+        );
         assert_eq!(rest(expires - secs(30), 20), 5);
-        let least = policy.rest(expires, Failing { since: START, count: 20 }, expires, 0.0);
+        let least = policy.rest(
+            expires,
+            Failing {
+                since: START,
+                count: 20,
+            },
+            expires,
+            0.0,
+        );
         assert_eq!(least.as_millis(), 1000);
     }
 }

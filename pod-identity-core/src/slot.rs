@@ -53,7 +53,10 @@ impl Expiring for Credentials {
 
 /// The answer to an ask.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "an ask is answered now or later; drivers match on both")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "an ask is answered now or later; drivers match on both"
+)]
 pub enum Ask<'a, T> {
     /// Here it is.
     Ready(&'a T),
@@ -121,7 +124,11 @@ struct Round {
 enum Phase {
     Idle,
     Wanted,
-    InFlight { attempt: u64, since: Timestamp, lost: Timestamp },
+    InFlight {
+        attempt: u64,
+        since: Timestamp,
+        lost: Timestamp,
+    },
     /// Between two attempts of a round that somebody waits for.
     Retrying(Pause),
     /// After a failed refresh; the round is over.
@@ -208,7 +215,10 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     /// The result of a fetch, for those who waited: `None` while it goes on. After a failure it may
     /// still be a set, where the policy hands out an expired one.
     pub fn outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {
-        let settled = self.settled.as_ref().filter(|settled| settled.round >= ticket.0)?;
+        let settled = self
+            .settled
+            .as_ref()
+            .filter(|settled| settled.round >= ticket.0)?;
         let held = self.held.as_ref().filter(|held| self.may_serve(held));
         let fallback = self.policy.serve_expired && !(self.policy.sep.is_some() && settled.refused);
         match (held, &self.error) {
@@ -242,9 +252,16 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 
     /// What an attempt brought. `false`: it is late or unknown, and nothing has changed.
-    pub fn handle_fetched(&mut self, attempt: Attempt, now: Timestamp, result: Result<T, Failure<E>>) -> bool {
+    pub fn handle_fetched(
+        &mut self,
+        attempt: Attempt,
+        now: Timestamp,
+        result: Result<T, Failure<E>>,
+    ) -> bool {
         match self.phase {
-            Phase::InFlight { attempt: current, .. } if current == attempt.id => {}
+            Phase::InFlight {
+                attempt: current, ..
+            } if current == attempt.id => {}
             _ => return false,
         }
         match result {
@@ -258,7 +275,11 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     /// else happens".
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let next = match self.phase {
-            Phase::Idle => self.held.as_ref().map(|held| held.due).filter(|due| *due < self.end),
+            Phase::Idle => self
+                .held
+                .as_ref()
+                .map(|held| held.due)
+                .filter(|due| *due < self.end),
             Phase::Wanted => None,
             Phase::InFlight { lost, .. } => Some(lost),
             Phase::Retrying(pause) | Phase::Resting(pause) => Some(pause.until),
@@ -276,7 +297,12 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
 
     /// Time has passed. Harmless to call early, late or often.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if !self.policy.serve_expired && self.held.as_ref().is_some_and(|held| !self.is_usable_set(held, now)) {
+        if !self.policy.serve_expired
+            && self
+                .held
+                .as_ref()
+                .is_some_and(|held| !self.is_usable_set(held, now))
+        {
             self.held = None;
         }
         match self.phase {
@@ -322,7 +348,9 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     /// Whether what is held may be handed out as valid: more life left than the policy's margin, and
     /// not rejected.
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.held.as_ref().is_some_and(|held| self.is_usable_set(held, now))
+        self.held
+            .as_ref()
+            .is_some_and(|held| self.is_usable_set(held, now))
     }
 
     /// Failed attempts in a row.
@@ -383,17 +411,24 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
-        let under_way = matches!(self.phase, Phase::Wanted | Phase::InFlight { .. } | Phase::Retrying(_));
+        let under_way = matches!(
+            self.phase,
+            Phase::Wanted | Phase::InFlight { .. } | Phase::Retrying(_)
+        );
         if self.policy.sep.is_some() {
             match &self.settled {
-                Some(settled) if settled.refused && self.is_resting() => return Verdict::Repeat(settled.round),
+                Some(settled) if settled.refused && self.is_resting() => {
+                    return Verdict::Repeat(settled.round);
+                }
                 _ if under_way => return Verdict::Join,
                 _ => {}
             }
         }
         match &self.held {
             Some(held) if self.is_usable_set(held, now) => Verdict::Serve,
-            Some(held) if self.may_serve(held) && self.policy.serve_expired && self.failing.is_some() => {
+            Some(held)
+                if self.may_serve(held) && self.policy.serve_expired && self.failing.is_some() =>
+            {
                 Verdict::Serve
             }
             _ if under_way => Verdict::Join,
@@ -467,7 +502,11 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             && (self.policy.retry.malformed || failure.class != FailureClass::Malformed)
             && self.round.attempts < self.policy.retry.attempts;
         if waiting && retried {
-            let backoff = self.policy.retry.backoff.delay(self.round.attempts, self.random.f64());
+            let backoff = self
+                .policy
+                .retry
+                .backoff
+                .delay(self.round.attempts, self.random.f64());
             let until = now + backoff.max(hint(failure.retry_after));
             if until <= self.retry_deadline() {
                 self.phase = Phase::Retrying(Pause { since: now, until });
@@ -483,7 +522,9 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     fn rest(&mut self, now: Timestamp, retry_after: Option<Duration>) {
         self.phase = match (&self.held, self.failing) {
             (Some(held), Some(failing)) => {
-                let rest = self.policy.rest(now, failing, held.expires, self.random.f64());
+                let rest = self
+                    .policy
+                    .rest(now, failing, held.expires, self.random.f64());
                 Phase::Resting(Pause {
                     since: now,
                     until: now + rest.max(hint(retry_after)),
@@ -502,14 +543,19 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 
     fn count_failure(&mut self, now: Timestamp) {
-        let failing = self.failing.get_or_insert(Failing { since: now, count: 0 });
+        let failing = self.failing.get_or_insert(Failing {
+            since: now,
+            count: 0,
+        });
         failing.count = failing.count.saturating_add(1);
     }
 
     /// Until when an attempt may begin for those who wait with nothing held.
     fn retry_deadline(&self) -> Timestamp {
         let retry = &self.policy.retry;
-        (self.round.began + retry.within).min(self.last_ask + retry.linger).min(self.end)
+        (self.round.began + retry.within)
+            .min(self.last_ask + retry.linger)
+            .min(self.end)
     }
 
     fn is_due(&self, now: Timestamp) -> bool {

@@ -169,7 +169,9 @@ pub mod epoch_seconds {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         // A float holds milliseconds exactly for a quarter of a million years.
         let seconds = f64::deserialize(deserializer)?;
-        Ok(Timestamp::from_unix_millis((seconds * 1000.0).floor() as i64))
+        Ok(Timestamp::from_unix_millis(
+            (seconds * 1000.0).floor() as i64
+        ))
     }
 }
 
@@ -197,8 +199,19 @@ mod tests {
 
     #[test]
     fn what_is_not_rfc3339_is_refused() {
-        for text in ["", "1772366400", "2026-03-01", "2026-03-01 12:00", "2026-13-01T00:00:00Z", "never"] {
-            assert_eq!(Timestamp::parse_rfc3339(text), Err(TimestampError), "{text}");
+        for text in [
+            "",
+            "1772366400",
+            "2026-03-01",
+            "2026-03-01 12:00",
+            "2026-13-01T00:00:00Z",
+            "never",
+        ] {
+            assert_eq!(
+                Timestamp::parse_rfc3339(text),
+                Err(TimestampError),
+                "{text}"
+            );
         }
     }
 
@@ -207,7 +220,10 @@ mod tests {
         #[derive(Serialize, Deserialize)]
         struct Wire(#[serde(with = "epoch_seconds")] Timestamp);
 
-        for (json, millis) in [("1772366400", 1_772_366_400_000), ("1772366400.25", 1_772_366_400_250)] {
+        for (json, millis) in [
+            ("1772366400", 1_772_366_400_000),
+            ("1772366400.25", 1_772_366_400_250),
+        ] {
             let wire: Wire = serde_json::from_str(json).unwrap();
             assert_eq!(wire.0.as_unix_millis(), millis);
             assert_eq!(serde_json::to_string(&wire).unwrap(), json);
@@ -221,7 +237,10 @@ mod tests {
     fn arithmetic_saturates_and_the_extremes_can_be_written() {
         assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::MIN - Duration::MAX, Timestamp::MIN);
-        assert_eq!(Timestamp::MIN.saturating_since(Timestamp::MAX), Duration::ZERO);
+        assert_eq!(
+            Timestamp::MIN.saturating_since(Timestamp::MAX),
+            Duration::ZERO
+        );
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00Z");
     }

@@ -122,10 +122,18 @@ impl UnverifiedClaims {
     ///
     /// # Errors
     /// [`ClaimError`], whose text is the official agent's where that one has a text.
-    pub fn check(&self, now: Timestamp, leeway: Duration, audience: &str) -> Result<(), ClaimError> {
+    pub fn check(
+        &self,
+        now: Timestamp,
+        leeway: Duration,
+        audience: &str,
+    ) -> Result<(), ClaimError> {
         if now >= self.expires_at {
             Err(ClaimError::Expired)
-        } else if self.not_before.is_some_and(|not_before| now + leeway < not_before) {
+        } else if self
+            .not_before
+            .is_some_and(|not_before| now + leeway < not_before)
+        {
             Err(ClaimError::NotYetValid)
         } else if !self.audience.iter().any(|named| named == audience) {
             Err(ClaimError::Audience)
@@ -331,14 +339,23 @@ mod tests {
         let parsed = ServiceAccountToken::parse(&text).unwrap();
         let claims = parsed.claims();
         assert_eq!(claims.issuer.as_deref(), Some("https://issuer"));
-        assert_eq!(claims.subject.as_deref(), Some("system:serviceaccount:shop:cart"));
+        assert_eq!(
+            claims.subject.as_deref(),
+            Some("system:serviceaccount:shop:cart")
+        );
         assert_eq!(claims.audience, ["pods.eks.amazonaws.com"]);
         assert_eq!(claims.expires_at, Timestamp::from_unix_secs(2000));
-        assert_eq!(claims.not_before, Some(Timestamp::from_unix_millis(1_000_500)));
+        assert_eq!(
+            claims.not_before,
+            Some(Timestamp::from_unix_millis(1_000_500))
+        );
         assert_eq!(claims.issued_at, Some(Timestamp::from_unix_secs(1000)));
         assert_eq!(claims.namespace.as_deref(), Some("shop"));
         assert_eq!(claims.service_account.as_deref(), Some("cart"));
-        assert_eq!((claims.pod.as_deref(), claims.pod_uid.as_deref()), (Some("cart-0"), Some("u2")));
+        assert_eq!(
+            (claims.pod.as_deref(), claims.pod_uid.as_deref()),
+            (Some("cart-0"), Some("u2"))
+        );
         assert_eq!(claims.node.as_deref(), Some("n1"));
         assert_eq!(parsed.expose(), text);
     }
@@ -354,8 +371,14 @@ mod tests {
             ("!.e30.x".into(), TokenError::Base64 { part: "header" }),
             (good.clone() + "=", TokenError::Base64 { part: "signature" }),
             (token("7", "{}"), TokenError::Json { part: "header" }),
-            (token(RS256, "\"SECRET\""), TokenError::Json { part: "claims" }),
-            (token(r#"{"alg":"None"}"#, r#"{"exp":2000}"#), TokenError::Unsigned),
+            (
+                token(RS256, "\"SECRET\""),
+                TokenError::Json { part: "claims" },
+            ),
+            (
+                token(r#"{"alg":"None"}"#, r#"{"exp":2000}"#),
+                TokenError::Unsigned,
+            ),
             (token("{}", r#"{"exp":2000}"#), TokenError::Unsigned),
             (unsigned, TokenError::Unsigned),
             (token(RS256, "{}"), TokenError::NoExpiry),
@@ -374,21 +397,33 @@ mod tests {
         let short = good.strip_suffix("c2lnbmF0dXJl").unwrap().to_owned();
         assert!(ServiceAccountToken::parse(&(short.clone() + "AQ")).is_ok());
         assert!(ServiceAccountToken::parse(&(short + "AR")).is_err());
-        assert!(ServiceAccountToken::parse(&stray).is_ok(), "a full quantum has no stray bits");
+        assert!(
+            ServiceAccountToken::parse(&stray).is_ok(),
+            "a full quantum has no stray bits"
+        );
     }
 
     #[test]
     fn claims_are_checked_against_time_and_audience() {
-        let text = token(RS256, r#"{"exp":2000,"nbf":1000,"aud":"pods.eks.amazonaws.com"}"#);
+        let text = token(
+            RS256,
+            r#"{"exp":2000,"nbf":1000,"aud":"pods.eks.amazonaws.com"}"#,
+        );
         let token = ServiceAccountToken::parse(&text).unwrap();
         let check = |now, audience| {
             let now = Timestamp::from_unix_secs(now);
             token.claims().check(now, Duration::from_secs(5), audience)
         };
         assert_eq!(check(995, "pods.eks.amazonaws.com"), Ok(()));
-        assert_eq!(check(994, "pods.eks.amazonaws.com"), Err(ClaimError::NotYetValid));
+        assert_eq!(
+            check(994, "pods.eks.amazonaws.com"),
+            Err(ClaimError::NotYetValid)
+        );
         assert_eq!(check(1999, "pods.eks.amazonaws.com"), Ok(()));
-        assert_eq!(check(2000, "pods.eks.amazonaws.com"), Err(ClaimError::Expired));
+        assert_eq!(
+            check(2000, "pods.eks.amazonaws.com"),
+            Err(ClaimError::Expired)
+        );
         assert_eq!(check(1500, "sts.amazonaws.com"), Err(ClaimError::Audience));
     }
 
@@ -396,6 +431,9 @@ mod tests {
     fn debug_tells_claims_and_length_only() {
         let text = token(RS256, r#"{"exp":2000}"#);
         let debug = format!("{:?}", ServiceAccountToken::parse(&text).unwrap());
-        assert!(debug.contains("bytes") && !debug.contains("c2lnbmF0dXJl"), "{debug}");
+        assert!(
+            debug.contains("bytes") && !debug.contains("c2lnbmF0dXJl"),
+            "{debug}"
+        );
     }
 }

@@ -52,7 +52,9 @@ impl TokenFile {
             path: self.path.clone(),
             problem,
         };
-        let bytes = self.bytes().map_err(|error| fail(TokenFileProblem::from(error)))?;
+        let bytes = self
+            .bytes()
+            .map_err(|error| fail(TokenFileProblem::from(error)))?;
         token_text(&bytes).map_err(fail)
     }
 
@@ -61,7 +63,8 @@ impl TokenFile {
         // One byte more than allowed tells "full" from "too large"; reserved at once, because a
         // buffer that grows leaves copies of the token behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(Self::MAX_BYTES + 1));
-        file.take(Self::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        file.take(Self::MAX_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
@@ -74,7 +77,8 @@ pub(crate) fn token_text(bytes: &[u8]) -> Result<Secret, TokenFileProblem> {
     if bytes.len() > TokenFile::MAX_BYTES {
         return Err(TokenFileProblem::TooLarge);
     }
-    let text = std::str::from_utf8(bytes.trim_ascii_end()).map_err(|_quotes| TokenFileProblem::NotText)?;
+    let text =
+        std::str::from_utf8(bytes.trim_ascii_end()).map_err(|_quotes| TokenFileProblem::NotText)?;
     if text.is_empty() {
         return Err(TokenFileProblem::Empty);
     }
@@ -156,7 +160,11 @@ mod tests {
         TokenFile::new(&path)
             .read()
             .map(|token| token.expose().to_owned())
-            .map_err(|error| error.to_string().replace(&path.display().to_string(), "PATH"))
+            .map_err(|error| {
+                error
+                    .to_string()
+                    .replace(&path.display().to_string(), "PATH")
+            })
     }
 
     #[test]
@@ -172,10 +180,22 @@ mod tests {
         for (content, problem) in [
             (&b""[..], "is empty"),
             (b" \n", "is empty"),
-            (b"a\nb", "is not a token: it holds bytes that no header may carry"),
-            (b"a\0b", "is not a token: it holds bytes that no header may carry"),
-            (b"\xef\xbb\xbfabc", "is not a token: it holds bytes that no header may carry"),
-            (b"\xff\xfe", "is not a token: it holds bytes that no header may carry"),
+            (
+                b"a\nb",
+                "is not a token: it holds bytes that no header may carry",
+            ),
+            (
+                b"a\0b",
+                "is not a token: it holds bytes that no header may carry",
+            ),
+            (
+                b"\xef\xbb\xbfabc",
+                "is not a token: it holds bytes that no header may carry",
+            ),
+            (
+                b"\xff\xfe",
+                "is not a token: it holds bytes that no header may carry",
+            ),
             (&too_large, "is larger than 64 KiB and so not a token"),
         ] {
             assert_eq!(read(content), Err(format!("token file PATH: {problem}")));
@@ -186,11 +206,21 @@ mod tests {
     #[test]
     fn a_missing_file_and_a_directory_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = TokenFile::new(folder.path().join("none")).read().unwrap_err();
+        let missing = TokenFile::new(folder.path().join("none"))
+            .read()
+            .unwrap_err();
         assert!(matches!(missing.problem(), TokenFileProblem::Missing));
-        assert!(missing.to_string().contains(&*missing.path().to_string_lossy()), "{missing}");
+        assert!(
+            missing
+                .to_string()
+                .contains(&*missing.path().to_string_lossy()),
+            "{missing}"
+        );
         let directory = TokenFile::new(folder.path()).read().unwrap_err();
-        assert!(matches!(directory.problem(), TokenFileProblem::Directory), "{directory}");
+        assert!(
+            matches!(directory.problem(), TokenFileProblem::Directory),
+            "{directory}"
+        );
     }
 
     #[cfg(unix)]

@@ -61,10 +61,18 @@ pub fn decode(body: &[u8]) -> Result<Credentials, DecodeError> {
     let secret_access_key = required(fields.secret_access_key, "SecretAccessKey")?;
     let session_token = required(fields.token, "Token")?;
     let expiration = required(fields.expiration, "Expiration")?;
-    let expiration = Timestamp::parse_rfc3339(expiration.expose()).map_err(DecodeError::Expiration)?;
-    let credentials = Credentials::new(access_key_id.expose(), secret_access_key, session_token, expiration);
+    let expiration =
+        Timestamp::parse_rfc3339(expiration.expose()).map_err(DecodeError::Expiration)?;
+    let credentials = Credentials::new(
+        access_key_id.expose(),
+        secret_access_key,
+        session_token,
+        expiration,
+    );
     Ok(match fields.account_id {
-        Some(account_id) if !account_id.is_empty() => credentials.with_account_id(account_id.expose()),
+        Some(account_id) if !account_id.is_empty() => {
+            credentials.with_account_id(account_id.expose())
+        }
         _ => credentials,
     })
 }
@@ -160,7 +168,9 @@ struct ErrorBody {
 fn code_in(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("]: (")?;
     let (code, _) = rest.split_once("): ")?;
-    let is_code = !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_code = !code.is_empty()
+        && code.len() <= 64
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_code.then_some(code)
 }
 
@@ -279,14 +289,26 @@ mod tests {
             ("Expiration", "2026-03-01T12:00:00Z"),
         ] {
             let member = format!(r#""{name}":"{value}""#);
-            for broken in [format!(r#""{name}":null"#), format!(r#""{name}":"""#), r#""Other":"x""#.into()] {
+            for broken in [
+                format!(r#""{name}":null"#),
+                format!(r#""{name}":"""#),
+                r#""Other":"x""#.into(),
+            ] {
                 let error = decode(whole.replace(&member, &broken).as_bytes()).unwrap_err();
                 assert_eq!(error, DecodeError::Missing { field: name });
             }
-            let error = decode(whole.replace(&member, &format!(r#""{name}":7"#)).as_bytes()).unwrap_err();
+            let error =
+                decode(whole.replace(&member, &format!(r#""{name}":7"#)).as_bytes()).unwrap_err();
             assert!(matches!(error, DecodeError::Json { .. }), "{error}");
         }
-        for body in ["", "[]", "null", "<html>secret</html>", "\u{feff}{}", "{\"AccessKeyId\":\"secret"] {
+        for body in [
+            "",
+            "[]",
+            "null",
+            "<html>secret</html>",
+            "\u{feff}{}",
+            "{\"AccessKeyId\":\"secret",
+        ] {
             let error = decode(body.as_bytes()).unwrap_err();
             assert!(matches!(error, DecodeError::Json { .. }), "{body}");
             assert!(!format!("{error} {error:?}").contains("secret"));
@@ -297,7 +319,12 @@ mod tests {
     fn an_account_is_optional() {
         let body = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","AccountId":null,"Expiration":"2026-03-01T12:00:00Z"}"#;
         assert_eq!(decode(body.as_bytes()).unwrap().account_id(), None);
-        assert_eq!(decode(body.replace("null", "\"\"").as_bytes()).unwrap().account_id(), None);
+        assert_eq!(
+            decode(body.replace("null", "\"\"").as_bytes())
+                .unwrap()
+                .account_id(),
+            None
+        );
     }
 
     #[test]
@@ -306,12 +333,21 @@ mod tests {
         let refusal = Refusal::read(400, official.as_bytes(), None);
         assert_eq!(refusal.code.as_deref(), Some("AccessDeniedException"));
         assert_eq!(refusal.class(), FailureClass::Denied);
-        assert_eq!(refusal.to_string(), format!("HTTP 400: {}", official.trim()));
+        assert_eq!(
+            refusal.to_string(),
+            format!("HTTP 400: {}", official.trim())
+        );
 
-        for body in [r#"{"Code":"ResourceNotFoundException","Message":"no"}"#, r#"{"code":"ResourceNotFoundException","message":"no"}"#] {
+        for body in [
+            r#"{"Code":"ResourceNotFoundException","Message":"no"}"#,
+            r#"{"code":"ResourceNotFoundException","message":"no"}"#,
+        ] {
             let refusal = Refusal::read(404, body.as_bytes(), None);
             assert_eq!(refusal.class(), FailureClass::Gone);
-            assert_eq!(refusal.to_string(), "HTTP 404: ResourceNotFoundException: no");
+            assert_eq!(
+                refusal.to_string(),
+                "HTTP 404: ResourceNotFoundException: no"
+            );
         }
         assert_eq!(Refusal::read(503, b"", None).to_string(), "HTTP 503");
     }
@@ -319,10 +355,18 @@ mod tests {
     #[test]
     fn a_refusal_is_bounded_printable_and_without_the_token() {
         let token = Secret::from("aaa.bbb.ccc".to_owned());
-        let refusal = Refusal::read(400, b"bad token aaa.bbb.ccc\r\n\x1b[31mred\x00", Some(&token));
+        let refusal = Refusal::read(
+            400,
+            b"bad token aaa.bbb.ccc\r\n\x1b[31mred\x00",
+            Some(&token),
+        );
         assert_eq!(refusal.message, "bad token <token>   [31mred");
         let json = br#"{"code":"aaa.bbb.ccc","message":"aaa.bbb.ccc"}"#;
-        assert!(!Refusal::read(400, json, Some(&token)).to_string().contains("aaa"));
+        assert!(
+            !Refusal::read(400, json, Some(&token))
+                .to_string()
+                .contains("aaa")
+        );
         let long = Refusal::read(500, "é".repeat(10_000).as_bytes(), None);
         assert_eq!(long.message.len(), Refusal::MAX_MESSAGE);
     }

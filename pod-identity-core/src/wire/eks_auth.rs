@@ -218,7 +218,10 @@ mod tests {
             r#""credentials":{"sessionToken":"t","secretAccessKey":"s","accessKeyId":"ASIA","expiration":1772366400}}"#
         );
         let response: AssumeRoleResponse = serde_json::from_str(json).unwrap();
-        assert_eq!(response.credentials.expiration, Timestamp::from_unix_secs(1_772_366_400));
+        assert_eq!(
+            response.credentials.expiration,
+            Timestamp::from_unix_secs(1_772_366_400)
+        );
         assert_eq!(serde_json::to_string(&response).unwrap(), json);
         assert!(!format!("{response:?}").contains("\"t\""));
     }
@@ -226,11 +229,17 @@ mod tests {
     #[test]
     fn a_request_leaves_out_what_it_does_not_know() {
         let mut request = AssumeRoleRequest::new(Secret::from("a.b.c".to_owned()));
-        assert_eq!(serde_json::to_string(&request).unwrap(), r#"{"token":"a.b.c"}"#);
+        assert_eq!(
+            serde_json::to_string(&request).unwrap(),
+            r#"{"token":"a.b.c"}"#
+        );
         request.zone = Some("us-west-2a".into());
         let json = serde_json::to_string(&request).unwrap();
         assert_eq!(json, r#"{"token":"a.b.c","zone":"us-west-2a"}"#);
-        assert_eq!(serde_json::from_str::<AssumeRoleRequest>(&json).unwrap(), request);
+        assert_eq!(
+            serde_json::from_str::<AssumeRoleRequest>(&json).unwrap(),
+            request
+        );
     }
 
     #[test]
@@ -240,11 +249,18 @@ mod tests {
             let with_uri = format!("{}:http://internal.amazon.com/coral/", code.name());
             assert_eq!(ErrorCode::from_name(&with_uri), Some(code));
         }
-        assert_eq!(ErrorCode::from_name("AccessDenied"), Some(ErrorCode::AccessDenied));
+        assert_eq!(
+            ErrorCode::from_name("AccessDenied"),
+            Some(ErrorCode::AccessDenied)
+        );
         assert_eq!(ErrorCode::from_name("Other"), None);
         let gone = [ErrorCode::InvalidToken, ErrorCode::ResourceNotFound];
         for code in ErrorCode::ALL {
-            assert_eq!(code.class() == FailureClass::Gone, gone.contains(&code), "{code:?}");
+            assert_eq!(
+                code.class() == FailureClass::Gone,
+                gone.contains(&code),
+                "{code:?}"
+            );
         }
     }
 }

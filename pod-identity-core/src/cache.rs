@@ -1,0 +1,489 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use crate::shares::Shares;
+use crate::{Ask, Attempt, Expiring, Failure, RefreshPolicy, Slot, SlotError, Ticket, Timestamp};
+
+/// A bounded cache of [`Slot`]s, a deterministic state machine like them.
+///
+/// `K` is the key, `R` what is needed to fetch (it may expire, and then nothing is fetched any more),
+/// `T` what is held, `E` the driver's error.
+///
+/// Slots that hold something are bounded by use: the least recently used goes. Slots that hold nothing
+/// yet live in a table of their own with a share for each source, so that a flood of unknown keys pushes
+/// out nothing that is held. Nothing costs a scan of all slots, except after the wall clock was stepped
+/// back.
+///
+/// # The driver's contract
+/// That of [`Slot`], and: read [`outcome`](Self::outcome) for those who wait before draining
+/// [`poll_fetch`](Self::poll_fetch), which forgets what need not be kept.
+pub struct SlotCache<K, R, T, E> {
+    policy: Arc<RefreshPolicy>,
+    limits: CacheLimits,
+    /// By use, the least recent first.
+    held: LinkedHashMap<K, Node<R, T, E>>,
+    /// By arrival, the oldest first.
+    empty: LinkedHashMap<K, Node<R, T, E>>,
+    /// The sources of the empty slots.
+    shares: Shares<K>,
+    timers: BTreeSet<(Timestamp, K)>,
+    /// Wanted fetches that somebody waits for, in the order of arrival.
+    first: BTreeSet<(u64, K)>,
+    /// Wanted refreshes, the earliest expiry first.
+    refreshes: BTreeSet<(Timestamp, K)>,
+    next_refresh: Timestamp,
+    /// Slots that may have nothing left to do.
+    maybe_vacant: Vec<K>,
+    latest: Timestamp,
+    serial: u64,
+    random: fastrand::Rng,
+    evicted: u64,
+}
+
+/// How large a [`SlotCache`] may grow, and how fast it refreshes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CacheLimits {
+    /// Slots that hold something; 2,000 unless told, the official agent's default. 0: nothing is kept
+    /// beyond those who waited for it.
+    pub held: usize,
+    /// Slots that hold nothing yet; 1,024 unless told.
+    pub empty: usize,
+    /// How many of those one source may have; a quarter unless told.
+    pub empty_per_source: usize,
+    /// Refreshes started in a second at most, 3 unless told, the official agent's default. First
+    /// fetches are not paced.
+    pub refreshes_per_second: f64,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self {
+            held: 2000,
+            empty: 1024,
+            empty_per_source: 256,
+            refreshes_per_second: 3.0,
+        }
+    }
+}
+
+/// The answer to an ask.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle each answer")]
+pub enum Asked<'a, T> {
+    /// Here it is.
+    Ready(&'a T),
+    /// Wait for this fetch.
+    Pending(Ticket),
+    /// Too many are waiting already, from this source or in all. Try again later.
+    Full,
+}
+
+/// One attempt to fetch for one key, to be answered exactly once with [`SlotCache::handle_fetched`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheAttempt<K> {
+    key: K,
+    serial: u64,
+    attempt: Attempt,
+}
+
+impl<K: Copy> CacheAttempt<K> {
+    /// What it is for.
+    pub fn key(&self) -> K {
+        self.key
+    }
+
+    /// How long it may take.
+    pub fn timeout(&self) -> Duration {
+        self.attempt.timeout()
+    }
+}
+
+struct Node<R, T, E> {
+    slot: Slot<T, E>,
+    request: R,
+    source: IpAddr,
+    /// Tells this slot from an earlier one under the same key.
+    serial: u64,
+    timer: Option<Timestamp>,
+    queue: Queue,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Queue {
+    None,
+    First(u64),
+    Refresh(Timestamp),
+}
+
+impl<K, R, T, E> SlotCache<K, R, T, E>
+where
+    K: Copy + Ord + Hash,
+    R: Expiring,
+    T: Expiring,
+    E: From<SlotError>,
+{
+    /// An empty cache. The seed drives the jitter; equal seeds give equal lives.
+    pub fn new(policy: Arc<RefreshPolicy>, limits: CacheLimits, seed: u64) -> Self {
+        Self {
+            policy,
+            limits,
+            held: LinkedHashMap::new(),
+            empty: LinkedHashMap::new(),
+            shares: Shares::new(),
+            timers: BTreeSet::new(),
+            first: BTreeSet::new(),
+            refreshes: BTreeSet::new(),
+            next_refresh: Timestamp::MIN,
+            maybe_vacant: Vec::new(),
+            latest: Timestamp::MIN,
+            serial: 0,
+            random: fastrand::Rng::with_seed(seed),
+            evicted: 0,
+        }
+    }
+
+    /// A client at `source` wants what belongs to `key`. `request` makes what a fetch needs, and is only
+    /// called for a key that is not known.
+    pub fn ask(
+        &mut self,
+        now: Timestamp,
+        key: K,
+        source: IpAddr,
+        request: impl FnOnce() -> R,
+    ) -> Asked<'_, T> {
+        self.notice_step(now);
+        let known = self.held.to_back(&key).is_some() || self.empty.contains_key(&key);
+        if !known && !self.admit(key, source, request) {
+            return Asked::Full;
+        }
+        let pending = match self.slot(&key).map(|slot| slot.ask(now)) {
+            Some(Ask::Ready(_)) => None,
+            Some(Ask::Pending(ticket)) => Some(ticket),
+            None => return Asked::Full,
+        };
+        self.reindex(key);
+        match (pending, self.node(&key).and_then(|node| node.slot.held())) {
+            (None, Some(held)) => Asked::Ready(held),
+            (Some(ticket), _) => Asked::Pending(ticket),
+            (None, None) => Asked::Full,
+        }
+    }
+
+    /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone.
+    pub fn outcome(&self, key: &K, ticket: Ticket) -> Option<Result<&T, &E>> {
+        self.node(key)?.slot.outcome(ticket)
+    }
+
+    /// The latest failure of a key since its latest success.
+    pub fn last_error(&self, key: &K) -> Option<&E> {
+        self.node(key)?.slot.last_error()
+    }
+
+    /// What belongs to a key, usable or not, without counting as a use.
+    pub fn peek(&self, key: &K) -> Option<&Slot<T, E>> {
+        self.node(key).map(|node| &node.slot)
+    }
+
+    /// An attempt to start now, with what it needs: first those that somebody waits for, in the order of
+    /// arrival; then, at the pace of the limits, refreshes, the earliest expiry first.
+    pub fn poll_fetch(&mut self, now: Timestamp) -> Option<(CacheAttempt<K>, &R)> {
+        self.tidy();
+        let key = match self.first.pop_first() {
+            Some((_, key)) => key,
+            None => {
+                let pause = self.refresh_pause();
+                let early = now < self.next_refresh && self.next_refresh <= now + pause;
+                if early || self.refreshes.is_empty() {
+                    return None;
+                }
+                self.next_refresh = self.next_refresh.clamp(now - pause, now) + pause;
+                self.refreshes.pop_first()?.1
+            }
+        };
+        let node = self.node_mut(&key)?;
+        node.queue = Queue::None;
+        let serial = node.serial;
+        let attempt = node.slot.poll_fetch(now)?;
+        self.reindex(key);
+        let attempt = CacheAttempt {
+            key,
+            serial,
+            attempt,
+        };
+        self.node(&key).map(|node| (attempt, &node.request))
+    }
+
+    /// What an attempt brought. `false`: it is late or its slot is gone, and nothing has changed.
+    pub fn handle_fetched(
+        &mut self,
+        attempt: CacheAttempt<K>,
+        now: Timestamp,
+        result: Result<T, Failure<E>>,
+    ) -> bool {
+        self.notice_step(now);
+        let taken = match self.node_mut(&attempt.key) {
+            Some(node) if node.serial == attempt.serial => {
+                node.slot.handle_fetched(attempt.attempt, now, result)
+            }
+            _ => false,
+        };
+        self.reindex(attempt.key);
+        taken
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), then [`poll_fetch`](Self::poll_fetch),
+    /// next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let refresh = (!self.refreshes.is_empty()).then_some(self.next_refresh);
+        match (timer, refresh) {
+            (Some(timer), Some(refresh)) => Some(timer.min(refresh)),
+            (timer, refresh) => timer.or(refresh),
+        }
+    }
+
+    /// Time has passed. Harmless to call early, late or often. Returns the keys whose slots were looked
+    /// at, because those who wait for them may have an [`outcome`](Self::outcome) now.
+    pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<K> {
+        self.notice_step(now);
+        let mut reached = Vec::new();
+        while let Some((at, key)) = self.timers.pop_first() {
+            if at > now {
+                self.timers.insert((at, key));
+                break;
+            }
+            if let Some(node) = self.node_mut(&key) {
+                node.timer = None;
+                node.slot.handle_timeout(now);
+            }
+            reached.push(key);
+        }
+        // Only now do their next timers go in, so that each is looked at once.
+        for key in &reached {
+            self.reindex(*key);
+        }
+        reached
+    }
+
+    /// Slots that hold something.
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Slots that hold nothing yet.
+    pub fn empty_len(&self) -> usize {
+        self.empty.len()
+    }
+
+    /// Slots dropped to keep within the limits, since the beginning.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The slots that hold something, the least recently used first.
+    pub fn iter_held(&self) -> impl Iterator<Item = (&K, &Slot<T, E>)> {
+        self.held.iter().map(|(key, node)| (key, &node.slot))
+    }
+
+    fn admit(&mut self, key: K, source: IpAddr, request: impl FnOnce() -> R) -> bool {
+        let share = self.shares.of(source);
+        if share >= self.limits.empty_per_source {
+            return false;
+        }
+        if self.empty.len() >= self.limits.empty {
+            match self.shares.largest() {
+                // The newcomer takes the place of the oldest of whoever has the most.
+                Some((most, oldest)) if most > share + 1 => self.evict(&oldest),
+                _ => return false,
+            }
+        }
+        self.serial += 1;
+        let request = request();
+        let slot =
+            Slot::new(Arc::clone(&self.policy), self.random.u64(..)).with_end(request.expiration());
+        let node = Node {
+            slot,
+            request,
+            source,
+            serial: self.serial,
+            timer: None,
+            queue: Queue::None,
+        };
+        self.insert_empty(key, node);
+        true
+    }
+
+    /// Brings every index in line with what the slot now says.
+    fn reindex(&mut self, key: K) {
+        let Some(node) = self.node(&key) else { return };
+        let (timer, queue) = (node.slot.poll_timeout(), self.queue_of(node));
+        let (old_timer, old_queue) = (node.timer, node.queue);
+        let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
+        if timer != old_timer {
+            if let Some(at) = old_timer {
+                self.timers.remove(&(at, key));
+            }
+            if let Some(at) = timer {
+                self.timers.insert((at, key));
+            }
+        }
+        if queue != old_queue {
+            self.unqueue(key, old_queue);
+            match queue {
+                Queue::None => {}
+                Queue::First(serial) => {
+                    self.first.insert((serial, key));
+                }
+                Queue::Refresh(expiry) => {
+                    self.refreshes.insert((expiry, key));
+                }
+            }
+        }
+        if let Some(node) = self.node_mut(&key) {
+            (node.timer, node.queue) = (timer, queue);
+        }
+        self.rehouse(key, has);
+        if vacant {
+            self.maybe_vacant.push(key);
+        }
+    }
+
+    fn queue_of(&self, node: &Node<R, T, E>) -> Queue {
+        if node.slot.wants_first() {
+            match node.queue {
+                queued @ Queue::First(_) => queued,
+                _ => Queue::First(node.serial),
+            }
+        } else if node.slot.wants_refresh() {
+            Queue::Refresh(
+                node.slot
+                    .held()
+                    .map_or(Timestamp::MIN, Expiring::expiration),
+            )
+        } else {
+            Queue::None
+        }
+    }
+
+    fn unqueue(&mut self, key: K, queue: Queue) {
+        match queue {
+            Queue::None => {}
+            Queue::First(serial) => {
+                self.first.remove(&(serial, key));
+            }
+            Queue::Refresh(expiry) => {
+                self.refreshes.remove(&(expiry, key));
+            }
+        }
+    }
+
+    /// Moves a slot to the table that it belongs to.
+    fn rehouse(&mut self, key: K, has: bool) {
+        if has {
+            if let Some(node) = self.take_empty(&key) {
+                self.held.insert(key, node);
+            }
+        } else if let Some(node) = self.held.remove(&key) {
+            self.insert_empty(key, node);
+        }
+    }
+
+    /// Forgets what has nothing left to do, and what is over the limit.
+    fn tidy(&mut self) {
+        while let Some(key) = self.maybe_vacant.pop() {
+            if self.node(&key).is_some_and(|node| node.slot.is_vacant()) {
+                self.remove(&key);
+            }
+        }
+        while self.held.len() > self.limits.held {
+            let Some(key) = self.held.front().map(|(key, _)| *key) else {
+                break;
+            };
+            self.evict(&key);
+        }
+    }
+
+    fn evict(&mut self, key: &K) {
+        self.remove(key);
+        self.evicted += 1;
+    }
+
+    fn remove(&mut self, key: &K) {
+        let node = self.held.remove(key).or_else(|| self.take_empty(key));
+        if let Some(node) = node {
+            if let Some(at) = node.timer {
+                self.timers.remove(&(at, *key));
+            }
+            self.unqueue(*key, node.queue);
+        }
+    }
+
+    fn insert_empty(&mut self, key: K, node: Node<R, T, E>) {
+        self.shares.insert(node.source, node.serial, key);
+        self.empty.insert(key, node);
+    }
+
+    fn take_empty(&mut self, key: &K) -> Option<Node<R, T, E>> {
+        let node = self.empty.remove(key)?;
+        self.shares.remove(node.source, node.serial);
+        Some(node)
+    }
+
+    fn node(&self, key: &K) -> Option<&Node<R, T, E>> {
+        self.held.get(key).or_else(|| self.empty.get(key))
+    }
+
+    fn node_mut(&mut self, key: &K) -> Option<&mut Node<R, T, E>> {
+        match self.held.get_mut(key) {
+            Some(node) => Some(node),
+            None => self.empty.get_mut(key),
+        }
+    }
+
+    fn slot(&mut self, key: &K) -> Option<&mut Slot<T, E>> {
+        self.node_mut(key).map(|node| &mut node.slot)
+    }
+
+    /// Deadlines that the clock has moved away from must not wait for it: look at every slot once.
+    fn notice_step(&mut self, now: Timestamp) {
+        if now + STEP_TOLERANCE < self.latest {
+            let keys: Vec<K> = self.held.keys().chain(self.empty.keys()).copied().collect();
+            for key in keys {
+                if let Some(slot) = self.slot(&key) {
+                    slot.handle_timeout(now);
+                }
+                self.reindex(key);
+            }
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+    }
+
+    fn refresh_pause(&self) -> Duration {
+        Duration::try_from_secs_f64(1.0 / self.limits.refreshes_per_second).unwrap_or(LONGEST_PAUSE)
+    }
+}
+
+impl<K, R, T, E> fmt::Debug for SlotCache<K, R, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlotCache")
+            .field("limits", &self.limits)
+            .field("held", &self.held.len())
+            .field("empty", &self.empty.len())
+            .field("evicted", &self.evicted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A clock that is corrected by less than this has not been stepped.
+const STEP_TOLERANCE: Duration = Duration::from_secs(10);
+
+/// Between two refreshes, where the pace is given as nothing at all.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

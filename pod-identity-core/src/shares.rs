@@ -1,0 +1,82 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Which source has how many entries, and which of them is its oldest.
+///
+/// Entries are numbered in the order of arrival. Every call costs a logarithm.
+#[derive(Debug)]
+pub(crate) struct Shares<K> {
+    by_source: BTreeMap<IpAddr, BTreeMap<u64, K>>,
+    by_size: BTreeSet<(usize, IpAddr)>,
+}
+
+impl<K: Copy> Shares<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_source: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn of(&self, source: IpAddr) -> usize {
+        self.by_source.get(&source).map_or(0, BTreeMap::len)
+    }
+
+    /// The size of the largest share, and the oldest entry in it.
+    pub(crate) fn largest(&self) -> Option<(usize, K)> {
+        let (size, source) = self.by_size.last()?;
+        let oldest = self.by_source.get(source)?.values().next()?;
+        Some((*size, *oldest))
+    }
+
+    pub(crate) fn insert(&mut self, source: IpAddr, serial: u64, key: K) {
+        self.change(source, |entries| {
+            entries.insert(serial, key);
+        });
+    }
+
+    pub(crate) fn remove(&mut self, source: IpAddr, serial: u64) {
+        self.change(source, |entries| {
+            entries.remove(&serial);
+        });
+    }
+
+    fn change(&mut self, source: IpAddr, change: impl FnOnce(&mut BTreeMap<u64, K>)) {
+        let entries = self.by_source.entry(source).or_default();
+        let before = entries.len();
+        change(entries);
+        let after = entries.len();
+        self.by_size.remove(&(before, source));
+        if after == 0 {
+            self.by_source.remove(&source);
+        } else {
+            self.by_size.insert((after, source));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_the_largest_share_is_found() {
+        let [a, b] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let mut shares = Shares::new();
+        assert_eq!(shares.largest(), None);
+        for (serial, source) in [a, b, b, a, b].into_iter().enumerate() {
+            shares.insert(source, serial as u64, serial);
+        }
+        assert_eq!((shares.of(a), shares.of(b)), (2, 3));
+        assert_eq!(shares.largest(), Some((3, 1)));
+        shares.remove(b, 1);
+        shares.remove(b, 2);
+        assert_eq!(shares.largest(), Some((2, 0)));
+        for serial in [0, 3, 4] {
+            shares.remove(a, serial);
+            shares.remove(b, serial);
+        }
+        assert_eq!(shares.largest(), None);
+        assert_eq!(shares.of(a), 0);
+    }
+}
