@@ -1,1 +1,37 @@
-//! placeholder
+//! The node agent of Amazon EKS Pod Identity: a drop-in for the official one, also as a library.
+//!
+//! [`Agent`] answers `GET /v1/credentials` from a cache that EKS Auth fills; [`SdkEksAuth`] is EKS Auth
+//! through the official client, behind the trait [`EksAuth`]. The binary is a page of code over them.
+//!
+//! It is not a control plane: associations and roles are made elsewhere. It does not verify the
+//! signature of a token: EKS Auth does, and the agent keeps what a token earned under the digest of
+//! exactly that token.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `dev` | yes | the command `dev`: the agent on loopback with an embedded mock of EKS Auth; leave it out of images |
+
+mod agent;
+pub mod cli;
+mod credential_cache;
+mod eks_auth;
+mod go_duration;
+mod listener;
+pub mod logging;
+mod metrics;
+mod outage;
+mod own_credentials;
+mod probes;
+mod router;
+mod sdk_eks_auth;
+mod server;
+mod signals;
+
+#[cfg(feature = "dev")]
+mod dev;
+
+pub use agent::{Agent, AgentBuilder};
+pub use eks_auth::{EksAuth, EksAuthError, Exchange, Session};
+pub use listener::Listen;
+pub use sdk_eks_auth::SdkEksAuth;

@@ -32,11 +32,7 @@ pub struct SlotCache<K, R, T, E> {
     empty: LinkedHashMap<K, Node<R, T, E>>,
     /// The sources of the empty slots.
     shares: Shares<K>,
-    timers: BTreeSet<(Timestamp, K)>,
-    /// Wanted fetches that somebody waits for, in the order of arrival.
-    first: BTreeSet<(u64, K)>,
-    /// Wanted refreshes, the earliest expiry first.
-    refreshes: BTreeSet<(Timestamp, K)>,
+    agenda: Agenda<K>,
     next_refresh: Timestamp,
     /// Slots that may have nothing left to do.
     maybe_vacant: Vec<K>,
@@ -111,15 +107,71 @@ struct Node<R, T, E> {
     source: IpAddr,
     /// Tells this slot from an earlier one under the same key.
     serial: u64,
-    timer: Option<Timestamp>,
-    queue: Queue,
+    places: Places,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Queue {
-    None,
-    First(u64),
-    Refresh(Timestamp),
+/// What is to be done, each list in its own order.
+struct Agenda<K> {
+    timers: BTreeSet<(Timestamp, K)>,
+    /// Wanted fetches that somebody waits for, in the order of arrival.
+    first: BTreeSet<(u64, K)>,
+    /// Wanted refreshes, the earliest expiry first.
+    refreshes: BTreeSet<(Timestamp, K)>,
+}
+
+/// Where in an [`Agenda`] a slot stands.
+#[derive(Clone, Copy, PartialEq, Default)]
+struct Places {
+    timer: Option<Timestamp>,
+    first: Option<u64>,
+    refresh: Option<Timestamp>,
+}
+
+impl<K: Copy + Ord> Agenda<K> {
+    fn new() -> Self {
+        Self {
+            timers: BTreeSet::new(),
+            first: BTreeSet::new(),
+            refreshes: BTreeSet::new(),
+        }
+    }
+
+    fn shift(&mut self, key: K, from: Places, to: Places) {
+        shift(&mut self.timers, key, from.timer, to.timer);
+        shift(&mut self.first, key, from.first, to.first);
+        shift(&mut self.refreshes, key, from.refresh, to.refresh);
+    }
+}
+
+fn shift<P: Copy + Ord, K: Copy + Ord>(
+    list: &mut BTreeSet<(P, K)>,
+    key: K,
+    from: Option<P>,
+    to: Option<P>,
+) {
+    if from == to {
+        return;
+    }
+    if let Some(place) = from {
+        list.remove(&(place, key));
+    }
+    if let Some(place) = to {
+        list.insert((place, key));
+    }
+}
+
+impl<R, T: Expiring, E: From<SlotError>> Node<R, T, E> {
+    fn wanted_places(&self) -> Places {
+        let slot = &self.slot;
+        Places {
+            timer: slot.poll_timeout(),
+            first: slot.wants_first().then_some(self.serial),
+            refresh: slot
+                .held()
+                .filter(|_held| slot.wants_refresh())
+                .map(Expiring::expiration),
+        }
+    }
 }
 
 impl<K, R, T, E> SlotCache<K, R, T, E>
@@ -137,9 +189,7 @@ where
             held: LinkedHashMap::new(),
             empty: LinkedHashMap::new(),
             shares: Shares::new(),
-            timers: BTreeSet::new(),
-            first: BTreeSet::new(),
-            refreshes: BTreeSet::new(),
+            agenda: Agenda::new(),
             next_refresh: Timestamp::MIN,
             maybe_vacant: Vec::new(),
             latest: Timestamp::MIN,
@@ -163,7 +213,7 @@ where
         if !known && !self.admit(key, source, request) {
             return Asked::Full;
         }
-        let pending = match self.slot(&key).map(|slot| slot.ask(now)) {
+        let pending = match self.node_mut(&key).map(|node| node.slot.ask(now)) {
             Some(Ask::Ready(_)) => None,
             Some(Ask::Pending(ticket)) => Some(ticket),
             None => return Asked::Full,
@@ -186,6 +236,11 @@ where
         self.node(key)?.slot.last_error()
     }
 
+    /// What is needed to fetch for a known key, without counting as a use.
+    pub fn request(&self, key: &K) -> Option<&R> {
+        self.node(key).map(|node| &node.request)
+    }
+
     /// What belongs to a key, usable or not, without counting as a use.
     pub fn peek(&self, key: &K) -> Option<&Slot<T, E>> {
         self.node(key).map(|node| &node.slot)
@@ -195,20 +250,12 @@ where
     /// arrival; then, at the pace of the limits, refreshes, the earliest expiry first.
     pub fn poll_fetch(&mut self, now: Timestamp) -> Option<(CacheAttempt<K>, &R)> {
         self.tidy();
-        let key = match self.first.pop_first() {
-            Some((_, key)) => key,
-            None => {
-                let pause = self.refresh_pause();
-                let early = now < self.next_refresh && self.next_refresh <= now + pause;
-                if early || self.refreshes.is_empty() {
-                    return None;
-                }
-                self.next_refresh = self.next_refresh.clamp(now - pause, now) + pause;
-                self.refreshes.pop_first()?.1
-            }
+        let first = self.agenda.first.first().map(|(_, key)| *key);
+        let key = match first {
+            Some(key) => key,
+            None => self.next_refresh(now)?,
         };
         let node = self.node_mut(&key)?;
-        node.queue = Queue::None;
         let serial = node.serial;
         let attempt = node.slot.poll_fetch(now)?;
         self.reindex(key);
@@ -241,33 +288,22 @@ where
     /// When to call [`handle_timeout`](Self::handle_timeout), then [`poll_fetch`](Self::poll_fetch),
     /// next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let timer = self.timers.first().map(|(at, _)| *at);
-        let refresh = (!self.refreshes.is_empty()).then_some(self.next_refresh);
-        match (timer, refresh) {
-            (Some(timer), Some(refresh)) => Some(timer.min(refresh)),
-            (timer, refresh) => timer.or(refresh),
-        }
+        let timer = self.agenda.timers.first().map(|(at, _)| *at);
+        let refresh = (!self.agenda.refreshes.is_empty()).then_some(self.next_refresh);
+        [timer, refresh].into_iter().flatten().min()
     }
 
     /// Time has passed. Harmless to call early, late or often. Returns the keys whose slots were looked
     /// at, because those who wait for them may have an [`outcome`](Self::outcome) now.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<K> {
         self.notice_step(now);
-        let mut reached = Vec::new();
-        while let Some((at, key)) = self.timers.pop_first() {
-            if at > now {
-                self.timers.insert((at, key));
-                break;
-            }
-            if let Some(node) = self.node_mut(&key) {
-                node.timer = None;
-                node.slot.handle_timeout(now);
-            }
-            reached.push(key);
-        }
-        // Only now do their next timers go in, so that each is looked at once.
+        let timers = self.agenda.timers.iter();
+        let reached: Vec<K> = timers
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, key)| *key)
+            .collect();
         for key in &reached {
-            self.reindex(*key);
+            self.pass_time(*key, now);
         }
         reached
     }
@@ -313,74 +349,43 @@ where
             request,
             source,
             serial: self.serial,
-            timer: None,
-            queue: Queue::None,
+            places: Places::default(),
         };
         self.insert_empty(key, node);
         true
     }
 
-    /// Brings every index in line with what the slot now says.
-    fn reindex(&mut self, key: K) {
-        let Some(node) = self.node(&key) else { return };
-        let (timer, queue) = (node.slot.poll_timeout(), self.queue_of(node));
-        let (old_timer, old_queue) = (node.timer, node.queue);
-        let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
-        if timer != old_timer {
-            if let Some(at) = old_timer {
-                self.timers.remove(&(at, key));
-            }
-            if let Some(at) = timer {
-                self.timers.insert((at, key));
-            }
+    /// The refresh whose turn it is, if the pace allows one now.
+    fn next_refresh(&mut self, now: Timestamp) -> Option<K> {
+        let (_, key) = *self.agenda.refreshes.first()?;
+        if now < self.next_refresh {
+            return None;
         }
-        if queue != old_queue {
-            self.unqueue(key, old_queue);
-            match queue {
-                Queue::None => {}
-                Queue::First(serial) => {
-                    self.first.insert((serial, key));
-                }
-                Queue::Refresh(expiry) => {
-                    self.refreshes.insert((expiry, key));
-                }
-            }
-        }
+        let pause = self.refresh_pause();
+        // Counted from when it could have started, so that a late look does not slow the pace down.
+        self.next_refresh = self.next_refresh.max(now - pause) + pause;
+        Some(key)
+    }
+
+    fn pass_time(&mut self, key: K, now: Timestamp) {
         if let Some(node) = self.node_mut(&key) {
-            (node.timer, node.queue) = (timer, queue);
+            node.slot.handle_timeout(now);
         }
+        self.reindex(key);
+    }
+
+    /// Brings agenda and tables in line with what the slot now says.
+    fn reindex(&mut self, key: K) {
+        let Some(node) = self.node_mut(&key) else {
+            return;
+        };
+        let to = node.wanted_places();
+        let from = std::mem::replace(&mut node.places, to);
+        let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
+        self.agenda.shift(key, from, to);
         self.rehouse(key, has);
         if vacant {
             self.maybe_vacant.push(key);
-        }
-    }
-
-    fn queue_of(&self, node: &Node<R, T, E>) -> Queue {
-        if node.slot.wants_first() {
-            match node.queue {
-                queued @ Queue::First(_) => queued,
-                _ => Queue::First(node.serial),
-            }
-        } else if node.slot.wants_refresh() {
-            Queue::Refresh(
-                node.slot
-                    .held()
-                    .map_or(Timestamp::MIN, Expiring::expiration),
-            )
-        } else {
-            Queue::None
-        }
-    }
-
-    fn unqueue(&mut self, key: K, queue: Queue) {
-        match queue {
-            Queue::None => {}
-            Queue::First(serial) => {
-                self.first.remove(&(serial, key));
-            }
-            Queue::Refresh(expiry) => {
-                self.refreshes.remove(&(expiry, key));
-            }
         }
     }
 
@@ -418,10 +423,7 @@ where
     fn remove(&mut self, key: &K) {
         let node = self.held.remove(key).or_else(|| self.take_empty(key));
         if let Some(node) = node {
-            if let Some(at) = node.timer {
-                self.timers.remove(&(at, *key));
-            }
-            self.unqueue(*key, node.queue);
+            self.agenda.shift(*key, node.places, Places::default());
         }
     }
 
@@ -447,20 +449,14 @@ where
         }
     }
 
-    fn slot(&mut self, key: &K) -> Option<&mut Slot<T, E>> {
-        self.node_mut(key).map(|node| &mut node.slot)
-    }
-
     /// Deadlines that the clock has moved away from must not wait for it: look at every slot once.
     fn notice_step(&mut self, now: Timestamp) {
         if now + STEP_TOLERANCE < self.latest {
             let keys: Vec<K> = self.held.keys().chain(self.empty.keys()).copied().collect();
             for key in keys {
-                if let Some(slot) = self.slot(&key) {
-                    slot.handle_timeout(now);
-                }
-                self.reindex(key);
+                self.pass_time(key, now);
             }
+            self.next_refresh = self.next_refresh.min(now);
             self.latest = now;
         }
         self.latest = self.latest.max(now);

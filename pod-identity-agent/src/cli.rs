@@ -1,0 +1,253 @@
+//! The command line: that of the official agent, and `dev`.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
+use tracing::info;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::signals::Signals;
+use crate::{Agent, Listen, SdkEksAuth, go_duration, logging};
+
+/// Runs the program with these arguments, the first being its own name, and returns its exit code:
+/// 0, 64 for a wrong command line (`EX_USAGE` of sysexits.h), 1 for anything else that stops it, or that
+/// of the command which `dev` ran.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let level = cli.verbosity.level();
+    let done = match cli.command {
+        Command::Version => {
+            say(&mut io::stdout(), env!("CARGO_PKG_VERSION")).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Server(server) => {
+            start_logging(level, io::stdout());
+            block_on(serve(server)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "dev")]
+        Command::Dev(options) => {
+            // Standard output belongs to what `dev` prints, or to the command that it runs.
+            start_logging(level, io::stderr());
+            block_on(crate::dev::run(options))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        let _unwritten = say(&mut io::stderr(), &format!("pod-identity-agent: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "pod-identity-agent", version, about, max_term_width = 100)]
+struct Cli {
+    /// How much is logged, as JSON lines
+    #[arg(short, long, global = true, value_enum, default_value_t = Verbosity::Info)]
+    verbosity: Verbosity,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve credentials to the pods of this node
+    Server(Server),
+    /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
+    #[cfg(feature = "dev")]
+    Dev(crate::dev::Options),
+    /// Print the version
+    Version,
+}
+
+/// The official agent's flags, with its defaults.
+#[derive(Debug, Args)]
+struct Server {
+    /// Name of the EKS cluster that this node belongs to
+    #[arg(short, long)]
+    cluster_name: String,
+    /// Port of the credentials addresses
+    #[arg(short, long, default_value_t = 80)]
+    port: u16,
+    /// Addresses to serve credentials at; IPv6 in brackets
+    #[arg(short, long, value_delimiter = ',', value_parser = address,
+          default_values_t = [IpAddr::from(Endpoint::EKS_IPV4), IpAddr::from(Endpoint::EKS_IPV6)])]
+    bind_hosts: Vec<IpAddr>,
+    /// Port of the liveness and readiness probes on localhost
+    #[arg(long, default_value_t = 2703)]
+    probe_port: u16,
+    /// Address of the metrics
+    #[arg(long, value_parser = address, default_value_t = IpAddr::from(Ipv4Addr::UNSPECIFIED))]
+    metrics_address: IpAddr,
+    /// Port of the metrics
+    #[arg(long, default_value_t = 2705)]
+    metrics_port: u16,
+    /// Longest time until cached credentials are renewed, as in 3h or 90m; 0 disables caching
+    #[arg(long, value_parser = go_duration::parse, default_value = "3h")]
+    max_credential_retention_before_renewal: Duration,
+    /// Most credentials in the cache; 0 disables caching
+    #[arg(long, default_value_t = 2000)]
+    max_cache_size: usize,
+    /// Most renewals per second; a pod's first request is never held back
+    #[arg(long, default_value_t = 3.0, value_parser = rate)]
+    max_service_qps: f64,
+    /// Read the shared credentials file anew every minute, for hybrid nodes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    rotate_credentials: bool,
+    /// URL of EKS Auth, instead of the region's
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// How long a pod waits for EKS Auth before it is told to try again
+    #[arg(long, value_parser = go_duration::parse, default_value = "900ms")]
+    answer_within: Duration,
+    /// Audience that a service-account token must name
+    #[arg(long, default_value = crate::agent::DEFAULT_AUDIENCE)]
+    audience: String,
+}
+
+impl Server {
+    fn agent(self) -> Agent {
+        let mut eks_auth =
+            SdkEksAuth::new(&self.cluster_name).with_rotated_credentials(self.rotate_credentials);
+        if let Some(endpoint) = self.endpoint {
+            eks_auth = eks_auth.with_endpoint(endpoint);
+        }
+        let retention = self.max_credential_retention_before_renewal;
+        let mut limits = CacheLimits::default();
+        limits.held = if retention.is_zero() {
+            0
+        } else {
+            self.max_cache_size
+        };
+        limits.refreshes_per_second = self.max_service_qps;
+        let at = |address, port| Listen::At(SocketAddr::new(address, port));
+        let mut builder = Agent::builder(eks_auth)
+            .policy(RefreshPolicy::agent().with_retention(retention))
+            .limits(limits)
+            .audience(self.audience)
+            .answer_within(self.answer_within)
+            .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port))
+            .listen_metrics(at(self.metrics_address, self.metrics_port));
+        for host in self.bind_hosts {
+            builder = builder.listen(at(host, self.port));
+        }
+        builder.build()
+    }
+}
+
+/// The official agent's words.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Verbosity {
+    Panic,
+    Fatal,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Verbosity {
+    fn level(self) -> LevelFilter {
+        match self {
+            Self::Panic | Self::Fatal | Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+async fn serve(server: Server) -> io::Result<()> {
+    info!(
+        "cluster-name" = server.cluster_name,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
+    let mut signals = Signals::new()?;
+    server.agent().run(signals.either()).await
+}
+
+fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+fn start_logging(level: LevelFilter, writer: impl Write + Send + 'static) {
+    let subscriber = logging::subscriber(level, writer);
+    // Another one is there already only where this function runs in a test.
+    let _already = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Help and version go out as they are; an error becomes one line with cause and cure.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _unwritten = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let _unwritten = say(&mut io::stderr(), &one_line(error));
+    ExitCode::from(EX_USAGE)
+}
+
+/// Clap's first sentence, what it suggests, and where to read on.
+fn one_line(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let cause = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "a command is missing: server, dev or version".to_owned()
+        }
+        // The names of what is missing stand on lines of their own.
+        _ => rendered
+            .lines()
+            .take_while(|line| !line.trim().is_empty())
+            .map(|line| line.trim().trim_start_matches("error: "))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    let suggestion = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ]
+    .into_iter()
+    .find_map(|kind| error.get(kind))
+    .map(|suggestion| format!("; did you mean {suggestion}?"))
+    .unwrap_or_default();
+    format!("pod-identity-agent: {cause}{suggestion} (see --help)")
+}
+
+fn say(to: &mut dyn Write, line: &str) -> io::Result<()> {
+    writeln!(to, "{line}")
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .map_err(|_no_address| {
+            "expected an IP address such as 169.254.170.23 or [fd00:ec2::23]".to_owned()
+        })
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        _ => Err("expected a number above 0, such as 3".to_owned()),
+    }
+}
+
+/// A wrong command line, by the convention of sysexits.h.
+const EX_USAGE: u8 = 64;

@@ -1,0 +1,110 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use pod_identity_core::{Credentials, Failure, FailureClass, Secret, SlotError};
+
+/// EKS Auth, as the agent needs it: one exchange of a token for a session.
+///
+/// [`SdkEksAuth`](crate::SdkEksAuth) is the real one. An implementation makes one attempt and does not
+/// retry; the agent gives it a deadline and decides what comes next.
+pub trait EksAuth: fmt::Debug + Send + Sync + 'static {
+    /// Exchanges a service-account token for the credentials of its association's role.
+    ///
+    /// # Errors
+    /// [`EksAuthError`], with its class in the [`Failure`].
+    fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a>;
+}
+
+/// The future of [`EksAuth::assume_role`].
+pub type Exchange<'a> =
+    Pin<Box<dyn Future<Output = Result<Session, Failure<EksAuthError>>> + Send + 'a>>;
+
+/// A session that EKS Auth has made, complete.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Session {
+    /// The credentials, with the account of the role.
+    pub credentials: Credentials,
+    /// The Kubernetes namespace of the token, as EKS Auth verified it.
+    pub namespace: String,
+    /// The service account of the token, as EKS Auth verified it.
+    pub service_account: String,
+    /// The association that led to the role: `a-` and 17 letters or digits.
+    pub association_id: String,
+    /// `arn:aws:sts::{account}:assumed-role/{role}/{session}`.
+    pub assumed_role_arn: String,
+    /// The request id of the exchange.
+    pub request_id: Option<String>,
+}
+
+impl Session {
+    /// A session with the parts that every success has.
+    pub fn new(
+        credentials: Credentials,
+        namespace: impl Into<String>,
+        service_account: impl Into<String>,
+    ) -> Self {
+        Self {
+            credentials,
+            namespace: namespace.into(),
+            service_account: service_account.into(),
+            association_id: String::new(),
+            assumed_role_arn: String::new(),
+            request_id: None,
+        }
+    }
+}
+
+/// Why there is no session. `Display` is what the client reads; it holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EksAuthError {
+    /// EKS Auth answered with an error. The text is the official agent's.
+    #[error(
+        "[{}]: ({code}): {message}, fault: {}",
+        request_id.as_deref().unwrap_or_default(),
+        if *status < 500 { "client" } else { "server" }
+    )]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The code, such as `AccessDeniedException`.
+        code: String,
+        /// The service's words, the token replaced.
+        message: String,
+        /// The request id, to give to AWS support.
+        request_id: Option<String>,
+    },
+    /// No answer: a failed connection, a timeout, no credentials of the agent's own.
+    #[error("EKS Auth could not be asked: {0}")]
+    Unreachable(String),
+    /// A success that lacks something.
+    #[error("error getting credentials to cache: invalid response from server: {0}")]
+    Malformed(String),
+    /// A success that cannot be used, or an attempt without an answer.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+}
+
+impl EksAuthError {
+    /// No answer within the attempt's time.
+    pub(crate) fn timed_out(timeout: Duration) -> Failure<Self> {
+        let words = format!("no answer within {} ms", timeout.as_millis());
+        Failure::new(FailureClass::Transient, Self::Unreachable(words))
+    }
+
+    /// Whether a client gains more from these words than from trying again: a refusal, or a success
+    /// that cannot be used.
+    pub(crate) fn is_own_answer(&self) -> bool {
+        match self {
+            Self::Refused { status, code, .. } => {
+                !FailureClass::of(*status, Some(code)).is_retryable()
+            }
+            Self::Unreachable(_) => false,
+            Self::Malformed(_) => true,
+            Self::Slot(error) => matches!(error, SlotError::Expiring { .. }),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pod_identity_core::Backoff;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+/// Where the agent is to be reached: a socket that listens already, or an address that will.
+///
+/// An address that cannot be bound is no reason to exit: it is said once and tried again, because the
+/// other addresses serve meanwhile.
+#[non_exhaustive]
+pub enum Listen {
+    /// A socket that listens.
+    On(TcpListener),
+    /// An address to bind, again and again until it works.
+    At(SocketAddr),
+}
+
+impl Listen {
+    /// The address, which has its port already where the socket listens.
+    ///
+    /// # Errors
+    /// When the operating system does not tell the address of a socket that listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::On(listener) => listener.local_addr(),
+            Self::At(address) => Ok(*address),
+        }
+    }
+
+    /// The listening socket, as soon as there is one. `name` is for the log: `credentials`, `probes`.
+    pub(crate) async fn listening(self, name: &'static str) -> TcpListener {
+        let address = match self {
+            Self::On(listener) => return listener,
+            Self::At(address) => address,
+        };
+        let mut failures = 0;
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    info!(%address, listener = name, "listening");
+                    return listener;
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        warn!(%address, listener = name, %error, cure = cure(&error), "address cannot be bound; trying again in the background");
+                    }
+                    tokio::time::sleep(RETRY.delay(failures, 1.0)).await;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Ok(address) => write!(f, "Listen({address})"),
+            Err(error) => write!(f, "Listen({error})"),
+        }
+    }
+}
+
+/// A port that another process gives up, or a link that comes up, is found within seconds.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+
+/// What to do about an address that cannot be bound.
+pub(crate) fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process has this port: stop it, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no network interface has this address: run `initialize` first"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::Unsupported => {
+            "this node has no IPv6: leave the address out with --bind-hosts"
+        }
+        _ => "check the address",
+    }
+}

@@ -1,0 +1,179 @@
+//! JSON lines, with the field names that the official agent uses: `level`, `msg`, `time`.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use pod_identity_core::{Clock, SystemClock};
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
+
+/// A subscriber that writes one JSON object a line.
+///
+/// This project's events appear from `level` on. Those of other crates appear from `warn` on, whatever
+/// the level: at finer levels they may print what they send and receive, and that holds secrets.
+pub fn subscriber(
+    level: LevelFilter,
+    writer: impl Write + Send + 'static,
+) -> impl Subscriber + Send + Sync {
+    let ours = [
+        "pod_identity_core",
+        "pod_identity_provider",
+        "pod_identity_agent",
+        "pod_identity_testkit",
+    ];
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(ours.map(|target| (target, level)));
+    let lines = JsonLines {
+        writer: Mutex::new(writer),
+    };
+    Registry::default().with(lines.with_filter(targets))
+}
+
+struct JsonLines<W> {
+    /// Held for one line.
+    writer: Mutex<W>,
+}
+
+impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for JsonLines<W> {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields(Map::new());
+        fields
+            .0
+            .insert("level".into(), level_name(*event.metadata().level()).into());
+        fields
+            .0
+            .insert("time".into(), SystemClock.now().to_string().into());
+        event.record(&mut fields);
+        let mut line = Value::Object(fields.0).to_string();
+        line.push('\n');
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written is no reason to stop giving out credentials.
+        let _unwritten = writer
+            .write_all(line.as_bytes())
+            .and_then(|()| writer.flush());
+    }
+}
+
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn insert(&mut self, field: &Field, value: Value) {
+        let name = match field.name() {
+            "message" => "msg",
+            name => name,
+        };
+        self.0.insert(name.to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.insert(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.insert(field, value.to_string().into());
+    }
+}
+
+/// The official agent writes `warning` in full.
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
+        let memory = Memory::default();
+        with_default(subscriber(level, memory.clone()), log);
+        let bytes = memory.0.lock().unwrap();
+        let lines = std::str::from_utf8(&bytes).unwrap().lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_line_has_the_official_names_and_its_fields_beside_them() {
+        let lines = logged(LevelFilter::INFO, || {
+            let error = io::Error::other("no \"route\"\n");
+            tracing::warn!(%error, client-addr = "10.0.0.7", attempts = 3, "cannot connect");
+        });
+        let [line] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        assert_eq!(line["level"], "warning");
+        assert_eq!(line["msg"], "cannot connect");
+        assert_eq!(line["error"], "no \"route\"\n");
+        assert_eq!(line["client-addr"], "10.0.0.7");
+        assert_eq!(line["attempts"], 3);
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn other_crates_are_heard_from_warnings_on_only() {
+        let lines = logged(LevelFilter::TRACE, || {
+            tracing::trace!("ours");
+            tracing::info!(target: "hyper::proto", "Authorization: secret");
+            tracing::warn!(target: "aws_config", "no region");
+        });
+        let words: Vec<_> = lines
+            .iter()
+            .map(|line| line["msg"].as_str().unwrap())
+            .collect();
+        assert_eq!(words, ["ours", "no region"]);
+    }
+}

@@ -1,0 +1,244 @@
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use pod_identity_core::wire::agent;
+use pod_identity_core::{Endpoint, TokenError};
+
+use crate::credential_cache::{CredentialCache, Denial};
+use crate::eks_auth::EksAuthError;
+use crate::metrics::Metrics;
+
+/// Answers requests on the credentials addresses, with the official agent's texts.
+#[derive(Debug)]
+pub(crate) struct Router {
+    cache: Arc<CredentialCache>,
+    metrics: Arc<Metrics>,
+    hosts: Hosts,
+}
+
+impl Router {
+    pub(crate) fn new(cache: Arc<CredentialCache>, metrics: Arc<Metrics>, hosts: Hosts) -> Self {
+        Self {
+            cache,
+            metrics,
+            hosts,
+        }
+    }
+
+    pub(crate) async fn respond<B>(
+        &self,
+        request: Request<B>,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let response = match self.credentials(&request, peer).await {
+            Ok(body) => json(body),
+            Err(refusal) => refusal.into_response(),
+        };
+        self.metrics.count_response(response.status());
+        response
+    }
+
+    async fn credentials<B>(
+        &self,
+        request: &Request<B>,
+        peer: SocketAddr,
+    ) -> Result<Bytes, Refusal> {
+        if request.uri().path() != agent::PATH {
+            return Err(Refusal::NotFound);
+        }
+        if request.method() != Method::GET {
+            return Err(Refusal::Method);
+        }
+        self.hosts.check(request.headers())?;
+        let token = match request.headers().get(AUTHORIZATION) {
+            Some(value) => value
+                .to_str()
+                .map_err(|_quotes| Refusal::from(Denial::Token(TokenError::Segments)))?,
+            None => "",
+        };
+        let answered = self.cache.answer(token, peer.ip().to_canonical()).await;
+        self.metrics.count_lookup(&answered);
+        answered.map(|(body, _lookup)| body).map_err(Refusal::from)
+    }
+}
+
+/// The names under which the agent may be called; others are refused, against DNS rebinding.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts(Vec<IpAddr>);
+
+impl Hosts {
+    /// The two fixed addresses, and those that the agent was told to bind.
+    pub(crate) fn new(bound: impl IntoIterator<Item = IpAddr>) -> Self {
+        let fixed = [Endpoint::EKS_IPV4.into(), Endpoint::EKS_IPV6.into()];
+        Self(fixed.into_iter().chain(bound).collect())
+    }
+
+    /// A port and brackets are taken off first; one SDK sends an IPv6 address without brackets.
+    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let sent = headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let known = |host: &str| host.parse().is_ok_and(|address| self.0.contains(&address));
+        let unbracketed = |host: &str| {
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned()
+        };
+        let without_port = sent.rsplit_once(':').map_or(sent, |(host, _port)| host);
+        if known(&unbracketed(sent)) || known(&unbracketed(without_port)) {
+            Ok(())
+        } else {
+            Err(Refusal::Host(unbracketed(without_port)))
+        }
+    }
+}
+
+/// Every answer that is not a set of credentials.
+#[derive(Debug)]
+enum Refusal {
+    NotFound,
+    Method,
+    Host(String),
+    Denied(Denial),
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl Refusal {
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let (status, words) = match &self {
+            Self::NotFound => (StatusCode::NOT_FOUND, "404 page not found".to_owned()),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method Not Allowed".to_owned(),
+            ),
+            Self::Host(host) => (
+                StatusCode::FORBIDDEN,
+                format!(
+                    "Access Denied. Called agent through invalid address, please use either \
+                     [169.254.170.23 fd00:ec2::23] address not {host}"
+                ),
+            ),
+            Self::Denied(denial) => denied(denial),
+        };
+        let mut response = text(status, words);
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn denied(denial: &Denial) -> (StatusCode, String) {
+    match denial {
+        Denial::Token(TokenError::Empty) => (
+            StatusCode::BAD_REQUEST,
+            "Service account token cannot be empty".to_owned(),
+        ),
+        Denial::Token(error) => (
+            StatusCode::BAD_REQUEST,
+            format!("Service account token cannot be parsed: {error}"),
+        ),
+        Denial::Claims(error) => (
+            StatusCode::BAD_REQUEST,
+            format!("Service account token failed basic claim validations: {error}"),
+        ),
+        Denial::EksAuth(error) => {
+            let status = match error {
+                EksAuthError::Refused { status, .. } => StatusCode::from_u16(*status).ok(),
+                _ => None,
+            };
+            (
+                status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                error.to_string(),
+            )
+        }
+        Denial::Late(Some(error)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{error}; try again"),
+        ),
+        Denial::Late(None) => {
+            let words = "EKS Auth has not answered in time; try again";
+            (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
+        }
+        Denial::Busy => {
+            let words = "too many tokens wait for EKS Auth already; try again";
+            (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
+        }
+    }
+}
+
+fn json(body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// As Go's `http.Error`: plain text, a trailing newline, no sniffing.
+pub(crate) fn text(status: StatusCode, words: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(words + "\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_with_and_without_port_and_brackets() {
+        let hosts = Hosts::new(["127.0.0.1".parse().unwrap()]);
+        let check = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            hosts.check(&headers).is_ok()
+        };
+        for known in [
+            "169.254.170.23",
+            "169.254.170.23:80",
+            "[fd00:ec2::23]",
+            "[fd00:ec2::23]:80",
+            "fd00:ec2::23",
+            "[fd00:ec2:0::23]",
+            "127.0.0.1:8080",
+        ] {
+            assert!(check(known), "{known}");
+        }
+        for unknown in [
+            "",
+            "localhost",
+            "evil.example:80",
+            "169.254.169.254",
+            "[::1]:80",
+            "169.254.170.23.evil",
+        ] {
+            assert!(!check(unknown), "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+use std::fmt;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_eksauth::Client;
+use aws_sdk_eksauth::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_eksauth::operation::RequestId;
+use aws_sdk_eksauth::operation::assume_role_for_pod_identity::{
+    AssumeRoleForPodIdentityError, AssumeRoleForPodIdentityOutput,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use pod_identity_core::wire::eks_auth::ErrorBody;
+use pod_identity_core::{Credentials, Failure, FailureClass, Secret, Timestamp};
+use tokio::sync::OnceCell;
+
+use crate::eks_auth::{EksAuth, EksAuthError, Exchange, Session};
+use crate::own_credentials;
+
+/// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
+/// credentials.
+///
+/// The agent's own credentials come from the environment, the shared files, web identity or instance
+/// metadata, in this order, and never from a container provider: that would be the agent itself.
+///
+/// Nothing is looked up before the first exchange, so that listeners need not wait for instance
+/// metadata. Retries of the client are off; the agent decides.
+///
+/// ```no_run
+/// use pod_identity_agent::SdkEksAuth;
+///
+/// let eks_auth = SdkEksAuth::new("my-cluster").with_endpoint("http://127.0.0.1:8080");
+/// ```
+pub struct SdkEksAuth {
+    cluster: String,
+    endpoint: Option<String>,
+    rotate_credentials: bool,
+    client: OnceCell<Client>,
+}
+
+impl SdkEksAuth {
+    /// For a cluster, by its name in EKS; the rest from the environment.
+    pub fn new(cluster: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            endpoint: None,
+            rotate_credentials: false,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Another endpoint than the region's, as a URL.
+    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// Whether the shared credentials file is read anew every minute, for hybrid nodes, where another
+    /// process renews it; off by default.
+    pub fn with_rotated_credentials(mut self, rotate: bool) -> Self {
+        self.rotate_credentials = rotate;
+        self
+    }
+
+    /// With a client made elsewhere, of which nothing is changed: it should not retry, and it must not take
+    /// credentials from a container provider.
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.client = OnceCell::new_with(Some(client));
+        self
+    }
+
+    async fn exchange(&self, token: &Secret) -> Result<Session, Failure<EksAuthError>> {
+        let client = self.client.get_or_init(|| self.connect()).await;
+        let sent = client
+            .assume_role_for_pod_identity()
+            .cluster_name(&self.cluster)
+            .token(token.expose())
+            .send()
+            .await;
+        match sent {
+            Ok(output) => session(&output).map_err(|words| {
+                Failure::new(FailureClass::Malformed, EksAuthError::Malformed(words))
+            }),
+            Err(error) => Err(failure(&error, token)),
+        }
+    }
+
+    async fn connect(&self) -> Client {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .build(),
+            )
+            .credentials_provider(own_credentials::chain(self.rotate_credentials));
+        if let Some(endpoint) = &self.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        Client::new(&loader.load().await)
+    }
+}
+
+impl EksAuth for SdkEksAuth {
+    fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a> {
+        Box::pin(self.exchange(token))
+    }
+}
+
+impl fmt::Debug for SdkEksAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SdkEksAuth")
+            .field("cluster", &self.cluster)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection that is not made within this time fails; the attempt as a whole has 3 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The checked content of a success: in the client, a field that the service left out is an empty
+/// string or `None`.
+fn session(output: &AssumeRoleForPodIdentityOutput) -> Result<Session, String> {
+    let missing = |what: &str| format!("{what} is missing");
+    let text = |value: &str, what: &str| match value {
+        "" => Err(missing(what)),
+        value => Ok(value.to_owned()),
+    };
+    let credentials = output.credentials().ok_or_else(|| missing("credentials"))?;
+    let user = output
+        .assumed_role_user()
+        .ok_or_else(|| missing("assumedRoleUser"))?;
+    let association = output
+        .pod_identity_association()
+        .ok_or_else(|| missing("podIdentityAssociation"))?;
+    let subject = output.subject().ok_or_else(|| missing("subject"))?;
+    let assumed_role_arn = text(user.arn(), "assumedRoleUser.arn")?;
+    let expiration = credentials.expiration();
+    let expiration = Timestamp::from_unix_millis(
+        expiration.secs().saturating_mul(1000) + i64::from(expiration.subsec_nanos() / 1_000_000),
+    );
+    if expiration <= Timestamp::from_unix_secs(0) {
+        return Err(missing("credentials.expiration"));
+    }
+    let mut checked = Credentials::new(
+        text(credentials.access_key_id(), "credentials.accessKeyId")?,
+        text(
+            credentials.secret_access_key(),
+            "credentials.secretAccessKey",
+        )?
+        .into(),
+        text(credentials.session_token(), "credentials.sessionToken")?.into(),
+        expiration,
+    );
+    if let Some(account) = account_of(&assumed_role_arn) {
+        checked = checked.with_account_id(account);
+    }
+    Ok(Session {
+        association_id: text(
+            association.association_id(),
+            "podIdentityAssociation.associationId",
+        )?,
+        assumed_role_arn,
+        request_id: output.request_id().map(str::to_owned),
+        ..Session::new(checked, subject.namespace(), subject.service_account())
+    })
+}
+
+/// The account in `arn:aws:sts::{account}:assumed-role/{role}/{session}`.
+fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| !account.is_empty())
+}
+
+type AssumeRoleError = SdkError<AssumeRoleForPodIdentityError, HttpResponse>;
+
+fn failure(error: &AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
+    let Some(response) = error.raw_response() else {
+        return Failure::new(
+            FailureClass::Transient,
+            EksAuthError::Unreachable(words(error, token)),
+        );
+    };
+    let status = response.status().as_u16();
+    if response.status().is_success() {
+        let error = EksAuthError::Malformed("the body is not the expected JSON object".to_owned());
+        return Failure::new(FailureClass::Malformed, error);
+    }
+    let retry_after = response
+        .headers()
+        .get(ErrorBody::RETRY_AFTER_HEADER)
+        .and_then(|millis| millis.trim().parse().ok())
+        .map(Duration::from_millis);
+    let code = error.code().unwrap_or("Unknown").to_owned();
+    let refused = EksAuthError::Refused {
+        status,
+        message: printable(error.message().unwrap_or_default(), token),
+        request_id: error.request_id().map(|id| printable(id, token)),
+        code: printable(&code, token),
+    };
+    Failure::new(FailureClass::of(status, Some(&code)), refused).with_retry_after(retry_after)
+}
+
+/// An error and its causes, in one line.
+fn words(error: &dyn std::error::Error, token: &Secret) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_words = cause.to_string();
+        if !causes.contains(&cause_words) {
+            causes.push(cause_words);
+        }
+        next = cause.source();
+    }
+    printable(&causes.join(": "), token)
+}
+
+/// What came from elsewhere, fit for a log and for a client: one line, bounded, the token replaced.
+fn printable(text: &str, token: &Secret) -> String {
+    let text = text.replace(token.expose(), "<token>");
+    text.chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .take(LONGEST_WORDS)
+        .collect()
+}
+
+/// In characters.
+const LONGEST_WORDS: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_is_taken_from_the_assumed_role() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/app/eks-c-p-1";
+        assert_eq!(account_of(arn), Some("123456789012"));
+        assert_eq!(account_of("arn:aws:sts:::assumed-role/app"), None);
+        assert_eq!(account_of("nonsense"), None);
+    }
+
+    #[test]
+    fn words_are_one_bounded_line_without_the_token() {
+        let token = Secret::from("a.b.c".to_owned());
+        assert_eq!(printable("bad a.b.c\r\nnext", &token), "bad <token>  next");
+        assert_eq!(printable(&"x".repeat(9999), &token).len(), LONGEST_WORDS);
+    }
+}

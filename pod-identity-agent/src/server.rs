@@ -1,0 +1,125 @@
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::listener::Listen;
+
+/// Serves HTTP/1.1 at one place, as soon as it can be bound: a task for each connection, until told to
+/// stop. `name` is for the log.
+///
+/// When `stop` turns true, no more connections are accepted, idle ones are closed, and requests in
+/// flight have [`DRAIN`] to finish.
+pub(crate) async fn serve<S, F>(
+    listen: Listen,
+    name: &'static str,
+    respond: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let listener = tokio::select! {
+        listener = listen.listening(name) => listener,
+        _stopped = stop.wait_for(|stop| *stop) => return,
+    };
+    let mut connections = JoinSet::new();
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next() => continue,
+            _stopped = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(
+                    stream,
+                    peer,
+                    Arc::clone(&respond),
+                    graceful.watcher(),
+                ));
+            }
+            Err(error) => {
+                if is_exhaustion(&error) {
+                    warn!(%error, "connections cannot be accepted for now");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        warn!(
+            connections = connections.len(),
+            "requests were still in flight at the deadline of the shutdown"
+        );
+    }
+}
+
+async fn connection<S, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    respond: Arc<S>,
+    graceful: hyper_util::server::graceful::Watcher,
+) where
+    S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    // Answers are one write each; waiting for more to send would only delay them.
+    stream
+        .set_nodelay(true)
+        .unwrap_or_else(|error| debug!(%error, "nodelay"));
+    let service = service_fn(move |request| {
+        let response = respond(request, peer);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = graceful.watch(connection).await {
+        debug!(%error, "client-addr" = %peer, "connection ended");
+    }
+}
+
+/// A keep-alive connection may rest for this long; the official agent's 30 s race with the pools of SDKs.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Request line and headers together; the largest real token has 2.3 KB. More is answered with 431.
+const MAX_HEADERS: usize = 16 * 1024;
+
+/// Requests in flight have this long at a shutdown; an answer takes a second at most.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// After a failed accept: long enough not to spin, short enough not to be noticed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether accepting failed for want of something, rather than for the one connection.
+fn is_exhaustion(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
