@@ -53,9 +53,22 @@ impl TokenFile {
             problem,
         };
         let bytes = self
-            .bytes()
+            .bytes_through_a_swap()
             .map_err(|error| fail(TokenFileProblem::from(error)))?;
         token_text(&bytes).map_err(fail)
+    }
+
+    /// kubelet removes the old directory right after the swap, so a path that was being resolved just then
+    /// leads nowhere; the next one leads to the new file.
+    fn bytes_through_a_swap(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut result = self.bytes();
+        for _again in 0..2 {
+            match result {
+                Err(ref error) if error.kind() == io::ErrorKind::NotFound => result = self.bytes(),
+                _ => break,
+            }
+        }
+        result
     }
 
     fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -1,0 +1,152 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use pod_identity_core::{ServiceAccountToken, TokenError, UnverifiedClaims};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use crate::TokenBuilder;
+
+/// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.
+///
+/// Every issuer signs with the same published test key, so two issuers with one URL trust each
+/// other's tokens. A clone is the same issuer.
+///
+/// ```
+/// use pod_identity_core::{ServiceAccountToken, Timestamp};
+/// use pod_identity_testkit::Issuer;
+///
+/// let issuer = Issuer::new();
+/// let now = Timestamp::from_unix_secs(1_772_366_400);
+/// let token = issuer.token("shop", "cart").pod("cart-0").mint(now);
+///
+/// let claims = issuer.verify(&token)?;
+/// assert_eq!(claims.subject.as_deref(), Some("system:serviceaccount:shop:cart"));
+/// assert_eq!(ServiceAccountToken::parse(&token)?.claims(), &claims);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
+    url: String,
+    region: String,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+}
+
+impl Issuer {
+    /// The `kid` of the one signing key.
+    pub const KEY_ID: &str = "pod-identity-testkit";
+
+    /// An issuer in `us-west-2`.
+    pub fn new() -> Self {
+        Self::for_region("us-west-2")
+    }
+
+    /// An issuer in a region: `https://oidc.eks.{region}.amazonaws.com/id/{id}` with the id of AWS's
+    /// documentation.
+    pub fn for_region(region: &str) -> Self {
+        Self::for_cluster(region, "EXAMPLED539D4633E53DE1B71EXAMPLE")
+    }
+
+    /// The issuer of one cluster, where `id` is the last part of its URL: 32 digits and upper-case
+    /// letters in a real one.
+    pub fn for_cluster(region: &str, id: &str) -> Self {
+        let signing = EncodingKey::from_rsa_pem(include_bytes!("test-signing-key.pem"))
+            .expect("the embedded signing key must be an RSA key in PEM");
+        let verifying = DecodingKey::from_rsa_pem(include_bytes!("test-signing-key.pub.pem"))
+            .expect("the embedded public key must be an RSA key in PEM");
+        Self(Arc::new(Inner {
+            url: format!("https://oidc.eks.{region}.amazonaws.com/id/{id}"),
+            region: region.to_owned(),
+            signing,
+            verifying,
+        }))
+    }
+
+    /// What its tokens say in `iss`.
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// The region of the cluster.
+    pub fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    /// A token for a pod of a service account, to be adjusted and minted.
+    pub fn token(
+        &self,
+        namespace: impl Into<String>,
+        service_account: impl Into<String>,
+    ) -> TokenBuilder {
+        TokenBuilder::new(self.clone(), namespace.into(), service_account.into())
+    }
+
+    /// The claims of a token whose signature and issuer are right. Times and audience are not
+    /// checked: [`UnverifiedClaims::check`] does that.
+    ///
+    /// # Errors
+    /// [`VerifyError`] when the token is malformed, signed by another key, or from another issuer.
+    pub fn verify(&self, token: &str) -> Result<UnverifiedClaims, VerifyError> {
+        let parsed = ServiceAccountToken::parse(token).map_err(VerifyError::Malformed)?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.required_spec_claims = HashSet::from(["iss".to_owned()]);
+        validation.set_issuer(&[self.url()]);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        match jsonwebtoken::decode::<IgnoredAny>(token, &self.0.verifying, &validation) {
+            Ok(_signed) => Ok(parsed.claims().clone()),
+            Err(error) => Err(match error.kind() {
+                ErrorKind::InvalidIssuer | ErrorKind::MissingRequiredClaim(_) => {
+                    VerifyError::Issuer
+                }
+                _ => VerifyError::Signature,
+            }),
+        }
+    }
+
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> String {
+        let header = Header {
+            kid: Some(Self::KEY_ID.to_owned()),
+            // The API server leaves `typ` out.
+            typ: None,
+            ..Header::new(Algorithm::RS256)
+        };
+        jsonwebtoken::encode(&header, claims, &self.0.signing)
+            .expect("claims must serialize and sign")
+    }
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer")
+            .field("url", &self.0.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an issuer does not stand behind a token. It never holds the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// It is not a signed JWT with an expiry.
+    #[error(transparent)]
+    Malformed(TokenError),
+    /// Another key, or another algorithm than RS256, signed it. Cure: mint it with [`Issuer`].
+    #[error("token signature is invalid")]
+    Signature,
+    /// `iss` is absent or names another issuer. Cure: give both sides the same [`Issuer`].
+    #[error("token has an invalid issuer")]
+    Issuer,
+}

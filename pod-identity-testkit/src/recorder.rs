@@ -1,0 +1,165 @@
+use std::sync::Mutex;
+
+use pod_identity_core::{Secret, Timestamp, TokenDigest, UnverifiedClaims};
+use tokio::sync::watch;
+
+use crate::sync::lock;
+
+/// What a mock has seen of one request. There is no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedRequest {
+    /// When its body had been read, by the mock's clock.
+    pub at: Timestamp,
+    /// Which connection it came over, counted from 1.
+    pub connection: u64,
+    /// The HTTP method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The cluster named in the path.
+    pub cluster: Option<String>,
+    /// The header `Host`.
+    pub host: Option<String>,
+    /// The header `User-Agent`.
+    pub user_agent: Option<String>,
+    /// The digest of the token in the body.
+    pub token: Option<TokenDigest>,
+    /// What the token claims, if it is one.
+    pub claims: Option<UnverifiedClaims>,
+    /// `eksNodeName` in the body.
+    pub eks_node_name: Option<String>,
+    /// `instanceId` in the body.
+    pub instance_id: Option<String>,
+    /// `zone` in the body.
+    pub zone: Option<String>,
+    /// What it was answered; `None` while it waits, and when it never was.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a request was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The HTTP status.
+    pub status: u16,
+    /// The code of an error, such as `AccessDeniedException`.
+    pub code: Option<String>,
+    /// The access key id that was minted for it.
+    pub access_key_id: Option<String>,
+}
+
+/// Keeps what a mock has seen and wakes who waits for it.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    log: Mutex<Log>,
+    counts: watch::Sender<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    requests: Vec<RecordedRequest>,
+    minted: Vec<String>,
+    secrets: Vec<Secret>,
+}
+
+/// How much a mock has seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: u64,
+    pub(crate) requests: usize,
+    pub(crate) answers: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) max_in_flight: usize,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Self {
+        Self {
+            log: Mutex::default(),
+            counts: watch::Sender::default(),
+        }
+    }
+
+    /// A connection came; returns its number.
+    pub(crate) fn connected(&self) -> u64 {
+        let mut number = 0;
+        self.counts.send_modify(|counts| {
+            counts.connections += 1;
+            number = counts.connections;
+        });
+        number
+    }
+
+    /// A request came: it is in flight until what this returns is dropped.
+    pub(crate) fn arrived(&self, request: RecordedRequest, token: Option<&Secret>) -> InFlight<'_> {
+        let index = {
+            let mut log = lock(&self.log);
+            log.secrets.extend(token.cloned());
+            log.requests.push(request);
+            log.requests.len() - 1
+        };
+        self.counts.send_modify(|counts| {
+            counts.requests += 1;
+            counts.in_flight += 1;
+            counts.max_in_flight = counts.max_in_flight.max(counts.in_flight);
+        });
+        InFlight {
+            recorder: self,
+            index,
+        }
+    }
+
+    pub(crate) fn minted(&self, access_key_id: String, secrets: [Secret; 2]) {
+        let mut log = lock(&self.log);
+        log.minted.push(access_key_id);
+        log.secrets.extend(secrets);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        *self.counts.borrow()
+    }
+
+    pub(crate) async fn wait_until(&self, enough: impl FnMut(&Counts) -> bool) {
+        let seen = self.counts.subscribe().wait_for(enough).await.map(drop);
+        seen.expect("a recorder must hold its own sender");
+    }
+
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
+        lock(&self.log).requests.clone()
+    }
+
+    pub(crate) fn access_keys(&self) -> Vec<String> {
+        lock(&self.log).minted.clone()
+    }
+
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        lock(&self.log).secrets.clone()
+    }
+}
+
+/// A request that has no answer yet.
+#[derive(Debug)]
+pub(crate) struct InFlight<'a> {
+    recorder: &'a Recorder,
+    index: usize,
+}
+
+impl InFlight<'_> {
+    pub(crate) fn answered(self, outcome: Outcome) {
+        if let Some(request) = lock(&self.recorder.log).requests.get_mut(self.index) {
+            request.outcome = Some(outcome);
+        }
+        self.recorder
+            .counts
+            .send_modify(|counts| counts.answers += 1);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.recorder
+            .counts
+            .send_modify(|counts| counts.in_flight -= 1);
+    }
+}

@@ -1,0 +1,135 @@
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinSet;
+
+/// What a server serves.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// A connection came; returns its number.
+    fn connected(&self) -> u64;
+
+    /// Answers a request, or closes its connection.
+    fn call(
+        &self,
+        connection: u64,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Closed>> + Send;
+}
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+pub(crate) struct Closed;
+
+/// An HTTP/1 server that can be stopped and started again on its port. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Server<S> {
+    service: Arc<S>,
+    address: SocketAddr,
+    /// Tokio's mutex, because stopping and starting wait for each other across awaits.
+    running: Mutex<Option<Running>>,
+}
+
+/// One run of the server, which owns the accepting task, which owns the connections.
+#[derive(Debug)]
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
+}
+
+impl<S: Service> Server<S> {
+    pub(crate) fn start(listener: TcpListener, service: Arc<S>) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let running = Running::start(listener, Arc::clone(&service));
+        Ok(Self {
+            service,
+            address,
+            running: Mutex::new(Some(running)),
+        })
+    }
+
+    pub(crate) fn service(&self) -> &S {
+        &self.service
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the listener and every connection, and returns when they are closed.
+    pub(crate) async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        if let Some(mut was) = running.take() {
+            drop(was.stop);
+            while was.task.join_next().await.is_some() {}
+        }
+    }
+
+    /// Listens again on the same address. Does nothing when it is running.
+    pub(crate) async fn restart(&self) -> io::Result<()> {
+        let mut running = self.running.lock().await;
+        if running.is_none() {
+            // Sets SO_REUSEADDR on Unix, so that closed connections do not hold the port.
+            let listener = TcpListener::bind(self.address).await?;
+            *running = Some(Running::start(listener, Arc::clone(&self.service)));
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    fn start<S: Service>(listener: TcpListener, service: Arc<S>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, service, stopped));
+        Self { stop, task }
+    }
+}
+
+async fn accept<S: Service>(
+    listener: TcpListener,
+    service: Arc<S>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            Some(_ended) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _peer)) => {
+                    connections.spawn(serve(stream, Arc::clone(&service)));
+                }
+                // Out of file descriptors, most likely: leave time to close some.
+                Err(_out_of_something) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
+    let connection = service.connected();
+    // Without it an answer may wait 40 ms for an acknowledgement; a failure only costs that time.
+    stream.set_nodelay(true).ok();
+    let answer = service_fn(|request| service.call(connection, request));
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    // How a connection ends is the client's affair, or was ordered by a fault.
+    served.await.ok();
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

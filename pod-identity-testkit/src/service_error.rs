@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use http::HeaderValue;
+use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode};
+
+use crate::answer::{self, Answer};
+
+/// An error answer of EKS Auth in its exact wire form.
+///
+/// ```
+/// use std::time::Duration;
+/// use pod_identity_core::wire::eks_auth::ErrorCode;
+/// use pod_identity_testkit::ServiceError;
+///
+/// let throttled = ServiceError::new(ErrorCode::Throttling).retry_after(Duration::from_millis(250));
+/// assert_eq!(throttled.code(), ErrorCode::Throttling);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceError {
+    code: ErrorCode,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl ServiceError {
+    /// An error with its official status and words: those seen from the real service, else those of
+    /// its public model.
+    pub fn new(code: ErrorCode) -> Self {
+        Self {
+            code,
+            message: usual_message(code).to_owned(),
+            retry_after: None,
+        }
+    }
+
+    /// With other words.
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// With the wish to be left alone for so long: the header `x-amz-retry-after`, in milliseconds.
+    pub fn retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Which of the nine errors it is.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    pub(crate) fn answer(&self) -> Answer {
+        let mut answer = answer::error(self.code.status(), self.code.name(), &self.message);
+        if let Some(retry_after) = self.retry_after {
+            let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            let headers = answer.headers_mut();
+            headers.insert(ErrorBody::RETRY_AFTER_HEADER, HeaderValue::from(millis));
+        }
+        answer
+    }
+}
+
+impl From<ErrorCode> for ServiceError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+fn usual_message(code: ErrorCode) -> &'static str {
+    match code {
+        // Seen.
+        ErrorCode::AccessDenied => {
+            "Unauthorized Exception! EKS does not have permissions to assume the associated role."
+        }
+        ErrorCode::ResourceNotFound => {
+            "The token included in the request has no service account role association for it."
+        }
+        // From the public model.
+        ErrorCode::ExpiredToken => "The specified Kubernetes service account token is expired.",
+        ErrorCode::InternalServer => "These errors are usually caused by a server-side issue.",
+        ErrorCode::InvalidParameter => "The specified parameter is invalid.",
+        ErrorCode::InvalidRequest => "This request contains a semantic error.",
+        ErrorCode::InvalidToken => "The specified Kubernetes service account token is invalid.",
+        ErrorCode::ServiceUnavailable => {
+            "The service is unavailable. Back off and retry the operation."
+        }
+        ErrorCode::Throttling => "The request was denied because your request rate is too high.",
+        _ => "An error that this mock does not know.",
+    }
+}

@@ -1,0 +1,190 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pod_identity_core::Timestamp;
+use serde::Serialize;
+
+use crate::Issuer;
+use crate::ids::uuid_of;
+
+/// A projected service-account token before it is signed.
+///
+/// It starts as kubelet would ask for it: audience `pods.eks.amazonaws.com`, 24 hours, issued when
+/// minted, for the pod `{service account}-0`. Minting does not use it up, so one builder makes every
+/// token of a pod's life.
+///
+/// ```
+/// use std::time::Duration;
+/// use pod_identity_core::Timestamp;
+/// use pod_identity_testkit::Issuer;
+///
+/// let builder = Issuer::new().token("shop", "cart").lifetime(Duration::from_secs(600));
+/// let now = Timestamp::from_unix_secs(1_772_366_400);
+/// assert_ne!(builder.mint(now), builder.mint(now), "each has its own jti");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a token comes from `mint`"]
+pub struct TokenBuilder {
+    issuer: Issuer,
+    namespace: String,
+    service_account: String,
+    audience: Vec<String>,
+    lifetime: Duration,
+    issued_at: Option<Timestamp>,
+    pod: String,
+    node: Option<String>,
+    jti: bool,
+    forged: bool,
+}
+
+impl TokenBuilder {
+    /// The audience of Pod Identity: `pods.eks.amazonaws.com`.
+    pub const AUDIENCE: &str = "pods.eks.amazonaws.com";
+
+    pub(crate) fn new(issuer: Issuer, namespace: String, service_account: String) -> Self {
+        let node = format!("ip-10-0-0-1.{}.compute.internal", issuer.region());
+        Self {
+            issuer,
+            audience: vec![Self::AUDIENCE.to_owned()],
+            lifetime: Duration::from_secs(24 * 60 * 60),
+            issued_at: None,
+            pod: format!("{service_account}-0"),
+            node: Some(node),
+            jti: true,
+            forged: false,
+            namespace,
+            service_account,
+        }
+    }
+
+    /// `aud`: this one audience instead of [`AUDIENCE`](Self::AUDIENCE).
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = vec![audience.into()];
+        self
+    }
+
+    /// The time from `iat` to `exp`, in whole seconds; 24 hours by default.
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// `iat` and `nbf`, in whole seconds; the time of minting by default.
+    pub fn issued_at(mut self, issued_at: Timestamp) -> Self {
+        self.issued_at = Some(issued_at);
+        self
+    }
+
+    /// The pod's name; `{service account}-0` by default. The uid follows from namespace and name.
+    pub fn pod(mut self, name: impl Into<String>) -> Self {
+        self.pod = name.into();
+        self
+    }
+
+    /// The node's name.
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.node = Some(name.into());
+        self
+    }
+
+    /// As Kubernetes did before 1.30: without `node` and `jti`.
+    pub fn before_1_30(mut self) -> Self {
+        self.node = None;
+        self.jti = false;
+        self
+    }
+
+    /// With a signature of the right length that no key made.
+    pub fn forged(mut self) -> Self {
+        self.forged = true;
+        self
+    }
+
+    /// Signs a token. Each has a `jti` of its own, so no two tokens of one process are equal, except
+    /// [before 1.30](Self::before_1_30) within one second.
+    pub fn mint(&self, now: Timestamp) -> String {
+        let token = self.issuer.sign(&self.claims(now));
+        if self.forged { forge(&token) } else { token }
+    }
+
+    fn claims(&self, now: Timestamp) -> Claims<'_> {
+        let issued_at = self.issued_at.unwrap_or(now);
+        let named = |kind, name| Named::new(kind, &self.namespace, name);
+        Claims {
+            aud: &self.audience,
+            exp: (issued_at + self.lifetime).as_unix_secs(),
+            iat: issued_at.as_unix_secs(),
+            iss: self.issuer.url(),
+            jti: self.jti.then(next_jti),
+            kubernetes: Kubernetes {
+                namespace: &self.namespace,
+                // A node has no namespace, so its uid must not depend on one.
+                node: self
+                    .node
+                    .as_deref()
+                    .map(|name| Named::new("node", "", name)),
+                pod: named("pod", &self.pod),
+                serviceaccount: named("serviceaccount", &self.service_account),
+            },
+            nbf: issued_at.as_unix_secs(),
+            sub: format!(
+                "system:serviceaccount:{}:{}",
+                self.namespace, self.service_account
+            ),
+        }
+    }
+}
+
+/// The claims in the order in which the API server writes them.
+#[derive(Serialize)]
+struct Claims<'a> {
+    aud: &'a [String],
+    exp: i64,
+    iat: i64,
+    iss: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Kubernetes<'a>,
+    nbf: i64,
+    sub: String,
+}
+
+#[derive(Serialize)]
+struct Kubernetes<'a> {
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Named<'a>>,
+    pod: Named<'a>,
+    serviceaccount: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    uid: String,
+}
+
+impl<'a> Named<'a> {
+    fn new(kind: &str, namespace: &str, name: &'a str) -> Self {
+        Self {
+            name,
+            uid: uuid_of(&format!("{kind}/{namespace}/{name}")),
+        }
+    }
+}
+
+fn next_jti() -> String {
+    // For the whole process, so that equal builders of different issuers do not mint equal tokens.
+    static MINTED: AtomicU64 = AtomicU64::new(0);
+    uuid_of(&format!("jti/{}", MINTED.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Turns the signature around: as long and as canonical as before, because its 256 bytes leave four
+/// unused bits in the last character, which stays where it is.
+fn forge(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').expect("a JWT must have three parts");
+    let (body, last) = signature.split_at(signature.len().saturating_sub(1));
+    let turned: String = body.chars().rev().collect();
+    format!("{signed}.{turned}{last}")
+}

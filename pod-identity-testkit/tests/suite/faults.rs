@@ -1,0 +1,288 @@
+//! Each injected fault, alone and together.
+
+use std::time::Duration;
+
+use pod_identity_core::wire::eks_auth::ErrorCode;
+use pod_identity_testkit::{Fault, Gate, ServiceError};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::common::{Client, NOW, assume, shop, soon, token};
+
+#[tokio::test]
+async fn each_of_the_nine_errors_has_its_status_code_and_words() {
+    let (eks, _clock) = shop().await;
+    for (code, status, name) in [
+        (ErrorCode::AccessDenied, 400, "AccessDeniedException"),
+        (ErrorCode::ExpiredToken, 400, "ExpiredTokenException"),
+        (ErrorCode::InternalServer, 500, "InternalServerException"),
+        (
+            ErrorCode::InvalidParameter,
+            400,
+            "InvalidParameterException",
+        ),
+        (ErrorCode::InvalidRequest, 400, "InvalidRequestException"),
+        (ErrorCode::InvalidToken, 400, "InvalidTokenException"),
+        (
+            ErrorCode::ResourceNotFound,
+            404,
+            "ResourceNotFoundException",
+        ),
+        (
+            ErrorCode::ServiceUnavailable,
+            503,
+            "ServiceUnavailableException",
+        ),
+        (ErrorCode::Throttling, 429, "ThrottlingException"),
+    ] {
+        eks.inject(code);
+        let answer = assume(&eks, &token(&eks)).await;
+        assert_eq!((answer.status, answer.code()), (status, name));
+        assert_eq!(
+            answer
+                .json()
+                .as_object()
+                .unwrap()
+                .keys()
+                .collect::<Vec<_>>(),
+            ["message"]
+        );
+        assert!(!answer.message().is_empty());
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("x-amzn-RequestId").len(), 36);
+        assert_eq!(answer.header("x-amz-retry-after"), "");
+    }
+    assert_eq!(
+        assume(&eks, &token(&eks)).await.status,
+        200,
+        "all nine are used up"
+    );
+}
+
+#[tokio::test]
+async fn an_error_may_have_other_words_and_a_hint_in_milliseconds() {
+    let (eks, _clock) = shop().await;
+    let error = ServiceError::new(ErrorCode::Throttling)
+        .message("slow down")
+        .retry_after(Duration::from_millis(1500));
+    eks.inject(error);
+    let answer = assume(&eks, &token(&eks)).await;
+    assert_eq!(answer.body, r#"{"message":"slow down"}"#);
+    assert_eq!(answer.header("x-amz-retry-after"), "1500");
+}
+
+#[tokio::test]
+async fn faults_are_used_up_in_the_order_in_which_they_were_queued() {
+    let (eks, _clock) = shop().await;
+    eks.inject_next(2, ErrorCode::Throttling);
+    eks.inject(ErrorCode::InternalServer);
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(assume(&eks, &token(&eks)).await.status);
+    }
+    assert_eq!(statuses, [429, 429, 500, 200]);
+}
+
+#[tokio::test]
+async fn a_standing_fault_answers_when_the_queue_does_not_until_it_is_cleared() {
+    let (eks, _clock) = shop().await;
+    eks.inject_always(ErrorCode::ServiceUnavailable);
+    eks.inject(ErrorCode::Throttling);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(assume(&eks, &token(&eks)).await.status);
+    }
+    eks.clear_faults();
+    statuses.push(assume(&eks, &token(&eks)).await.status);
+    assert_eq!(statuses, [429, 503, 503, 200]);
+}
+
+#[tokio::test]
+async fn a_status_and_a_body_are_answered_as_they_are() {
+    let (eks, _clock) = shop().await;
+    eks.inject(Fault::Status(502, "<html>bad gateway</html>".to_owned()));
+    eks.inject(Fault::Malformed("{\"credentials\":".to_owned()));
+    let answer = assume(&eks, &token(&eks)).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str(), answer.code()),
+        (502, "<html>bad gateway</html>", "")
+    );
+    let answer = assume(&eks, &token(&eks)).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "{\"credentials\":")
+    );
+}
+
+#[tokio::test]
+async fn a_closure_answers_from_what_was_recorded() {
+    let (eks, _clock) = shop().await;
+    eks.inject(Fault::respond(|request| {
+        let claims = request.claims.as_ref().unwrap();
+        http::Response::builder()
+            .status(418)
+            .header("x-amzn-RequestId", "mine")
+            .body(claims.pod.clone().unwrap())
+            .unwrap()
+    }));
+    let answer = assume(&eks, &token(&eks)).await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (418, "cart-0123456789")
+    );
+    assert_eq!(answer.header("x-amzn-RequestId"), "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_latency_delays_the_proper_answer_or_the_next_fault() {
+    let (eks, _clock) = shop().await;
+    let latency = Duration::from_secs(3600);
+    eks.inject_next(2, Fault::Latency(latency));
+    eks.inject(ErrorCode::Throttling);
+    for (status, at_least) in [(429, latency), (200, latency), (200, Duration::ZERO)] {
+        let start = Instant::now();
+        assert_eq!(assume(&eks, &token(&eks)).await.status, status);
+        assert_eq!(start.elapsed().as_secs(), at_least.as_secs());
+    }
+}
+
+#[tokio::test]
+async fn a_gate_holds_requests_until_it_is_released() {
+    let (eks, _clock) = shop().await;
+    let gate = eks.gate();
+    let mut clients = JoinSet::new();
+    for _ in 0..3 {
+        let token = token(&eks);
+        let mut client = Client::connect(&eks).await.unwrap();
+        let path = pod_identity_core::wire::eks_auth::path(eks.cluster());
+        let body = serde_json::json!({ "token": token }).to_string();
+        clients.spawn(async move { client.post(&path, body).await.unwrap().status });
+    }
+    soon(gate.wait_for(3)).await;
+    assert_eq!((eks.in_flight(), gate.waiting()), (3, 3));
+    assert!(
+        eks.requests()
+            .iter()
+            .all(|request| request.outcome.is_none())
+    );
+
+    gate.release();
+    assert_eq!(soon(clients.join_all()).await, [200; 3]);
+    assert_eq!(
+        (eks.in_flight(), eks.max_in_flight(), gate.waiting()),
+        (0, 3, 0)
+    );
+    assert_eq!(
+        assume(&eks, &token(&eks)).await.status,
+        200,
+        "it stays open"
+    );
+}
+
+#[tokio::test]
+async fn each_of_two_queued_gates_holds_its_own_request() {
+    let (eks, _clock) = shop().await;
+    let (first, second) = (Gate::new(), Gate::new());
+    eks.inject(Fault::Gate(first.clone()));
+    eks.inject(Fault::Gate(second.clone()));
+    let token = token(&eks);
+    let one = assume(&eks, &token);
+    let other = async {
+        first.wait_for(1).await;
+        let other = assume(&eks, &token);
+        let release = async {
+            second.wait_for(1).await;
+            assert_eq!((first.waiting(), second.waiting()), (1, 1));
+            second.release();
+            eks.wait_for_answers(1).await;
+            first.release();
+        };
+        tokio::join!(other, release).0
+    };
+    let (one, other) = soon(async { tokio::join!(one, other) }).await;
+    assert_eq!((one.status, other.status), (200, 200));
+}
+
+#[tokio::test]
+async fn a_hanging_request_goes_on_when_the_faults_are_cleared() {
+    let (eks, _clock) = shop().await;
+    eks.inject_always(Fault::Hang);
+    let token = token(&eks);
+    let clear = async {
+        eks.wait_for_requests(1).await;
+        eks.clear_faults();
+    };
+    let (answer, ()) = soon(async { tokio::join!(assume(&eks, &token), clear) }).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_hanging_request_ends_when_its_client_leaves() {
+    let (eks, _clock) = shop().await;
+    eks.inject(Fault::Hang);
+    let mut client = Client::connect(&eks).await.unwrap();
+    let token = token(&eks);
+    tokio::select! {
+        _ = client.assume(&eks, &token) => panic!("it must hang"),
+        () = soon(eks.wait_for_requests(1)) => {}
+    }
+    drop(client);
+    soon(eks.wait_until_idle()).await;
+    assert_eq!(eks.requests()[0].outcome, None);
+}
+
+#[tokio::test]
+async fn a_reset_closes_the_connection_without_an_answer() {
+    let (eks, _clock) = shop().await;
+    eks.inject(Fault::Reset);
+    let mut client = Client::connect(&eks).await.unwrap();
+    let error = client.assume(&eks, &token(&eks)).await.unwrap_err();
+    assert!(
+        error.is_incomplete_message() || error.is_closed(),
+        "{error:?}"
+    );
+    soon(client.closed()).await;
+    assert_eq!(eks.requests()[0].outcome, None);
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_expiry_can_be_set_and_is_as_real_as_the_others() {
+    let (eks, _clock) = shop().await;
+    for seconds in [0, 15, 86_400] {
+        eks.inject(Fault::ExpiresIn(Duration::from_secs(seconds)));
+        let body = assume(&eks, &token(&eks)).await.json();
+        let expiration = NOW + Duration::from_secs(seconds);
+        assert_eq!(body["credentials"]["expiration"], expiration.as_unix_secs());
+    }
+    assert_eq!(eks.minted().len(), 3);
+}
+
+#[tokio::test]
+async fn a_member_of_a_success_can_be_left_out() {
+    let (eks, _clock) = shop().await;
+    for (member, pointer) in [
+        ("credentials", "/credentials"),
+        ("credentials.expiration", "/credentials/expiration"),
+        ("credentials.accessKeyId", "/credentials/accessKeyId"),
+        ("podIdentityAssociation", "/podIdentityAssociation"),
+        ("assumedRoleUser.arn", "/assumedRoleUser/arn"),
+        ("subject.namespace", "/subject/namespace"),
+    ] {
+        eks.inject(Fault::Without(member));
+        let answer = assume(&eks, &token(&eks)).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json().pointer(pointer), None, "{member}");
+        assert!(answer.json().get("audience").is_some());
+    }
+}
+
+#[tokio::test]
+async fn no_fault_shows_a_body_in_its_debug() {
+    for fault in [
+        Fault::Malformed("hunter2".to_owned()),
+        Fault::Status(200, "hunter2".to_owned()),
+    ] {
+        assert!(!format!("{fault:?}").contains("hunter2"));
+    }
+}
