@@ -87,6 +87,7 @@
 
 mod answer;
 mod builder;
+mod connection;
 mod driver;
 mod error;
 mod fetch;

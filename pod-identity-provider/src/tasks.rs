@@ -40,7 +40,13 @@ impl Tasks {
 }
 
 /// A task that ends with its owner.
-struct Owned(AbortHandle);
+pub(crate) struct Owned(AbortHandle);
+
+impl Owned {
+    pub(crate) fn new(task: AbortHandle) -> Self {
+        Self(task)
+    }
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {

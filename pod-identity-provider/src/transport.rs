@@ -1,22 +1,17 @@
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::uri::Scheme;
+use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
+
+use crate::connection::{Connection, Parking};
 
 /// A boxed future, as the extension points return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,11 +54,12 @@ pub enum TransportError {
     Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// HTTP/1.1 over a connection of its own per request, which is closed afterwards: a fetch happens about
-/// once in hours, and an idle connection would be dead by then.
+/// HTTP/1.1. A connection is kept for a few seconds after an answer, so that what follows at once need
+/// not connect again; then it is closed, because the next fetch is hours away.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     connect_timeout: Duration,
+    parking: Parking,
     #[cfg(feature = "rustls")]
     tls: Option<crate::tls::Tls>,
 }
@@ -73,6 +69,7 @@ impl HttpTransport {
     pub fn new(connect_timeout: Duration) -> Self {
         Self {
             connect_timeout,
+            parking: Parking::default(),
             #[cfg(feature = "rustls")]
             tls: None,
         }
@@ -89,28 +86,59 @@ impl HttpTransport {
         request: Request<()>,
         addresses: &[SocketAddr],
     ) -> Result<Response<Zeroizing<Vec<u8>>>, TransportError> {
-        let stream = self.connect(addresses).await?;
-        if request.uri().scheme() != Some(&Scheme::HTTPS) {
-            return converse(stream, request).await;
+        if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            return self
+                .secure(&request, addresses)
+                .await?
+                .exchange(request)
+                .await;
         }
-        #[cfg(feature = "rustls")]
-        if let Some(tls) = &self.tls {
-            let host = request.uri().host().unwrap_or_default().to_owned();
-            let stream = tls
-                .connect(&host, stream)
-                .await
-                .map_err(TransportError::Tls)?;
-            return converse(stream, request).await;
+        if let Some((address, mut parked)) = self.parking.take(addresses)
+            && let Ok(answer) = parked.exchange(request.clone()).await
+        {
+            self.parking.park(address, parked);
+            return Ok(answer);
         }
-        let reason = "https is not supported by this transport";
-        Err(TransportError::Tls(io::Error::new(
-            io::ErrorKind::Unsupported,
-            reason,
-        )))
+        // A parked connection may have been closed by the agent just now: that says nothing about it.
+        let (address, stream) = self.connect(addresses).await?;
+        let mut connection = Connection::open(stream).await?;
+        let answer = connection.exchange(request).await?;
+        self.parking.park(address, connection);
+        Ok(answer)
+    }
+
+    #[cfg(feature = "rustls")]
+    async fn secure(
+        &self,
+        request: &Request<()>,
+        addresses: &[SocketAddr],
+    ) -> Result<Connection, TransportError> {
+        let Some(tls) = &self.tls else {
+            return Err(without_tls());
+        };
+        let (_, stream) = self.connect(addresses).await?;
+        let host = request.uri().host().unwrap_or_default();
+        let stream = tls
+            .connect(host, stream)
+            .await
+            .map_err(TransportError::Tls)?;
+        Connection::open(stream).await
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    async fn secure(
+        &self,
+        _request: &Request<()>,
+        _addresses: &[SocketAddr],
+    ) -> Result<Connection, TransportError> {
+        Err(without_tls())
     }
 
     /// Tries the addresses in turn; each gets an equal share of the time that is left.
-    async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, TransportError> {
+    async fn connect(
+        &self,
+        addresses: &[SocketAddr],
+    ) -> Result<(SocketAddr, TcpStream), TransportError> {
         let deadline = Instant::now() + self.connect_timeout;
         let mut last = None;
         for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
@@ -120,7 +148,7 @@ impl HttpTransport {
                 Ok(Ok(stream)) => {
                     // The request is one small write: nothing is gained by waiting for more.
                     let _stays_slow = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok((*address, stream));
                 }
                 Ok(Err(error)) => last = Some(error),
                 Err(_elapsed) => {}
@@ -143,67 +171,7 @@ impl Transport for HttpTransport {
     }
 }
 
-async fn converse<S>(
-    stream: S,
-    request: Request<()>,
-) -> Result<Response<Zeroizing<Vec<u8>>>, TransportError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_BODY)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let exchange = async move {
-        let answer = sender
-            .send_request(in_origin_form(request))
-            .await
-            .map_err(broken)?;
-        let (head, body) = answer.into_parts();
-        let body = read(body, head.headers.get(CONTENT_LENGTH)).await?;
-        Ok(Response::from_parts(head, body))
-    };
-    // The connection is driven from here, so that dropping this future closes it: no task to own.
-    let (mut connection, mut exchange) = (pin!(connection), pin!(exchange));
-    let mut open = true;
-    poll_fn(move |cx| {
-        open = open && connection.as_mut().poll(cx).is_pending();
-        exchange.as_mut().poll(cx)
-    })
-    .await
-}
-
-/// A server wants the path alone; `Host` carries the rest.
-fn in_origin_form(request: Request<()>) -> Request<Empty<Bytes>> {
-    let mut request = request.map(|()| Empty::new());
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    request
-}
-
-async fn read(
-    mut body: Incoming,
-    length: Option<&HeaderValue>,
-) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    // Reserved at once, because a buffer that grows leaves copies of the secrets behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        length.unwrap_or(MAX_BODY).min(MAX_BODY) + 1,
-    ));
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken)?.into_data() else {
-            continue;
-        };
-        let room = MAX_BODY + 1 - bytes.len();
-        bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
-        if bytes.len() > MAX_BODY {
-            break;
-        }
-    }
-    Ok(bytes)
-}
-
-fn broken(error: hyper::Error) -> TransportError {
-    TransportError::Exchange(error.into())
+fn without_tls() -> TransportError {
+    let reason = "https is not supported by this transport";
+    TransportError::Tls(io::Error::new(io::ErrorKind::Unsupported, reason))
 }
