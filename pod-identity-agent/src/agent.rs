@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,7 +53,7 @@ impl Agent {
     /// What an agent needs at least: where it gets credentials from.
     pub fn builder(eks_auth: impl EksAuth) -> AgentBuilder {
         AgentBuilder {
-            eks_auth: Arc::new(Spoken::new(eks_auth)),
+            eks_auth: Arc::new(eks_auth),
             clock: Arc::new(SystemClock),
             settings: Settings {
                 audience: DEFAULT_AUDIENCE.to_owned(),
@@ -85,8 +87,10 @@ impl Agent {
         let mut servers = JoinSet::new();
         for listen in self.credentials {
             let router = Arc::clone(&router);
-            let respond = Arc::new(move |request, peer| {
+            let respond = Arc::new(move |request: Request<Incoming>, peer| {
                 let router = Arc::clone(&router);
+                // A GET has no body that matters.
+                let request = request.map(drop);
                 async move { router.respond(request, peer).await }
             });
             servers.spawn(serve(listen, "credentials", respond, stopped.clone()));
@@ -197,7 +201,7 @@ impl AgentBuilder {
         let metrics = Arc::new(Metrics::new());
         Agent {
             cache: Arc::new(CredentialCache::new(
-                self.eks_auth,
+                Spoken::new(self.eks_auth),
                 self.clock,
                 self.settings,
             )),

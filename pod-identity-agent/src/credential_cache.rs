@@ -8,20 +8,21 @@ use bytes::Bytes;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{
     Asked, CacheAttempt, CacheLimits, ClaimError, Clock, Expiring, Failure, FailureClass,
-    RefreshPolicy, Secret, ServiceAccountToken, SlotCache, Ticket, Timestamp, TokenDigest,
+    RefreshPolicy, Secret, ServiceAccountToken, Slot, SlotCache, Ticket, Timestamp, TokenDigest,
     TokenError,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 
-use crate::eks_auth::{EksAuth, EksAuthError, Session};
+use crate::eks_auth::{EksAuthError, Session};
+use crate::outage::Spoken;
 
 /// The prepared answers of all tokens, fetched and refreshed.
 ///
 /// One cache for all addresses of the agent. A fetch belongs to the cache, not to the client that caused
 /// it: whoever gives up finds the answer when it comes back.
 pub(crate) struct CredentialCache {
-    eks_auth: Arc<dyn EksAuth>,
+    eks_auth: Spoken,
     clock: Arc<dyn Clock>,
     settings: Settings,
     /// Held for a look-up or a change of state, never across an await or a fetch.
@@ -54,11 +55,7 @@ pub(crate) enum Denial {
 }
 
 impl CredentialCache {
-    pub(crate) fn new(
-        eks_auth: Arc<dyn EksAuth>,
-        clock: Arc<dyn Clock>,
-        settings: Settings,
-    ) -> Self {
+    pub(crate) fn new(eks_auth: Spoken, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let policy = Arc::new(settings.policy.clone());
         let cache = SlotCache::new(policy, settings.limits.clone(), settings.seed);
         Self {
@@ -85,7 +82,12 @@ impl CredentialCache {
             None => self.ask_unknown(digest, token, source)?,
         };
         match outcome {
-            Found::Body(body) => Ok((body, Lookup::Hit)),
+            Found::Body { body, due } => {
+                if due {
+                    self.wake.notify_one();
+                }
+                Ok((body, Lookup::Hit))
+            }
             Found::Waiting(outcome) => {
                 self.wake.notify_one();
                 let body = self.wait(digest, outcome).await?;
@@ -144,10 +146,8 @@ impl CredentialCache {
         token: &Secret,
         timeout: Duration,
     ) -> Result<Entry, Failure<EksAuthError>> {
-        match tokio::time::timeout(timeout, self.eks_auth.assume_role(token)).await {
-            Ok(result) => result.map(Entry::from),
-            Err(_elapsed) => Err(EksAuthError::timed_out(timeout)),
-        }
+        let result = self.eks_auth.assume_role(token, timeout).await;
+        result.map(Entry::from)
     }
 
     /// For a token that has been seen: its claims were read then, but the time has gone on.
@@ -227,7 +227,11 @@ pub(crate) enum Lookup {
 type Outcome = Result<Bytes, EksAuthError>;
 
 enum Found {
-    Body(Bytes),
+    Body {
+        body: Bytes,
+        /// The ask may have found that a refresh is due before the timer did: the node slept.
+        due: bool,
+    },
     Waiting(watch::Receiver<Option<Outcome>>),
 }
 
@@ -251,7 +255,11 @@ impl State {
         request: impl FnOnce() -> TokenRequest,
     ) -> Result<Found, Denial> {
         match self.cache.ask(now, digest, source, request) {
-            Asked::Ready(entry) => Ok(Found::Body(entry.body.clone())),
+            Asked::Ready(entry) => {
+                let body = entry.body.clone();
+                let due = self.cache.peek(&digest).is_some_and(Slot::is_fetching);
+                Ok(Found::Body { body, due })
+            }
             Asked::Full => Err(Denial::Busy),
             Asked::Pending(ticket) => {
                 let waiters = self.waiters.entry(digest).or_insert_with(|| Waiters {

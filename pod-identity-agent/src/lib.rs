@@ -35,3 +35,8 @@ pub use agent::{Agent, AgentBuilder};
 pub use eks_auth::{EksAuth, EksAuthError, Exchange, Session};
 pub use listener::Listen;
 pub use sdk_eks_auth::SdkEksAuth;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -31,9 +31,9 @@ impl Router {
         }
     }
 
-    pub(crate) async fn respond<B>(
+    pub(crate) async fn respond(
         &self,
-        request: Request<B>,
+        request: Request<()>,
         peer: SocketAddr,
     ) -> Response<Full<Bytes>> {
         let response = match self.credentials(&request, peer).await {
@@ -44,11 +44,7 @@ impl Router {
         response
     }
 
-    async fn credentials<B>(
-        &self,
-        request: &Request<B>,
-        peer: SocketAddr,
-    ) -> Result<Bytes, Refusal> {
+    async fn credentials(&self, request: &Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
         if request.uri().path() != agent::PATH {
             return Err(Refusal::NotFound);
         }
