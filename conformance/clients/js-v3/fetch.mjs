@@ -1,0 +1,11 @@
+// Prints the access key that the default chain of Node.js finds.
+import { fromHttp, fromNodeProviderChain } from "@aws-sdk/credential-providers";
+
+try {
+  console.log((await fromNodeProviderChain()()).accessKeyId);
+} catch (error) {
+  console.error(error.message);
+  // The chain keeps the cause to itself; the provider for containers says what it got.
+  await fromHttp()().catch((cause) => console.error(cause.message));
+  process.exitCode = 1;
+}
