@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
 use tracing::{debug, info, warn};
 
-use crate::eks_auth::{EksAuth, EksAuthError, Exchange, Session};
+use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
 ///
@@ -83,5 +83,9 @@ impl<A: EksAuth> EksAuth for Spoken<A> {
             }
             result
         })
+    }
+
+    fn check(&self) -> Checking<'_> {
+        self.inner.check()
     }
 }
