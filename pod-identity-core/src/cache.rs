@@ -46,8 +46,8 @@ pub struct SlotCache<K, R, T, E> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheLimits {
-    /// Slots that hold something; 2,000 unless told, the official agent's default. 0: nothing is kept
-    /// beyond those who waited for it.
+    /// Slots that hold something, usable or not; 2,000 unless told, the official agent's default.
+    /// 0: nothing is kept beyond those who waited for it.
     pub held: usize,
     /// Slots that hold nothing yet; 1,024 unless told.
     pub empty: usize,
@@ -226,7 +226,8 @@ where
         }
     }
 
-    /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone.
+    /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone
+    /// ([`peek`](Self::peek) tells). A slot that has taken its place under the same key answers for it.
     pub fn outcome(&self, key: &K, ticket: Ticket) -> Option<Result<&T, &E>> {
         self.node(key)?.slot.outcome(ticket)
     }
@@ -253,7 +254,7 @@ where
         let first = self.agenda.first.first().map(|(_, key)| *key);
         let key = match first {
             Some(key) => key,
-            None => self.next_refresh(now)?,
+            None => self.paced_refresh(now)?,
         };
         let node = self.node_mut(&key)?;
         let serial = node.serial;
@@ -342,8 +343,9 @@ where
         }
         self.serial += 1;
         let request = request();
-        let slot =
-            Slot::new(Arc::clone(&self.policy), self.random.u64(..)).with_end(request.expiration());
+        let slot = Slot::new(Arc::clone(&self.policy), self.random.u64(..))
+            .with_end(request.expiration())
+            .with_serial(self.serial);
         let node = Node {
             slot,
             request,
@@ -356,14 +358,15 @@ where
     }
 
     /// The refresh whose turn it is, if the pace allows one now.
-    fn next_refresh(&mut self, now: Timestamp) -> Option<K> {
+    fn paced_refresh(&mut self, now: Timestamp) -> Option<K> {
         let (_, key) = *self.agenda.refreshes.first()?;
         if now < self.next_refresh {
             return None;
         }
         let pause = self.refresh_pause();
-        // Counted from when it could have started, so that a late look does not slow the pace down.
-        self.next_refresh = self.next_refresh.max(now - pause) + pause;
+        // A look that is a little late does not slow the pace down, and idleness saves nothing up.
+        let cadence = self.next_refresh + pause;
+        self.next_refresh = if cadence > now { cadence } else { now + pause };
         Some(key)
     }
 

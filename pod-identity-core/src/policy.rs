@@ -88,8 +88,8 @@ impl RefreshPolicy {
     /// Refreshes within the window before expiry, spread over its last fifth so that pods that started
     /// together do not refresh together. An attempt has 5 s. Whoever waits with nothing held gets three
     /// attempts within 10 s. A failing refresh rests 1 s doubling to 60 s, and 300–600 s once it has
-    /// failed for 15 minutes; in the last minute of a set's life, 1–5 s. An expired set is handed out
-    /// while refreshing fails: the service may still accept it, and decides.
+    /// failed for 15 minutes; in the last minute of a set's life, 1–5 s, and after that up to 60 s. An
+    /// expired set is handed out while refreshing fails: the service may still accept it, and decides.
     pub fn provider() -> Self {
         Self {
             schedule: Schedule::BeforeExpiry { spread: 0.2 },
@@ -116,7 +116,7 @@ impl RefreshPolicy {
     /// allows, because several SDKs go back to the agent on every signature below that. An attempt has
     /// 3 s. While nothing is held a fetch goes on until 30 s after the last ask, so that a client that
     /// gave up finds the answer when it comes back. A malformed success is answered, not retried. It
-    /// never hands out an expired set.
+    /// never hands out an expired set, but goes on refreshing it until the request ends.
     pub fn agent() -> Self {
         Self {
             schedule: Schedule::AfterFetch {
@@ -289,8 +289,10 @@ impl RefreshPolicy {
         due.max(fetched + self.spacing)
     }
 
-    /// The rest after a refresh failed, `failures` in a row since `failing_since`, of a set that
-    /// expires at `expires`.
+    /// The rest after a refresh failed of a set that expires at `expires`.
+    ///
+    /// Once the set has expired neither the long rest holds, because what is missing is to come back
+    /// soon, nor the hurry of the last stretch, which could go on for ever.
     pub(crate) fn rest(
         &self,
         now: Timestamp,
@@ -298,11 +300,15 @@ impl RefreshPolicy {
         expires: Timestamp,
         fraction: f64,
     ) -> Duration {
+        let rest = self.rest.delay(failing.count, fraction);
+        if now > expires {
+            return rest;
+        }
         let rest = match self.long_rest {
             Some((after, long)) if now.saturating_since(failing.since) >= after => {
                 long.delay(1, fraction)
             }
-            _ => self.rest.delay(failing.count, fraction),
+            _ => rest,
         };
         match self.mandatory {
             // Rest at most until the last stretch begins, and there only for its own short rest.

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,13 @@ use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp};
 /// 4. Those who hold a [`Ticket`] look at [`outcome`](Self::outcome) after each `handle_*`.
 ///
 /// # Clock steps
-/// A deadline that was set in what is now the future ("since" is after `now`) is taken as reached, so a
-/// wall clock that was stepped back delays nothing. Whether a set has expired is always asked of `now`.
+/// What began in what is now the future is taken to have begun now: a wall clock that was stepped back
+/// neither delays an attempt or a rest by more than its own length nor cuts it short, and what was
+/// fetched "later" than now is refreshed. Whether a set has expired is always asked of `now`.
 pub struct Slot<T, E> {
     policy: Arc<RefreshPolicy>,
     random: fastrand::Rng,
-    /// Nothing is fetched from here on.
+    /// From here on nothing is kept and nothing fetched by itself.
     end: Timestamp,
     held: Option<Held<T>>,
     phase: Phase,
@@ -95,7 +97,7 @@ pub enum SlotError {
         /// The life that it has left.
         left: Duration,
     },
-    /// The set that the service has just rejected was fetched again.
+    /// The set that the service has just rejected, recognised by its expiry, was fetched again.
     #[error("the rejected credentials were handed out again")]
     Repeated,
     /// The driver never answered an attempt.
@@ -124,11 +126,8 @@ struct Round {
 enum Phase {
     Idle,
     Wanted,
-    InFlight {
-        attempt: u64,
-        since: Timestamp,
-        lost: Timestamp,
-    },
+    /// The attempt is given up when the pause is over.
+    InFlight(u64, Pause),
     /// Between two attempts of a round that somebody waits for.
     Retrying(Pause),
     /// After a failed refresh; the round is over.
@@ -142,8 +141,21 @@ struct Pause {
 }
 
 impl Pause {
+    fn new(now: Timestamp, length: Duration) -> Self {
+        Self {
+            since: now,
+            until: now + length,
+        }
+    }
+
     fn is_over(self, now: Timestamp) -> bool {
-        now >= self.until || now < self.since
+        now >= self.until
+    }
+
+    fn notice_step(&mut self, now: Timestamp) {
+        if now < self.since {
+            *self = Self::new(now, self.until.saturating_since(self.since));
+        }
     }
 }
 
@@ -185,9 +197,17 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Nothing is fetched from `end` on, because the request itself has expired by then.
+    /// From `end` on what is held is dropped and nothing is fetched unless somebody asks, because the
+    /// request itself has expired by then.
     pub fn with_end(mut self, end: Timestamp) -> Self {
         self.end = end;
+        self
+    }
+
+    /// Its tickets are later than those of a slot with a lower serial.
+    #[cfg(feature = "cache")]
+    pub(crate) fn with_serial(mut self, serial: u64) -> Self {
+        self.round.id = serial << 32;
         self
     }
 
@@ -240,11 +260,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             let left = (self.round.began + self.policy.retry.within).saturating_since(now);
             timeout = timeout.min(left.max(LEAST_TIMEOUT));
         }
-        self.phase = Phase::InFlight {
-            attempt: self.attempts,
-            since: now,
-            lost: now + timeout * 2,
-        };
+        self.phase = Phase::InFlight(self.attempts, Pause::new(now, timeout * 2));
         Some(Attempt {
             id: self.attempts,
             timeout,
@@ -259,11 +275,10 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         result: Result<T, Failure<E>>,
     ) -> bool {
         match self.phase {
-            Phase::InFlight {
-                attempt: current, ..
-            } if current == attempt.id => {}
+            Phase::InFlight(current, _) if current == attempt.id => {}
             _ => return false,
         }
+        self.notice_step(now);
         match result {
             Ok(value) => self.accept(value, now),
             Err(failure) => self.fail(failure, now),
@@ -274,39 +289,29 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` for "not before something
     /// else happens".
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let kept = self.held.as_ref().map(|_held| self.end);
         let next = match self.phase {
-            Phase::Idle => self
-                .held
-                .as_ref()
-                .map(|held| held.due)
-                .filter(|due| *due < self.end),
+            Phase::Idle => self.held.as_ref().map(|held| held.due),
             Phase::Wanted => None,
-            Phase::InFlight { lost, .. } => Some(lost),
-            Phase::Retrying(pause) | Phase::Resting(pause) => Some(pause.until),
+            Phase::InFlight(_, pause) | Phase::Retrying(pause) | Phase::Resting(pause) => {
+                Some(pause.until)
+            }
         };
-        let drop = self
-            .held
-            .as_ref()
-            .filter(|_held| !self.policy.serve_expired)
-            .map(|held| held.expires - self.policy.margin);
-        match (next, drop) {
-            (Some(next), Some(drop)) => Some(next.min(drop)),
-            (next, drop) => next.or(drop),
-        }
+        [kept, next]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|at| *at < Timestamp::MAX)
     }
 
     /// Time has passed. Harmless to call early, late or often.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if !self.policy.serve_expired
-            && self
-                .held
-                .as_ref()
-                .is_some_and(|held| !self.is_usable_set(held, now))
-        {
-            self.held = None;
+        self.notice_step(now);
+        if now >= self.end {
+            self.drop_held();
         }
         match self.phase {
-            Phase::InFlight { since, lost, .. } if (Pause { since, until: lost }).is_over(now) => {
+            Phase::InFlight(_, pause) if pause.is_over(now) => {
                 let error = E::from(SlotError::Abandoned);
                 self.fail(Failure::new(FailureClass::Transient, error), now);
             }
@@ -315,17 +320,12 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
                     self.phase = Phase::Wanted;
                 } else {
                     self.settle(false, false);
-                    self.phase = Phase::Idle;
+                    self.rest(now, None);
                 }
             }
-            Phase::Resting(pause) if pause.is_over(now) => {
-                self.phase = Phase::Idle;
-                let wanted = self.held.is_some() || now <= self.last_ask + self.policy.retry.linger;
-                if wanted && now < self.end {
-                    self.begin(now);
-                }
-            }
-            Phase::Idle if now < self.end && self.is_due(now) => self.begin(now),
+            Phase::Resting(pause) if pause.is_over(now) && self.held.is_some() => self.begin(now),
+            Phase::Resting(pause) if pause.is_over(now) => self.phase = Phase::Idle,
+            Phase::Idle if self.is_due(now) => self.begin(now),
             _ => {}
         }
     }
@@ -333,6 +333,14 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     /// What is held, usable or not.
     pub fn held(&self) -> Option<&T> {
         self.held.as_ref().map(|held| &held.value)
+    }
+
+    /// What an ask would be answered with at once. Unlike an ask it wants nothing.
+    pub fn peek(&self, now: Timestamp) -> Option<&T> {
+        match self.verdict(now) {
+            Verdict::Serve => self.held(),
+            _ => None,
+        }
     }
 
     /// When what is held was fetched.
@@ -370,7 +378,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
 
     /// Whether a fetch is under way, or about to be.
     pub fn is_fetching(&self) -> bool {
-        matches!(self.phase, Phase::Wanted | Phase::InFlight { .. })
+        matches!(self.phase, Phase::Wanted | Phase::InFlight(..))
     }
 
     /// Whether nothing is attempted for a while because an attempt has failed.
@@ -402,7 +410,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         self.handle_timeout(now);
         self.last_ask = now;
         match self.phase {
-            Phase::Wanted | Phase::InFlight { .. } => {}
+            Phase::Wanted | Phase::InFlight(..) => {}
             Phase::Retrying(_) => self.phase = Phase::Wanted,
             Phase::Idle | Phase::Resting(_) => self.begin(now),
         }
@@ -413,7 +421,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     fn verdict(&self, now: Timestamp) -> Verdict {
         let under_way = matches!(
             self.phase,
-            Phase::Wanted | Phase::InFlight { .. } | Phase::Retrying(_)
+            Phase::Wanted | Phase::InFlight(..) | Phase::Retrying(_)
         );
         if self.policy.sep.is_some() {
             match &self.settled {
@@ -453,33 +461,40 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             let error = E::from(SlotError::Expiring { left });
             return self.fail(Failure::new(FailureClass::Malformed, error), now);
         }
-        match &self.held {
-            Some(held) if self.policy.require_progress && expires <= held.expires => {
-                if held.rejected {
-                    let error = E::from(SlotError::Repeated);
-                    return self.fail(Failure::new(FailureClass::Transient, error), now);
-                }
-                // The same or an older expiry is no progress: keep the set that lives longest, rest.
+        let before = self
+            .held
+            .as_ref()
+            .filter(|_held| self.policy.require_progress);
+        match before {
+            Some(held) if held.rejected && expires == held.expires => {
+                let error = E::from(SlotError::Repeated);
+                self.fail(Failure::new(FailureClass::Transient, error), now);
+            }
+            // The same or an older expiry is no progress: keep the set that lives longest, rest.
+            Some(held) if !held.rejected && expires <= held.expires => {
                 self.count_failure(now);
                 self.error = None;
                 self.settle(true, false);
                 self.rest(now, None);
             }
-            _ => {
-                let due = self.policy.due(now, expires, self.random.f64());
-                self.held = Some(Held {
-                    value,
-                    fetched: now,
-                    expires,
-                    due,
-                    rejected: false,
-                });
-                self.failing = None;
-                self.error = None;
-                self.settle(true, false);
-                self.phase = Phase::Idle;
-            }
+            _ => self.hold(value, now),
         }
+    }
+
+    fn hold(&mut self, value: T, now: Timestamp) {
+        let expires = value.expiration();
+        let due = self.policy.due(now, expires, self.random.f64());
+        self.held = Some(Held {
+            value,
+            fetched: now,
+            expires,
+            due,
+            rejected: false,
+        });
+        self.failing = None;
+        self.error = None;
+        self.settle(true, false);
+        self.phase = Phase::Idle;
     }
 
     fn fail(&mut self, failure: Failure<E>, now: Timestamp) {
@@ -488,33 +503,39 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         let refusal = matches!(failure.class, FailureClass::Gone | FailureClass::Denied);
         if let (true, Some(repeat)) = (refusal, self.policy.sep) {
             self.settle(false, true);
-            self.phase = Phase::Resting(Pause {
-                since: now,
-                until: now + repeat,
-            });
+            self.phase = Phase::Resting(Pause::new(now, repeat));
             return;
         }
         if failure.class == FailureClass::Gone {
             self.held = None;
         }
-        let waiting = self.round.waited && !self.is_usable(now);
-        let retried = failure.class.is_retryable()
-            && (self.policy.retry.malformed || failure.class != FailureClass::Malformed)
-            && self.round.attempts < self.policy.retry.attempts;
-        if waiting && retried {
-            let backoff = self
-                .policy
-                .retry
-                .backoff
-                .delay(self.round.attempts, self.random.f64());
-            let until = now + backoff.max(hint(failure.retry_after));
-            if until <= self.retry_deadline() {
-                self.phase = Phase::Retrying(Pause { since: now, until });
-                return;
+        match self.retry_pause(failure.class, failure.retry_after, now) {
+            Some(pause) => self.phase = Phase::Retrying(pause),
+            None => {
+                self.settle(false, false);
+                self.rest(now, failure.retry_after);
             }
         }
-        self.settle(false, false);
-        self.rest(now, failure.retry_after);
+    }
+
+    /// Until the next attempt for those who wait with nothing usable held, if they are to get one.
+    fn retry_pause(
+        &mut self,
+        class: FailureClass,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+    ) -> Option<Pause> {
+        let retry = self.policy.retry;
+        let waiting = self.round.waited && !self.is_usable(now);
+        let retried = class.is_retryable()
+            && (retry.malformed || class != FailureClass::Malformed)
+            && self.round.attempts < retry.attempts;
+        if !waiting || !retried {
+            return None;
+        }
+        let backoff = retry.backoff.delay(self.round.attempts, self.random.f64());
+        let pause = Pause::new(now, backoff.max(hint(retry_after)));
+        (pause.until <= self.retry_deadline()).then_some(pause)
     }
 
     /// Ends an attempt that failed and is not repeated at once: with something held (rejected or expired
@@ -525,10 +546,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
                 let rest = self
                     .policy
                     .rest(now, failing, held.expires, self.random.f64());
-                Phase::Resting(Pause {
-                    since: now,
-                    until: now + rest.max(hint(retry_after)),
-                })
+                Phase::Resting(Pause::new(now, rest.max(hint(retry_after))))
             }
             _ => Phase::Idle,
         };
@@ -559,9 +577,36 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        self.held
-            .as_ref()
-            .is_some_and(|held| now >= held.due || now + STEP_TOLERANCE < held.fetched)
+        self.held.as_ref().is_some_and(|held| now >= held.due)
+    }
+
+    /// The request has expired: what was fetched with it is of no use to anybody, nor a refresh of it.
+    fn drop_held(&mut self) {
+        self.held = None;
+        let refresh = matches!(self.phase, Phase::Wanted) && !self.round.waited;
+        if refresh || matches!(self.phase, Phase::Resting(_)) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// What began in the future began now: the wall clock was stepped back.
+    fn notice_step(&mut self, now: Timestamp) {
+        self.last_ask = self.last_ask.min(now);
+        self.round.began = self.round.began.min(now);
+        if let Some(failing) = &mut self.failing {
+            failing.since = failing.since.min(now);
+        }
+        if let Phase::InFlight(_, pause) | Phase::Retrying(pause) | Phase::Resting(pause) =
+            &mut self.phase
+        {
+            pause.notice_step(now);
+        }
+        if let Some(held) = &mut self.held
+            && now + STEP_TOLERANCE < held.fetched
+        {
+            held.fetched = now;
+            held.due = held.due.min(now);
+        }
     }
 
     fn is_usable_set(&self, held: &Held<T>, now: Timestamp) -> bool {
@@ -573,14 +618,14 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 }
 
-impl<E: From<SlotError>> Slot<Credentials, E> {
+impl<T: Expiring + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
     /// The service rejected the set with this access key id: a refresh is due at once, and the set is
     /// not handed out again (under `sep()` it is, as published, when refreshing fails).
     ///
     /// Nothing happens when another set is held by now.
     pub fn invalidate(&mut self, access_key_id: &str) {
         match &mut self.held {
-            Some(held) if held.value.access_key_id() == access_key_id => {
+            Some(held) if held.value.borrow().access_key_id() == access_key_id => {
                 held.rejected = true;
                 held.due = Timestamp::MIN;
             }
@@ -594,7 +639,7 @@ impl<T, E> fmt::Debug for Slot<T, E> {
         let phase = match self.phase {
             Phase::Idle => "idle",
             Phase::Wanted => "wanted",
-            Phase::InFlight { .. } => "in flight",
+            Phase::InFlight(..) => "in flight",
             Phase::Retrying(_) => "retrying",
             Phase::Resting(_) => "resting",
         };
