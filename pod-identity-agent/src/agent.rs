@@ -16,12 +16,13 @@ use crate::credential_cache::{CredentialCache, Settings};
 use crate::eks_auth::EksAuth;
 use crate::listener::Listen;
 use crate::metrics::Metrics;
-use crate::outage::Spoken;
+use crate::outage::Outage;
 use crate::probes::Probes;
-use crate::readiness::{Observed, Readiness, look};
+use crate::readiness::Readiness;
 use crate::router::{Hosts, Router};
 use crate::server::serve;
 use crate::side_runtime::SideRuntime;
+use crate::upstream::Upstream;
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
@@ -44,7 +45,7 @@ use crate::side_runtime::SideRuntime;
 /// ```
 #[derive(Debug)]
 pub struct Agent {
-    eks_auth: Arc<dyn EksAuth>,
+    upstream: Arc<Upstream>,
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
@@ -57,9 +58,9 @@ pub struct Agent {
 
 impl Agent {
     /// What an agent needs at least: where it gets credentials from.
-    pub fn builder(eks_auth: impl EksAuth) -> AgentBuilder<impl EksAuth> {
+    pub fn builder(eks_auth: impl EksAuth) -> AgentBuilder {
         AgentBuilder {
-            eks_auth: Spoken::new(eks_auth),
+            eks_auth: Arc::new(eks_auth),
             clock: Arc::new(SystemClock),
             audit: AuditLog::off(),
             settings: Settings {
@@ -141,7 +142,7 @@ impl Agent {
 
         let mut background = JoinSet::new();
         background.spawn(self.cache.run());
-        background.spawn(look(self.eks_auth, self.readiness));
+        background.spawn(async move { self.upstream.look().await });
 
         stop.await;
         info!("stopping; requests in flight finish first");
@@ -153,8 +154,8 @@ impl Agent {
 
 /// Settings of an [`Agent`]; each has a default.
 #[derive(Debug)]
-pub struct AgentBuilder<A> {
-    eks_auth: A,
+pub struct AgentBuilder {
+    eks_auth: Arc<dyn EksAuth>,
     clock: Arc<dyn Clock>,
     audit: AuditLog,
     settings: Settings,
@@ -165,7 +166,7 @@ pub struct AgentBuilder<A> {
     exposition: Vec<Listen>,
 }
 
-impl<A: EksAuth> AgentBuilder<A> {
+impl AgentBuilder {
     /// Another place to answer `GET /v1/credentials` at. Its address is accepted as `Host`, besides
     /// `169.254.170.23` and `fd00:ec2::23`. None by default.
     pub fn listen(mut self, listen: Listen) -> Self {
@@ -264,21 +265,21 @@ impl<A: EksAuth> AgentBuilder<A> {
     pub fn build(self) -> Agent {
         let metrics = Arc::new(Metrics::new());
         let readiness = Arc::new(Readiness::new(self.strict_readiness));
-        let observed = Observed::new(self.eks_auth, Arc::clone(&readiness));
-        let eks_auth: Arc<dyn EksAuth> = Arc::new(observed);
+        let upstream = Arc::new(Upstream {
+            eks_auth: self.eks_auth,
+            clock: Arc::clone(&self.clock),
+            outage: Outage::default(),
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+            audit: self.audit,
+        });
         let caps = Caps {
             node_addresses: self.settings.node_addresses.clone(),
             ..Caps::default()
         };
-        let cache = CredentialCache::new(
-            Arc::clone(&eks_auth),
-            self.clock,
-            self.audit,
-            Arc::clone(&metrics),
-            self.settings,
-        );
+        let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
         Agent {
-            eks_auth,
+            upstream,
             cache: Arc::new(cache),
             metrics,
             readiness,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use pod_identity_core::{
-    Asked, CacheAttempt, Expiring, Failure, FailureClass, Secret, SlotCache, Ticket, Timestamp,
-    TokenDigest,
+    Asked, CacheAttempt, Expiring, Failure, FailureClass, Secret, Slot, SlotCache, Ticket,
+    Timestamp, TokenDigest,
 };
 use tokio::sync::watch;
 
@@ -31,7 +31,11 @@ pub(crate) struct State {
 
 /// What a client gets at once: the answer, or the place where it will be.
 pub(crate) enum Found {
-    Body(Bytes),
+    /// `due`: a refresh is wanted or under way.
+    Body {
+        body: Bytes,
+        due: bool,
+    },
     Waiting(watch::Receiver<Option<Outcome>>),
 }
 
@@ -86,7 +90,11 @@ impl State {
         request: impl FnOnce() -> TokenRequest,
     ) -> Result<Found, Denial> {
         match self.cache.ask(now, digest, source, request) {
-            Asked::Ready(entry) => Ok(Found::Body(entry.body.clone())),
+            Asked::Ready(entry) => {
+                let body = entry.body.clone();
+                let due = self.cache.peek(&digest).is_some_and(Slot::is_fetching);
+                Ok(Found::Body { body, due })
+            }
             Asked::Full => Err(Denial::Busy),
             Asked::Pending(ticket) => {
                 let waiters = self.waiters.entry(digest).or_insert_with(|| Waiters {

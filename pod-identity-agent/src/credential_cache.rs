@@ -6,30 +6,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pod_identity_core::{
-    CacheLimits, ClaimError, Clock, Failure, FailureClass, RefreshPolicy, Secret,
-    ServiceAccountToken, Timestamp, TokenDigest, TokenError,
+    CacheLimits, ClaimError, Clock, Failure, FailureClass, RefreshPolicy, ServiceAccountToken,
+    Timestamp, TokenDigest, TokenError,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::audit::AuditLog;
 use crate::budget::Budget;
 use crate::cache_state::{Found, Outcome, Running, State};
-use crate::eks_auth::{EksAuth, EksAuthError};
+use crate::eks_auth::EksAuthError;
 use crate::entry::{Entry, NOT_BEFORE_LEEWAY, TokenRequest};
-use crate::metrics::{Metrics, Reading};
+use crate::metrics::Reading;
+use crate::upstream::Upstream;
 
 /// The prepared answers of all tokens, fetched and refreshed.
 ///
 /// One cache for all addresses of the agent. A fetch belongs to the cache, not to the client that caused
 /// it: whoever gives up finds the answer when it comes back.
 pub(crate) struct CredentialCache {
-    eks_auth: Arc<dyn EksAuth>,
+    upstream: Arc<Upstream>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    audit: AuditLog,
-    metrics: Arc<Metrics>,
     /// Held for a look-up or a change of state, never across an await or a fetch.
     state: Mutex<State>,
     /// Something is to be fetched.
@@ -72,20 +70,12 @@ pub(crate) enum Lookup {
 }
 
 impl CredentialCache {
-    pub(crate) fn new(
-        eks_auth: Arc<dyn EksAuth>,
-        clock: Arc<dyn Clock>,
-        audit: AuditLog,
-        metrics: Arc<Metrics>,
-        settings: Settings,
-    ) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         Self {
             state: Mutex::new(State::new(&settings)),
-            eks_auth,
+            upstream,
             clock,
             settings,
-            audit,
-            metrics,
             wake: Notify::new(),
         }
     }
@@ -99,7 +89,9 @@ impl CredentialCache {
         let digest = TokenDigest::of(token.as_bytes());
         let known = self.lock().ask_known(self.clock.now(), digest, source)?;
         let deadline = match known {
-            Some(Found::Body(body)) => return Ok((body, Lookup::Hit)),
+            Some(Found::Body { body, due }) => {
+                return Ok((self.handed_out(body, due), Lookup::Hit));
+            }
             _ => Instant::now() + self.settings.answer_within,
         };
         let found = match known {
@@ -112,7 +104,7 @@ impl CredentialCache {
             }
         };
         match found {
-            Found::Body(body) => Ok((body, Lookup::Hit)),
+            Found::Body { body, due } => Ok((self.handed_out(body, due), Lookup::Hit)),
             Found::Waiting(outcome) => {
                 self.wake.notify_one();
                 let body = self.wait(digest, outcome, deadline).await?;
@@ -161,8 +153,11 @@ impl CredentialCache {
             let Some((fetch, token, source)) = state.poll_fetch(now) else {
                 break;
             };
-            let (this, timeout) = (Arc::clone(self), fetch.attempt.timeout());
-            let started = fetches.spawn(async move { this.fetch(&token, source, timeout).await });
+            let (upstream, time) = (Arc::clone(&self.upstream), fetch.attempt.timeout());
+            let started = fetches.spawn(async move {
+                let result = upstream.assume_role(&token, source, time).await;
+                result.map(Entry::from)
+            });
             running.insert(started.id(), fetch);
         }
         let next = state.poll_timeout(now).unwrap_or(Timestamp::MAX);
@@ -170,21 +165,12 @@ impl CredentialCache {
             .clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }
 
-    async fn fetch(
-        &self,
-        token: &Secret,
-        source: IpAddr,
-        timeout: Duration,
-    ) -> Result<Entry, Failure<EksAuthError>> {
-        let began = Instant::now();
-        let exchange = tokio::time::timeout(timeout, self.eks_auth.assume_role(token));
-        let result = exchange
-            .await
-            .unwrap_or_else(|_elapsed| Err(EksAuthError::timed_out(timeout)));
-        self.metrics.count_exchange(began.elapsed(), &result);
-        self.audit
-            .record(self.clock.now(), source, token.expose(), &result);
-        result.map(Entry::from)
+    /// An ask may find that a refresh is due before the timer does: the node slept.
+    fn handed_out(&self, body: Bytes, due: bool) -> Bytes {
+        if due {
+            self.wake.notify_one();
+        }
+        body
     }
 
     /// A token that has not been seen, if it is worth an exchange.

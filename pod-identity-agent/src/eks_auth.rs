@@ -107,6 +107,18 @@ impl EksAuthError {
         Failure::new(FailureClass::Transient, Self::Unreachable(words))
     }
 
+    /// Whether it is about the cluster rather than about the token: a missing association is a 404 too.
+    pub(crate) fn is_unknown_cluster(&self) -> bool {
+        match self {
+            Self::Refused {
+                status: 404,
+                message,
+                ..
+            } => message.starts_with("No cluster found"),
+            _ => false,
+        }
+    }
+
     /// Whether a client gains more from these words than from trying again: a refusal, or a success
     /// that cannot be used.
     pub(crate) fn is_own_answer(&self) -> bool {

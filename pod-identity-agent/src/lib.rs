@@ -36,6 +36,7 @@ mod sdk_eks_auth;
 mod server;
 mod side_runtime;
 mod signals;
+mod upstream;
 mod upstream_pace;
 
 #[cfg(feature = "dev")]

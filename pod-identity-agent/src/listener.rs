@@ -52,6 +52,8 @@ impl Listen {
         loop {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
+                    // With its port, where any free one was asked for.
+                    let address = listener.local_addr().unwrap_or(address);
                     info!(%address, listener = name, "listening");
                     return listener;
                 }

@@ -150,7 +150,7 @@ mod tests {
     fn a_line_has_the_official_names_and_its_fields_beside_them() {
         let lines = logged(LevelFilter::INFO, || {
             let error = io::Error::other("no \"route\"\n");
-            tracing::warn!(%error, client-addr = "10.0.0.7", attempts = 3, "cannot connect");
+            tracing::warn!(%error, "client-addr" = "10.0.0.7", attempts = 3, "cannot connect");
         });
         let [line] = &lines[..] else {
             panic!("{lines:?}")

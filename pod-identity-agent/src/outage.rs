@@ -1,26 +1,29 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
 use tracing::{debug, info, warn};
 
-use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
+use crate::eks_auth::{EksAuthError, Session};
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
-///
-/// Wraps any [`EksAuth`].
-#[derive(Debug)]
-pub(crate) struct Spoken<A> {
-    inner: A,
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
     /// What the latest exchange was like. Held for the comparison only.
-    trouble: Mutex<Option<FailureClass>>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
-impl<A: EksAuth> Spoken<A> {
-    pub(crate) fn new(inner: A) -> Self {
-        Self {
-            inner,
-            trouble: Mutex::new(None),
+/// What is said once, because it is about EKS Auth and not about one pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Outage,
+    UnknownCluster,
+}
+
+impl Outage {
+    pub(crate) fn note(&self, token: &Secret, result: &Result<Session, Failure<EksAuthError>>) {
+        match result {
+            Ok(session) => self.succeeded(session),
+            Err(failure) => self.failed(failure, token),
         }
     }
 
@@ -43,10 +46,17 @@ impl<A: EksAuth> Spoken<A> {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
-                if self.change(Some(failure.class)).is_none() {
+                if self.change(Some(Trouble::Outage)) != Some(Trouble::Outage) {
                     warn!(%error, "EKS Auth does not give credentials now; what is held is served, and asking goes on");
                 } else {
                     debug!(%error, "EKS Auth still does not give credentials");
+                }
+            }
+            _ if error.is_unknown_cluster() => {
+                if self.change(Some(Trouble::UnknownCluster)) != Some(Trouble::UnknownCluster) {
+                    warn!(%error, cure = "check --cluster-name and the region", "EKS Auth does not know this cluster");
+                } else {
+                    debug!(%error, "EKS Auth still does not know this cluster");
                 }
             }
             _ => {
@@ -67,25 +77,8 @@ impl<A: EksAuth> Spoken<A> {
         }
     }
 
-    fn change(&self, to: Option<FailureClass>) -> Option<FailureClass> {
+    fn change(&self, to: Option<Trouble>) -> Option<Trouble> {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut trouble, to)
-    }
-}
-
-impl<A: EksAuth> EksAuth for Spoken<A> {
-    fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a> {
-        Box::pin(async move {
-            let result = self.inner.assume_role(token).await;
-            match &result {
-                Ok(session) => self.succeeded(session),
-                Err(failure) => self.failed(failure, token),
-            }
-            result
-        })
-    }
-
-    fn check(&self) -> Checking<'_> {
-        self.inner.check()
     }
 }

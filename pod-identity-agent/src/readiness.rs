@@ -1,10 +1,8 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pod_identity_core::{Failure, Secret};
-use tracing::{info, warn};
+use pod_identity_core::Failure;
 
-use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange};
+use crate::eks_auth::{EksAuthError, Session};
 
 /// Whether pods can be sent here, and if not, why, in words.
 ///
@@ -67,88 +65,37 @@ impl Readiness {
         self.state().listening += 1;
     }
 
-    fn reached(&self) -> bool {
-        let mut state = self.state();
-        state.trouble = None;
-        !std::mem::replace(&mut state.reached, true)
+    /// Whether EKS Auth has been within reach once.
+    pub(crate) fn has_reached(&self) -> bool {
+        self.state().reached
     }
 
-    fn troubled(&self, words: String) -> bool {
+    /// EKS Auth is within reach.
+    pub(crate) fn reached(&self) {
+        let mut state = self.state();
+        state.trouble = None;
+        state.reached = true;
+    }
+
+    /// EKS Auth is not within reach; whether that is news.
+    pub(crate) fn troubled(&self, words: String) -> bool {
         self.state().trouble.replace(words).is_none()
+    }
+
+    /// Any answer shows that EKS Auth is within reach, a refusal too.
+    pub(crate) fn note(&self, result: &Result<Session, Failure<EksAuthError>>) {
+        match result {
+            Err(Failure {
+                error: error @ EksAuthError::Unreachable(_),
+                ..
+            }) => {
+                self.troubled(error.to_string());
+            }
+            _ => self.reached(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Keeps [`Readiness`] informed by what becomes of exchanges, and until the first one by looking
-/// whether EKS Auth is within reach. Wraps any [`EksAuth`].
-#[derive(Debug)]
-pub(crate) struct Observed<A> {
-    inner: A,
-    readiness: Arc<Readiness>,
-}
-
-impl<A: EksAuth> Observed<A> {
-    pub(crate) fn new(inner: A, readiness: Arc<Readiness>) -> Self {
-        Self { inner, readiness }
-    }
-}
-
-impl<A: EksAuth> EksAuth for Observed<A> {
-    fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a> {
-        Box::pin(async move {
-            let result = self.inner.assume_role(token).await;
-            match &result {
-                Err(Failure {
-                    error: EksAuthError::Unreachable(words),
-                    ..
-                }) => {
-                    self.readiness
-                        .troubled(format!("EKS Auth could not be asked: {words}"));
-                }
-                // Any answer, a refusal too, came from EKS Auth.
-                _ => {
-                    self.readiness.reached();
-                }
-            }
-            result
-        })
-    }
-
-    fn check(&self) -> Checking<'_> {
-        self.inner.check()
-    }
-}
-
-/// Looks every 5 s whether EKS Auth is within reach, until it has been once.
-pub(crate) async fn look(eks_auth: Arc<dyn EksAuth>, readiness: Arc<Readiness>) {
-    loop {
-        let checked = tokio::time::timeout(TIME_FOR_A_CHECK, eks_auth.check()).await;
-        if readiness.state().reached {
-            return;
-        }
-        match checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())) {
-            Ok(()) => {
-                readiness.reached();
-                info!("EKS Auth is within reach");
-                return;
-            }
-            Err(words) => {
-                if readiness.troubled(words.clone()) {
-                    warn!(
-                        reason = words,
-                        "not ready: EKS Auth is not within reach; looking again every 5 s"
-                    );
-                }
-            }
-        }
-        tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// As often as kubelet asks, by the official chart's probe.
-const EVERY: Duration = Duration::from_secs(5);
-
-const TIME_FOR_A_CHECK: Duration = Duration::from_secs(4);
