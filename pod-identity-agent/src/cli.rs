@@ -34,6 +34,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             start_logging(level, io::stdout());
             block_on(serve(server)).map(|()| ExitCode::SUCCESS)
         }
+        #[cfg(target_os = "linux")]
+        Command::Initialize => {
+            start_logging(level, io::stdout());
+            let done = block_on(async {
+                let done = crate::initialize::initialize().await;
+                done.map_err(io::Error::other)
+            });
+            done.map(|()| ExitCode::SUCCESS)
+        }
         #[cfg(feature = "dev")]
         Command::Dev(options) => {
             // Standard output belongs to what `dev` prints, or to the command that it runs.
@@ -61,6 +70,9 @@ struct Cli {
 enum Command {
     /// Serve credentials to the pods of this node
     Server(Server),
+    /// Make the agent's addresses reachable on this node: a dummy link, two addresses, two routes
+    #[cfg(target_os = "linux")]
+    Initialize,
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
     #[cfg(feature = "dev")]
     Dev(crate::dev::Options),

@@ -24,6 +24,8 @@ mod entry;
 mod go_duration;
 mod header_deadline;
 mod http_clients;
+#[cfg(target_os = "linux")]
+mod initialize;
 mod listener;
 pub mod logging;
 mod metrics;
