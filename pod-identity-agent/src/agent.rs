@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -111,8 +113,10 @@ impl Agent {
                     _stopped = stopped.wait_for(|stop| *stop) => return,
                 };
                 readiness.listener_up();
-                let respond = move |request, peer| {
+                let respond = move |request: Request<Incoming>, peer| {
                     let router = Arc::clone(&router);
+                    // A GET has no body that matters.
+                    let request = request.map(drop);
                     async move { router.respond(request, peer).await }
                 };
                 serve(listener, places, Arc::new(respond), stopped).await;

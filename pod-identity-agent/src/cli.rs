@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::Uri;
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -84,7 +86,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Server {
     /// Name of the EKS cluster that this node belongs to
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     cluster_name: String,
     /// Port of the credentials addresses
     #[arg(short, long, default_value_t = 80)]
@@ -115,7 +117,7 @@ struct Server {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     rotate_credentials: bool,
     /// URL of EKS Auth, instead of AWS_ENDPOINT_URL_EKS_AUTH or the region's
-    #[arg(long)]
+    #[arg(long, value_parser = endpoint)]
     endpoint: Option<String>,
     /// How long a pod waits for EKS Auth before it is told to try again
     #[arg(long, value_parser = go_duration::parse, default_value = "900ms")]
@@ -315,7 +317,7 @@ fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let cause = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "a command is missing: server, dev or version".to_owned()
+            format!("a command is missing: {COMMANDS}")
         }
         // The names of what is missing stand on lines of their own.
         _ => rendered
@@ -350,6 +352,13 @@ fn address(text: &str) -> Result<IpAddr, String> {
         })
 }
 
+fn endpoint(text: &str) -> Result<String, String> {
+    match text.parse::<Uri>() {
+        Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) => Ok(text.to_owned()),
+        _ => Err("expected a URL such as https://eks-auth.us-west-2.api.aws".to_owned()),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
@@ -368,6 +377,12 @@ fn budget(text: &str) -> Result<Budget, String> {
         _ => Err("expected two numbers above 0, as in 10/2: at once, and per second".to_owned()),
     }
 }
+
+#[cfg(feature = "dev")]
+const COMMANDS: &str = "server, dev or version";
+
+#[cfg(not(feature = "dev"))]
+const COMMANDS: &str = "server or version";
 
 /// A wrong command line, by the convention of sysexits.h.
 const EX_USAGE: u8 = 64;

@@ -50,3 +50,8 @@ pub use budget::Budget;
 pub use eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
 pub use listener::Listen;
 pub use sdk_eks_auth::{NodeIdentity, SdkEksAuth};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

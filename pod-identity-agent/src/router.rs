@@ -32,9 +32,9 @@ impl Router {
         }
     }
 
-    pub(crate) async fn respond<B>(
+    pub(crate) async fn respond(
         &self,
-        request: Request<B>,
+        request: Request<()>,
         peer: SocketAddr,
     ) -> Response<Full<Bytes>> {
         let began = Instant::now();
@@ -52,11 +52,7 @@ impl Router {
         response
     }
 
-    async fn credentials<B>(
-        &self,
-        request: &Request<B>,
-        peer: SocketAddr,
-    ) -> Result<Bytes, Refusal> {
+    async fn credentials(&self, request: &Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
         if request.uri().path() != agent::PATH {
             return Err(Refusal::NotFound);
         }

@@ -1,1 +1,119 @@
-//! placeholder
+//! AWS credentials for a pod that are always ready: fetched from the EKS Pod Identity agent (or any
+//! other container-credentials endpoint), refreshed ahead of time, and handed out without waiting.
+//!
+//! [`PodIdentityProvider`] is the entry. It works with the AWS SDK, as a `ProvideCredentials`, and
+//! without. It is not a default credential chain: it reads the container variables and nothing else.
+//!
+//! # Quick start
+//! With the AWS SDK (feature `aws`, on by default):
+#![cfg_attr(feature = "aws", doc = "```no_run")]
+#![cfg_attr(not(feature = "aws"), doc = "```ignore")]
+//! use aws_config::BehaviorVersion;
+//! use pod_identity_provider::PodIdentityProvider;
+//!
+//! # async fn example() -> Result<(), pod_identity_provider::FetchError> {
+//! let provider = PodIdentityProvider::from_env();
+//! provider.warm_up().await?; // fails early, with words
+//! let config = aws_config::defaults(BehaviorVersion::latest())
+//!     .credentials_provider(provider)
+//!     .load()
+//!     .await;
+//! # Ok(())
+//! # }
+//! ```
+//! Without it (`default-features = false`):
+//! ```no_run
+//! use pod_identity_provider::PodIdentityProvider;
+//!
+//! # async fn example() -> Result<(), pod_identity_provider::FetchError> {
+//! let provider = PodIdentityProvider::from_env();
+//! let credentials = provider.credentials().await?;
+//! let (key, secret) = (credentials.access_key_id(), credentials.secret_access_key().expose());
+//! # let _sign_with = (key, secret);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//! - With a valid set held nobody waits: [`snapshot`](PodIdentityProvider::snapshot) is an atomic load
+//!   and a look at the clock. A background task refreshes within the last hour of a six-hour set, spread
+//!   at random; a check on every access does the same where no task is alive.
+//! - With none held, everybody shares one fetch: three attempts within 10 s, each of at most 5 s.
+//! - The token file is read for every fetch, so that a rotated token is never missed.
+//! - When refreshing fails and the set has expired, the set is handed out all the same, with an expiry
+//!   of a minute from now and a warning: the service decides.
+//!   [`fail_closed`](Builder::fail_closed) turns this off.
+//! - Nothing secret is printed: no token, secret key or session token in a log, an error or a `Debug`.
+//!
+//! The numbers and their reasons: [`RefreshPolicy::provider`].
+//!
+//! # What it does not do
+//! - Look for credentials anywhere else: environment keys, profiles, web identity, instance metadata.
+//! - Use a proxy from the environment, or follow a redirect: the token goes to the agent only.
+//! - Send a token in the clear to anything but loopback and the agents' own addresses.
+//! - Start a thread, or a runtime: it lives on the tokio runtime that it is used on, with I/O and time
+//!   enabled.
+//! - Remember an error: the next caller with nothing held starts a new fetch.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `aws` | yes | `ProvideCredentials` of `aws-credential-types`, and errors in its terms |
+//! | `rustls` | no | `https` endpoints, with the system's root certificates (or `SSL_CERT_FILE`) |
+//!
+//! # Under the SDK's identity cache
+//! The SDK keeps what a provider returns until 10 s before its expiry, then asks again, while the
+//! request waits. Here the answer is ready at that moment, because the new set was fetched long before.
+//! The SDK's cache does not hear of [`invalidate`](PodIdentityProvider::invalidate), nor of a set that
+//! was refreshed meanwhile; to sign every request with the newest set, turn it off with
+//! `IdentityCache::no_cache()` in the client's configuration: this provider is a cache itself.
+//!
+//! In a chain it says "not loaded", so that the next provider is asked, only where neither
+//! `AWS_CONTAINER_CREDENTIALS_FULL_URI` nor `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is set.
+//!
+//! # Errors
+//! | [`FetchError`] | means | cure | for the SDK |
+//! |---|---|---|---|
+//! | `NotConfigured` | no URI variable in this container | restart a pod that is older than its association; check the service account | `not_loaded` |
+//! | `Configuration` | a variable that is not allowed; the message names it | correct what set it | `invalid_configuration` |
+//! | `Token` | the token file is missing, empty, unreadable, or no token | mount the projected volume; `fsGroup` for a user other than root | `provider_error` |
+//! | `Unresolved` | the endpoint's host name has no address now | check DNS; it is resolved anew for every fetch | `provider_error` |
+//! | `Unreachable` | no connection, or one that broke | is the agent running on this node? does a network policy block it? | `provider_error` |
+//! | `TimedOut` | no connection within 1 s, or no complete answer within 5 s | the same | `provider_timed_out` |
+//! | `Refused` | the agent's own words, such as "no service account role association" | do as they say: association, trust policy (`sts:TagSession`) | `provider_error` |
+//! | `Malformed` | a success that is incomplete or about to expire | check the agent, and the node's clock | `unhandled` |
+//! | `Interrupted` | the runtime was shut down under the attempt | none: the next caller begins again | `provider_error` |
+//! | `NoRuntime` | called outside of tokio with nothing held | call it within a runtime | `provider_error` |
+
+mod answer;
+mod builder;
+mod connection;
+mod driver;
+mod error;
+mod fetch;
+mod observer;
+mod provider;
+mod published;
+mod resolver;
+#[cfg(feature = "aws")]
+mod sdk;
+mod set;
+mod state;
+mod tasks;
+#[cfg(feature = "rustls")]
+mod tls;
+mod token_source;
+mod transport;
+
+pub use builder::Builder;
+pub use error::{ConfigError, FetchError, Malformed, Stage};
+pub use observer::{Event, NoObserver, Observer};
+pub use pod_identity_core::wire::agent::{DecodeError, Refusal};
+pub use pod_identity_core::{
+    Backoff, Clock, Credentials, Endpoint, EndpointError, EndpointProblem, RefreshPolicy, Secret,
+    SlotError, SystemClock, Timestamp, TokenFileError, TokenFileProblem, Window,
+};
+pub use provider::PodIdentityProvider;
+pub use resolver::{Resolve, SystemResolver};
+pub use state::State;
+pub use transport::{BoxFuture, HttpTransport, MAX_BODY, Transport, TransportError};

@@ -91,7 +91,8 @@ pub(super) struct Tokens {
 impl Tokens {
     fn project(options: &Options, token: TokenBuilder, now: Timestamp) -> io::Result<Self> {
         let volume = match &options.dir {
-            Some(directory) => ProjectedVolume::create_in(directory),
+            // Absolute, because what is printed is used from other directories too.
+            Some(directory) => std::path::absolute(directory).and_then(ProjectedVolume::create_in),
             None => ProjectedVolume::new(),
         };
         let written = volume.and_then(|volume| volume.write(token.mint(now)).map(|()| volume));

@@ -1,0 +1,193 @@
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::soon;
+
+/// A request as it goes over the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) token: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    /// What an SDK sends.
+    pub(crate) fn with_token(token: &'a str) -> Self {
+        Self {
+            token: Some(token),
+            ..Self::of("/v1/credentials")
+        }
+    }
+
+    /// A GET without a token.
+    pub(crate) fn of(path: &'a str) -> Self {
+        Self {
+            method: "GET",
+            path,
+            host: "169.254.170.23",
+            token: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            method, path, host, ..
+        } = self;
+        let authorization = match self.token {
+            Some(token) => format!("Authorization: {token}\r\n"),
+            None => String::new(),
+        };
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}\r\n")
+    }
+}
+
+/// An answer as it came over the wire.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
+    }
+
+    /// The access key id of a success.
+    #[track_caller]
+    pub(crate) fn key(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.json()["AccessKeyId"].as_str().unwrap().to_owned()
+    }
+
+    /// That it tells the client to come back: every SDK retries a 503.
+    #[track_caller]
+    pub(crate) fn assert_try_again(&self) {
+        assert_eq!(self.status, 503, "{}", self.body);
+        let seconds = self.header("retry-after").expect("Retry-After must be set");
+        assert!(seconds.parse::<u32>().unwrap() >= 1, "{seconds}");
+        assert!(self.body.ends_with("; try again\n"), "{}", self.body);
+    }
+
+    /// That it is plain text as Go's `http.Error` writes it.
+    #[track_caller]
+    pub(crate) fn assert_text(&self, status: u16, text: &str) {
+        assert_eq!((self.status, self.body.as_str()), (status, text));
+        assert_eq!(
+            self.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert_eq!(self.header("x-content-type-options"), Some("nosniff"));
+    }
+}
+
+/// One keep-alive connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// What has been read and belongs to the next answer.
+    rest: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Returns when the request is on its way.
+    pub(crate) async fn send(&mut self, request: Request<'_>) {
+        let text = request.text();
+        // A server that refuses may have closed its side already; its answer tells.
+        let _refused = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    pub(crate) async fn answer(&mut self) -> Answer {
+        soon(self.read(true)).await
+    }
+
+    pub(crate) async fn ask(&mut self, request: Request<'_>) -> Answer {
+        self.send(request).await;
+        soon(self.read(request.method != "HEAD")).await
+    }
+
+    /// Waits until the server has closed the connection.
+    pub(crate) async fn closed(&mut self) {
+        let mut byte = [0];
+        let read = soon(self.stream.read(&mut byte)).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "unexpected bytes");
+    }
+
+    async fn read(&mut self, has_body: bool) -> Answer {
+        let end = loop {
+            match find(&self.rest, b"\r\n\r\n") {
+                Some(end) => break end,
+                None => self.more().await,
+            }
+        };
+        let head = String::from_utf8(self.rest.drain(..end + 4).collect()).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let mut answer = Answer {
+            status: status.parse().unwrap(),
+            headers: lines
+                .map(|line| line.split_once(": ").unwrap())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: String::new(),
+        };
+        if has_body {
+            let length = answer.header("content-length").unwrap().parse().unwrap();
+            while self.rest.len() < length {
+                self.more().await;
+            }
+            answer.body = String::from_utf8(self.rest.drain(..length).collect()).unwrap();
+        }
+        answer
+    }
+
+    async fn more(&mut self) {
+        let read = self.stream.read_buf(&mut self.rest).await.unwrap();
+        assert!(read > 0, "the connection ended without an answer");
+    }
+}
+
+/// One request over a connection of its own.
+pub(crate) async fn ask(address: SocketAddr, request: Request<'_>) -> Answer {
+    soon(Client::connect(address)).await.ask(request).await
+}
+
+/// Asks again after each 503, as every SDK does, until there is another answer.
+pub(crate) async fn insist(address: SocketAddr, token: &str) -> Answer {
+    soon(async {
+        loop {
+            let answer = ask(address, Request::with_token(token)).await;
+            if answer.status != 503 {
+                break answer;
+            }
+        }
+    })
+    .await
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}

@@ -1,0 +1,30 @@
+//! What the tests of the agent share: a client that sees every byte, an agent in this process, and the
+//! program as a process of its own.
+#![allow(dead_code, reason = "every test file uses another part of it")]
+
+pub(crate) mod client;
+pub(crate) mod log;
+#[cfg(unix)]
+pub(crate) mod process;
+pub(crate) mod scene;
+
+use std::time::Duration;
+
+use pod_identity_core::Timestamp;
+
+/// Where the time of a test stands, unless it needs the real one.
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+
+pub(crate) const ROLE: &str = "arn:aws:iam::111122223333:role/teams/cart";
+
+/// Fails a test that would otherwise hang. No test waits for it to pass.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future)
+        .await
+        .expect("it must happen soon")
+}
+
+/// Generous, because the machine may be busy with something else.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);

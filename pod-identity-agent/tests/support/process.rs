@@ -1,0 +1,231 @@
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use pod_identity_testkit::MockEksAuth;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::log::says;
+use super::soon;
+
+/// The program as a process of its own, with nothing of our environment but `PATH`. Dropping it ends it.
+pub(crate) struct Program {
+    child: Child,
+    /// Where it runs and puts temporary files, because one that is killed leaves them.
+    scratch: TempDir,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+}
+
+/// How it ended, and all that it wrote.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Temporary files that it left.
+    pub(crate) litter: usize,
+}
+
+impl Program {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pod-identity-agent"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", env!("PATH"))
+            .env("TMPDIR", scratch.path())
+            .current_dir(scratch.path())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            stdout: Output::of(child.stdout.take().unwrap()),
+            stderr: Output::of(child.stderr.take().unwrap()),
+            child,
+            scratch,
+        }
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        Self::start(arguments, environment).end().await
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it must be running");
+        kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Waits until it ends.
+    pub(crate) async fn end(mut self) -> Ended {
+        let status = soon(self.child.wait()).await.unwrap();
+        Ended {
+            code: status.code(),
+            stdout: self.stdout.all().await,
+            stderr: self.stderr.all().await,
+            litter: std::fs::read_dir(self.scratch.path()).unwrap().count(),
+        }
+    }
+}
+
+impl Ended {
+    /// That it is refused as a wrong call is: one line that names cause and cure, and nothing else.
+    #[track_caller]
+    pub(crate) fn assert_one_line(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.starts_with("pod-identity-agent: "), "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part} in {self:?}");
+        }
+    }
+}
+
+/// What a process writes, line by line.
+pub(crate) struct Output {
+    lines: watch::Receiver<Vec<String>>,
+    reading: JoinSet<()>,
+}
+
+impl Output {
+    fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (written, lines) = watch::channel(Vec::new());
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let mut stream = BufReader::new(stream).lines();
+            while let Some(line) = stream.next_line().await.unwrap() {
+                written.send_modify(|lines| lines.push(line));
+            }
+        });
+        Self { lines, reading }
+    }
+
+    /// Waits for a line.
+    pub(crate) async fn line(&self, wanted: impl Fn(&str) -> bool + Send + Sync) -> String {
+        let find = |lines: &Vec<String>| lines.iter().find(|line| wanted(line)).cloned();
+        let mut lines = self.lines.clone();
+        let found = soon(lines.wait_for(|lines| find(lines).is_some())).await;
+        match found {
+            Ok(lines) => find(&lines).unwrap(),
+            Err(_ended) => panic!("it ended with {:#?}", self.lines.borrow()),
+        }
+    }
+
+    /// Waits for a log line.
+    pub(crate) async fn says(&self, msg: &str) -> Value {
+        let line = self.line(|line| parse(line).is_some_and(|line| says(&line, msg)));
+        parse(&line.await).unwrap()
+    }
+
+    /// Waits until so many log lines have been written whose `msg` begins so.
+    pub(crate) async fn says_times(&self, count: usize, msg: &str) {
+        let mut lines = self.lines.clone();
+        let enough = lines.wait_for(|lines| that_say(lines, msg).len() >= count);
+        soon(enough).await.expect("it must not end");
+    }
+
+    /// The log lines whose `msg` begins so, until now.
+    pub(crate) fn said(&self, msg: &str) -> Vec<Value> {
+        that_say(&self.lines.borrow(), msg)
+    }
+
+    /// All of it, when it has ended.
+    async fn all(&mut self) -> String {
+        while soon(self.reading.join_next()).await.is_some() {}
+        let lines = self.lines.borrow();
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+}
+
+fn that_say(lines: &[String], msg: &str) -> Vec<Value> {
+    let lines = lines.iter().filter_map(|line| parse(line));
+    lines.filter(|line| says(line, msg)).collect()
+}
+
+fn parse(line: &str) -> Option<Value> {
+    serde_json::from_str(line).ok()
+}
+
+/// `server` on loopback, on free ports, before a mock of EKS Auth.
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) credentials: SocketAddr,
+    pub(crate) probes: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+}
+
+impl Server {
+    pub(crate) async fn start(eks: &MockEksAuth, more: &[&str]) -> Self {
+        Self::with(eks, more, &NODE_CREDENTIALS).await
+    }
+
+    pub(crate) async fn with(
+        eks: &MockEksAuth,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let endpoint = eks.endpoint();
+        let arguments = [&arguments(eks.cluster(), &endpoint), more].concat();
+        let program = Program::start(&arguments, &[environment, &[REGION, NO_IMDS]].concat());
+        Self {
+            credentials: address_of(&program, "credentials").await,
+            probes: address_of(&program, "probes").await,
+            metrics: address_of(&program, "metrics").await,
+            program,
+        }
+    }
+}
+
+/// A command line on loopback and free ports.
+pub(crate) fn arguments<'a>(cluster: &'a str, endpoint: &'a str) -> [&'a str; 15] {
+    let loopback = "127.0.0.1";
+    [
+        "server",
+        "--cluster-name",
+        cluster,
+        "--endpoint",
+        endpoint,
+        "--bind-hosts",
+        loopback,
+        "--port",
+        "0",
+        "--probe-port",
+        "0",
+        "--metrics-address",
+        loopback,
+        "--metrics-port",
+        "0",
+    ]
+}
+
+/// Waits until this listener listens.
+pub(crate) async fn address_of(program: &Program, listener: &str) -> SocketAddr {
+    let line = program.stdout.line(|line| {
+        parse(line).is_some_and(|line| says(&line, "listening") && line["listener"] == listener)
+    });
+    let line = parse(&line.await).unwrap();
+    line["address"].as_str().unwrap().parse().unwrap()
+}
+
+pub(crate) const NODE_SECRET: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYNODESECRETKEY";
+
+pub(crate) const NODE_CREDENTIALS: [(&str, &str); 2] = [
+    ("AWS_ACCESS_KEY_ID", "AKIANODE"),
+    ("AWS_SECRET_ACCESS_KEY", NODE_SECRET),
+];
+
+const REGION: (&str, &str) = ("AWS_REGION", "us-west-2");
+
+/// Whoever has no credentials is not to look for the machine's own.
+const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");

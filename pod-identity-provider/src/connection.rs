@@ -1,0 +1,141 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use zeroize::Zeroizing;
+
+use crate::tasks::Owned;
+use crate::{MAX_BODY, TransportError};
+
+/// One HTTP/1.1 connection, which carries requests one after another. Dropping it closes it, whatever
+/// it is doing.
+pub(crate) struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    _driver: Owned,
+}
+
+impl Connection {
+    pub(crate) async fn open<S>(stream: S) -> Result<Self, TransportError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = Builder::new();
+        let handshake = builder
+            .max_buf_size(MAX_BODY)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(broken)?;
+        let driver = Handle::current().spawn(async {
+            // What breaks a connection is the error of the exchange on it.
+            let _broken = connection.await;
+        });
+        Ok(Self {
+            sender,
+            _driver: Owned::new(driver.abort_handle()),
+        })
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<()>,
+    ) -> Result<Response<Zeroizing<Vec<u8>>>, TransportError> {
+        self.sender.ready().await.map_err(broken)?;
+        let answer = self.sender.send_request(in_origin_form(request));
+        let (head, body) = answer.await.map_err(broken)?.into_parts();
+        let body = read(body, head.headers.get(CONTENT_LENGTH)).await?;
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+/// At most one connection that nobody uses, kept for a few seconds: fetches are hours apart, but the
+/// attempts of one fetch, and a refresh after a rejected key, are not.
+#[derive(Clone, Default)]
+pub(crate) struct Parking(Arc<Mutex<Option<Parked>>>);
+
+struct Parked {
+    address: SocketAddr,
+    connection: Connection,
+    _reaper: Owned,
+}
+
+impl Parking {
+    /// The parked connection, if it leads to one of these addresses and is still open.
+    pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
+        let parked = self.lock().take()?;
+        let usable = addresses.contains(&parked.address) && !parked.connection.sender.is_closed();
+        usable.then_some((parked.address, parked.connection))
+    }
+
+    pub(crate) fn park(&self, address: SocketAddr, connection: Connection) {
+        let spot = Arc::downgrade(&self.0);
+        let reaper = Handle::current().spawn(async move {
+            tokio::time::sleep(PARKED_FOR).await;
+            if let Some(spot) = spot.upgrade() {
+                *spot.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+        });
+        *self.lock() = Some(Parked {
+            address,
+            connection,
+            _reaper: Owned::new(reaper.abort_handle()),
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Parked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Parking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parking")
+    }
+}
+
+/// Well below the time after which agents close an idle connection: 30 s for the official one.
+const PARKED_FOR: Duration = Duration::from_secs(5);
+
+/// A server wants the path alone; `Host` carries the rest.
+fn in_origin_form(request: Request<()>) -> Request<Empty<Bytes>> {
+    let mut request = request.map(|()| Empty::new());
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request
+}
+
+async fn read(
+    mut body: Incoming,
+    length: Option<&HeaderValue>,
+) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    // Reserved at once, because a buffer that grows leaves copies of the secrets behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        length.unwrap_or(MAX_BODY).min(MAX_BODY) + 1,
+    ));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        let room = MAX_BODY + 1 - bytes.len();
+        bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
+        if bytes.len() > MAX_BODY {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn broken(error: hyper::Error) -> TransportError {
+    TransportError::Exchange(error.into())
+}
