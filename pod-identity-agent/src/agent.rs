@@ -1,6 +1,6 @@
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::audit::AuditLog;
+use crate::budget::Budget;
+use crate::connections::{Caps, Connections};
 use crate::credential_cache::{CredentialCache, Settings};
 use crate::eks_auth::EksAuth;
 use crate::listener::Listen;
 use crate::metrics::Metrics;
-use crate::outage::Spoken;
+use crate::outage::Outage;
 use crate::probes::Probes;
+use crate::readiness::Readiness;
 use crate::router::{Hosts, Router};
 use crate::server::serve;
+use crate::side_runtime::SideRuntime;
+use crate::upstream::Upstream;
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
@@ -41,8 +47,11 @@ use crate::server::serve;
 /// ```
 #[derive(Debug)]
 pub struct Agent {
+    upstream: Arc<Upstream>,
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    caps: Caps,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
@@ -55,13 +64,18 @@ impl Agent {
         AgentBuilder {
             eks_auth: Arc::new(eks_auth),
             clock: Arc::new(SystemClock),
+            audit: AuditLog::off(),
             settings: Settings {
                 audience: DEFAULT_AUDIENCE.to_owned(),
                 answer_within: DEFAULT_ANSWER_WITHIN,
                 policy: RefreshPolicy::agent(),
                 limits: CacheLimits::default(),
+                pod_budget: Budget::POD,
+                node_budget: Budget::NODE,
+                node_addresses: Vec::new(),
                 seed: fastrand::u64(..),
             },
+            strict_readiness: false,
             hosts: Vec::new(),
             credentials: Vec::new(),
             probes: Vec::new(),
@@ -71,8 +85,11 @@ impl Agent {
 
     /// Serves until `stop` is ready, then lets requests in flight finish.
     ///
+    /// Probes and metrics are answered by a thread of their own, so that no load starves them.
+    ///
     /// # Errors
-    /// When a listening socket that was handed in does not tell its address.
+    /// When a listening socket that was handed in does not tell its address, or that thread cannot be
+    /// started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {
@@ -83,35 +100,53 @@ impl Agent {
             Arc::clone(&self.metrics),
             Hosts::new(hosts),
         ));
+        let places = Arc::new(Connections::new(self.caps));
         let (stopping, stopped) = watch::channel(false);
+
         let mut servers = JoinSet::new();
         for listen in self.credentials {
-            let router = Arc::clone(&router);
-            let respond = Arc::new(move |request: Request<Incoming>, peer| {
-                let router = Arc::clone(&router);
-                // A GET has no body that matters.
-                let request = request.map(drop);
-                async move { router.respond(request, peer).await }
+            let (router, places) = (Arc::clone(&router), Arc::clone(&places));
+            let (readiness, mut stopped) = (Arc::clone(&self.readiness), stopped.clone());
+            servers.spawn(async move {
+                let listener = tokio::select! {
+                    listener = listen.listening("credentials") => listener,
+                    _stopped = stopped.wait_for(|stop| *stop) => return,
+                };
+                readiness.listener_up();
+                let respond = move |request: Request<Incoming>, peer| {
+                    let router = Arc::clone(&router);
+                    // A GET has no body that matters.
+                    let request = request.map(drop);
+                    async move { router.respond(request, peer).await }
+                };
+                serve(listener, places, Arc::new(respond), stopped).await;
             });
-            servers.spawn(serve(listen, "credentials", respond, stopped.clone()));
         }
-        let probes = Probes::new();
-        let exposition = Probes::with_metrics(self.metrics);
-        let quiet = self
-            .probes
-            .into_iter()
-            .map(|listen| (listen, "probes", probes.clone()));
-        let open = self
-            .exposition
-            .into_iter()
-            .map(|listen| (listen, "metrics", exposition.clone()));
-        for (listen, name, probes) in quiet.chain(open) {
+
+        let probes = Probes {
+            readiness: Arc::clone(&self.readiness),
+            cache: Arc::clone(&self.cache),
+            connections: places,
+            metrics: self.metrics,
+        };
+        let side = SideRuntime::start()?;
+        for listen in self.probes {
+            let probes = probes.clone();
             let respond =
-                Arc::new(move |request, _peer| std::future::ready(probes.respond(&request)));
-            servers.spawn(serve(listen, name, respond, stopped.clone()));
+                move |request, _: SocketAddr| std::future::ready(probes.respond(&request));
+            side.serve(listen, "probes", respond)?;
         }
-        let mut fetching = JoinSet::new();
-        fetching.spawn(self.cache.run());
+        for listen in self.exposition {
+            let probes = probes.clone();
+            let respond = move |request, _: SocketAddr| {
+                std::future::ready(probes.respond_with_metrics(&request))
+            };
+            side.serve(listen, "metrics", respond)?;
+        }
+
+        let mut background = JoinSet::new();
+        background.spawn(self.cache.run());
+        background.spawn(async move { self.upstream.look().await });
 
         stop.await;
         info!("stopping; requests in flight finish first");
@@ -126,7 +161,9 @@ impl Agent {
 pub struct AgentBuilder {
     eks_auth: Arc<dyn EksAuth>,
     clock: Arc<dyn Clock>,
+    audit: AuditLog,
     settings: Settings,
+    strict_readiness: bool,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
@@ -177,6 +214,25 @@ impl AgentBuilder {
         self
     }
 
+    /// How many exchanges with EKS Auth a pod's address may cause; [`Budget::POD`] by default.
+    pub fn pod_budget(mut self, budget: Budget) -> Self {
+        self.settings.pod_budget = budget;
+        self
+    }
+
+    /// How many exchanges an address of the node's own may cause; [`Budget::NODE`] by default.
+    pub fn node_budget(mut self, budget: Budget) -> Self {
+        self.settings.node_budget = budget;
+        self
+    }
+
+    /// The addresses of the node's own interfaces, which host-network pods share and which therefore
+    /// have larger shares of everything; none by default.
+    pub fn node_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.settings.node_addresses = addresses.into_iter().collect();
+        self
+    }
+
     /// The audience that a token must name; `pods.eks.amazonaws.com` by default.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.settings.audience = audience.into();
@@ -190,6 +246,19 @@ impl AgentBuilder {
         self
     }
 
+    /// Where each issued or refused set is written down; nowhere by default.
+    pub fn audit(mut self, audit: AuditLog) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// Whether `/readyz` fails in an outage of EKS Auth too; by default it does only until EKS Auth has
+    /// been within reach once, because what is cached is served.
+    pub fn strict_readiness(mut self, strict: bool) -> Self {
+        self.strict_readiness = strict;
+        self
+    }
+
     /// What the jitter is drawn from; random by default. For tests.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -199,13 +268,26 @@ impl AgentBuilder {
     /// The agent, which does nothing before [`Agent::run`].
     pub fn build(self) -> Agent {
         let metrics = Arc::new(Metrics::new());
+        let readiness = Arc::new(Readiness::new(self.strict_readiness));
+        let upstream = Arc::new(Upstream {
+            eks_auth: self.eks_auth,
+            clock: Arc::clone(&self.clock),
+            outage: Outage::default(),
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+            audit: self.audit,
+        });
+        let caps = Caps {
+            node_addresses: self.settings.node_addresses.clone(),
+            ..Caps::default()
+        };
+        let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
         Agent {
-            cache: Arc::new(CredentialCache::new(
-                Spoken::new(self.eks_auth),
-                self.clock,
-                self.settings,
-            )),
+            upstream,
+            cache: Arc::new(cache),
             metrics,
+            readiness,
+            caps,
             hosts: self.hosts,
             credentials: self.credentials,
             probes: self.probes,

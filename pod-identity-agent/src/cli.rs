@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::Uri;
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::signals::Signals;
-use crate::{Agent, Listen, SdkEksAuth, go_duration, logging};
+use crate::{Agent, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, go_duration, logging};
 
 /// Runs the program with these arguments, the first being its own name, and returns its exit code:
 /// 0, 64 for a wrong command line (`EX_USAGE` of sysexits.h), 1 for anything else that stops it, or that
@@ -34,6 +35,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Server(server) => {
             start_logging(level, io::stdout());
             block_on(serve(server)).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(target_os = "linux")]
+        Command::Initialize => {
+            start_logging(level, io::stdout());
+            let done = block_on(async {
+                let done = crate::initialize::initialize().await;
+                done.map_err(io::Error::other)
+            });
+            done.map(|()| ExitCode::SUCCESS)
         }
         #[cfg(feature = "dev")]
         Command::Dev(options) => {
@@ -62,6 +72,9 @@ struct Cli {
 enum Command {
     /// Serve credentials to the pods of this node
     Server(Server),
+    /// Make the agent's addresses reachable on this node: a dummy link, two addresses, two routes
+    #[cfg(target_os = "linux")]
+    Initialize,
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
     #[cfg(feature = "dev")]
     Dev(crate::dev::Options),
@@ -103,7 +116,7 @@ struct Server {
     /// Read the shared credentials file anew every minute, for hybrid nodes
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     rotate_credentials: bool,
-    /// URL of EKS Auth, instead of the region's
+    /// URL of EKS Auth, instead of AWS_ENDPOINT_URL_EKS_AUTH or the region's
     #[arg(long, value_parser = endpoint)]
     endpoint: Option<String>,
     /// How long a pod waits for EKS Auth before it is told to try again
@@ -112,15 +125,43 @@ struct Server {
     /// Audience that a service-account token must name
     #[arg(long, default_value = crate::agent::DEFAULT_AUDIENCE)]
     audience: String,
+    /// Exchanges with EKS Auth that one pod may cause, as at-once/per-second
+    #[arg(long, value_parser = budget, default_value = "10/2")]
+    pod_budget: Budget,
+    /// The same for each address of this node, which host-network pods share
+    #[arg(long, value_parser = budget, default_value = "200/20")]
+    node_budget: Budget,
+    /// When /readyz fails: until EKS Auth has been within reach once, or in every outage
+    #[arg(long, value_enum, default_value_t = When::Once)]
+    readiness: When,
+    /// Where each issued or refused set is written down: on (standard output), off, or a file
+    #[arg(long, default_value = "on")]
+    audit_log: String,
+    /// Serve no metrics
+    #[arg(long)]
+    no_metrics: bool,
+    /// Name of this node, to tell EKS Auth
+    #[arg(long)]
+    node_name: Option<String>,
+    /// EC2 instance id of this node, to tell EKS Auth
+    #[arg(long)]
+    instance_id: Option<String>,
+    /// Availability zone of this node, to tell EKS Auth
+    #[arg(long)]
+    zone: Option<String>,
+}
+
+/// When `/readyz` fails.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum When {
+    Once,
+    Strict,
 }
 
 impl Server {
-    fn agent(self) -> Agent {
-        let mut eks_auth =
-            SdkEksAuth::new(&self.cluster_name).with_rotated_credentials(self.rotate_credentials);
-        if let Some(endpoint) = self.endpoint {
-            eks_auth = eks_auth.with_endpoint(endpoint);
-        }
+    /// # Errors
+    /// When the audit log cannot be opened.
+    fn agent(self) -> io::Result<Agent> {
         let retention = self.max_credential_retention_before_renewal;
         let mut limits = CacheLimits::default();
         limits.held = if retention.is_zero() {
@@ -129,19 +170,86 @@ impl Server {
             self.max_cache_size
         };
         limits.refreshes_per_second = self.max_service_qps;
+        let audit = match self.audit_log.as_str() {
+            "on" => AuditLog::stdout(),
+            "off" => AuditLog::off(),
+            path => AuditLog::file(Path::new(path)).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot open the audit log {path}: {error}"),
+                )
+            })?,
+        };
         let at = |address, port| Listen::At(SocketAddr::new(address, port));
-        let mut builder = Agent::builder(eks_auth)
+        let mut builder = Agent::builder(self.eks_auth())
             .policy(RefreshPolicy::agent().with_retention(retention))
             .limits(limits)
             .audience(self.audience)
             .answer_within(self.answer_within)
-            .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port))
-            .listen_metrics(at(self.metrics_address, self.metrics_port));
+            .pod_budget(self.pod_budget)
+            .node_budget(self.node_budget)
+            .node_addresses(node_addresses())
+            .strict_readiness(self.readiness == When::Strict)
+            .audit(audit)
+            .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port));
+        if !self.no_metrics {
+            builder = builder.listen_metrics(at(self.metrics_address, self.metrics_port));
+        }
         for host in self.bind_hosts {
             builder = builder.listen(at(host, self.port));
         }
-        builder.build()
+        Ok(builder.build())
     }
+
+    fn eks_auth(&self) -> SdkEksAuth {
+        let mut node = NodeIdentity::default();
+        node.name.clone_from(&self.node_name);
+        node.instance_id.clone_from(&self.instance_id);
+        node.zone.clone_from(&self.zone);
+        let mut eks_auth = SdkEksAuth::new(&self.cluster_name)
+            .with_rotated_credentials(self.rotate_credentials)
+            .with_node(node);
+        if let Some(endpoint) = self
+            .endpoint
+            .clone()
+            .or_else(|| variable("AWS_ENDPOINT_URL_EKS_AUTH"))
+        {
+            eks_auth = eks_auth.with_endpoint(endpoint);
+        }
+        if let Some(bundle) = variable("AWS_CA_BUNDLE") {
+            eks_auth = eks_auth.with_ca_bundle(bundle);
+        }
+        eks_auth
+    }
+}
+
+/// A variable of the environment; a blank one is an unset one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge of the program, where the environment is read"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())
+}
+
+/// The addresses of this node's interfaces. Host-network pods come from these: the kernel takes the
+/// address that is called as the caller's own.
+fn node_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        warn!(%error, "the node's own addresses cannot be read; host-network pods count as one pod");
+        Vec::new()
+    });
+    let fixed = [
+        IpAddr::from(Endpoint::EKS_IPV4),
+        IpAddr::from(Endpoint::EKS_IPV6),
+    ];
+    interfaces
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .chain(fixed)
+        .collect()
 }
 
 /// The official agent's words.
@@ -175,7 +283,7 @@ async fn serve(server: Server) -> io::Result<()> {
         "starting"
     );
     let mut signals = Signals::new()?;
-    server.agent().run(signals.either()).await
+    server.agent()?.run(signals.either()).await
 }
 
 fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -255,6 +363,18 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
         _ => Err("expected a number above 0, such as 3".to_owned()),
+    }
+}
+
+fn budget(text: &str) -> Result<Budget, String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(burst, rate)| Some((burst.parse().ok()?, rate.parse::<f64>().ok()?)));
+    match parsed {
+        Some((burst, rate)) if burst > 0 && rate > 0.0 && rate.is_finite() => {
+            Ok(Budget::new(burst, rate))
+        }
+        _ => Err("expected two numbers above 0, as in 10/2: at once, and per second".to_owned()),
     }
 }
 

@@ -5,24 +5,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pod_identity_core::wire::agent;
 use pod_identity_core::{
-    Asked, CacheAttempt, CacheLimits, ClaimError, Clock, Expiring, Failure, FailureClass,
-    RefreshPolicy, Secret, ServiceAccountToken, Slot, SlotCache, Ticket, Timestamp, TokenDigest,
-    TokenError,
+    CacheLimits, ClaimError, Clock, Failure, FailureClass, RefreshPolicy, ServiceAccountToken,
+    Timestamp, TokenDigest, TokenError,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 
-use crate::eks_auth::{EksAuthError, Session};
-use crate::outage::Spoken;
+use crate::budget::Budget;
+use crate::cache_state::{Found, Outcome, Running, State};
+use crate::eks_auth::EksAuthError;
+use crate::entry::{Entry, NOT_BEFORE_LEEWAY, TokenRequest};
+use crate::metrics::Reading;
+use crate::upstream::Upstream;
 
 /// The prepared answers of all tokens, fetched and refreshed.
 ///
 /// One cache for all addresses of the agent. A fetch belongs to the cache, not to the client that caused
 /// it: whoever gives up finds the answer when it comes back.
 pub(crate) struct CredentialCache {
-    eks_auth: Spoken,
+    upstream: Arc<Upstream>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     /// Held for a look-up or a change of state, never across an await or a fetch.
@@ -38,6 +41,9 @@ pub(crate) struct Settings {
     pub(crate) answer_within: Duration,
     pub(crate) policy: RefreshPolicy,
     pub(crate) limits: CacheLimits,
+    pub(crate) pod_budget: Budget,
+    pub(crate) node_budget: Budget,
+    pub(crate) node_addresses: Vec<IpAddr>,
     pub(crate) seed: u64,
 }
 
@@ -50,22 +56,26 @@ pub(crate) enum Denial {
     EksAuth(EksAuthError),
     /// No answer in time; the last thing that went wrong.
     Late(Option<EksAuthError>),
+    /// This source has caused too many exchanges lately.
+    OverBudget,
     /// Too many tokens are waiting already.
     Busy,
 }
 
+/// Whether an answer was at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Hit,
+    Miss,
+}
+
 impl CredentialCache {
-    pub(crate) fn new(eks_auth: Spoken, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let policy = Arc::new(settings.policy.clone());
-        let cache = SlotCache::new(policy, settings.limits.clone(), settings.seed);
+    pub(crate) fn new(upstream: Arc<Upstream>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         Self {
-            eks_auth,
+            state: Mutex::new(State::new(&settings)),
+            upstream,
             clock,
             settings,
-            state: Mutex::new(State {
-                cache,
-                waiters: HashMap::new(),
-            }),
             wake: Notify::new(),
         }
     }
@@ -77,20 +87,27 @@ impl CredentialCache {
         source: IpAddr,
     ) -> Result<(Bytes, Lookup), Denial> {
         let digest = TokenDigest::of(token.as_bytes());
-        let outcome = match self.ask_known(digest, source)? {
-            Some(asked) => asked,
-            None => self.ask_unknown(digest, token, source)?,
-        };
-        match outcome {
-            Found::Body { body, due } => {
-                if due {
-                    self.wake.notify_one();
-                }
-                Ok((body, Lookup::Hit))
+        let known = self.lock().ask_known(self.clock.now(), digest, source)?;
+        let deadline = match known {
+            Some(Found::Body { body, due }) => {
+                return Ok((self.handed_out(body, due), Lookup::Hit));
             }
+            _ => Instant::now() + self.settings.answer_within,
+        };
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let token = self.checked(token)?;
+                self.spend(digest, source).await?;
+                let request = || TokenRequest::new(&token, source);
+                self.lock().ask(self.clock.now(), digest, source, request)?
+            }
+        };
+        match found {
+            Found::Body { body, due } => Ok((self.handed_out(body, due), Lookup::Hit)),
             Found::Waiting(outcome) => {
                 self.wake.notify_one();
-                let body = self.wait(digest, outcome).await?;
+                let body = self.wait(digest, outcome, deadline).await?;
                 Ok((body, Lookup::Miss))
             }
         }
@@ -99,7 +116,7 @@ impl CredentialCache {
     /// Fetches what is wanted until dropped. The one owner of all fetches.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut fetches = JoinSet::new();
-        let mut running: HashMap<Id, CacheAttempt<TokenDigest>> = HashMap::new();
+        let mut running: HashMap<Id, Running> = HashMap::new();
         loop {
             let sleep = self.start_wanted(&mut fetches, &mut running);
             tokio::select! {
@@ -110,87 +127,81 @@ impl CredentialCache {
                         Ok((id, result)) => (id, result),
                         Err(panicked) => (panicked.id(), Err(abandoned())),
                     };
-                    if let Some(attempt) = running.remove(&id) {
-                        self.lock().finish(attempt, self.clock.now(), result);
+                    if let Some(fetch) = running.remove(&id) {
+                        self.lock().finish(&fetch, self.clock.now(), result);
                     }
                 }
             }
         }
     }
 
+    /// The state of the cache, for the metrics.
+    pub(crate) fn reading(&self) -> Reading {
+        self.lock().reading(self.clock.now())
+    }
+
     /// Starts every fetch that is wanted and has room; returns how long there is nothing to do.
     fn start_wanted(
         self: &Arc<Self>,
         fetches: &mut JoinSet<Result<Entry, Failure<EksAuthError>>>,
-        running: &mut HashMap<Id, CacheAttempt<TokenDigest>>,
+        running: &mut HashMap<Id, Running>,
     ) -> Duration {
         let mut state = self.lock();
         let now = self.clock.now();
         state.handle_timeout(now);
         while running.len() < MAX_IN_FLIGHT {
-            let Some((attempt, request)) = state.cache.poll_fetch(now) else {
+            let Some((fetch, token, source)) = state.poll_fetch(now) else {
                 break;
             };
-            let token = request.token.clone();
-            let this = Arc::clone(self);
-            let started = fetches.spawn(async move { this.fetch(&token, attempt.timeout()).await });
-            running.insert(started.id(), attempt);
+            let (upstream, time) = (Arc::clone(&self.upstream), fetch.attempt.timeout());
+            let started = fetches.spawn(async move {
+                let result = upstream.assume_role(&token, source, time).await;
+                result.map(Entry::from)
+            });
+            running.insert(started.id(), fetch);
         }
-        let next = state.cache.poll_timeout().unwrap_or(Timestamp::MAX);
+        let next = state.poll_timeout(now).unwrap_or(Timestamp::MAX);
         next.saturating_since(now)
             .clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }
 
-    async fn fetch(
-        &self,
-        token: &Secret,
-        timeout: Duration,
-    ) -> Result<Entry, Failure<EksAuthError>> {
-        let result = self.eks_auth.assume_role(token, timeout).await;
-        result.map(Entry::from)
+    /// An ask may find that a refresh is due before the timer does: the node slept.
+    fn handed_out(&self, body: Bytes, due: bool) -> Bytes {
+        if due {
+            self.wake.notify_one();
+        }
+        body
     }
 
-    /// For a token that has been seen: its claims were read then, but the time has gone on.
-    fn ask_known(&self, digest: TokenDigest, source: IpAddr) -> Result<Option<Found>, Denial> {
-        let mut state = self.lock();
-        let now = self.clock.now();
-        let Some(request) = state.cache.request(&digest) else {
-            return Ok(None);
-        };
-        request.check(now).map_err(Denial::Claims)?;
-        state
-            .ask(now, digest, source, || {
-                unreachable!("a known token must not be parsed again")
-            })
-            .map(Some)
-    }
-
-    fn ask_unknown(
-        &self,
-        digest: TokenDigest,
-        token: &str,
-        source: IpAddr,
-    ) -> Result<Found, Denial> {
+    /// A token that has not been seen, if it is worth an exchange.
+    fn checked(&self, token: &str) -> Result<ServiceAccountToken, Denial> {
         let token = ServiceAccountToken::parse(token).map_err(Denial::Token)?;
-        let now = self.clock.now();
         token
             .claims()
-            .check(now, NOT_BEFORE_LEEWAY, &self.settings.audience)
+            .check(self.clock.now(), NOT_BEFORE_LEEWAY, &self.settings.audience)
             .map_err(Denial::Claims)?;
-        self.lock()
-            .ask(now, digest, source, || TokenRequest::from(&token))
+        Ok(token)
+    }
+
+    /// Takes an exchange out of the source's budget, waiting for its turn if need be.
+    async fn spend(&self, digest: TokenDigest, source: IpAddr) -> Result<(), Denial> {
+        let patience = self.settings.answer_within;
+        let turn = self
+            .lock()
+            .spend(self.clock.now(), digest, source, patience)?;
+        if !turn.is_zero() {
+            tokio::time::sleep(turn).await;
+        }
+        Ok(())
     }
 
     async fn wait(
         &self,
         digest: TokenDigest,
         mut outcome: watch::Receiver<Option<Outcome>>,
+        deadline: Instant,
     ) -> Result<Bytes, Denial> {
-        let settled = tokio::time::timeout(
-            self.settings.answer_within,
-            outcome.wait_for(Option::is_some),
-        )
-        .await;
+        let settled = tokio::time::timeout_at(deadline, outcome.wait_for(Option::is_some)).await;
         if let Ok(Ok(settled)) = settled
             && let Some(outcome) = settled.clone()
         {
@@ -199,8 +210,7 @@ impl CredentialCache {
                 false => Denial::Late(Some(error)),
             });
         }
-        let state = self.lock();
-        Err(Denial::Late(state.cache.last_error(&digest).cloned()))
+        Err(Denial::Late(self.lock().last_error(&digest)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -216,160 +226,6 @@ impl fmt::Debug for CredentialCache {
             .finish_non_exhaustive()
     }
 }
-
-/// Whether an answer was at hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    Hit,
-    Miss,
-}
-
-type Outcome = Result<Bytes, EksAuthError>;
-
-enum Found {
-    Body {
-        body: Bytes,
-        /// The ask may have found that a refresh is due before the timer did: the node slept.
-        due: bool,
-    },
-    Waiting(watch::Receiver<Option<Outcome>>),
-}
-
-struct State {
-    cache: SlotCache<TokenDigest, TokenRequest, Entry, EksAuthError>,
-    waiters: HashMap<TokenDigest, Waiters>,
-}
-
-/// All who wait for one fetch; dropping the sender tells them that there will be no outcome.
-struct Waiters {
-    ticket: Ticket,
-    outcome: watch::Sender<Option<Outcome>>,
-}
-
-impl State {
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        digest: TokenDigest,
-        source: IpAddr,
-        request: impl FnOnce() -> TokenRequest,
-    ) -> Result<Found, Denial> {
-        match self.cache.ask(now, digest, source, request) {
-            Asked::Ready(entry) => {
-                let body = entry.body.clone();
-                let due = self.cache.peek(&digest).is_some_and(Slot::is_fetching);
-                Ok(Found::Body { body, due })
-            }
-            Asked::Full => Err(Denial::Busy),
-            Asked::Pending(ticket) => {
-                let waiters = self.waiters.entry(digest).or_insert_with(|| Waiters {
-                    ticket,
-                    outcome: watch::channel(None).0,
-                });
-                waiters.ticket = ticket;
-                Ok(Found::Waiting(waiters.outcome.subscribe()))
-            }
-        }
-    }
-
-    fn finish(
-        &mut self,
-        attempt: CacheAttempt<TokenDigest>,
-        now: Timestamp,
-        result: Result<Entry, Failure<EksAuthError>>,
-    ) {
-        self.cache.handle_fetched(attempt, now, result);
-        self.tell(&attempt.key());
-    }
-
-    fn handle_timeout(&mut self, now: Timestamp) {
-        for key in self.cache.handle_timeout(now) {
-            self.tell(&key);
-        }
-        // Slots that were evicted take their waiters along.
-        if self.waiters.len() > self.cache.empty_len() {
-            let cache = &self.cache;
-            self.waiters.retain(|key, _| cache.peek(key).is_some());
-        }
-    }
-
-    /// Hands the outcome to those who wait for it, if there is one now.
-    fn tell(&mut self, key: &TokenDigest) {
-        let Some(waiters) = self.waiters.get(key) else {
-            return;
-        };
-        let Some(outcome) = self.cache.outcome(key, waiters.ticket) else {
-            return;
-        };
-        let outcome = outcome
-            .map(|entry| entry.body.clone())
-            .map_err(Clone::clone);
-        waiters.outcome.send_replace(Some(outcome));
-        self.waiters.remove(key);
-    }
-}
-
-/// What is kept of a token: itself, to ask again, and when it may be used.
-struct TokenRequest {
-    token: Secret,
-    expires: Timestamp,
-    not_before: Option<Timestamp>,
-}
-
-impl TokenRequest {
-    fn check(&self, now: Timestamp) -> Result<(), ClaimError> {
-        if now >= self.expires {
-            Err(ClaimError::Expired)
-        } else if self
-            .not_before
-            .is_some_and(|start| now + NOT_BEFORE_LEEWAY < start)
-        {
-            Err(ClaimError::NotYetValid)
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl From<&ServiceAccountToken> for TokenRequest {
-    fn from(token: &ServiceAccountToken) -> Self {
-        Self {
-            token: Secret::from(token.expose().to_owned()),
-            expires: token.claims().expires_at,
-            not_before: token.claims().not_before,
-        }
-    }
-}
-
-impl Expiring for TokenRequest {
-    fn expiration(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-/// What is kept of a session: the answer, ready to send. Its memory is overwritten with the last clone.
-struct Entry {
-    body: Bytes,
-    expires: Timestamp,
-}
-
-impl From<Session> for Entry {
-    fn from(session: Session) -> Self {
-        Self {
-            body: Bytes::from_owner(agent::encode(&session.credentials)),
-            expires: session.credentials.expiration(),
-        }
-    }
-}
-
-impl Expiring for Entry {
-    fn expiration(&self) -> Timestamp {
-        self.expires
-    }
-}
-
-/// The clock of a node may be behind the API server's by this much.
-const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 
 /// Fetches at once.
 const MAX_IN_FLIGHT: usize = 32;

@@ -15,11 +15,23 @@ pub trait EksAuth: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`EksAuthError`], with its class in the [`Failure`].
     fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a>;
+
+    /// Whether an exchange could work: own credentials, and a way to the service. It is asked at the
+    /// start, until it or an exchange says yes. By default it says yes.
+    ///
+    /// # Errors
+    /// What is missing, in words for the readiness probe.
+    fn check(&self) -> Checking<'_> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// The future of [`EksAuth::assume_role`].
 pub type Exchange<'a> =
     Pin<Box<dyn Future<Output = Result<Session, Failure<EksAuthError>>> + Send + 'a>>;
+
+/// The future of [`EksAuth::check`].
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
 /// A session that EKS Auth has made, complete.
 #[derive(Debug, Clone)]

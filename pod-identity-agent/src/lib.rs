@@ -13,28 +13,43 @@
 //! | `dev` | yes | the command `dev`: the agent on loopback with an embedded mock of EKS Auth; leave it out of images |
 
 mod agent;
+mod audit;
+mod budget;
+mod cache_state;
 pub mod cli;
+mod connections;
 mod credential_cache;
 mod eks_auth;
+mod entry;
 mod go_duration;
+mod header_deadline;
+mod http_clients;
+#[cfg(target_os = "linux")]
+mod initialize;
 mod listener;
 pub mod logging;
 mod metrics;
 mod outage;
 mod own_credentials;
 mod probes;
+mod readiness;
 mod router;
 mod sdk_eks_auth;
 mod server;
+mod side_runtime;
 mod signals;
+mod upstream;
+mod upstream_pace;
 
 #[cfg(feature = "dev")]
 mod dev;
 
 pub use agent::{Agent, AgentBuilder};
-pub use eks_auth::{EksAuth, EksAuthError, Exchange, Session};
+pub use audit::AuditLog;
+pub use budget::Budget;
+pub use eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
 pub use listener::Listen;
-pub use sdk_eks_auth::SdkEksAuth;
+pub use sdk_eks_auth::{NodeIdentity, SdkEksAuth};
 
 /// The README's example compiles.
 #[cfg(doctest)]

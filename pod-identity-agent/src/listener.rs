@@ -31,6 +31,17 @@ impl Listen {
         }
     }
 
+    /// The same, for the runtime that is current now.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn moved_here(self) -> io::Result<Self> {
+        match self {
+            Self::On(listener) => TcpListener::from_std(listener.into_std()?).map(Self::On),
+            Self::At(address) => Ok(Self::At(address)),
+        }
+    }
+
     /// The listening socket, as soon as there is one. `name` is for the log: `credentials`, `probes`.
     pub(crate) async fn listening(self, name: &'static str) -> TcpListener {
         let address = match self {

@@ -1,53 +1,125 @@
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use prometheus::{IntCounterVec, Opts, Registry, TextEncoder};
+use pod_identity_core::Failure;
+use pod_identity_core::wire::eks_auth::ErrorCode;
+use prometheus::core::Collector;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 use crate::credential_cache::{Denial, Lookup};
-use crate::eks_auth::EksAuthError;
+use crate::eks_auth::{EksAuthError, Session};
 
-/// The agent's metrics: the official agent's names, each with the meaning that its name promises.
+/// The agent's metrics: the official agent's names, each with the meaning that its name promises, and
+/// more.
+///
+/// Labels have few values, none of them from a client: no token, no role session, no pod.
 pub(crate) struct Metrics {
     registry: Registry,
     responses: IntCounterVec,
     cache_errors: IntCounterVec,
     cache_state: IntCounterVec,
+    answer_seconds: Histogram,
+    eks_auth_seconds: HistogramVec,
+    refusals: IntCounterVec,
+    gauges: Gauges,
+}
+
+/// What is read off when somebody looks.
+struct Gauges {
+    cached: IntGauge,
+    waiting: IntGauge,
+    evicted: IntGauge,
+    refresh_lag: Gauge,
+    shortest_life: Gauge,
+    connections: IntGauge,
+    listeners: IntGauge,
+    degraded: IntGauge,
+    upstream_rate: Gauge,
+}
+
+/// The state of the agent at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading {
+    pub(crate) cached: usize,
+    pub(crate) waiting: usize,
+    pub(crate) evicted: u64,
+    pub(crate) refresh_lag: Duration,
+    pub(crate) shortest_life: Duration,
+    pub(crate) connections: usize,
+    pub(crate) listeners: usize,
+    pub(crate) degraded: bool,
+    /// Exchanges a second, where EKS Auth has set a limit.
+    pub(crate) upstream_rate: Option<f64>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name, help, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)
-                .expect("a metric's name must be valid");
-            registry
-                .register(Box::new(counter.clone()))
-                .expect("a metric's name must be registered once");
-            counter
-        };
+        let r = &registry;
+        let answers = HistogramOpts::new(
+            "pod_identity_answer_seconds",
+            "Time from a request for credentials to its answer.",
+        )
+        .buckets(vec![
+            0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.9, 2.0,
+        ]);
+        let exchanges = HistogramOpts::new(
+            "pod_identity_eks_auth_seconds",
+            "Time of one exchange with EKS Auth, by outcome.",
+        )
+        .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0]);
+        let info = Opts::new(
+            "pod_identity_build_info",
+            "The version of the agent; always 1.",
+        );
+        let info = register(r, IntGaugeVec::new(info, &["version"]));
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("the process metrics must be registered once");
         Self {
             responses: counter(
+                r,
                 "pod_identity_http_response",
-                "Answers to credential requests, by status.",
+                "Answers to requests for credentials, by status.",
                 &["code"],
             ),
             cache_errors: counter(
+                r,
                 "pod_identity_cache_errors",
                 "Requests for credentials that failed, by type and error code.",
                 &["type", "code"],
             ),
             cache_state: counter(
+                r,
                 "pod_identity_cache_state",
-                "Requests for credentials by whether they were at hand (hit, miss).",
+                "Requests for credentials, by whether they were at hand (hit, miss), and slots evicted.",
                 &["state"],
             ),
+            answer_seconds: register(r, Histogram::with_opts(answers)),
+            eks_auth_seconds: register(r, HistogramVec::new(exchanges, &["outcome"])),
+            refusals: counter(
+                r,
+                "pod_identity_refusals",
+                "Requests that were refused without asking EKS Auth, by reason.",
+                &["reason"],
+            ),
+            gauges: Gauges::new(r),
             registry,
         }
     }
 
-    pub(crate) fn count_response(&self, status: StatusCode) {
+    pub(crate) fn count_response(&self, status: StatusCode, took: Duration) {
         self.responses.with_label_values(&[status.as_str()]).inc();
+        self.answer_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn count_lookup(&self, answered: &Result<(Bytes, Lookup), Denial>) {
@@ -57,15 +129,98 @@ impl Metrics {
             Err(denial) => {
                 let (kind, code) = labels(denial);
                 self.cache_errors.with_label_values(&[kind, code]).inc();
+                if !matches!(denial, Denial::EksAuth(_) | Denial::Late(_)) {
+                    self.count_refusal(code);
+                }
             }
         }
     }
 
-    /// The exposition text.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn count_refusal(&self, reason: &str) {
+        self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn count_exchange(
+        &self,
+        took: Duration,
+        result: &Result<Session, Failure<EksAuthError>>,
+    ) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(failure) => code(&failure.error),
+        };
+        self.eks_auth_seconds
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
+    }
+
+    /// The exposition text, with the gauges as they are now.
+    pub(crate) fn render(&self, reading: &Reading) -> String {
+        self.gauges.set(reading);
+        let evicted = self.cache_state.with_label_values(&["evicted"]);
+        evicted.inc_by(reading.evicted.saturating_sub(evicted.get()));
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("gathered metrics must encode")
+    }
+}
+
+impl Gauges {
+    fn new(r: &Registry) -> Self {
+        let whole = |name, help| register(r, IntGauge::new(name, help));
+        let real = |name, help| register(r, Gauge::new(name, help));
+        Self {
+            cached: whole(
+                "pod_identity_cached_credentials",
+                "Sets of credentials in the cache.",
+            ),
+            waiting: whole(
+                "pod_identity_waiting_tokens",
+                "Tokens that are known and have no credentials yet.",
+            ),
+            evicted: whole(
+                "pod_identity_evicted_tokens",
+                "Tokens forgotten to keep within the limits, since the start.",
+            ),
+            refresh_lag: real(
+                "pod_identity_refresh_lag_seconds",
+                "How late the latest refresh is.",
+            ),
+            shortest_life: real(
+                "pod_identity_shortest_remaining_seconds",
+                "Life left of the credentials that expire first; 0 without any.",
+            ),
+            connections: whole(
+                "pod_identity_connections",
+                "Open connections to the credentials addresses.",
+            ),
+            listeners: whole(
+                "pod_identity_listeners_up",
+                "Credentials addresses that are listened on.",
+            ),
+            degraded: whole(
+                "pod_identity_degraded",
+                "1 while EKS Auth does not answer or cannot be asked.",
+            ),
+            upstream_rate: real(
+                "pod_identity_eks_auth_rate_limit",
+                "Exchanges a second that EKS Auth was found to grant; 0 while there is no limit.",
+            ),
+        }
+    }
+
+    fn set(&self, reading: &Reading) {
+        let whole =
+            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        whole(&self.cached, reading.cached as u64);
+        whole(&self.waiting, reading.waiting as u64);
+        whole(&self.evicted, reading.evicted);
+        self.refresh_lag.set(reading.refresh_lag.as_secs_f64());
+        self.shortest_life.set(reading.shortest_life.as_secs_f64());
+        whole(&self.connections, reading.connections as u64);
+        whole(&self.listeners, reading.listeners as u64);
+        whole(&self.degraded, u64::from(reading.degraded));
+        self.upstream_rate.set(reading.upstream_rate.unwrap_or(0.0));
     }
 }
 
@@ -75,24 +230,39 @@ impl fmt::Debug for Metrics {
     }
 }
 
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> C {
+    let metric = metric.expect("a metric's name must be valid");
+    let registered = registry.register(Box::new(metric.clone()));
+    registered.expect("a metric's name must be registered once");
+    metric
+}
+
 /// Few values each: a code that EKS Auth does not document counts as `Other`.
 fn labels(denial: &Denial) -> (&'static str, &'static str) {
-    use pod_identity_core::wire::eks_auth::ErrorCode;
-
-    let of = |error: &EksAuthError| match error {
-        EksAuthError::Refused { code, .. } => (
-            "eks_auth",
-            ErrorCode::from_name(code).map_or("Other", ErrorCode::name),
-        ),
-        EksAuthError::Unreachable(_) => ("eks_auth", "Unreachable"),
-        EksAuthError::Malformed(_) => ("eks_auth", "Malformed"),
-        EksAuthError::Slot(_) => ("eks_auth", "Expired"),
-    };
     match denial {
         Denial::Token(_) => ("token", "Malformed"),
         Denial::Claims(_) => ("token", "Claims"),
-        Denial::EksAuth(error) | Denial::Late(Some(error)) => of(error),
+        Denial::EksAuth(error) | Denial::Late(Some(error)) => ("eks_auth", code(error)),
         Denial::Late(None) => ("eks_auth", "Timeout"),
+        Denial::OverBudget => ("agent", "OverBudget"),
         Denial::Busy => ("agent", "Busy"),
+    }
+}
+
+fn code(error: &EksAuthError) -> &'static str {
+    match error {
+        EksAuthError::Refused { code, .. } => {
+            ErrorCode::from_name(code).map_or("Other", ErrorCode::name)
+        }
+        EksAuthError::Unreachable(_) => "Unreachable",
+        EksAuthError::Malformed(_) => "Malformed",
+        EksAuthError::Slot(_) => "Expired",
     }
 }

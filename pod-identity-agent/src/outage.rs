@@ -1,17 +1,13 @@
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
 use tracing::{debug, info, warn};
 
-use crate::eks_auth::{EksAuth, EksAuthError, Session};
+use crate::eks_auth::{EksAuthError, Session};
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
-///
-/// Wraps any [`EksAuth`], and gives each exchange its deadline, so that no answer is trouble too.
-#[derive(Debug)]
-pub(crate) struct Spoken {
-    inner: Arc<dyn EksAuth>,
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
     /// What the latest exchange was like. Held for the comparison only.
     trouble: Mutex<Option<Trouble>>,
 }
@@ -23,29 +19,12 @@ enum Trouble {
     UnknownCluster,
 }
 
-impl Spoken {
-    pub(crate) fn new(inner: Arc<dyn EksAuth>) -> Self {
-        Self {
-            inner,
-            trouble: Mutex::new(None),
-        }
-    }
-
-    /// One exchange within `timeout`.
-    pub(crate) async fn assume_role(
-        &self,
-        token: &Secret,
-        timeout: Duration,
-    ) -> Result<Session, Failure<EksAuthError>> {
-        let result = match tokio::time::timeout(timeout, self.inner.assume_role(token)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(EksAuthError::timed_out(timeout)),
-        };
-        match &result {
+impl Outage {
+    pub(crate) fn note(&self, token: &Secret, result: &Result<Session, Failure<EksAuthError>>) {
+        match result {
             Ok(session) => self.succeeded(session),
             Err(failure) => self.failed(failure, token),
         }
-        result
     }
 
     fn succeeded(&self, session: &Session) {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -5,39 +6,62 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::metrics::Metrics;
+use crate::connections::Connections;
+use crate::credential_cache::CredentialCache;
+use crate::metrics::{Metrics, Reading};
+use crate::readiness::Readiness;
 use crate::router::text;
 
 /// Answers liveness and readiness probes, and, on the metrics address, the metrics.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Probes {
-    metrics: Option<Arc<Metrics>>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) cache: Arc<CredentialCache>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Probes {
-    /// `/healthz` and `/readyz` only.
-    pub(crate) fn new() -> Self {
-        Self { metrics: None }
-    }
-
-    /// `/metrics` too.
-    pub(crate) fn with_metrics(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics: Some(metrics),
-        }
-    }
-
+    /// `/healthz` says that the process answers, which is all that a restart could mend; `/readyz` says
+    /// whether pods are served, and why not.
     pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        match (request.uri().path(), &self.metrics) {
-            ("/healthz" | "/readyz", _) => text(StatusCode::OK, "ok".to_owned()),
-            ("/metrics", Some(metrics)) => {
-                let mut response = Response::new(Full::new(Bytes::from(metrics.render())));
-                let exposition =
-                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, exposition);
-                response
+        match request.uri().path() {
+            "/healthz" => text(StatusCode::OK, "ok".to_owned()),
+            "/readyz" => {
+                let (ready, words) = self.readiness.report();
+                let status = if ready {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
+                text(status, words)
             }
             _ => text(StatusCode::NOT_FOUND, "404 page not found".to_owned()),
         }
+    }
+
+    /// `/metrics`, and the probes.
+    pub(crate) fn respond_with_metrics<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if request.uri().path() != "/metrics" {
+            return self.respond(request);
+        }
+        let reading = Reading {
+            connections: self.connections.open(),
+            listeners: self.readiness.listening(),
+            degraded: self.readiness.is_degraded(),
+            ..self.cache.reading()
+        };
+        let mut response = Response::new(Full::new(Bytes::from(self.metrics.render(&reading))));
+        let exposition = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, exposition);
+        response
+    }
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probes")
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
     }
 }

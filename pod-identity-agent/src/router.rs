@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Endpoint, TokenError};
+use tokio::time::Instant;
 
 use crate::credential_cache::{CredentialCache, Denial};
 use crate::eks_auth::EksAuthError;
@@ -36,11 +37,18 @@ impl Router {
         request: Request<()>,
         peer: SocketAddr,
     ) -> Response<Full<Bytes>> {
+        let began = Instant::now();
         let response = match self.credentials(&request, peer).await {
             Ok(body) => json(body),
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                if let Some(reason) = refusal.reason() {
+                    self.metrics.count_refusal(reason);
+                }
+                refusal.into_response()
+            }
         };
-        self.metrics.count_response(response.status());
+        self.metrics
+            .count_response(response.status(), began.elapsed());
         response
     }
 
@@ -112,6 +120,16 @@ impl From<Denial> for Refusal {
 }
 
 impl Refusal {
+    /// Of those that are made here; the others are counted where they are made.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound => Some("Path"),
+            Self::Method => Some("Method"),
+            Self::Host(_) => Some("Host"),
+            Self::Denied(_) => None,
+        }
+    }
+
     fn into_response(self) -> Response<Full<Bytes>> {
         let (status, words) = match &self {
             Self::NotFound => (StatusCode::NOT_FOUND, "404 page not found".to_owned()),
@@ -173,6 +191,11 @@ fn denied(denial: &Denial) -> (StatusCode, String) {
         ),
         Denial::Late(None) => {
             let words = "EKS Auth has not answered in time; try again";
+            (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
+        }
+        Denial::OverBudget => {
+            let words =
+                "this address has caused too many exchanges with EKS Auth lately; try again";
             (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
         }
         Denial::Busy => {

@@ -1,22 +1,29 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_eksauth::Client;
+use aws_sdk_eksauth::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_eksauth::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_eksauth::operation::RequestId;
 use aws_sdk_eksauth::operation::assume_role_for_pod_identity::{
     AssumeRoleForPodIdentityError, AssumeRoleForPodIdentityOutput,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use http::Uri;
+use http::uri::Scheme;
+use hyper_util::client::proxy::matcher::Matcher;
 use pod_identity_core::wire::eks_auth::ErrorBody;
 use pod_identity_core::{Credentials, Failure, FailureClass, Secret, Timestamp};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use crate::eks_auth::{EksAuth, EksAuthError, Exchange, Session};
-use crate::own_credentials;
+use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
+use crate::http_clients;
+use crate::own_credentials::Identity;
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
 /// credentials.
@@ -36,7 +43,32 @@ pub struct SdkEksAuth {
     cluster: String,
     endpoint: Option<String>,
     rotate_credentials: bool,
-    client: OnceCell<Client>,
+    ca_bundle: Option<PathBuf>,
+    node: NodeIdentity,
+    connected: OnceCell<Connected>,
+}
+
+/// What EKS Auth is told about the node; nothing unless told. In the service's model since 2026-08.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct NodeIdentity {
+    /// The node's name in the cluster.
+    pub name: Option<String>,
+    /// Its EC2 instance id.
+    pub instance_id: Option<String>,
+    /// Its availability zone.
+    pub zone: Option<String>,
+}
+
+struct Connected {
+    client: Client,
+    /// To look whether EKS Auth is within reach; not known of a client that was made elsewhere.
+    way: Option<Way>,
+}
+
+struct Way {
+    identity: Identity,
+    endpoint: Uri,
 }
 
 impl SdkEksAuth {
@@ -46,7 +78,9 @@ impl SdkEksAuth {
             cluster: cluster.into(),
             endpoint: None,
             rotate_credentials: false,
-            client: OnceCell::new(),
+            ca_bundle: None,
+            node: NodeIdentity::default(),
+            connected: OnceCell::new(),
         }
     }
 
@@ -63,19 +97,38 @@ impl SdkEksAuth {
         self
     }
 
+    /// A PEM file with the only roots to trust, as `AWS_CA_BUNDLE` names it for the AWS CLI; the
+    /// system's by default. It is read with the first exchange.
+    pub fn with_ca_bundle(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_bundle = Some(path.into());
+        self
+    }
+
+    /// What to tell EKS Auth about the node; nothing by default.
+    pub fn with_node(mut self, node: NodeIdentity) -> Self {
+        self.node = node;
+        self
+    }
+
     /// With a client made elsewhere, of which nothing is changed: it should not retry, and it must not take
-    /// credentials from a container provider.
+    /// credentials from a container provider. Whether it reaches EKS Auth is not looked at beforehand.
     pub fn with_client(mut self, client: Client) -> Self {
-        self.client = OnceCell::new_with(Some(client));
+        self.connected = OnceCell::new_with(Some(Connected { client, way: None }));
         self
     }
 
     async fn exchange(&self, token: &Secret) -> Result<Session, Failure<EksAuthError>> {
-        let client = self.client.get_or_init(|| self.connect()).await;
-        let sent = client
+        let connected = self.connected().await.map_err(|words| {
+            Failure::new(FailureClass::Transient, EksAuthError::Unreachable(words))
+        })?;
+        let sent = connected
+            .client
             .assume_role_for_pod_identity()
             .cluster_name(&self.cluster)
             .token(token.expose())
+            .set_eks_node_name(self.node.name.clone())
+            .set_instance_id(self.node.instance_id.clone())
+            .set_zone(self.node.zone.clone())
             .send()
             .await;
         match sent {
@@ -86,25 +139,82 @@ impl SdkEksAuth {
         }
     }
 
-    async fn connect(&self) -> Client {
+    /// Own credentials, and a connection to where EKS Auth is, or to the proxy before it.
+    async fn within_reach(&self) -> Result<(), String> {
+        let Some(way) = &self.connected().await?.way else {
+            return Ok(());
+        };
+        way.identity
+            .credentials
+            .provide_credentials()
+            .await
+            .map_err(|error| {
+                format!("the agent has no credentials of its own: {}", words(&error))
+            })?;
+        let proxy = Matcher::from_env().intercept(&way.endpoint);
+        let uri = proxy.as_ref().map_or(&way.endpoint, |proxy| proxy.uri());
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme() == Some(&Scheme::HTTP) {
+                80
+            } else {
+                443
+            });
+        match TcpStream::connect((host, port)).await {
+            Ok(_connection) => Ok(()),
+            Err(error) => Err(format!("{host}:{port} cannot be connected to: {error}")),
+        }
+    }
+
+    async fn connected(&self) -> Result<&Connected, String> {
+        self.connected.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Connected, String> {
+        let outward = http_clients::outward(self.ca_bundle.as_deref())?;
+        let identity = Identity::find(&outward, self.rotate_credentials).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .build(),
-            )
-            .credentials_provider(own_credentials::chain(self.rotate_credentials));
+            .http_client(outward)
+            .region(identity.region.clone())
+            .credentials_provider(identity.credentials.clone());
         if let Some(endpoint) = &self.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        Client::new(&loader.load().await)
+        let config = loader.load().await;
+        let endpoint = endpoint(&config).await?;
+        Ok(Connected {
+            client: Client::new(&config),
+            way: Some(Way { identity, endpoint }),
+        })
     }
+}
+
+/// Where the client will turn to: the override, or what the service's rules say for the region.
+async fn endpoint(config: &SdkConfig) -> Result<Uri, String> {
+    let of_service = aws_sdk_eksauth::Config::from(config);
+    let override_url = config.endpoint_url().map(str::to_owned);
+    let params = Params::builder()
+        .set_region(of_service.region().map(ToString::to_string))
+        .set_use_fips(config.use_fips())
+        .set_endpoint(override_url)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let resolved = DefaultResolver::new().resolve_endpoint(&params).await;
+    let url = resolved.map_err(|error| format!("EKS Auth has no endpoint: {}", words(&*error)))?;
+    url.url()
+        .parse()
+        .map_err(|_quotes| format!("{} is no URL of an endpoint", url.url()))
 }
 
 impl EksAuth for SdkEksAuth {
     fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a> {
         Box::pin(self.exchange(token))
+    }
+
+    fn check(&self) -> Checking<'_> {
+        Box::pin(self.within_reach())
     }
 }
 
@@ -113,12 +223,10 @@ impl fmt::Debug for SdkEksAuth {
         f.debug_struct("SdkEksAuth")
             .field("cluster", &self.cluster)
             .field("endpoint", &self.endpoint)
+            .field("node", &self.node)
             .finish_non_exhaustive()
     }
 }
-
-/// A connection that is not made within this time fails; the attempt as a whole has 3 s.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The checked content of a success: in the client, a field that the service left out is an empty
 /// string or `None`.
@@ -179,7 +287,7 @@ fn failure(error: &AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
     let Some(response) = error.raw_response() else {
         return Failure::new(
             FailureClass::Transient,
-            EksAuthError::Unreachable(words(error, token)),
+            EksAuthError::Unreachable(printable(&words(error), token)),
         );
     };
     let status = response.status().as_u16();
@@ -203,7 +311,7 @@ fn failure(error: &AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
 }
 
 /// An error and its causes, in one line.
-fn words(error: &dyn std::error::Error, token: &Secret) -> String {
+fn words(error: &dyn std::error::Error) -> String {
     let mut causes = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {
@@ -213,7 +321,7 @@ fn words(error: &dyn std::error::Error, token: &Secret) -> String {
         }
         next = cause.source();
     }
-    printable(&causes.join(": "), token)
+    causes.join(": ")
 }
 
 /// What came from elsewhere, fit for a log and for a client: one line, bounded, the token replaced.

@@ -12,32 +12,28 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpStream;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::listener::Listen;
+use crate::connections::Connections;
+use crate::header_deadline::{HeaderDeadline, Progress};
 
-/// Serves HTTP/1.1 at one place, as soon as it can be bound: a task for each connection, until told to
-/// stop. `name` is for the log.
+/// Serves HTTP/1.1 on one socket: a task for each connection that gets a place, until told to stop.
 ///
 /// When `stop` turns true, no more connections are accepted, idle ones are closed, and requests in
 /// flight have [`DRAIN`] to finish.
 pub(crate) async fn serve<S, F>(
-    listen: Listen,
-    name: &'static str,
+    listener: TcpListener,
+    places: Arc<Connections>,
     respond: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let listener = tokio::select! {
-        listener = listen.listening(name) => listener,
-        _stopped = stop.wait_for(|stop| *stop) => return,
-    };
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     loop {
@@ -47,14 +43,14 @@ pub(crate) async fn serve<S, F>(
             _stopped = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(connection(
-                    stream,
-                    peer,
-                    Arc::clone(&respond),
-                    graceful.watcher(),
-                ));
-            }
+            Ok((stream, peer)) => match places.admit(peer.ip().to_canonical()) {
+                Some(place) => {
+                    let (progress, respond) = (Progress::new(place), Arc::clone(&respond));
+                    let watcher = graceful.watcher();
+                    connections.spawn(connection(stream, peer, progress, respond, watcher));
+                }
+                None => debug!("client-addr" = %peer, "too many connections; this one is closed"),
+            },
             Err(error) => {
                 if is_exhaustion(&error) {
                     warn!(%error, "connections cannot be accepted for now");
@@ -78,8 +74,9 @@ pub(crate) async fn serve<S, F>(
 async fn connection<S, F>(
     stream: TcpStream,
     peer: SocketAddr,
+    progress: Arc<Progress>,
     respond: Arc<S>,
-    graceful: hyper_util::server::graceful::Watcher,
+    graceful: Watcher,
 ) where
     S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -88,17 +85,30 @@ async fn connection<S, F>(
     stream
         .set_nodelay(true)
         .unwrap_or_else(|error| debug!(%error, "nodelay"));
+    let stream = HeaderDeadline::new(stream, Arc::clone(&progress));
+    let answering = Arc::clone(&progress);
     let service = service_fn(move |request| {
+        answering.answering();
         let response = respond(request, peer);
-        async move { Ok::<_, Infallible>(response.await) }
+        let answered = Arc::clone(&answering);
+        async move {
+            let response = response.await;
+            answered.answered();
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = graceful.watch(connection).await {
-        debug!(%error, "client-addr" = %peer, "connection ended");
+    tokio::select! {
+        ended = graceful.watch(connection) => {
+            if let Err(error) = ended {
+                debug!(%error, "client-addr" = %peer, "connection ended");
+            }
+        }
+        () = progress.closing() => debug!("client-addr" = %peer, "connection closed to make room"),
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::info;
 use super::environment::Environment;
 use super::options::Options;
 use crate::listener::cure;
-use crate::{Agent, Listen, SdkEksAuth};
+use crate::{Agent, Listen, SdkEksAuth, http_clients};
 
 /// An EKS cluster with one pod, as far as credentials are concerned.
 pub(super) struct Sandbox {
@@ -142,7 +142,7 @@ fn client(eks_auth: &MockEksAuth) -> Client {
         .endpoint_url(eks_auth.endpoint())
         .credentials_provider(nobody)
         .retry_config(RetryConfig::disabled())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(http_clients::local())
         .build();
     Client::from_conf(config)
 }

@@ -1,0 +1,264 @@
+//! The provider beside aws-config's container provider and the SDK's identity cache.
+//!
+//! `cargo run --release -p pod-identity-benches --bin provider`
+
+use std::env;
+use std::error::Error;
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::SystemTimeSource;
+use aws_smithy_runtime::client::identity::IdentityCache;
+use aws_smithy_runtime_api::client::identity::{ResolveCachedIdentity, SharedIdentityResolver};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
+use aws_smithy_types::config_bag::ConfigBag;
+use pod_identity_benches::{LocalAgent, median, nanoseconds_per_call};
+use pod_identity_provider::PodIdentityProvider;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<ExitCode> {
+    // A child that measures its own start.
+    let began = Instant::now();
+    match env::args().nth(1).as_deref() {
+        Some(COLD_OURS) => return cold(began, PodIdentityProvider::from_env()),
+        Some(COLD_EXISTING) => {
+            return cold(began, EcsCredentialsProvider::builder().build());
+        }
+        Some(TURN_BY_TURN) => return turn_by_turn(),
+        _ => {}
+    }
+
+    let agent = LocalAgent::start()?;
+    let mut table = Table::default();
+    held(&agent, &mut table)?;
+    fetches(&agent, &mut table)?;
+    starts(&agent, &mut table)?;
+    memory(&agent, &mut table)?;
+    table.print()
+}
+
+/// With credentials held.
+fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
+    let runtime = current_thread()?;
+    let provider = PodIdentityProvider::from_lookup(|name| agent.lookup(name));
+    runtime.block_on(provider.warm_up())?;
+
+    let snapshot = nanoseconds_per_call(|| {
+        black_box(provider.snapshot());
+    });
+    table.row("snapshot()", snapshot, "ns", Some(70.0));
+    let allocated = allocation_counter::measure(|| {
+        black_box(provider.snapshot());
+    });
+    table.row(
+        "snapshot(): allocations",
+        allocated.count_total as f64,
+        "",
+        Some(0.0),
+    );
+
+    let lazy = {
+        let cache = IdentityCache::lazy().build();
+        let shared = SharedCredentialsProvider::new(provider.clone());
+        let resolver = SharedIdentityResolver::new(shared);
+        let components = RuntimeComponentsBuilder::for_tests()
+            .with_time_source(Some(SystemTimeSource::new()))
+            .with_sleep_impl(Some(TokioSleep::new()))
+            .build()?;
+        let bag = ConfigBag::base();
+        let hit = || {
+            let identity = async {
+                let resolver = resolver.clone();
+                cache
+                    .resolve_cached_identity(resolver, &components, &bag)
+                    .await
+            };
+            black_box(runtime.block_on(identity)).map(drop)
+        };
+        hit()?;
+        let block_on = nanoseconds_per_call(|| runtime.block_on(async { black_box(()) }));
+        nanoseconds_per_call(|| {
+            let _identity = hit();
+        }) - block_on
+    };
+    table.row("SDK's lazy cache, a hit", lazy, "ns", None);
+
+    let one = provide(&provider);
+    table.row("provide_credentials()", one, "ns", Some(lazy / 2.0));
+    let two = thread::scope(|scope| {
+        let threads = [0, 1].map(|_| scope.spawn(|| provide(&provider)));
+        threads
+            .map(|thread| thread.join().unwrap_or(f64::NAN))
+            .iter()
+            .sum::<f64>()
+            / 2.0
+    });
+    table.row(
+        "provide_credentials(), 2 threads",
+        two,
+        "ns",
+        Some(one * 2.5),
+    );
+    Ok(())
+}
+
+/// One call on the hot path, polled once: its future is ready.
+fn provide(provider: &PodIdentityProvider) -> f64 {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    nanoseconds_per_call(|| {
+        let mut future = std::pin::pin!(provider.provide_credentials());
+        let polled = std::future::Future::poll(future.as_mut(), &mut context);
+        assert!(black_box(polled).is_ready(), "the hot path must not wait");
+    })
+}
+
+/// One fetch.
+fn fetches(agent: &LocalAgent, table: &mut Table) -> Result<()> {
+    let output = child(agent, TURN_BY_TURN)?;
+    let mut lines = output.lines().map(str::parse::<f64>);
+    let (Some(ours), Some(theirs)) = (lines.next(), lines.next()) else {
+        return Err("two figures were expected".into());
+    };
+    let (ours, theirs) = (ours?, theirs?);
+    table.row("existing: one fetch, p50", theirs, "µs", None);
+    table.row("one fetch, p50", ours, "µs", Some(theirs));
+    Ok(())
+}
+
+/// In the child: both fetch turn by turn, so that both meet the same disturbances.
+fn turn_by_turn() -> Result<ExitCode> {
+    let ours = PodIdentityProvider::from_env();
+    let existing = EcsCredentialsProvider::builder().build();
+    let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+    current_thread()?.block_on(async {
+        ours.warm_up().await?;
+        existing.provide_credentials().await?;
+        for _fetch in 0..FETCHES {
+            let began = Instant::now();
+            ours.refresh_now().await?;
+            our_times.push(began.elapsed());
+            let began = Instant::now();
+            existing.provide_credentials().await?;
+            their_times.push(began.elapsed());
+        }
+        Result::Ok(())
+    })?;
+    for times in [our_times, their_times] {
+        writeln!(io::stdout(), "{}", micros(median(times)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// First credentials in a process of its own, turn by turn.
+fn starts(agent: &LocalAgent, table: &mut Table) -> Result<()> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _start in 0..STARTS {
+        ours.push(start(agent, COLD_OURS)?);
+        theirs.push(start(agent, COLD_EXISTING)?);
+    }
+    table.row(
+        "existing: first credentials, cold",
+        micros(median(theirs)),
+        "µs",
+        None,
+    );
+    table.row(
+        "first credentials, cold",
+        micros(median(ours)),
+        "µs",
+        Some(1000.0),
+    );
+    Ok(())
+}
+
+fn start(agent: &LocalAgent, which: &str) -> Result<Duration> {
+    let nanos = child(agent, which)?.trim().parse()?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// What this program prints, run again in a pod's environment to measure something.
+fn child(agent: &LocalAgent, what: &str) -> Result<String> {
+    let mut child = Command::new(env::current_exe()?);
+    let output = child.arg(what).envs(agent.environment()).output()?;
+    if !output.status.success() {
+        return Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// In the child: from the beginning of `main` to the first credentials.
+fn cold(began: Instant, provider: impl ProvideCredentials) -> Result<ExitCode> {
+    current_thread()?.block_on(provider.provide_credentials())?;
+    writeln!(io::stdout(), "{}", began.elapsed().as_nanos())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a provider keeps while it holds credentials and rests.
+fn memory(agent: &LocalAgent, table: &mut Table) -> Result<()> {
+    let runtime = current_thread()?;
+    let mut kept = None;
+    let measured = allocation_counter::measure(|| {
+        let provider = PodIdentityProvider::from_lookup(|name| agent.lookup(name));
+        kept = Some(runtime.block_on(provider.warm_up()).map(|()| provider));
+    });
+    kept.ok_or("nothing was measured")??;
+    let kib = measured.bytes_current as f64 / 1024.0;
+    table.row("memory of an idle provider", kib, "KiB", Some(64.0));
+    Ok(())
+}
+
+fn current_thread() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1000.0
+}
+
+/// What was measured, and how it compares with what must be reached.
+#[derive(Default)]
+struct Table {
+    rows: Vec<(String, f64, &'static str, Option<f64>)>,
+}
+
+impl Table {
+    fn row(&mut self, what: &str, measured: f64, unit: &'static str, limit: Option<f64>) {
+        self.rows.push((what.to_owned(), measured, unit, limit));
+    }
+
+    fn print(&self) -> Result<ExitCode> {
+        let mut out = io::stdout().lock();
+        let mut missed = 0;
+        for (what, measured, unit, limit) in &self.rows {
+            let verdict = match limit {
+                None => String::new(),
+                Some(limit) if measured <= limit => format!("reaches {limit:.1}"),
+                Some(limit) => {
+                    missed += 1;
+                    format!("MISSES {limit:.1}")
+                }
+            };
+            writeln!(out, "{what:<36} {measured:>10.1} {unit:<4} {verdict}")?;
+        }
+        Ok(if missed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+const COLD_OURS: &str = "cold-ours";
+const COLD_EXISTING: &str = "cold-existing";
+const TURN_BY_TURN: &str = "turn-by-turn";
+const FETCHES: usize = 1000;
+const STARTS: usize = 41;
