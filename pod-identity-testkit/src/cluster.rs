@@ -2,13 +2,12 @@ use std::fmt;
 use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::{
-    AssociationRef, AssumeRoleRequest, AssumeRoleResponse, AssumedRoleUser, ErrorCode,
-    SessionCredentials, Subject,
+    AssociationRef, AssumeRoleRequest, AssumeRoleResponse, AssumedRoleUser, ErrorCode, Subject,
 };
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
 use crate::association::{Associated, Associations};
-use crate::ids::{self, BASE64, UPPER};
+use crate::ids;
 use crate::{Issuer, ServiceError, TokenBuilder};
 
 /// A cluster as EKS Auth knows it: the service without its socket.
@@ -92,7 +91,7 @@ impl Cluster {
                 arn: assumed_role_arn(role_arn, &session),
                 assume_role_id: format!("{}:{session}", ids::role_id(role_arn)),
             },
-            credentials: mint(&mut rng, expiry),
+            credentials: ids::session_credentials(&mut rng, expiry),
             workload_identity_provider_arn: None,
         }
     }
@@ -140,14 +139,4 @@ fn assumed_role_arn(role_arn: &str, session: &str) -> String {
     let owner = owner.replacen(":iam:", ":sts:", 1);
     let name = role.rsplit('/').next().unwrap_or(role);
     format!("{owner}:assumed-role/{name}/{session}")
-}
-
-/// Credentials that no service accepts. The expiry is cut to whole seconds, as on the wire.
-fn mint(rng: &mut fastrand::Rng, expiry: Timestamp) -> SessionCredentials {
-    SessionCredentials {
-        session_token: Secret::from(format!("IQoJb3JpZ2luX2Vj{}", ids::text(rng, BASE64, 800))),
-        secret_access_key: Secret::from(ids::text(rng, BASE64, 40)),
-        access_key_id: format!("ASIA{}", ids::text(rng, UPPER, 16)),
-        expiration: Timestamp::from_unix_secs(expiry.as_unix_secs()),
-    }
 }

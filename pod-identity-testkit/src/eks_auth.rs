@@ -11,7 +11,7 @@ use crate::eks_auth_service::EksAuthService;
 use crate::faults::Faults;
 use crate::recorder::Recorder;
 use crate::server::Server;
-use crate::{Association, Fault, Gate, Issuer, RecordedRequest, assert_no_secrets};
+use crate::{Association, Fault, Gate, Issuer, RecordedRequest, When, assert_no_secrets};
 
 /// A mock of EKS Auth for one cluster, on a loopback port: `AssumeRoleForPodIdentity` over plain HTTP.
 ///
@@ -133,12 +133,18 @@ impl MockEksAuth {
 
     /// Queues a fault for so many requests.
     pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.service().faults.next(count, fault.into());
+        self.inject_when(When::next(count), fault);
     }
 
     /// Puts up a fault for every request, until the faults are cleared.
     pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.service().faults.always(fault.into());
+        self.inject_when(When::always(), fault);
+    }
+
+    /// Injects a fault for the requests that [`When`] says.
+    pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
+        let service = self.service();
+        service.faults.push(when, fault.into(), service.clock.now());
     }
 
     /// Puts up a gate for every request, until it is released.
@@ -220,11 +226,11 @@ impl MockEksAuth {
             .await;
     }
 
-    fn service(&self) -> &EksAuthService {
+    pub(crate) fn service(&self) -> &Arc<EksAuthService> {
         self.server.service()
     }
 
-    fn recorder(&self) -> &Recorder {
+    fn recorder(&self) -> &Recorder<RecordedRequest> {
         &self.service().recorder
     }
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
@@ -6,32 +7,43 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
-use pod_identity_core::wire::eks_auth::{AssumeRoleRequest, ErrorBody};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pod_identity_core::wire::eks_auth::{AssumeRoleRequest, AssumeRoleResponse, ErrorBody};
 use pod_identity_core::{Clock, ServiceAccountToken, TokenDigest};
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::answer::{self, Answer};
 use crate::cluster::Cluster;
-use crate::faults::{Changes, Faults, Played};
+use crate::faults::Faults;
 use crate::ids;
+use crate::played::{Changes, Played};
 use crate::recorder::{Outcome, Recorder};
-use crate::server::{Closed, Service};
-use crate::{RecordedRequest, ServiceError};
+use crate::server::Service;
+use crate::{Fault, RecordedRequest, ServiceError};
 
 /// EKS Auth behind its socket: records a request, plays its faults, then lets the cluster answer.
 #[derive(Debug)]
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) faults: Faults,
-    pub(crate) recorder: Recorder,
+    pub(crate) faults: Faults<Fault>,
+    pub(crate) recorder: Recorder<RecordedRequest>,
 }
 
 impl Service for EksAuthService {
-    fn connected(&self) -> u64 {
-        self.recorder.connected()
+    async fn serve(&self, stream: TcpStream) {
+        let connection = self.recorder.connected();
+        let answer = service_fn(|request| self.call(connection, request));
+        let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        // How a connection ends is the client's affair, or was ordered by a fault.
+        served.await.ok();
     }
+}
 
+impl EksAuthService {
     async fn call(
         &self,
         connection: u64,
@@ -56,17 +68,23 @@ impl Service for EksAuthService {
             Played::Passed(changes) => self.answer(&call, &changes),
         };
         sign(answer.headers_mut());
-        in_flight.answered(Outcome {
+        let outcome = Outcome {
             status: answer.status().as_u16(),
             code: text(
                 answer.headers(),
                 HeaderName::from_static("x-amzn-errortype"),
             ),
             access_key_id,
-        });
+        };
+        in_flight.answered(|request| request.outcome = Some(outcome));
         Ok(answer.map(|body| Full::new(Bytes::from(body))))
     }
 }
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
 
 /// A request with what could be read of it.
 struct Call<'a> {
@@ -129,15 +147,7 @@ impl EksAuthService {
         request: Option<&AssumeRoleRequest>,
         changes: &Changes,
     ) -> Result<(Answer, String), ServiceError> {
-        let now = self.clock.now();
-        let response = self
-            .cluster
-            .assume_role(cluster, request, changes.expires_in, now)?;
-        let credentials = &response.credentials;
-        let key = credentials.access_key_id.clone();
-        let secrets = [&credentials.secret_access_key, &credentials.session_token];
-        self.recorder.minted(key.clone(), secrets.map(Clone::clone));
-
+        let response = self.grant(cluster, request, changes.expires_in)?;
         let body = match changes.without {
             None => serde_json::to_string(&response),
             Some(member) => {
@@ -145,7 +155,23 @@ impl EksAuthService {
             }
         };
         let body = body.expect("a response must serialize");
-        Ok((answer::json(200, body), key))
+        Ok((answer::json(200, body), response.credentials.access_key_id))
+    }
+
+    /// What the cluster says, without the socket and its faults; what it mints is recorded.
+    pub(crate) fn grant(
+        &self,
+        cluster: &str,
+        request: Option<&AssumeRoleRequest>,
+        lifetime: Option<Duration>,
+    ) -> Result<AssumeRoleResponse, ServiceError> {
+        let now = self.clock.now();
+        let response = self.cluster.assume_role(cluster, request, lifetime, now)?;
+        let credentials = &response.credentials;
+        let secrets = [&credentials.secret_access_key, &credentials.session_token];
+        self.recorder
+            .minted(credentials.access_key_id.clone(), secrets.map(Clone::clone));
+        Ok(response)
     }
 }
 

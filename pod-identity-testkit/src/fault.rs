@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Response;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 
+use crate::faults::Injected;
 use crate::{Gate, RecordedRequest, ServiceError};
 
 /// What a mock does to a request instead of, or besides, answering it properly.
@@ -60,9 +61,10 @@ impl Fault {
     ) -> Self {
         Self::Respond(Responder(Arc::new(answer)))
     }
+}
 
-    /// Whether nothing comes after it.
-    pub(crate) fn answers(&self) -> bool {
+impl Injected for Fault {
+    fn answers(&self) -> bool {
         match self {
             Self::Error(_)
             | Self::Status(..)
@@ -74,12 +76,11 @@ impl Fault {
         }
     }
 
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         mem::discriminant(self) == mem::discriminant(other)
     }
 
-    /// Whether it has no effect any more.
-    pub(crate) fn is_spent(&self) -> bool {
+    fn is_spent(&self) -> bool {
         matches!(self, Self::Gate(gate) if gate.is_released())
     }
 }

@@ -1,64 +1,49 @@
-use std::future::{self, Future};
 use std::sync::Mutex;
-use std::time::Duration;
 
+use pod_identity_core::{Timestamp, TokenDigest};
 use tokio::sync::watch;
 
-use crate::answer::{Answer, bare, json};
+use crate::When;
 use crate::sync::lock;
-use crate::{Fault, RecordedRequest};
+use crate::when::Schedule;
+
+/// What can be injected into a mock.
+pub(crate) trait Injected: Clone {
+    /// Whether nothing comes after it.
+    fn answers(&self) -> bool;
+
+    /// Whether one request has no use for both.
+    fn is_like(&self, other: &Self) -> bool;
+
+    /// Whether it has no effect any more.
+    fn is_spent(&self) -> bool;
+}
 
 /// The faults that wait for requests.
 #[derive(Debug)]
-pub(crate) struct Faults {
-    rules: Mutex<Vec<Rule>>,
+pub(crate) struct Faults<F> {
+    rules: Mutex<Vec<Rule<F>>>,
     /// Counts the clearings, so that whoever hangs learns of the next one.
     cleared: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-struct Rule {
-    fault: Fault,
-    /// How many requests it is still for; `None` is all of them.
-    left: Option<usize>,
+struct Rule<F> {
+    fault: F,
+    schedule: Schedule,
 }
 
-/// What the faults of one request have come to.
-#[derive(Debug)]
-pub(crate) enum Played {
-    /// The connection is to be closed without an answer.
-    Closed,
-    /// This is the answer.
-    Answered(Answer),
-    /// The service answers, with these changes.
-    Passed(Changes),
-}
-
-/// Changes to a success.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) expires_in: Option<Duration>,
-    pub(crate) without: Option<&'static str>,
-}
-
-impl Faults {
+impl<F: Injected> Faults<F> {
     pub(crate) fn new() -> Self {
         Self {
-            rules: Mutex::default(),
+            rules: Mutex::new(Vec::new()),
             cleared: watch::Sender::new(0),
         }
     }
 
-    pub(crate) fn next(&self, count: usize, fault: Fault) {
-        self.push(fault, Some(count));
-    }
-
-    pub(crate) fn always(&self, fault: Fault) {
-        self.push(fault, None);
-    }
-
-    fn push(&self, fault: Fault, left: Option<usize>) {
-        lock(&self.rules).push(Rule { fault, left });
+    pub(crate) fn push(&self, when: When, fault: F, now: Timestamp) {
+        let schedule = when.from(now);
+        lock(&self.rules).push(Rule { fault, schedule });
     }
 
     pub(crate) fn clear(&self) {
@@ -66,60 +51,60 @@ impl Faults {
         self.cleared.send_modify(|count| *count += 1);
     }
 
-    /// Plays the faults of one request, which it takes at the first poll.
-    pub(crate) async fn play(&self, request: &RecordedRequest) -> Played {
-        let mut cleared = self.cleared.subscribe();
-        let mut changes = Changes::default();
-        for fault in self.take() {
-            match fault {
-                Fault::Error(error) => return Played::Answered(error.answer()),
-                Fault::Status(status, body) => return Played::Answered(bare(status, body)),
-                Fault::Malformed(body) => return Played::Answered(json(200, body)),
-                Fault::Respond(closure) => return Played::Answered(closure.answer(request)),
-                Fault::Reset => return Played::Closed,
-                Fault::Hang => first(future::pending(), &mut cleared).await,
-                Fault::Latency(latency) => first(tokio::time::sleep(latency), &mut cleared).await,
-                Fault::Gate(gate) => first(gate.pass(), &mut cleared).await,
-                Fault::ExpiresIn(lifetime) => changes.expires_in = Some(lifetime),
-                Fault::Without(member) => changes.without = Some(member),
-            }
-        }
-        Played::Passed(changes)
+    pub(crate) fn clearing(&self) -> Clearing {
+        let cleared = self.cleared.subscribe();
+        let before = *cleared.borrow();
+        Clearing { cleared, before }
     }
 
     /// The faults of the next request: those that answer come last.
-    fn take(&self) -> Vec<Fault> {
+    pub(crate) fn take(&self, now: Timestamp, token: Option<TokenDigest>) -> Vec<F> {
         let mut rules = lock(&self.rules);
-        rules.retain(|rule| !rule.fault.is_spent() && rule.left != Some(0));
-        let mut taken: Vec<Fault> = Vec::new();
-        for rule in rules.iter_mut() {
-            let Some(left) = &mut rule.left else { continue };
+        rules.retain(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
+        let due: Vec<&mut Rule<F>> = rules
+            .iter_mut()
+            .filter_map(|rule| rule.schedule.comes_due(token).then_some(rule))
+            .collect();
+        let (standing, queue): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|rule| rule.schedule.stands());
+
+        let mut taken: Vec<F> = Vec::new();
+        for rule in queue {
             if taken.iter().any(|fault| fault.is_like(&rule.fault)) {
                 continue;
             }
-            *left -= 1;
+            rule.schedule.use_up();
             taken.push(rule.fault.clone());
             if rule.fault.answers() {
                 break;
             }
         }
-        for rule in rules.iter().filter(|rule| rule.left.is_none()) {
-            let stands_for = |fault: &Fault| {
-                fault.is_like(&rule.fault) || (fault.answers() && rule.fault.answers())
-            };
+        for rule in standing {
+            let stands_for =
+                |fault: &F| fault.is_like(&rule.fault) || (fault.answers() && rule.fault.answers());
             if !taken.iter().any(stands_for) {
                 taken.push(rule.fault.clone());
             }
         }
-        taken.sort_by_key(Fault::answers);
+        taken.sort_by_key(F::answers);
         taken
     }
 }
 
-/// Waits for the wait to end, or for the faults to be cleared.
-async fn first(wait: impl Future<Output = ()>, cleared: &mut watch::Receiver<u64>) {
-    tokio::select! {
-        () = wait => {}
-        _ = cleared.changed() => {}
+/// Learns that the faults have been cleared since its making.
+#[derive(Debug)]
+pub(crate) struct Clearing {
+    cleared: watch::Receiver<u64>,
+    before: u64,
+}
+
+impl Clearing {
+    /// Waits for the wait to end, or for the faults to be cleared.
+    pub(crate) async fn or(&mut self, wait: impl Future<Output = ()>) {
+        let before = self.before;
+        tokio::select! {
+            () = wait => {}
+            _cleared = self.cleared.wait_for(|count| *count != before) => {}
+        }
     }
 }

@@ -1,5 +1,8 @@
 use std::iter;
 
+use pod_identity_core::wire::eks_auth::SessionCredentials;
+use pod_identity_core::{Secret, Timestamp};
+
 /// A version 4 UUID that is always the same for the same seed.
 pub(crate) fn uuid_of(seed: &str) -> String {
     uuid(&mut fastrand::Rng::with_seed(fnv1a(seed)))
@@ -30,8 +33,26 @@ pub(crate) fn association_id(rng: &mut fastrand::Rng) -> String {
     format!("a-{}", text(rng, LOWER, 17))
 }
 
+/// Credentials that no service accepts. The expiry is cut to whole seconds, as on the wire.
+pub(crate) fn session_credentials(
+    rng: &mut fastrand::Rng,
+    expiry: Timestamp,
+) -> SessionCredentials {
+    SessionCredentials {
+        session_token: Secret::from(format!("IQoJb3JpZ2luX2Vj{}", text(rng, BASE64, 800))),
+        secret_access_key: Secret::from(text(rng, BASE64, 40)),
+        access_key_id: format!("ASIA{}", text(rng, UPPER, 16)),
+        expiration: Timestamp::from_unix_secs(expiry.as_unix_secs()),
+    }
+}
+
+/// So many decimal digits.
+pub(crate) fn digits(rng: &mut fastrand::Rng, count: usize) -> String {
+    text(rng, "0123456789", count)
+}
+
 /// `length` characters of an alphabet.
-pub(crate) fn text(rng: &mut fastrand::Rng, alphabet: &str, length: usize) -> String {
+fn text(rng: &mut fastrand::Rng, alphabet: &str, length: usize) -> String {
     let alphabet: Vec<char> = alphabet.chars().collect();
     iter::repeat_with(|| rng.choice(&alphabet))
         .take(length)
@@ -39,9 +60,9 @@ pub(crate) fn text(rng: &mut fastrand::Rng, alphabet: &str, length: usize) -> St
         .collect()
 }
 
-pub(crate) const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-pub(crate) const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
-pub(crate) const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// FNV-1a, because the hasher of `std` may change with the compiler and names must not.
 fn fnv1a(text: &str) -> u64 {

@@ -1,19 +1,22 @@
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Header, Validation};
 use pod_identity_core::{ServiceAccountToken, TokenError, UnverifiedClaims};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::TokenBuilder;
+use crate::signing_key::KeyPair;
+use crate::sync::lock;
+use crate::{SigningKey, TokenBuilder};
 
 /// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.
 ///
-/// Every issuer signs with the same published test key, so two issuers with one URL trust each
-/// other's tokens. A clone is the same issuer.
+/// Every issuer signs with the same published test key until it is told to
+/// [take another](Self::sign_with), so two issuers with one URL trust each other's tokens. A clone is
+/// the same issuer.
 ///
 /// ```
 /// use pod_identity_core::{ServiceAccountToken, Timestamp};
@@ -34,13 +37,13 @@ pub struct Issuer(Arc<Inner>);
 struct Inner {
     url: String,
     region: String,
-    signing: EncodingKey,
-    verifying: DecodingKey,
+    /// What signatures may be by; the last one signs.
+    keys: Mutex<Vec<KeyPair>>,
 }
 
 impl Issuer {
-    /// The `kid` of the one signing key.
-    pub const KEY_ID: &str = "pod-identity-testkit";
+    /// The `kid` of the first signing key.
+    pub const KEY_ID: &str = SigningKey::Rs256.id();
 
     /// An issuer in `us-west-2`.
     pub fn new() -> Self {
@@ -56,15 +59,10 @@ impl Issuer {
     /// The issuer of one cluster, where `id` is the last part of its URL: 32 digits and upper-case
     /// letters in a real one.
     pub fn for_cluster(region: &str, id: &str) -> Self {
-        let signing = EncodingKey::from_rsa_pem(include_bytes!("test-signing-key.pem"))
-            .expect("the embedded signing key must be an RSA key in PEM");
-        let verifying = DecodingKey::from_rsa_pem(include_bytes!("test-signing-key.pub.pem"))
-            .expect("the embedded public key must be an RSA key in PEM");
         Self(Arc::new(Inner {
             url: format!("https://oidc.eks.{region}.amazonaws.com/id/{id}"),
             region: region.to_owned(),
-            signing,
-            verifying,
+            keys: Mutex::new(vec![SigningKey::default().pair()]),
         }))
     }
 
@@ -76,6 +74,21 @@ impl Issuer {
     /// The region of the cluster.
     pub fn region(&self) -> &str {
         &self.0.region
+    }
+
+    /// Signs with this key from now on. Those before it are accepted until
+    /// [`forget_old_keys`](Self::forget_old_keys): so a cluster rotates its keys.
+    pub fn sign_with(&self, key: SigningKey) {
+        let mut keys = lock(&self.0.keys);
+        keys.retain(|known| known.key != key);
+        keys.push(key.pair());
+    }
+
+    /// Accepts no key but the one that signs.
+    pub fn forget_old_keys(&self) {
+        let mut keys = lock(&self.0.keys);
+        let old = keys.len().saturating_sub(1);
+        keys.drain(..old);
     }
 
     /// A token for a pod of a service account, to be adjusted and minted.
@@ -94,12 +107,13 @@ impl Issuer {
     /// [`VerifyError`] when the token is malformed, signed by another key, or from another issuer.
     pub fn verify(&self, token: &str) -> Result<UnverifiedClaims, VerifyError> {
         let parsed = ServiceAccountToken::parse(token).map_err(VerifyError::Malformed)?;
-        let mut validation = Validation::new(Algorithm::RS256);
+        let key = self.key_of(token).ok_or(VerifyError::Signature)?;
+        let mut validation = Validation::new(key.algorithm);
         validation.required_spec_claims = HashSet::from(["iss".to_owned()]);
         validation.set_issuer(&[self.url()]);
         validation.validate_exp = false;
         validation.validate_aud = false;
-        match jsonwebtoken::decode::<IgnoredAny>(token, &self.0.verifying, &validation) {
+        match jsonwebtoken::decode::<IgnoredAny>(token, &key.verifying, &validation) {
             Ok(_signed) => Ok(parsed.claims().clone()),
             Err(error) => Err(match error.kind() {
                 ErrorKind::InvalidIssuer | ErrorKind::MissingRequiredClaim(_) => {
@@ -110,15 +124,22 @@ impl Issuer {
         }
     }
 
+    fn key_of(&self, token: &str) -> Option<KeyPair> {
+        let id = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let keys = lock(&self.0.keys);
+        keys.iter().find(|known| known.key.id() == id).cloned()
+    }
+
     pub(crate) fn sign(&self, claims: &impl Serialize) -> String {
+        let key = lock(&self.0.keys).last().cloned();
+        let key = key.expect("an issuer must have a key");
         let header = Header {
-            kid: Some(Self::KEY_ID.to_owned()),
+            kid: Some(key.key.id().to_owned()),
             // The API server leaves `typ` out.
             typ: None,
-            ..Header::new(Algorithm::RS256)
+            ..Header::new(key.algorithm)
         };
-        jsonwebtoken::encode(&header, claims, &self.0.signing)
-            .expect("claims must serialize and sign")
+        jsonwebtoken::encode(&header, claims, &key.signing).expect("claims must serialize and sign")
     }
 }
 
@@ -143,7 +164,8 @@ pub enum VerifyError {
     /// It is not a signed JWT with an expiry.
     #[error(transparent)]
     Malformed(TokenError),
-    /// Another key, or another algorithm than RS256, signed it. Cure: mint it with [`Issuer`].
+    /// A key that the issuer does not have, or does not have any more, signed it. Cure: mint it with
+    /// [`Issuer`].
     #[error("token signature is invalid")]
     Signature,
     /// `iss` is absent or names another issuer. Cure: give both sides the same [`Issuer`].

@@ -51,14 +51,14 @@ pub struct Outcome {
 
 /// Keeps what a mock has seen and wakes who waits for it.
 #[derive(Debug)]
-pub(crate) struct Recorder {
-    log: Mutex<Log>,
+pub(crate) struct Recorder<R> {
+    log: Mutex<Log<R>>,
     counts: watch::Sender<Counts>,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    requests: Vec<RecordedRequest>,
+#[derive(Debug)]
+struct Log<R> {
+    requests: Vec<R>,
     minted: Vec<String>,
     secrets: Vec<Secret>,
 }
@@ -73,10 +73,14 @@ pub(crate) struct Counts {
     pub(crate) max_in_flight: usize,
 }
 
-impl Recorder {
+impl<R: Clone> Recorder<R> {
     pub(crate) fn new() -> Self {
         Self {
-            log: Mutex::default(),
+            log: Mutex::new(Log {
+                requests: Vec::new(),
+                minted: Vec::new(),
+                secrets: Vec::new(),
+            }),
             counts: watch::Sender::default(),
         }
     }
@@ -92,7 +96,7 @@ impl Recorder {
     }
 
     /// A request came: it is in flight until what this returns is dropped.
-    pub(crate) fn arrived(&self, request: RecordedRequest, token: Option<&Secret>) -> InFlight<'_> {
+    pub(crate) fn arrived(&self, request: R, token: Option<&Secret>) -> InFlight<'_, R> {
         let index = {
             let mut log = lock(&self.log);
             log.secrets.extend(token.cloned());
@@ -125,7 +129,7 @@ impl Recorder {
         seen.expect("a recorder must hold its own sender");
     }
 
-    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
+    pub(crate) fn requests(&self) -> Vec<R> {
         lock(&self.log).requests.clone()
     }
 
@@ -140,15 +144,16 @@ impl Recorder {
 
 /// A request that has no answer yet.
 #[derive(Debug)]
-pub(crate) struct InFlight<'a> {
-    recorder: &'a Recorder,
+pub(crate) struct InFlight<'a, R> {
+    recorder: &'a Recorder<R>,
     index: usize,
 }
 
-impl InFlight<'_> {
-    pub(crate) fn answered(self, outcome: Outcome) {
+impl<R> InFlight<'_, R> {
+    /// The request is answered: `note` writes down how.
+    pub(crate) fn answered(self, note: impl FnOnce(&mut R)) {
         if let Some(request) = lock(&self.recorder.log).requests.get_mut(self.index) {
-            request.outcome = Some(outcome);
+            note(request);
         }
         self.recorder
             .counts
@@ -156,7 +161,7 @@ impl InFlight<'_> {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl<R> Drop for InFlight<'_, R> {
     fn drop(&mut self) {
         self.recorder
             .counts

@@ -4,36 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
 /// What a server serves.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// A connection came; returns its number.
-    fn connected(&self) -> u64;
-
-    /// Answers a request, or closes its connection.
-    fn call(
-        &self,
-        connection: u64,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Full<Bytes>>, Closed>> + Send;
+    /// Serves a connection to its end.
+    fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send;
 }
 
-/// The connection ends without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("closed on purpose")]
-pub(crate) struct Closed;
-
-/// An HTTP/1 server that can be stopped and started again on its port. Dropping it stops it.
+/// A server that can be stopped and started again on its port. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Server<S> {
     service: Arc<S>,
@@ -60,7 +41,7 @@ impl<S: Service> Server<S> {
         })
     }
 
-    pub(crate) fn service(&self) -> &S {
+    pub(crate) fn service(&self) -> &Arc<S> {
         &self.service
     }
 
@@ -123,13 +104,9 @@ async fn accept<S: Service>(
 }
 
 async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
-    let connection = service.connected();
     // Without it an answer may wait 40 ms for an acknowledgement; a failure only costs that time.
     stream.set_nodelay(true).ok();
-    let answer = service_fn(|request| service.call(connection, request));
-    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-    // How a connection ends is the client's affair, or was ordered by a fault.
-    served.await.ok();
+    service.serve(stream).await;
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -50,6 +50,11 @@ impl ServiceError {
         self.code
     }
 
+    /// Its words.
+    pub(crate) fn words(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn answer(&self) -> Answer {
         let mut answer = answer::error(self.code.status(), self.code.name(), &self.message);
         if let Some(retry_after) = self.retry_after {

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use pod_identity_core::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::Issuer;
 use crate::ids::uuid_of;
@@ -34,7 +35,15 @@ pub struct TokenBuilder {
     pod: String,
     node: Option<String>,
     jti: bool,
-    forged: bool,
+    overrides: Vec<(String, Option<Value>)>,
+    signature: Signature,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Signature {
+    Good,
+    Forged,
+    None,
 }
 
 impl TokenBuilder {
@@ -51,7 +60,8 @@ impl TokenBuilder {
             pod: format!("{service_account}-0"),
             node: Some(node),
             jti: true,
-            forged: false,
+            overrides: Vec::new(),
+            signature: Signature::Good,
             namespace,
             service_account,
         }
@@ -94,17 +104,60 @@ impl TokenBuilder {
         self
     }
 
+    /// Any claim with any value, in place of its own: `claim("exp", "tomorrow")`.
+    ///
+    /// # Panics
+    /// When the value cannot be JSON.
+    pub fn claim(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).expect("a claim must be JSON");
+        self.overrides.push((name.into(), Some(value)));
+        self
+    }
+
+    /// Without a claim, such as `exp`.
+    pub fn without_claim(mut self, name: impl Into<String>) -> Self {
+        self.overrides.push((name.into(), None));
+        self
+    }
+
+    /// With a claim `padding` of so many bytes: real tokens have 2.3 KB at most.
+    pub fn padded(self, bytes: usize) -> Self {
+        self.claim("padding", "x".repeat(bytes))
+    }
+
     /// With a signature of the right length that no key made.
     pub fn forged(mut self) -> Self {
-        self.forged = true;
+        self.signature = Signature::Forged;
+        self
+    }
+
+    /// With `alg` `none` and an empty signature.
+    pub fn unsigned(mut self) -> Self {
+        self.signature = Signature::None;
         self
     }
 
     /// Signs a token. Each has a `jti` of its own, so no two tokens of one process are equal, except
     /// [before 1.30](Self::before_1_30) within one second.
     pub fn mint(&self, now: Timestamp) -> String {
-        let token = self.issuer.sign(&self.claims(now));
-        if self.forged { forge(&token) } else { token }
+        let token = self.issuer.sign(&self.overridden(now));
+        match self.signature {
+            Signature::Good => token,
+            Signature::Forged => forge(&token),
+            Signature::None => strip(&token),
+        }
+    }
+
+    fn overridden(&self, now: Timestamp) -> Value {
+        let mut claims = serde_json::to_value(self.claims(now)).expect("claims must serialize");
+        let members = claims.as_object_mut().expect("claims must be an object");
+        for (name, value) in &self.overrides {
+            match value {
+                Some(value) => members.insert(name.clone(), value.clone()),
+                None => members.remove(name),
+            };
+        }
+        claims
     }
 
     fn claims(&self, now: Timestamp) -> Claims<'_> {
@@ -135,7 +188,8 @@ impl TokenBuilder {
     }
 }
 
-/// The claims in the order in which the API server writes them.
+/// The claims in the order in which the API server writes them: by their names, as a map of
+/// `serde_json` has them too.
 #[derive(Serialize)]
 struct Claims<'a> {
     aud: &'a [String],
@@ -180,7 +234,16 @@ fn next_jti() -> String {
     uuid_of(&format!("jti/{}", MINTED.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Turns the signature around: as long and as canonical as before, because its 256 bytes leave four
+/// `{"alg":"none"}` before the claims, and nothing after them.
+fn strip(token: &str) -> String {
+    let claims = token
+        .split('.')
+        .nth(1)
+        .expect("a JWT must have three parts");
+    format!("eyJhbGciOiJub25lIn0.{claims}.")
+}
+
+/// Turns the signature around: as long and as canonical as before, because its 256 bytes (64 with ES256) leave four
 /// unused bits in the last character, which stays where it is.
 fn forge(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').expect("a JWT must have three parts");

@@ -1,11 +1,15 @@
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use pod_identity_core::TokenFile;
 use tempfile::TempDir;
 
 use crate::sync::lock;
+use crate::{InPlaceWrite, TokenDefect, layout};
 
 /// A projected volume as a container sees it, with a token that can be rotated.
 ///
@@ -14,25 +18,33 @@ use crate::sync::lock;
 /// `eks-pod-identity-token`, a symlink to `..data/eks-pod-identity-token`. Elsewhere it is a plain
 /// file that is replaced by a rename.
 ///
+/// Hand-made files are worse: [`spoil`](Self::spoil), [`replace_file`](Self::replace_file) and
+/// [`write_in_place`](Self::write_in_place) are what goes wrong there. The next [`write`](Self::write)
+/// repairs everything.
+///
 /// ```
 /// use pod_identity_core::TokenFile;
-/// use pod_identity_testkit::ProjectedVolume;
+/// use pod_identity_testkit::{ProjectedVolume, TokenDefect};
 ///
 /// let volume = ProjectedVolume::new()?;
 /// volume.write("header.claims.first")?;
 /// let file = TokenFile::new(volume.token_path());
 /// assert_eq!(file.read()?.expose(), "header.claims.first");
 ///
+/// volume.spoil(TokenDefect::Empty)?;
+/// assert!(file.read().is_err());
+///
 /// volume.write("header.claims.second")?;
 /// assert_eq!(file.read()?.expose(), "header.claims.second");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct ProjectedVolume {
     directory: PathBuf,
     token_path: PathBuf,
-    /// One writer at a time, as one kubelet is; held over a few short file operations.
-    turn: Mutex<()>,
+    mode: AtomicU32,
+    /// The token written last. Locked over a few short file operations: one writer at a time, as one
+    /// kubelet is.
+    token: Mutex<Vec<u8>>,
     /// Removes the directory on drop, where it is ours.
     _temporary: Option<TempDir>,
 }
@@ -62,10 +74,13 @@ impl ProjectedVolume {
     }
 
     fn at(directory: PathBuf, temporary: Option<TempDir>) -> Self {
+        let token_path = directory.join(Self::FILE_NAME);
         Self {
-            token_path: directory.join(Self::FILE_NAME),
+            mode: AtomicU32::new(0o644),
+            // There is one already where the volume is taken up again.
+            token: Mutex::new(fs::read(&token_path).unwrap_or_default()),
+            token_path,
             directory,
-            turn: Mutex::new(()),
             _temporary: temporary,
         }
     }
@@ -80,19 +95,26 @@ impl ProjectedVolume {
         &self.token_path
     }
 
+    /// The permissions that tokens are written with from now on, where the system is a Unix: 0644 by
+    /// default; with `fsGroup` kubelet writes 0600 and then makes it 0640.
+    pub fn set_mode(&self, mode: u32) {
+        self.mode.store(mode, Ordering::Relaxed);
+    }
+
     /// Replaces the token, so that whoever reads it gets the old one or the new one and never a part.
     ///
     /// Opening it may fail with "not found" all the same, as under a real kubelet: the old directory
     /// may be removed while an `open` is on its way through it. Opening it again helps.
     ///
-    /// The bytes are written as they are, with mode 0644 and no newline added, so that a test can
-    /// also project what is not a token.
+    /// The bytes are written as they are, with no newline added, so that a test can also project what
+    /// is not a token.
     ///
     /// # Errors
     /// When a file operation fails.
     pub fn write(&self, token: impl AsRef<[u8]>) -> io::Result<()> {
-        let _turn = lock(&self.turn);
-        layout::replace(&self.directory, token.as_ref())
+        let mut last = lock(&self.token);
+        token.as_ref().clone_into(&mut last);
+        self.replace(&last)
     }
 
     /// Takes the token away, as if the volume were not mounted.
@@ -100,90 +122,77 @@ impl ProjectedVolume {
     /// # Errors
     /// When a file operation fails, and when there is no token.
     pub fn remove(&self) -> io::Result<()> {
-        let _turn = lock(&self.turn);
+        let _turn = lock(&self.token);
         layout::remove(&self.directory)
     }
-}
 
-/// The steps of `pkg/volume/util/atomic_writer.go` in Kubernetes.
-#[cfg(unix)]
-mod layout {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::{Path, PathBuf};
-    use std::{fs, io};
-
-    use pod_identity_core::{Clock, SystemClock};
-
-    use super::ProjectedVolume;
-    use crate::ids::text;
-
-    const DATA: &str = "..data";
-    const DATA_TEMPORARY: &str = "..data_tmp";
-
-    pub(super) fn replace(directory: &Path, token: &[u8]) -> io::Result<()> {
-        let old = target(directory)?;
-        let new = payload_name();
-        let payload = directory.join(&new);
-        fs::create_dir(&payload)?;
-        fs::set_permissions(&payload, fs::Permissions::from_mode(0o755))?;
-        let file = payload.join(ProjectedVolume::FILE_NAME);
-        fs::write(&file, token)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
-
-        let temporary = directory.join(DATA_TEMPORARY);
-        present(fs::remove_file(&temporary))?;
-        symlink(&new, &temporary)?;
-        fs::rename(&temporary, directory.join(DATA))?;
-
-        let visible = directory.join(ProjectedVolume::FILE_NAME);
-        if present(fs::symlink_metadata(&visible))?.is_none() {
-            symlink(Path::new(DATA).join(ProjectedVolume::FILE_NAME), &visible)?;
-        }
-        old.map_or(Ok(()), |old| fs::remove_dir_all(directory.join(old)))
-    }
-
-    pub(super) fn remove(directory: &Path) -> io::Result<()> {
-        let old = target(directory)?;
-        fs::remove_file(directory.join(ProjectedVolume::FILE_NAME))?;
-        fs::remove_file(directory.join(DATA))?;
-        old.map_or(Ok(()), |old| fs::remove_dir_all(directory.join(old)))
-    }
-
-    fn target(directory: &Path) -> io::Result<Option<PathBuf>> {
-        present(fs::read_link(directory.join(DATA)))
-    }
-
-    fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Puts something in the place of the token that is wrong with it.
+    ///
+    /// # Errors
+    /// When a file operation fails, or the system knows no such thing.
+    pub fn spoil(&self, defect: TokenDefect) -> io::Result<()> {
+        let token = lock(&self.token);
+        match defect {
+            TokenDefect::Newline => self.replace(&[&token, &b"\n"[..]].concat()),
+            TokenDefect::CrLf => self.replace(&[&token, &b"\r\n"[..]].concat()),
+            TokenDefect::ByteOrderMark => self.replace(&[b"\xef\xbb\xbf", &token[..]].concat()),
+            TokenDefect::Empty => self.replace(b""),
+            TokenDefect::Partial => self.replace(token.split_at(token.len() / 2).0),
+            TokenDefect::TooLarge => {
+                let mut token = token.clone();
+                token.resize(TokenFile::MAX_BYTES + 1, b'x');
+                self.replace(&token)
+            }
+            TokenDefect::NotUtf8 => self.replace(&[&token, &b"\xff\xfe"[..]].concat()),
+            TokenDefect::Missing => layout::clear(&self.token_path),
+            TokenDefect::Directory => {
+                layout::clear(&self.token_path)?;
+                fs::create_dir(&self.token_path)
+            }
+            TokenDefect::Unreadable => layout::make_unreadable(&self.token_path),
+            TokenDefect::DanglingLink => {
+                layout::clear(&self.token_path)?;
+                layout::link_to_nothing(&self.token_path)
+            }
         }
     }
 
-    /// `..2006_01_02_15_04_05.<digits>`: Go's `os.MkdirTemp` with that prefix.
-    fn payload_name() -> String {
-        let now = SystemClock.now().to_string();
-        let seconds: String = now.chars().take("2006-01-02T15:04:05".len()).collect();
-        let digits = text(&mut fastrand::Rng::new(), "0123456789", 10);
-        format!("..{}.{digits}", seconds.replace(['-', 'T', ':'], "_"))
+    /// Replaces the token as `mv` does: a plain file is renamed over the visible path, whatever is there.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn replace_file(&self, token: impl AsRef<[u8]>) -> io::Result<()> {
+        let mut last = lock(&self.token);
+        token.as_ref().clone_into(&mut last);
+        layout::rename_over(&self.token_path, &last, self.mode())
+    }
+
+    /// Begins to write a token as a shell's `>` does: the file is empty now, and has as much of the token
+    /// as the test writes next.
+    ///
+    /// # Errors
+    /// When there is no file to write to.
+    pub fn write_in_place(&self, token: impl Into<Vec<u8>>) -> io::Result<InPlaceWrite> {
+        let token = token.into();
+        lock(&self.token).clone_from(&token);
+        InPlaceWrite::truncate(&self.token_path, token)
+    }
+
+    fn replace(&self, token: &[u8]) -> io::Result<()> {
+        layout::replace(&self.directory, token, self.mode())
+    }
+
+    fn mode(&self) -> u32 {
+        self.mode.load(Ordering::Relaxed)
     }
 }
 
-#[cfg(not(unix))]
-mod layout {
-    use std::path::Path;
-    use std::{fs, io};
-
-    use super::ProjectedVolume;
-
-    pub(super) fn replace(directory: &Path, token: &[u8]) -> io::Result<()> {
-        let temporary = directory.join("..data_tmp");
-        fs::write(&temporary, token)?;
-        fs::rename(&temporary, directory.join(ProjectedVolume::FILE_NAME))
-    }
-
-    pub(super) fn remove(directory: &Path) -> io::Result<()> {
-        fs::remove_file(directory.join(ProjectedVolume::FILE_NAME))
+impl fmt::Debug for ProjectedVolume {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectedVolume")
+            .field("directory", &self.directory)
+            .field("mode", &format_args!("{:04o}", self.mode()))
+            .finish_non_exhaustive()
     }
 }

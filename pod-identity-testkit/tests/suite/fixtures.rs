@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pod_identity_core::{ServiceAccountToken, TokenFile, TokenFileProblem};
-use pod_identity_testkit::{Issuer, ProjectedVolume, VerifyError};
+use pod_identity_core::{ServiceAccountToken, TokenError, TokenFile};
+use pod_identity_testkit::{Issuer, ProjectedVolume, SigningKey, TokenBuilder, VerifyError};
 
 use crate::common::NOW;
 
@@ -89,6 +89,51 @@ fn an_issuer_stands_behind_its_own_tokens_only() {
 }
 
 #[test]
+fn every_claim_can_be_replaced_or_left_out_and_a_token_can_be_unsigned() {
+    let builder = Issuer::new().token("shop", "cart");
+    let parse = |builder: &TokenBuilder| ServiceAccountToken::parse(&builder.mint(NOW));
+    let error = |builder: TokenBuilder| parse(&builder).unwrap_err();
+    assert_eq!(
+        error(builder.clone().without_claim("exp")),
+        TokenError::NoExpiry
+    );
+    assert_eq!(error(builder.clone().unsigned()), TokenError::Unsigned);
+    let claims = TokenError::Json { part: "claims" };
+    assert_eq!(error(builder.clone().claim("exp", "tomorrow")), claims);
+
+    let other = builder.clone().claim("sub", "me").claim("aud", "sts");
+    let other = parse(&other).unwrap().claims().clone();
+    assert_eq!(
+        (other.subject.as_deref(), other.audience),
+        (Some("me"), vec!["sts".to_owned()])
+    );
+    let no_pod = parse(&builder.clone().without_claim("kubernetes.io")).unwrap();
+    assert_eq!(no_pod.claims().pod, None);
+    let large = builder.padded(70_000).mint(NOW);
+    assert!(large.len() > TokenFile::MAX_BYTES);
+    ServiceAccountToken::parse(&large).unwrap();
+}
+
+#[test]
+fn a_cluster_rotates_its_keys_and_old_tokens_are_good_until_it_forgets_them() {
+    let issuer = Issuer::new();
+    let builder = issuer.token("shop", "cart");
+    let old = builder.mint(NOW);
+    for key in [SigningKey::OtherRs256, SigningKey::Es256] {
+        issuer.sign_with(key);
+        let new = builder.mint(NOW);
+        issuer.verify(&new).unwrap();
+        issuer.verify(&old).unwrap();
+        assert_eq!(Issuer::new().verify(&new), Err(VerifyError::Signature));
+        let forged = builder.clone().forged().mint(NOW);
+        assert_eq!(issuer.verify(&forged), Err(VerifyError::Signature));
+    }
+    issuer.forget_old_keys();
+    assert_eq!(issuer.verify(&old), Err(VerifyError::Signature));
+    issuer.verify(&builder.mint(NOW)).unwrap();
+}
+
+#[test]
 fn a_reader_never_gets_a_partial_token_while_it_is_rotated() {
     let volume = ProjectedVolume::new().unwrap();
     let tokens: Vec<String> = (0..200)
@@ -103,17 +148,12 @@ fn a_reader_never_gets_a_partial_token_while_it_is_rotated() {
     let reader = std::thread::spawn(move || {
         let mut reads = 0_u32;
         while !stop.load(Ordering::Relaxed) {
-            match file.read() {
-                Ok(token) => assert!(known.contains(token.expose()), "a partial token"),
-                // The old directory went while `open` was on its way through it; kubelet's own race.
-                Err(error) => assert!(
-                    matches!(error.problem(), TokenFileProblem::Missing),
-                    "{error}"
-                ),
-            }
+            let token = file
+                .read()
+                .unwrap_or_else(|error| panic!("it is never away: {error}"));
+            assert!(known.contains(token.expose()), "a partial token");
             reads += 1;
         }
-        assert!(known.contains(file.read().expect("a token must be there").expose()));
         reads
     });
     for token in &tokens {

@@ -1,7 +1,21 @@
 //! The testkit, used as a test would use it: over sockets and files.
 
 #[cfg(test)]
+mod agent_bodies;
+#[cfg(test)]
+mod agent_contract;
+#[cfg(test)]
+mod agent_life;
+#[cfg(test)]
+mod agent_rules;
+#[cfg(test)]
+mod agent_tokens;
+#[cfg(test)]
+mod agent_wire;
+#[cfg(test)]
 mod assume_role;
+#[cfg(test)]
+mod bad_writers;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
@@ -10,5 +24,7 @@ mod faults;
 mod fixtures;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod raw;
 #[cfg(test)]
 mod refusals;

@@ -1,0 +1,308 @@
+use std::io;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use pod_identity_core::wire::agent;
+use pod_identity_core::{Secret, variables};
+
+use crate::agent_service::AgentService;
+use crate::expectation::Expectation;
+use crate::recorder::Recorder;
+use crate::server::Server;
+use crate::sync::lock;
+use crate::{
+    AgentFault, AgentRequest, BlockingMockAgent, Expectations, Gate, MockAgentBuilder,
+    ProjectedVolume, When, assert_no_secrets,
+};
+
+/// A stand-in for the node agent, on an ephemeral loopback port, with a pod's projected token.
+///
+/// It answers as the official agent does: the same body of a success, the same words, statuses and
+/// headers of every refusal. [Faults](Self#faults) go down to the single byte. What arrives is recorded,
+/// and [expectations](Self::expect) are verified when it is dropped.
+///
+/// Nothing of it is shared with another one or with the process's environment: [`env`](Self::env),
+/// [`lookup`](Self::lookup) and [`apply_to`](Self::apply_to) give what would be in a container's.
+/// Dropping it closes the listener, every connection, and removes the token.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use pod_identity_testkit::{AgentFault, MockAgent, Stage};
+///
+/// let agent = MockAgent::start().await;
+/// agent.inject(AgentFault::Status(503));
+/// agent.inject(AgentFault::Reset(Stage::InBody));
+/// // … build what is tested from `agent.lookup()`, as from the environment, and run it …
+/// let lookup = agent.lookup();
+/// assert!(lookup("AWS_CONTAINER_CREDENTIALS_FULL_URI").unwrap().starts_with("http://127.0.0.1:"));
+/// agent.rotate();
+/// assert_eq!(agent.request_count(), 0);
+/// # }
+/// ```
+///
+/// # Faults
+/// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
+/// requests, [`inject_always`](Self::inject_always) puts up one for all, and
+/// [`inject_when`](Self::inject_when) is for one token, the nth request, a while, or until a gate is
+/// released. A request goes through the queue from its head and takes the first fault of each kind, up
+/// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
+/// answering only if none of the queue does.
+///
+/// So a stall and then an error, queued together, are one slow error; two queued errors are two
+/// requests' errors; a standing drip makes every queued error slow. Two members of a success, two
+/// headers, or waits at two stages are not of one kind.
+#[derive(Debug)]
+pub struct MockAgent {
+    server: Server<AgentService>,
+    expectations: Mutex<Vec<Expectation>>,
+}
+
+impl MockAgent {
+    /// A mock with every default of [`builder`](Self::builder), on the current tokio runtime.
+    ///
+    /// # Panics
+    /// When no loopback port or no temporary directory can be had.
+    pub async fn start() -> Self {
+        Self::builder()
+            .start()
+            .await
+            .expect("a loopback port and a temporary directory must be free")
+    }
+
+    /// A mock with every default, on a thread of its own, for tests without a runtime.
+    ///
+    /// # Panics
+    /// When no loopback port, temporary directory or thread can be had.
+    pub fn start_blocking() -> BlockingMockAgent {
+        Self::builder()
+            .start_blocking()
+            .expect("a loopback port and a temporary directory must be free")
+    }
+
+    /// A mock to be set up before it starts.
+    pub fn builder() -> MockAgentBuilder {
+        MockAgentBuilder::default()
+    }
+
+    pub(crate) fn new(server: Server<AgentService>) -> Self {
+        Self {
+            server,
+            expectations: Mutex::default(),
+        }
+    }
+
+    /// `http://127.0.0.1:{port}/v1/credentials`. It stays the same over a restart.
+    pub fn uri(&self) -> String {
+        format!("http://{}{}", self.address(), agent::PATH)
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// What the webhook would put into a container's environment: `AWS_CONTAINER_CREDENTIALS_FULL_URI`
+    /// and `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        let token_file = self.volume().token_path().to_string_lossy();
+        vec![
+            (variables::FULL_URI, self.uri()),
+            (variables::TOKEN_FILE, token_file.into_owned()),
+        ]
+    }
+
+    /// [`env`](Self::env) as a function, in the place of the process's environment.
+    pub fn lookup(
+        &self,
+    ) -> impl Fn(&str) -> Option<String> + Clone + Send + Sync + 'static + use<> {
+        let env = self.env();
+        move |name| {
+            let found = env.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.clone())
+        }
+    }
+
+    /// Gives a command [`env`](Self::env), and takes from it the variables that would win over that.
+    pub fn apply_to(&self, command: &mut Command) {
+        command
+            .env_remove(variables::RELATIVE_URI)
+            .env_remove(variables::TOKEN)
+            .envs(self.env());
+    }
+
+    /// The volume that its token is in. What a test writes there itself is not the current token.
+    pub fn volume(&self) -> &ProjectedVolume {
+        &self.service().token.volume
+    }
+
+    /// The token that was minted last.
+    pub fn token(&self) -> Secret {
+        self.service().token.current()
+    }
+
+    /// Mints a new token by the mock's clock and projects it, as kubelet does once a day. Returns it.
+    ///
+    /// # Panics
+    /// When the volume cannot be written.
+    pub fn rotate(&self) -> Secret {
+        let service = self.service();
+        let rotated = service.token.rotate(service.clock.now());
+        rotated.expect("the volume must be writable")
+    }
+
+    /// Closes the listener and every connection, and returns when that is done: from now on
+    /// connections are refused. What it knows and has recorded stays.
+    pub async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// Listens again on the same port. Does nothing if it does already.
+    ///
+    /// # Errors
+    /// When somebody else has taken the port meanwhile.
+    pub async fn restart(&self) -> io::Result<()> {
+        self.server.restart().await
+    }
+
+    /// Queues a fault for one request. See [Faults](Self#faults).
+    pub fn inject(&self, fault: impl Into<AgentFault>) {
+        self.inject_when(When::once(), fault);
+    }
+
+    /// Queues a fault for so many requests.
+    pub fn inject_next(&self, count: usize, fault: impl Into<AgentFault>) {
+        self.inject_when(When::next(count), fault);
+    }
+
+    /// Puts up a fault for every request, until the faults are cleared.
+    pub fn inject_always(&self, fault: impl Into<AgentFault>) {
+        self.inject_when(When::always(), fault);
+    }
+
+    /// Injects a fault for the requests that [`When`] says.
+    pub fn inject_when(&self, when: When, fault: impl Into<AgentFault>) {
+        let service = self.service();
+        service.faults.push(when, fault.into(), service.clock.now());
+    }
+
+    /// Puts up a gate before the headers of every answer, until it is released.
+    pub fn gate(&self) -> Gate {
+        let gate = Gate::new();
+        self.inject_always(AgentFault::Hold(crate::Stage::BeforeHeaders, gate.clone()));
+        gate
+    }
+
+    /// Forgets every fault. Requests that stall or wait go on.
+    pub fn clear_faults(&self) {
+        self.service().faults.clear();
+    }
+
+    /// Every request whose head has been read, in the order of arrival.
+    pub fn requests(&self) -> Vec<AgentRequest> {
+        self.recorder().requests()
+    }
+
+    /// How many requests have arrived.
+    pub fn request_count(&self) -> usize {
+        self.recorder().counts().requests
+    }
+
+    /// How many connections have been accepted.
+    pub fn connection_count(&self) -> u64 {
+        self.recorder().counts().connections
+    }
+
+    /// How many requests are waiting for their answer.
+    pub fn in_flight(&self) -> usize {
+        self.recorder().counts().in_flight
+    }
+
+    /// How many requests have waited for their answer at the same time, at most.
+    pub fn max_in_flight(&self) -> usize {
+        self.recorder().counts().max_in_flight
+    }
+
+    /// The access key id of every success, in that order. It need not have reached the client.
+    pub fn served(&self) -> Vec<String> {
+        self.recorder().access_keys()
+    }
+
+    /// Every token minted or received, and every secret key and session token handed out.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = self.service().token.secrets();
+        secrets.extend(self.recorder().secrets());
+        secrets
+    }
+
+    /// [`assert_no_secrets`] for all of [`secrets`](Self::secrets).
+    ///
+    /// # Panics
+    /// When there is one in the text.
+    #[track_caller]
+    pub fn assert_no_secrets(&self, text: &str) {
+        let secrets = self.secrets();
+        let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+        assert_no_secrets(text, &secrets);
+    }
+
+    /// Waits until so many requests have arrived since the start.
+    pub async fn wait_for_requests(&self, count: usize) {
+        self.recorder()
+            .wait_until(|counts| counts.requests >= count)
+            .await;
+    }
+
+    /// Waits until so many requests have been answered since the start.
+    pub async fn wait_for_answers(&self, count: usize) {
+        self.recorder()
+            .wait_until(|counts| counts.answers >= count)
+            .await;
+    }
+
+    /// Waits until no request waits for its answer: all are answered, or their clients have left.
+    pub async fn wait_until_idle(&self) {
+        self.recorder()
+            .wait_until(|counts| counts.in_flight == 0)
+            .await;
+    }
+
+    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) called.
+    pub fn expect(&self) -> Expectations<'_> {
+        Expectations::new(&self.expectations)
+    }
+
+    /// Verifies the [expectations](Self::expect) now.
+    ///
+    /// # Panics
+    /// When one is not met, with every request in order.
+    #[track_caller]
+    pub fn verify(&self) {
+        let requests = self.requests();
+        let max_in_flight = self.max_in_flight();
+        let expectations = lock(&self.expectations);
+        let report = crate::expectation::report(&expectations, &requests, max_in_flight);
+        drop(expectations);
+        if let Some(report) = report {
+            panic!("mock agent at {}: {report}", self.address());
+        }
+    }
+
+    fn service(&self) -> &Arc<AgentService> {
+        self.server.service()
+    }
+
+    fn recorder(&self) -> &Recorder<AgentRequest> {
+        &self.service().recorder
+    }
+}
+
+impl Drop for MockAgent {
+    /// Verifies, unless the test is failing already: a panic while panicking would abort.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.verify();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pod_identity_core::Secret;
+
+/// The head of an HTTP/1 request.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    is_http_1_0: bool,
+}
+
+/// What is not the head of a request.
+#[derive(Debug)]
+pub(crate) struct BadHead;
+
+impl RequestHead {
+    /// The head at the start of `bytes` and its length; `None` while it is incomplete.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, BadHead> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let length = match request.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(BadHead),
+        };
+        let head = Self {
+            method: request.method.unwrap_or_default().to_owned(),
+            target: request.path.unwrap_or_default().to_owned(),
+            headers: header_map(request.headers).ok_or(BadHead)?,
+            is_http_1_0: request.version == Some(0),
+        };
+        Ok(Some((head, length)))
+    }
+
+    /// The target without its query.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    pub(crate) fn host(&self) -> Option<String> {
+        self.text(HOST)
+    }
+
+    pub(crate) fn authorization(&self) -> Option<Secret> {
+        self.text(AUTHORIZATION).map(Secret::from)
+    }
+
+    /// Whether this is the last request of its connection: the client wants that, or there is a body,
+    /// which is not read.
+    pub(crate) fn is_last(&self) -> bool {
+        let says = |name, what: &str| {
+            self.text(name)
+                .is_some_and(|value| value.eq_ignore_ascii_case(what))
+        };
+        says(CONNECTION, "close")
+            || (self.is_http_1_0 && !says(CONNECTION, "keep-alive"))
+            || self.has_body()
+    }
+
+    fn has_body(&self) -> bool {
+        let length = self.headers.get(CONTENT_LENGTH);
+        self.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+    }
+
+    fn text(&self, name: HeaderName) -> Option<String> {
+        let value = self.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
+}
+
+fn header_map(headers: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for header in headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let mut value = HeaderValue::from_bytes(header.value).ok()?;
+        value.set_sensitive(name == AUTHORIZATION);
+        map.append(name, value);
+    }
+    Some(map)
+}
+
+const MAX_HEADERS: usize = 64;
+
+/// Room for a token of 64 KiB, twice.
+const MAX_HEAD: usize = 128 * 1024;

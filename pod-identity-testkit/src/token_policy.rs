@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use pod_identity_core::wire::eks_auth::ErrorCode;
+use pod_identity_core::{ClaimError, Secret, ServiceAccountToken, Timestamp};
+
+use crate::refusal::Refusal;
+use crate::{Issuer, ServiceError, TokenBuilder};
+
+/// Which tokens a [`MockAgent`](crate::MockAgent) gives credentials for.
+///
+/// What the official agent checks itself it refuses in its words, with a status of 400; what only EKS Auth
+/// can know, as an `InvalidTokenException` passed on.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum TokenPolicy {
+    /// Any, also none at all.
+    Any,
+    /// This one.
+    Exact(Secret),
+    /// One that has the shape of a service-account token and is valid by the mock's clock. This is what
+    /// the official agent itself checks; `Bearer ` before the token is refused.
+    #[default]
+    JwtShaped,
+    /// The one that is in the mock's volume now.
+    Current,
+    /// The one that is in the mock's volume now, or the one before it.
+    CurrentOrPrevious,
+    /// One of this issuer for the audience of Pod Identity, with its signature and times right.
+    Verified(Issuer),
+}
+
+impl TokenPolicy {
+    /// `age`: how many tokens have come after it in the mock's volume.
+    pub(crate) fn check(
+        &self,
+        token: &str,
+        age: Option<usize>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Exact(expected) if expected.expose() == token => Ok(()),
+            Self::Exact(_) if token.is_empty() => agents_own_checks(token, now),
+            Self::Exact(_) => Err(unknown()),
+            Self::JwtShaped => agents_own_checks(token, now),
+            Self::Current => {
+                agents_own_checks(token, now)?;
+                age.filter(|age| *age == 0).map(drop).ok_or_else(unknown)
+            }
+            Self::CurrentOrPrevious => {
+                agents_own_checks(token, now)?;
+                age.filter(|age| *age <= 1).map(drop).ok_or_else(unknown)
+            }
+            Self::Verified(issuer) => {
+                agents_own_checks(token, now)?;
+                verified(issuer, token, now)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn agents_own_checks(token: &str, now: Timestamp) -> Result<(), Refusal> {
+    let token = ServiceAccountToken::parse(token).map_err(Refusal::Token)?;
+    let checked = token
+        .claims()
+        .check(now, Duration::ZERO, TokenBuilder::AUDIENCE);
+    match checked {
+        // The official agent leaves the audience to EKS Auth.
+        Ok(()) | Err(ClaimError::Audience) => Ok(()),
+        Err(error) => Err(Refusal::Claims(error)),
+    }
+}
+
+fn verified(issuer: &Issuer, token: &str, now: Timestamp) -> Result<(), ServiceError> {
+    let invalid = |cause: String| {
+        ServiceError::new(ErrorCode::InvalidToken).message(format!(
+            "The token included in the request is invalid: {cause}."
+        ))
+    };
+    let claims = issuer
+        .verify(token)
+        .map_err(|error| invalid(error.to_string()))?;
+    claims
+        .check(now, Duration::ZERO, TokenBuilder::AUDIENCE)
+        .map_err(|error| invalid(error.to_string()))
+}
+
+fn unknown() -> Refusal {
+    ErrorCode::InvalidToken.into()
+}

@@ -1,0 +1,94 @@
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+
+use crate::Stage;
+use crate::agent_answer::AgentAnswer;
+
+/// An answer as bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Framing {
+    #[default]
+    Length,
+    Chunked,
+}
+
+impl Wire {
+    /// `last`: whether to say that the connection ends with it.
+    pub(crate) fn new(answer: AgentAnswer, framing: Framing, last: bool) -> Self {
+        let (mut parts, body) = answer.into_parts();
+        let headers = &mut parts.headers;
+        match framing {
+            Framing::Length => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            }
+            Framing::Chunked => {
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+        if last {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let reason = parts.status.canonical_reason().unwrap_or_default();
+        let mut head = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
+        for (name, value) in headers.iter() {
+            head.extend_from_slice(canonical(name).as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        Self {
+            head,
+            body: match framing {
+                Framing::Length => body.to_vec(),
+                Framing::Chunked => chunked(&body),
+            },
+        }
+    }
+
+    /// What is sent from the stage before until this one.
+    pub(crate) fn piece(&self, stage: Stage) -> Vec<u8> {
+        let (head, rest_of_head) = self.head.split_at(self.head.len() / 2);
+        let (body, rest_of_body) = self.body.split_at(self.body.len() / 2);
+        match stage {
+            Stage::BeforeHeaders => Vec::new(),
+            Stage::InHeaders => head.to_vec(),
+            Stage::InBody => [rest_of_head, body].concat(),
+            Stage::AfterBody => rest_of_body.to_vec(),
+        }
+    }
+}
+
+/// The name as Go writes it: `Content-Type`.
+fn canonical(name: &HeaderName) -> String {
+    let mut starts = true;
+    let mut letters = String::with_capacity(name.as_str().len());
+    for letter in name.as_str().chars() {
+        letters.push(if starts {
+            letter.to_ascii_uppercase()
+        } else {
+            letter
+        });
+        starts = letter == '-';
+    }
+    letters
+}
+
+/// Two chunks and the end, so that the middle of an ordinary body lies within a chunk.
+fn chunked(body: &[u8]) -> Vec<u8> {
+    let (short, long) = body.split_at(body.len() / 8);
+    let mut bytes = Vec::new();
+    for chunk in [short, long].into_iter().filter(|chunk| !chunk.is_empty()) {
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
