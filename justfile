@@ -51,6 +51,11 @@ vectors:
 conformance *clients:
     conformance/run {{clients}}
 
+# `initialize` on a kernel of its own; as root
+initialize:
+    conformance/initialize
+
 # Figures; they compare only with others from the same machine
 bench *arguments:
-    cargo bench --package pod-identity-benches {{arguments}}
+    cargo build --release --package pod-identity-benches --package pod-identity-agent
+    for bench in provider agent; do target/release/$bench {{arguments}}; done

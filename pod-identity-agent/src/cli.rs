@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use http::Uri;
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
 use tracing::{info, warn};
@@ -228,7 +228,7 @@ impl Server {
     clippy::disallowed_methods,
     reason = "the edge of the program, where the environment is read"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name)
         .ok()
         .filter(|value| !value.trim().is_empty())
@@ -317,7 +317,9 @@ fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let cause = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            format!("a command is missing: {COMMANDS}")
+            let cli = Cli::command();
+            let names: Vec<_> = cli.get_subcommands().map(clap::Command::get_name).collect();
+            format!("a command is missing: {}", names.join(", "))
         }
         // The names of what is missing stand on lines of their own.
         _ => rendered
@@ -377,12 +379,6 @@ fn budget(text: &str) -> Result<Budget, String> {
         _ => Err("expected two numbers above 0, as in 10/2: at once, and per second".to_owned()),
     }
 }
-
-#[cfg(feature = "dev")]
-const COMMANDS: &str = "server, dev or version";
-
-#[cfg(not(feature = "dev"))]
-const COMMANDS: &str = "server or version";
 
 /// A wrong command line, by the convention of sysexits.h.
 const EX_USAGE: u8 = 64;

@@ -88,7 +88,7 @@ pub(crate) fn cure(error: &io::Error) -> &'static str {
             "another process has this port: stop it, or choose another port"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "no network interface has this address: add it to one, or choose another with --bind-hosts"
+            "no network interface has this address: run `initialize`, or choose another with --bind-hosts"
         }
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::Unsupported => {

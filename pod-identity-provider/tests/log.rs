@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use pod_identity_provider::Secret;
 use pod_identity_testkit::assert_no_secrets;
@@ -16,6 +16,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     fn collect() -> (Self, tracing::subscriber::DefaultGuard) {
+        listen_everywhere();
         let lines = Self::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -36,6 +37,19 @@ impl Lines {
             .filter(|line| line.contains(&format!(" {level} ")) && line.contains(message))
             .count()
     }
+}
+
+/// While there is one subscriber only, tracing remembers of a place that logs what the thread that came
+/// there first wanted: that of another test may want nothing. A second subscriber ends that.
+fn listen_everywhere() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let sink = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(std::io::sink)
+            .finish();
+        tracing::subscriber::set_global_default(sink).unwrap();
+    });
 }
 
 impl Write for Lines {

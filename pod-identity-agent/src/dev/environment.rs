@@ -14,7 +14,16 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    pub(super) fn new(agent: SocketAddr, token_file: &Path, region: &str, eks_auth: &str) -> Self {
+    /// `no_proxy` is what `NO_PROXY` says now: some SDKs would send the token to a proxy.
+    pub(super) fn new(
+        agent: SocketAddr,
+        token_file: &Path,
+        region: &str,
+        eks_auth: &str,
+        no_proxy: Option<&str>,
+    ) -> Self {
+        let no_proxy = no_proxy.map(|hosts| format!("{hosts},{}", agent.ip()));
+        let no_proxy = no_proxy.unwrap_or_else(|| agent.ip().to_string());
         let nothing = if cfg!(windows) { "NUL" } else { "/dev/null" };
         Self {
             set: vec![
@@ -27,6 +36,8 @@ impl Environment {
                 ("AWS_DEFAULT_REGION", region.to_owned()),
                 ("AWS_CONFIG_FILE", nothing.to_owned()),
                 ("AWS_SHARED_CREDENTIALS_FILE", nothing.to_owned()),
+                ("NO_PROXY", no_proxy.clone()),
+                ("no_proxy", no_proxy),
             ],
             unset: EARLIER_IN_THE_CHAIN.to_vec(),
             eks_auth: eks_auth.to_owned(),
@@ -113,6 +124,7 @@ mod tests {
             Path::new("/tmp/it's here/token"),
             "us-west-2",
             "http://127.0.0.1:1",
+            Some("example.com"),
         );
         let shell = environment.to_shell();
         assert!(shell.contains(
@@ -124,6 +136,7 @@ mod tests {
             )
         );
         assert!(shell.contains("unset AWS_ACCESS_KEY_ID "));
+        assert!(shell.contains("export NO_PROXY='example.com,127.0.0.1'\n"));
         for line in shell.lines().filter(|line| !line.is_empty()) {
             assert!(
                 ["#", "export ", "unset "]

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     /// Print one JSON object instead of shell lines
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     pub(super) json: bool,
     /// Name of the cluster
     #[arg(short, long, default_value = "dev")]

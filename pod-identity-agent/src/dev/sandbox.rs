@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::environment::Environment;
 use super::options::Options;
+use crate::cli::variable;
 use crate::listener::cure;
 use crate::{Agent, Listen, SdkEksAuth, http_clients};
 
@@ -77,6 +78,9 @@ impl Sandbox {
             self.tokens.volume.token_path(),
             &self.region,
             &self.eks_auth.endpoint(),
+            variable("NO_PROXY")
+                .or_else(|| variable("no_proxy"))
+                .as_deref(),
         )
     }
 }

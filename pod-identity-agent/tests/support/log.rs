@@ -1,5 +1,5 @@
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use pod_identity_agent::logging;
 use serde_json::Value;
@@ -28,6 +28,7 @@ impl Write for Memory {
 
 impl Log {
     pub(crate) fn start() -> Self {
+        listen_everywhere();
         let memory = Memory::default();
         let subscriber = logging::subscriber(LevelFilter::INFO, memory.clone());
         Self {
@@ -46,6 +47,16 @@ impl Log {
             .collect();
         lines.into_iter().filter(|line| says(line, msg)).collect()
     }
+}
+
+/// While there is one subscriber only, tracing remembers of a place that logs what the thread that came
+/// there first wanted: that of another test may want nothing. A second subscriber ends that.
+fn listen_everywhere() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let sink = logging::subscriber(LevelFilter::INFO, io::sink());
+        tracing::subscriber::set_global_default(sink).unwrap();
+    });
 }
 
 pub(crate) fn says(line: &Value, msg: &str) -> bool {
