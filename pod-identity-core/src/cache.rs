@@ -38,6 +38,8 @@ pub struct SlotCache<K, R, T, E> {
     maybe_vacant: Vec<K>,
     latest: Timestamp,
     serial: u64,
+    /// The latest turn that a first fetch had.
+    turn: u64,
     random: fastrand::Rng,
     evicted: u64,
 }
@@ -107,14 +109,16 @@ struct Node<R, T, E> {
     source: IpAddr,
     /// Tells this slot from an earlier one under the same key.
     serial: u64,
+    /// When its first fetch has its turn among those of all sources.
+    turn: u64,
     places: Places,
 }
 
 /// What is to be done, each list in its own order.
 struct Agenda<K> {
     timers: BTreeSet<(Timestamp, K)>,
-    /// Wanted fetches that somebody waits for, in the order of arrival.
-    first: BTreeSet<(u64, K)>,
+    /// Wanted fetches that somebody waits for, by turn, then in the order of arrival.
+    first: BTreeSet<((u64, u64), K)>,
     /// Wanted refreshes, the earliest expiry first.
     refreshes: BTreeSet<(Timestamp, K)>,
 }
@@ -123,7 +127,7 @@ struct Agenda<K> {
 #[derive(Clone, Copy, PartialEq, Default)]
 struct Places {
     timer: Option<Timestamp>,
-    first: Option<u64>,
+    first: Option<(u64, u64)>,
     refresh: Option<Timestamp>,
 }
 
@@ -165,7 +169,7 @@ impl<R, T: Expiring, E: From<SlotError>> Node<R, T, E> {
         let slot = &self.slot;
         Places {
             timer: slot.poll_timeout(),
-            first: slot.wants_first().then_some(self.serial),
+            first: slot.wants_first().then_some((self.turn, self.serial)),
             refresh: slot
                 .held()
                 .filter(|_held| slot.wants_refresh())
@@ -194,6 +198,7 @@ where
             maybe_vacant: Vec::new(),
             latest: Timestamp::MIN,
             serial: 0,
+            turn: 0,
             random: fastrand::Rng::with_seed(seed),
             evicted: 0,
         }
@@ -247,8 +252,8 @@ where
         self.node(key).map(|node| &node.slot)
     }
 
-    /// An attempt to start now, with what it needs: first those that somebody waits for, in the order of
-    /// arrival; then, at the pace of the limits, refreshes, the earliest expiry first.
+    /// An attempt to start now, with what it needs: first those that somebody waits for, one of each
+    /// source in turn; then, at the pace of the limits, refreshes, the earliest expiry first.
     pub fn poll_fetch(&mut self, now: Timestamp) -> Option<(CacheAttempt<K>, &R)> {
         self.tidy();
         let first = self.agenda.first.first().map(|(_, key)| *key);
@@ -257,8 +262,11 @@ where
             None => self.paced_refresh(now)?,
         };
         let node = self.node_mut(&key)?;
-        let serial = node.serial;
+        let (serial, turn) = (node.serial, node.turn);
         let attempt = node.slot.poll_fetch(now)?;
+        if first.is_some() {
+            self.turn = self.turn.max(turn);
+        }
         self.reindex(key);
         let attempt = CacheAttempt {
             key,
@@ -351,6 +359,8 @@ where
             request,
             source,
             serial: self.serial,
+            // Who has so many before it waits for so many turns; who has none comes next.
+            turn: self.turn + share as u64,
             places: Places::default(),
         };
         self.insert_empty(key, node);

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 
 use pod_identity_core::FailureClass::{Denied, Gone, Transient};
 use pod_identity_core::{Asked, CacheAttempt, CacheLimits, RefreshPolicy};
-use support::cache::{Answer, CacheDriver, source};
+use support::cache::{Answer, CacheDriver, Request, source};
 use support::{Error, HOUR, START, failure, millis, secs, set};
 
 type Driver = CacheDriver<u32>;
@@ -185,6 +185,31 @@ fn in_a_full_table_nobody_gains_a_place_from_one_who_has_no_more_than_that() {
     let attempt = driver.open[0];
     driver.answer(attempt, Err(failure(Denied)));
     assert_eq!(driver.ask_from(source(1), 5), Answer::Wait);
+}
+
+#[test]
+fn the_sources_of_first_fetches_take_turns() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    for (from, key) in [
+        (1, 10),
+        (1, 11),
+        (1, 12),
+        (1, 13),
+        (2, 20),
+        (2, 21),
+        (3, 30),
+    ] {
+        let asked = driver
+            .cache
+            .ask(START, key, source(from), || Request(START + HOUR));
+        assert!(matches!(asked, Asked::Pending(_)));
+    }
+    let order: Vec<u32> = std::iter::from_fn(|| {
+        let (attempt, _) = driver.cache.poll_fetch(START)?;
+        Some(attempt.key())
+    })
+    .collect();
+    assert_eq!(order, [10, 20, 30, 11, 21, 12, 13]);
 }
 
 #[test]
