@@ -16,6 +16,7 @@ use tracing_subscriber::registry::Registry;
 ///
 /// This project's events appear from `level` on. Those of other crates appear from `warn` on, whatever
 /// the level: at finer levels they may print what they send and receive, and that holds secrets.
+/// `aws_config` warns at each attempt of what the agent says once, and prints answers as it does.
 pub fn subscriber(
     level: LevelFilter,
     writer: impl Write + Send + 'static,
@@ -28,6 +29,7 @@ pub fn subscriber(
     ];
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        .with_target("aws_config", level.min(LevelFilter::ERROR))
         .with_targets(ours.map(|target| (target, level)));
     let lines = JsonLines {
         writer: Mutex::new(writer),
@@ -168,12 +170,13 @@ mod tests {
         let lines = logged(LevelFilter::TRACE, || {
             tracing::trace!("ours");
             tracing::info!(target: "hyper::proto", "Authorization: secret");
-            tracing::warn!(target: "aws_config", "no region");
+            tracing::warn!(target: "aws_config::imds", "the answer was: secret");
+            tracing::warn!(target: "rustls", "no roots");
         });
         let words: Vec<_> = lines
             .iter()
             .map(|line| line["msg"].as_str().unwrap())
             .collect();
-        assert_eq!(words, ["ours", "no region"]);
+        assert_eq!(words, ["ours", "no roots"]);
     }
 }
