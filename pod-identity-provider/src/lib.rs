@@ -34,6 +34,23 @@
 //! # }
 //! ```
 //!
+//! `object_store` and `reqsign` take it as it is, with the feature of that name:
+#![cfg_attr(all(feature = "object_store", feature = "reqsign"), doc = "```no_run")]
+#![cfg_attr(
+    not(all(feature = "object_store", feature = "reqsign")),
+    doc = "```ignore"
+)]
+//! use std::sync::Arc;
+//!
+//! use object_store::aws::AmazonS3Builder;
+//! use pod_identity_provider::PodIdentityProvider;
+//! use reqsign::{Context, Signer, aws::RequestSigner};
+//!
+//! let provider = PodIdentityProvider::from_env();
+//! let store = AmazonS3Builder::new().with_credentials(Arc::new(provider.clone()));
+//! let signer = Signer::new(Context::new(), provider, RequestSigner::new("s3", "us-west-2"));
+//! ```
+//!
 //! # What it does
 //! - With a valid set held nobody waits: [`snapshot`](PodIdentityProvider::snapshot) is an atomic load
 //!   and a look at the clock. A background task refreshes within the last hour of a six-hour set, spread
@@ -59,17 +76,28 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `aws` | yes | `ProvideCredentials` of `aws-credential-types`, and errors in its terms |
+//! | `object_store` | no | `CredentialProvider` of `object_store`, for `AmazonS3Builder::with_credentials` |
+//! | `reqsign` | no | `ProvideCredential` of `reqsign`, for its AWS signers |
 //! | `rustls` | no | `https` endpoints, with the system's root certificates (or `SSL_CERT_FILE`) |
 //!
-//! # Under the SDK's identity cache
+//! Programs that show each of them, warm-up behind a readiness probe, metrics, the way from IRSA and how
+//! to test one's own app are in the [examples]; all of them run offline.
+//!
+//! [examples]: https://github.com/pod-identity/pod-identity/tree/main/examples
+//!
+//! # Under the SDK's identity cache, and others
 //! The SDK keeps what a provider returns until 10 s before its expiry, then asks again, while the
 //! request waits. Here the answer is ready at that moment, because the new set was fetched long before.
 //! The SDK's cache does not hear of [`invalidate`](PodIdentityProvider::invalidate), nor of a set that
 //! was refreshed meanwhile; to sign every request with the newest set, turn it off with
 //! `IdentityCache::no_cache()` in the client's configuration: this provider is a cache itself.
 //!
+//! `object_store` has no cache of its own and asks for every request. A `reqsign` signer keeps a set
+//! until 2 min before its expiry, then asks for every signature; it does not hear of `invalidate` either.
+//!
 //! In a chain it says "not loaded", so that the next provider is asked, only where neither
-//! `AWS_CONTAINER_CREDENTIALS_FULL_URI` nor `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is set.
+//! `AWS_CONTAINER_CREDENTIALS_FULL_URI` nor `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is set. (A `reqsign`
+//! chain goes on after any error.)
 //!
 //! # Errors
 //! | [`FetchError`] | means | cure | for the SDK |
@@ -91,9 +119,13 @@ mod connection;
 mod driver;
 mod error;
 mod fetch;
+#[cfg(feature = "object_store")]
+mod object_store;
 mod observer;
 mod provider;
 mod published;
+#[cfg(feature = "reqsign")]
+mod reqsign;
 mod resolver;
 #[cfg(feature = "aws")]
 mod sdk;

@@ -5,16 +5,18 @@
     reason = "every test file uses another part of it"
 )]
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response};
 use pod_identity_provider::{
-    BoxFuture, Builder, Clock, Endpoint, Event, Observer, PodIdentityProvider, Timestamp,
-    Transport, TransportError,
+    BoxFuture, Builder, Clock, Endpoint, Event, FetchError, Observer, PodIdentityProvider,
+    RefreshPolicy, Resolve, Timestamp, Transport, TransportError,
 };
+use pod_identity_testkit::{MockAgent, MockAgentBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -54,17 +56,14 @@ impl Received {
 
 pub enum Reply {
     Answer(u16, String),
-    /// Status, more header lines, body.
-    With(u16, &'static str, String),
     /// These bytes, then nothing, with the connection open.
     Stall(String),
     /// These bytes, then an orderly end.
     Close(String),
-    /// These bytes, then a reset.
-    Reset(String),
 }
 
-/// An agent on an ephemeral loopback port, which ends when dropped.
+/// A server of raw bytes on an ephemeral loopback port, which ends when dropped; for what `MockAgent`
+/// never sends.
 pub struct Agent {
     pub address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
@@ -136,24 +135,18 @@ async fn serve(
         log.push(received.clone());
         log.len()
     };
-    let answer = |status, headers: &str, body: &str| {
+    let answer = |status, body: &str| {
         format!(
-            "HTTP/1.1 {status} Some Reason\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            "HTTP/1.1 {status} Some Reason\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
     };
     let bytes = match reply(count, &received) {
-        Reply::Answer(status, body) => answer(status, "", &body),
-        Reply::With(status, headers, body) => answer(status, headers, &body),
+        Reply::Answer(status, body) => answer(status, &body),
         Reply::Close(bytes) => bytes,
         Reply::Stall(bytes) => {
             let _gone = stream.write_all(bytes.as_bytes()).await;
             return std::future::pending().await;
-        }
-        Reply::Reset(bytes) => {
-            let _gone = stream.write_all(bytes.as_bytes()).await;
-            stream.set_zero_linger().unwrap();
-            return;
         }
     };
     let _gone = stream.write_all(bytes.as_bytes()).await;
@@ -172,6 +165,83 @@ async fn read_head(stream: &mut TcpStream) -> Option<Received> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     Some(Received { line, headers })
+}
+
+/// A pod with an agent of its own, over real sockets in virtual time.
+pub struct Pod {
+    pub agent: MockAgent,
+    /// What the provider goes by; the agent goes by the true time.
+    pub clock: Arc<VirtualClock>,
+}
+
+impl Pod {
+    pub async fn start() -> Self {
+        Self::with(|agent| agent).await
+    }
+
+    pub async fn with(set_up: impl FnOnce(MockAgentBuilder) -> MockAgentBuilder) -> Self {
+        let clock = VirtualClock::start();
+        let true_time = Arc::new(TrueTime(clock.clone()));
+        let agent = set_up(MockAgent::builder().clock(true_time));
+        let agent = agent.start().await.unwrap();
+        Self { agent, clock }
+    }
+
+    pub fn builder(&self) -> Builder {
+        PodIdentityProvider::builder()
+            .environment(self.agent.lookup())
+            .clock(self.clock.clone())
+            .seed(7)
+    }
+
+    pub fn provider(&self) -> PodIdentityProvider {
+        self.builder().build().unwrap()
+    }
+
+    /// The error of one attempt, in which there is no secret.
+    pub async fn failure(&self) -> FetchError {
+        let policy = RefreshPolicy::provider().with_attempts(1);
+        let provider = self.builder().policy(policy).build().unwrap();
+        let error = provider.credentials().await.unwrap_err();
+        let printed = format!("{} {provider:?} {:?}", chain(&error), provider.state());
+        self.agent.assert_no_secrets(&printed);
+        error
+    }
+
+    /// What is wrong, with the address that it begins with left out.
+    pub async fn complaint(&self) -> String {
+        let text = self.failure().await.to_string();
+        let address = format!("{} ", self.agent.address());
+        text.strip_prefix(&address).unwrap_or(&text).to_owned()
+    }
+}
+
+/// A resolver that knows one name, and answers from a list.
+#[derive(Debug, Default)]
+pub struct Names(Mutex<Vec<io::Result<Vec<IpAddr>>>>);
+
+impl Names {
+    pub fn answering(
+        answers: impl IntoIterator<Item = io::Result<&'static [&'static str]>>,
+    ) -> Arc<Self> {
+        let parse =
+            |addresses: &[&str]| addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let answers = answers.into_iter().map(|answer| answer.map(parse));
+        Arc::new(Self(Mutex::new(answers.collect())))
+    }
+
+    /// Whether every answer has been given.
+    pub fn is_used_up(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+impl Resolve for Names {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        assert_eq!(host, "agent.internal");
+        let next = self.0.lock().unwrap().remove(0);
+        Box::pin(async { next })
+    }
 }
 
 /// What a scripted transport does with a request.
@@ -328,6 +398,16 @@ impl VirtualClock {
         Timestamp::from_unix_millis(
             elapsed.as_unix_millis() + self.asleep_millis.load(Ordering::SeqCst),
         )
+    }
+}
+
+/// [`VirtualClock::true_time`] as a clock.
+#[derive(Debug)]
+struct TrueTime(Arc<VirtualClock>);
+
+impl Clock for TrueTime {
+    fn now(&self) -> Timestamp {
+        self.0.true_time()
     }
 }
 
