@@ -47,6 +47,10 @@ test:
 vectors:
     cargo test --package pod-identity-core --all-features --test vectors -- --ignored
 
+# Every example, offline
+examples:
+    examples/run-all
+
 # Real AWS clients against the agent; needs a network the first time
 conformance *clients:
     conformance/run {{clients}}

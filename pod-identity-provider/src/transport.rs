@@ -50,7 +50,7 @@ pub enum TransportError {
     #[error("no secure connection: {0}")]
     Tls(#[source] io::Error),
     /// The connection broke, or what came over it was not HTTP.
-    #[error("the exchange broke off: {0}")]
+    #[error("the exchange broke off: {}", with_cause(&**.0))]
     Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -168,6 +168,15 @@ impl Transport for HttpTransport {
         addresses: Vec<SocketAddr>,
     ) -> BoxFuture<'_, Result<Response<Zeroizing<Vec<u8>>>, TransportError>> {
         Box::pin(async move { self.exchange(request, &addresses).await })
+    }
+}
+
+/// An error and what is at the bottom of it: hyper says "connection error", and its cause why.
+fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    match causes.last() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

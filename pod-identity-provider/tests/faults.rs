@@ -50,14 +50,21 @@ async fn a_connection_that_breaks_at_any_stage_is_retried() {
         (Close(At::BeforeHeaders), closed),
         (Close(At::InHeaders), closed),
         (Close(At::InBody), in_body),
-        (Reset(At::BeforeHeaders), "connection error"),
-        (Reset(At::InHeaders), "connection error"),
+        (
+            Reset(At::BeforeHeaders),
+            "connection error: Connection reset by peer",
+        ),
+        (
+            Reset(At::InHeaders),
+            "connection error: Connection reset by peer",
+        ),
         (Reset(At::InBody), in_body),
     ] {
         let pod = Pod::start().await;
         pod.agent.inject(fault.clone());
         let text = format!("cannot be reached: the exchange broke off: {said}");
-        assert_eq!(pod.complaint().await, text, "{fault:?}");
+        let complaint = pod.complaint().await;
+        assert!(complaint.starts_with(&text), "{fault:?}: {complaint}");
 
         pod.agent.inject(fault);
         pod.provider().credentials().await.unwrap();
