@@ -46,6 +46,7 @@ test:
 # The published vectors, in the folder that POD_IDENTITY_VECTORS names
 vectors:
     cargo test --package pod-identity-core --all-features --test vectors -- --ignored
+    cargo test --package pod-identity-testkit --test vectors -- --ignored
 
 # Every example, offline
 examples:

@@ -1,0 +1,1 @@
+"""What the cases of conformance/run work with."""
