@@ -24,6 +24,18 @@ pub(crate) fn json(status: u16, body: String) -> Answer {
     answer
 }
 
+/// An answer of the query protocol.
+pub(crate) fn xml(status: u16, body: String) -> Answer {
+    let mut answer = bare(status, body);
+    let content_type = HeaderValue::from_static("text/xml");
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+/// The code of an error that no header says, as an extension of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ErrorCodeOf(pub(crate) &'static str);
+
 /// An error of rest-json: the code in a header, the message in the body.
 pub(crate) fn error(status: u16, code: &'static str, message: &str) -> Answer {
     let body = ErrorBody {

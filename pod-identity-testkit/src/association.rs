@@ -1,9 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
-
-use crate::ids::association_id;
-use crate::sync::lock;
 
 /// A Pod Identity association: pods of a service account get a role.
 ///
@@ -18,10 +14,14 @@ use crate::sync::lock;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Association {
-    namespace: String,
-    service_account: String,
-    role_arn: String,
-    target_role_arn: Option<String>,
+    pub(crate) namespace: String,
+    pub(crate) service_account: String,
+    pub(crate) role_arn: String,
+    pub(crate) target_role_arn: Option<String>,
+    pub(crate) disable_session_tags: bool,
+    pub(crate) policy: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) owner_arn: Option<String>,
     lifetime: Option<Duration>,
 }
 
@@ -37,6 +37,10 @@ impl Association {
             service_account: service_account.into(),
             role_arn: role_arn.into(),
             target_role_arn: None,
+            disable_session_tags: false,
+            policy: None,
+            tags: BTreeMap::new(),
+            owner_arn: None,
             lifetime: None,
         }
     }
@@ -44,6 +48,31 @@ impl Association {
     /// The role that the first role assumes in turn: the pod gets this one, for 59 minutes.
     pub fn target_role_arn(mut self, role_arn: impl Into<String>) -> Self {
         self.target_role_arn = Some(role_arn.into());
+        self
+    }
+
+    /// Its sessions have none of the six tags.
+    pub fn disable_session_tags(mut self) -> Self {
+        self.disable_session_tags = true;
+        self
+    }
+
+    /// A session policy, as JSON. The real service asks for
+    /// [`disable_session_tags`](Self::disable_session_tags) with it.
+    pub fn policy(mut self, json: impl Into<String>) -> Self {
+        self.policy = Some(json.into());
+        self
+    }
+
+    /// A tag of the association itself, not of its sessions.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(key.into(), value.into());
+        self
+    }
+
+    /// The add-on that owns it.
+    pub fn owner_arn(mut self, arn: impl Into<String>) -> Self {
+        self.owner_arn = Some(arn.into());
         self
     }
 
@@ -63,6 +92,11 @@ impl Association {
         &self.service_account
     }
 
+    /// The role that EKS assumes.
+    pub fn role_arn(&self) -> &str {
+        &self.role_arn
+    }
+
     /// The role that a pod ends up with: the target role, if there is one.
     pub fn effective_role_arn(&self) -> &str {
         self.target_role_arn.as_deref().unwrap_or(&self.role_arn)
@@ -76,48 +110,5 @@ impl Association {
             6 * 60
         };
         self.lifetime.unwrap_or(Duration::from_secs(minutes * 60))
-    }
-}
-
-/// The associations of one cluster; one per service account, as in the real service.
-#[derive(Debug, Default)]
-pub(crate) struct Associations(Mutex<BTreeMap<Key, Associated>>);
-
-type Key = (String, String);
-
-/// An association and its id.
-#[derive(Debug, Clone)]
-pub(crate) struct Associated {
-    pub(crate) id: String,
-    pub(crate) association: Association,
-}
-
-impl Associations {
-    /// Adds an association in place of any other of the same service account. Returns its new id.
-    pub(crate) fn put(&self, association: Association) -> String {
-        let id = association_id(&mut fastrand::Rng::new());
-        let key = (
-            association.namespace.clone(),
-            association.service_account.clone(),
-        );
-        let associated = Associated {
-            id: id.clone(),
-            association,
-        };
-        lock(&self.0).insert(key, associated);
-        id
-    }
-
-    /// Whether there was one with this id.
-    pub(crate) fn remove(&self, id: &str) -> bool {
-        let mut all = lock(&self.0);
-        let before = all.len();
-        all.retain(|_, associated| associated.id != id);
-        all.len() < before
-    }
-
-    pub(crate) fn of(&self, namespace: &str, service_account: &str) -> Option<Associated> {
-        let key = (namespace.to_owned(), service_account.to_owned());
-        lock(&self.0).get(&key).cloned()
     }
 }

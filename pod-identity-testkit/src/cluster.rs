@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -6,9 +7,13 @@ use pod_identity_core::wire::eks_auth::{
 };
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
-use crate::association::{Associated, Associations};
-use crate::ids;
-use crate::{Issuer, ServiceError, TokenBuilder};
+use crate::associations::{Associated, Associations};
+use crate::partition::partition;
+use crate::roles::{PODS, Roles};
+use crate::session::Minted;
+use crate::session_tags::session_tags;
+use crate::trust_policy::{Attempt, Principal};
+use crate::{Association, Issuer, ServiceError, Session, TokenBuilder, ids};
 
 /// A cluster as EKS Auth knows it: the service without its socket.
 #[derive(Debug)]
@@ -18,6 +23,7 @@ pub(crate) struct Cluster {
     pub(crate) account: String,
     pub(crate) issuer: Issuer,
     pub(crate) associations: Associations,
+    pub(crate) roles: Roles,
 }
 
 impl Cluster {
@@ -29,7 +35,7 @@ impl Cluster {
         request: Option<&AssumeRoleRequest>,
         lifetime: Option<Duration>,
         now: Timestamp,
-    ) -> Result<AssumeRoleResponse, ServiceError> {
+    ) -> Result<(AssumeRoleResponse, Minted), ServiceError> {
         if cluster != self.name {
             return Err(ServiceError::new(ErrorCode::ResourceNotFound)
                 .message(format!("No cluster found for name: {cluster}.")));
@@ -38,10 +44,77 @@ impl Cluster {
         let caller = Caller::of(&claims).ok_or(ErrorCode::InvalidToken)?;
         let associated = self
             .associations
-            .of(caller.namespace, caller.service_account)
+            .of(caller.namespace, caller.service_account, now)
             .ok_or(ErrorCode::ResourceNotFound)?;
-        let lifetime = lifetime.unwrap_or(associated.association.credential_lifetime());
-        Ok(self.session(&caller, &associated, now + lifetime))
+        let association = &associated.association;
+        let tags = if association.disable_session_tags {
+            BTreeMap::new()
+        } else {
+            session_tags(self, &claims)
+        };
+        self.check_trust(association, &tags)?;
+        let lifetime = lifetime.unwrap_or(association.credential_lifetime());
+        let response = self.session(&caller, &associated, now + lifetime);
+        let minted = minted(&response, association, tags);
+        Ok((response, minted))
+    }
+
+    /// `arn:aws:eks:{region}:{account}:cluster/{name}`.
+    pub(crate) fn arn(&self) -> String {
+        self.arn_of("cluster")
+    }
+
+    pub(crate) fn association_arn(&self, id: &str) -> String {
+        format!("{}/{id}", self.arn_of("podidentityassociation"))
+    }
+
+    /// What a target role's trust policy can ask for in `sts:ExternalId`.
+    pub(crate) fn external_id(&self, association: &Association) -> String {
+        format!(
+            "{}/{}/{}/{}/{}",
+            self.region,
+            self.account,
+            self.name,
+            association.namespace(),
+            association.service_account()
+        )
+    }
+
+    fn arn_of(&self, kind: &str) -> String {
+        let (region, account) = (&self.region, &self.account);
+        let partition = partition(region);
+        format!(
+            "arn:{partition}:eks:{region}:{account}:{kind}/{}",
+            self.name
+        )
+    }
+
+    /// EKS assumes the role, and the role its target.
+    fn check_trust(
+        &self,
+        association: &Association,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), ServiceError> {
+        let by_eks = Attempt {
+            principal: Principal::Service(PODS),
+            tags,
+            context: BTreeMap::from([
+                ("aws:sourceaccount", self.account.clone()),
+                ("aws:sourcearn", self.arn()),
+            ]),
+        };
+        let denied = |_problem| ServiceError::from(ErrorCode::AccessDenied);
+        let role_arn = association.role_arn();
+        self.roles.may_assume(role_arn, &by_eks).map_err(denied)?;
+        let Some(target) = association.target_role_arn.as_deref() else {
+            return Ok(());
+        };
+        let by_role = Attempt {
+            principal: Principal::Role(role_arn),
+            tags,
+            context: BTreeMap::from([("sts:externalid", self.external_id(association))]),
+        };
+        self.roles.may_assume(target, &by_role).map_err(denied)
     }
 
     fn claims(&self, token: &Secret, now: Timestamp) -> Result<UnverifiedClaims, ServiceError> {
@@ -81,10 +154,7 @@ impl Cluster {
             },
             audience: TokenBuilder::AUDIENCE.to_owned(),
             pod_identity_association: AssociationRef {
-                association_arn: format!(
-                    "arn:aws:eks:{}:{}:podidentityassociation/{}/{}",
-                    self.region, self.account, self.name, associated.id
-                ),
+                association_arn: self.association_arn(&associated.id),
                 association_id: associated.id.clone(),
             },
             assumed_role_user: AssumedRoleUser {
@@ -111,6 +181,29 @@ impl<'a> Caller<'a> {
             service_account: claims.service_account.as_deref()?,
             pod: claims.pod.as_deref()?,
         })
+    }
+}
+
+/// What is kept of a session.
+fn minted(
+    response: &AssumeRoleResponse,
+    association: &Association,
+    tags: BTreeMap<String, String>,
+) -> Minted {
+    let credentials = &response.credentials;
+    Minted {
+        session: Session {
+            access_key_id: credentials.access_key_id.clone(),
+            role_arn: association.effective_role_arn().to_owned(),
+            arn: response.assumed_role_user.arn.clone(),
+            assumed_role_id: response.assumed_role_user.assume_role_id.clone(),
+            association_id: response.pod_identity_association.association_id.clone(),
+            expiration: credentials.expiration,
+            tags,
+            policy: association.policy.clone(),
+        },
+        secret_access_key: credentials.secret_access_key.clone(),
+        session_token: credentials.session_token.clone(),
     }
 }
 

@@ -1,23 +1,24 @@
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use pod_identity_core::{Clock, Secret, SystemClock};
-use tokio::net::TcpListener;
+use pod_identity_core::Secret;
 
-use crate::association::Associations;
-use crate::cluster::Cluster;
 use crate::eks_auth_service::EksAuthService;
-use crate::faults::Faults;
 use crate::recorder::Recorder;
 use crate::server::Server;
-use crate::{Association, Fault, Gate, Issuer, RecordedRequest, When, assert_no_secrets};
+use crate::{
+    Association, Fault, Gate, Issuer, MockEksAuthBuilder, RecordedRequest, Role, Session,
+    Visibility, When, assert_no_secrets,
+};
 
-/// A mock of EKS Auth for one cluster, on a loopback port: `AssumeRoleForPodIdentity` over plain HTTP.
+/// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
+/// around it](Self#the-control-plane).
 ///
 /// It verifies tokens and knows associations, so a scenario fails where the real service would make
-/// it fail; [faults](Self#faults) do the rest. What arrives is recorded. It does not verify SigV4:
-/// only that there is such a signature.
+/// it fail; [faults](Self#faults) do the rest. What arrives is recorded. How far it verifies SigV4 is
+/// [`SignatureCheck`](crate::SignatureCheck)'s to say.
 ///
 /// Dropping it closes the listener and every connection.
 ///
@@ -36,8 +37,19 @@ use crate::{Association, Fault, Gate, Issuer, RecordedRequest, When, assert_no_s
 /// # }
 /// ```
 ///
+/// # The control plane
+/// | at the same endpoint | |
+/// |---|---|
+/// | EKS | the associations API with its tags: `aws eks … --endpoint-url` and boto3 drive it unchanged |
+/// | STS | `GetCallerIdentity` for minted credentials |
+/// | the issuer | `/.well-known/openid-configuration` and `/keys` |
+///
+/// Associations can be made here ([`associate`](Self::associate), [`add`](Self::add)) or there; what
+/// is made there may take its time ([`Visibility`]). Until the first [`Role`] is known every role exists
+/// and trusts everybody. A session can be [read back](Self::session) with its tags.
+///
 /// # Faults
-/// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
+/// They are for EKS Auth; the control plane has none. [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
 /// requests, [`inject_always`](Self::inject_always) puts up one for all. A request goes through the
 /// queue from its head and takes the first fault of each kind, up to the first that answers. Then come
 /// the standing ones: of a kind that it has not taken, and answering only if none of the queue does.
@@ -116,14 +128,41 @@ impl MockEksAuth {
         self.add(Association::new(namespace, service_account, role_arn))
     }
 
-    /// As [`associate`](Self::associate), for an association with a target role or another lifetime.
+    /// As [`associate`](Self::associate), for an association with more to it. Nothing about it is
+    /// checked, and it is visible at once.
     pub fn add(&self, association: Association) -> String {
-        self.service().cluster.associations.put(association)
+        let service = self.service();
+        let now = service.clock.now();
+        service.cluster.associations.put(association, now)
     }
 
     /// Removes an association by its id; whether there was one.
     pub fn dissociate(&self, association_id: &str) -> bool {
         self.service().cluster.associations.remove(association_id)
+    }
+
+    /// Adds a role, or changes its trust policy. From the first on, a role that is not known does not
+    /// exist.
+    pub fn put_role(&self, role: Role) {
+        self.service().cluster.roles.put(role);
+    }
+
+    /// When EKS Auth gets to know of the changes that the associations API makes from now on.
+    pub fn set_visibility(&self, visibility: impl Into<Visibility>) {
+        let associations = &self.service().cluster.associations;
+        associations.set_visibility(visibility.into());
+    }
+
+    /// Answers 503 instead of the issuer's documents, or serves them again.
+    pub fn set_issuer_outage(&self, is_down: bool) {
+        let switch = &self.service().issuer_is_down;
+        switch.store(is_down, Ordering::Relaxed);
+    }
+
+    /// The session of minted credentials.
+    pub fn session(&self, access_key_id: &str) -> Option<Session> {
+        let minted = self.service().keys.sessions.get(access_key_id)?;
+        Some(minted.session)
     }
 
     /// Queues a fault for one request. See [Faults](Self#faults).
@@ -159,7 +198,8 @@ impl MockEksAuth {
         self.service().faults.clear();
     }
 
-    /// Every request whose body has been read, in the order of arrival.
+    /// Every request whose body has been read, in the order of arrival; those to the control plane too,
+    /// as [`operation`](RecordedRequest::operation) tells.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.recorder().requests()
     }
@@ -226,115 +266,15 @@ impl MockEksAuth {
             .await;
     }
 
+    pub(crate) fn new(server: Server<EksAuthService>) -> Self {
+        Self { server }
+    }
+
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {
         self.server.service()
     }
 
     fn recorder(&self) -> &Recorder<RecordedRequest> {
         &self.service().recorder
-    }
-}
-
-/// Sets up a [`MockEksAuth`].
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> std::io::Result<()> {
-/// use std::sync::Arc;
-/// use pod_identity_core::Timestamp;
-/// use pod_identity_testkit::{MockEksAuth, SettableClock};
-///
-/// let clock = Arc::new(SettableClock::at(Timestamp::from_unix_secs(1_772_366_400)));
-/// let eks = MockEksAuth::builder().cluster("prod").region("eu-central-1").clock(clock).start().await?;
-/// assert!(eks.issuer().url().contains("eu-central-1"));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "a mock comes from `start`"]
-pub struct MockEksAuthBuilder {
-    cluster: String,
-    region: String,
-    account: String,
-    issuer: Option<Issuer>,
-    clock: Arc<dyn Clock>,
-    listener: Option<TcpListener>,
-}
-
-impl MockEksAuthBuilder {
-    /// The cluster's name; `test-cluster` by default.
-    pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
-        self
-    }
-
-    /// The region; `us-west-2` by default.
-    pub fn region(mut self, region: impl Into<String>) -> Self {
-        self.region = region.into();
-        self
-    }
-
-    /// The 12-digit account of the cluster, for the ARN of an association; `111122223333` by default.
-    pub fn account(mut self, account: impl Into<String>) -> Self {
-        self.account = account.into();
-        self
-    }
-
-    /// The issuer whose tokens are accepted; [`Issuer::for_region`] by default.
-    pub fn issuer(mut self, issuer: Issuer) -> Self {
-        self.issuer = Some(issuer);
-        self
-    }
-
-    /// What tokens and credentials expire by; the system's clock by default.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Where it listens; an ephemeral port of 127.0.0.1 by default.
-    pub fn listener(mut self, listener: TcpListener) -> Self {
-        self.listener = Some(listener);
-        self
-    }
-
-    /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
-    ///
-    /// # Errors
-    /// When no loopback port can be had.
-    pub async fn start(self) -> io::Result<MockEksAuth> {
-        let listener = match self.listener {
-            Some(listener) => listener,
-            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
-        };
-        let service = EksAuthService {
-            cluster: Cluster {
-                issuer: self
-                    .issuer
-                    .unwrap_or_else(|| Issuer::for_region(&self.region)),
-                name: self.cluster,
-                region: self.region,
-                account: self.account,
-                associations: Associations::default(),
-            },
-            clock: self.clock,
-            faults: Faults::new(),
-            recorder: Recorder::new(),
-        };
-        let server = Server::start(listener, Arc::new(service))?;
-        Ok(MockEksAuth { server })
-    }
-}
-
-impl Default for MockEksAuthBuilder {
-    fn default() -> Self {
-        Self {
-            cluster: "test-cluster".to_owned(),
-            region: "us-west-2".to_owned(),
-            account: "111122223333".to_owned(),
-            issuer: None,
-            clock: Arc::new(SystemClock),
-            listener: None,
-        }
     }
 }

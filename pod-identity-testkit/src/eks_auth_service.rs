@@ -1,36 +1,49 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, USER_AGENT};
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Collected, Full, Limited};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pod_identity_core::wire::eks_auth::{AssumeRoleRequest, AssumeRoleResponse, ErrorBody};
-use pod_identity_core::{Clock, ServiceAccountToken, TokenDigest};
+use pod_identity_core::wire::eks_auth::{
+    AssumeRoleRequest, AssumeRoleResponse, ErrorBody, ErrorCode,
+};
+use pod_identity_core::{Clock, ServiceAccountToken};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, ErrorCodeOf};
+use crate::associations_api::AssociationsApi;
+use crate::call::{Call, text};
 use crate::cluster::Cluster;
+use crate::discovery::discovery;
 use crate::faults::Faults;
-use crate::ids;
 use crate::played::{Changes, Played};
 use crate::recorder::{Outcome, Recorder};
 use crate::server::Service;
-use crate::{Fault, RecordedRequest, ServiceError};
+use crate::signature_check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
+use crate::sts::Sts;
+use crate::throttle::Throttle;
+use crate::{Fault, Operation, RecordedRequest, ServiceError, ids};
 
-/// EKS Auth behind its socket: records a request, plays its faults, then lets the cluster answer.
+/// EKS Auth, the associations API, `GetCallerIdentity` and the issuer's documents behind one socket:
+/// records a request, plays its faults, then lets the service that is meant answer.
 #[derive(Debug)]
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: Faults<Fault>,
     pub(crate) recorder: Recorder<RecordedRequest>,
+    pub(crate) keys: Keys,
+    pub(crate) signatures: SignatureCheck,
+    pub(crate) throttle: Throttle,
+    /// Whether the issuer's documents cannot be had.
+    pub(crate) issuer_is_down: AtomicBool,
 }
 
 impl Service for EksAuthService {
@@ -43,110 +56,158 @@ impl Service for EksAuthService {
     }
 }
 
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
+
+/// What was answered, and what there is to note of it.
+struct Replied {
+    answer: Answer,
+    access_key_id: Option<String>,
+    signature_error: Option<SignatureError>,
+}
+
 impl EksAuthService {
     async fn call(
         &self,
         connection: u64,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Closed> {
-        let (head, body) = request.into_parts();
-        // A body that is too large or breaks off is as good as none: it is recorded, and refused.
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map(Collected::to_bytes).unwrap_or_default();
-        let call = Call {
-            cluster: cluster_in(head.uri.path()),
-            request: serde_json::from_slice(&body).ok(),
-            head: &head,
-        };
-
-        let recorded = self.recorded(connection, &call);
+        let call = Call::read(request).await;
+        let recorded = call.recorded(connection, self.clock.now());
         let token = call.request.as_ref().map(|request| &request.token);
         let in_flight = self.recorder.arrived(recorded.clone(), token);
-        let (mut answer, access_key_id) = match self.faults.play(&recorded).await {
+        let mut replied = match self.play(&recorded).await {
             Played::Closed => return Err(Closed),
-            Played::Answered(answer) => (answer, None),
+            Played::Answered(answer) => Replied::from(answer),
             Played::Passed(changes) => self.answer(&call, &changes),
         };
-        sign(answer.headers_mut());
-        let outcome = Outcome {
-            status: answer.status().as_u16(),
-            code: text(
-                answer.headers(),
-                HeaderName::from_static("x-amzn-errortype"),
-            ),
-            access_key_id,
-        };
-        in_flight.answered(|request| request.outcome = Some(outcome));
-        Ok(answer.map(|body| Full::new(Bytes::from(body))))
+        identify(replied.answer.headers_mut());
+        let outcome = replied.outcome();
+        in_flight.answered(|request| {
+            request.outcome = Some(outcome);
+            request.signature_error = replied.signature_error;
+        });
+        Ok(replied.answer.map(|body| Full::new(Bytes::from(body))))
     }
-}
 
-/// The connection ends without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("closed on purpose")]
-struct Closed;
-
-/// A request with what could be read of it.
-struct Call<'a> {
-    head: &'a Parts,
-    cluster: Option<&'a str>,
-    request: Option<AssumeRoleRequest>,
-}
-
-impl EksAuthService {
-    fn recorded(&self, connection: u64, call: &Call<'_>) -> RecordedRequest {
-        let head = call.head;
-        let request = call.request.as_ref();
-        let token = request.map(|request| request.token.expose());
-        RecordedRequest {
-            at: self.clock.now(),
-            connection,
-            method: head.method.to_string(),
-            path: head.uri.to_string(),
-            cluster: call.cluster.map(str::to_owned),
-            host: text(&head.headers, HOST),
-            user_agent: text(&head.headers, USER_AGENT),
-            token: token.map(|token| TokenDigest::of(token.as_bytes())),
-            claims: token
-                .and_then(|token| ServiceAccountToken::parse(token).ok())
-                .map(|token| token.claims().clone()),
-            eks_node_name: request.and_then(|request| request.eks_node_name.clone()),
-            instance_id: request.and_then(|request| request.instance_id.clone()),
-            zone: request.and_then(|request| request.zone.clone()),
-            outcome: None,
+    async fn play(&self, recorded: &RecordedRequest) -> Played {
+        if recorded.operation.has_faults() {
+            self.faults.play(recorded).await
+        } else {
+            Played::Passed(Changes::default())
         }
     }
 
-    /// The proper answer, and the access key id in it.
-    fn answer(&self, call: &Call<'_>, changes: &Changes) -> (Answer, Option<String>) {
-        let refused = |answer| (answer, None);
-        let Some(cluster) = call.cluster.filter(|_| call.head.method == Method::POST) else {
-            return refused(answer::error(
-                404,
-                "UnknownOperationException",
-                "Unknown operation",
-            ));
-        };
-        if !is_signed(&call.head.headers) {
-            return refused(answer::error(
-                403,
-                "MissingAuthenticationTokenException",
-                "Missing Authentication Token",
-            ));
+    /// The proper answer.
+    fn answer(&self, call: &Call, changes: &Changes) -> Replied {
+        match call.route.operation {
+            Operation::Unknown => Replied::from(unknown_operation()),
+            operation @ (Operation::OpenIdConfiguration | Operation::JsonWebKeySet) => {
+                Replied::from(self.document(operation, call))
+            }
+            Operation::GetCallerIdentity => self.identity(call),
+            Operation::AssumeRoleForPodIdentity => self.signed("eks-auth", call, || {
+                self.assume_role(call, changes).map_or_else(
+                    |error| Replied::from(error.answer()),
+                    |(answer, key)| Replied {
+                        access_key_id: Some(key),
+                        ..Replied::from(answer)
+                    },
+                )
+            }),
+            _ => self.signed("eks", call, || Replied::from(self.manage(call))),
         }
-        self.assume_role(cluster, call.request.as_ref(), changes)
-            .map_or_else(
-                |error| refused(error.answer()),
-                |(answer, key)| (answer, Some(key)),
-            )
+    }
+
+    fn document(&self, operation: Operation, call: &Call) -> Answer {
+        if self.issuer_is_down.load(Ordering::Relaxed) {
+            return answer::bare(503, String::new());
+        }
+        discovery(operation, &self.cluster.issuer, &call.head)
+    }
+
+    fn identity(&self, call: &Call) -> Replied {
+        let sts = Sts {
+            keys: &self.keys,
+            account: &self.cluster.account,
+            timely: self.signatures == SignatureCheck::Enforce,
+            now: self.clock.now(),
+        };
+        let (answer, signature_error) = sts.call(&call.head, &call.body);
+        Replied {
+            signature_error,
+            ..Replied::from(answer)
+        }
+    }
+
+    /// What `reply` says if the signature is good enough.
+    fn signed(
+        &self,
+        service: &'static str,
+        call: &Call,
+        reply: impl FnOnce() -> Replied,
+    ) -> Replied {
+        let error = self.check_signature(service, call).err();
+        let refused = match &error {
+            Some(SignatureError::Missing) => true,
+            Some(_) => self.signatures == SignatureCheck::Enforce,
+            None => false,
+        };
+        let replied = match &error {
+            Some(error) if refused => {
+                let code = error.code(Dialect::RestJson);
+                Replied::from(answer::error(error.status(), code, &error.to_string()))
+            }
+            _ => reply(),
+        };
+        Replied {
+            signature_error: error,
+            ..replied
+        }
+    }
+
+    fn check_signature(&self, service: &'static str, call: &Call) -> Result<(), SignatureError> {
+        if self.signatures == SignatureCheck::Off {
+            return is_signed(&call.head.headers)
+                .then_some(())
+                .ok_or(SignatureError::Missing);
+        }
+        let scope = Scope {
+            service,
+            region: Some(&self.cluster.region),
+            timely: true,
+        };
+        let now = self.clock.now();
+        self.keys
+            .signer(scope, &call.head, &call.body, now)
+            .map(drop)
+    }
+
+    fn manage(&self, call: &Call) -> Answer {
+        let api = AssociationsApi {
+            cluster: &self.cluster,
+            now: self.clock.now(),
+        };
+        let query = call.head.uri.query().unwrap_or_default();
+        match api.call(&call.route, query, &call.body) {
+            Ok(body) => answer::json(200, body),
+            Err(error) => error.answer(),
+        }
     }
 
     fn assume_role(
         &self,
-        cluster: &str,
-        request: Option<&AssumeRoleRequest>,
+        call: &Call,
         changes: &Changes,
     ) -> Result<(Answer, String), ServiceError> {
+        let cluster = call.route.cluster.as_deref().unwrap_or_default();
+        let request = call.request.as_ref();
+        let node = node_of(request);
+        if !self.throttle.allows(node.as_deref(), self.clock.now()) {
+            return Err(ErrorCode::Throttling.into());
+        }
         let response = self.grant(cluster, request, changes.expires_in)?;
         let body = match changes.without {
             None => serde_json::to_string(&response),
@@ -166,7 +227,8 @@ impl EksAuthService {
         lifetime: Option<Duration>,
     ) -> Result<AssumeRoleResponse, ServiceError> {
         let now = self.clock.now();
-        let response = self.cluster.assume_role(cluster, request, lifetime, now)?;
+        let (response, minted) = self.cluster.assume_role(cluster, request, lifetime, now)?;
+        self.keys.sessions.put(minted);
         let credentials = &response.credentials;
         let secrets = [&credentials.secret_access_key, &credentials.session_token];
         self.recorder
@@ -175,12 +237,32 @@ impl EksAuthService {
     }
 }
 
-/// The cluster in `/clusters/{name}/assume-role-for-pod-identity`.
-fn cluster_in(path: &str) -> Option<&str> {
-    let name = path
-        .strip_prefix("/clusters/")?
-        .strip_suffix("/assume-role-for-pod-identity")?;
-    (!name.is_empty() && !name.contains('/')).then_some(name)
+impl From<Answer> for Replied {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            access_key_id: None,
+            signature_error: None,
+        }
+    }
+}
+
+impl Replied {
+    fn outcome(&mut self) -> Outcome {
+        let header = HeaderName::from_static("x-amzn-errortype");
+        let code = self.answer.extensions().get::<ErrorCodeOf>();
+        Outcome {
+            status: self.answer.status().as_u16(),
+            code: code
+                .map(|code| code.0.to_owned())
+                .or_else(|| text(self.answer.headers(), header)),
+            access_key_id: self.access_key_id.take(),
+        }
+    }
+}
+
+fn unknown_operation() -> Answer {
+    answer::error(404, "UnknownOperationException", "Unknown operation")
 }
 
 /// Whether there is a signature at all; whether it is right is not checked.
@@ -189,8 +271,18 @@ fn is_signed(headers: &HeaderMap) -> bool {
     authorization.is_some_and(|value| value.starts_with(b"AWS4-HMAC-SHA256"))
 }
 
-/// Gives an answer its request id, unless a fault gave it one.
-fn sign(headers: &mut HeaderMap) {
+/// The node that asks, as it says itself.
+fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
+    let request = request?;
+    let named = request.eks_node_name.clone();
+    named.or_else(|| request.instance_id.clone()).or_else(|| {
+        let token = ServiceAccountToken::parse(request.token.expose()).ok()?;
+        token.claims().node.clone()
+    })
+}
+
+/// Gives an answer its request id, unless it has one.
+fn identify(headers: &mut HeaderMap) {
     let id = HeaderValue::try_from(ids::uuid(&mut fastrand::Rng::new()));
     headers
         .entry(ErrorBody::REQUEST_ID_HEADER)
@@ -211,11 +303,3 @@ fn without(mut body: Value, path: &str) -> Value {
     );
     body
 }
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-/// Ten times the largest real request.
-const MAX_BODY: usize = 32 * 1024;

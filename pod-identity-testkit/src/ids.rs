@@ -28,6 +28,12 @@ pub(crate) fn role_id(role_arn: &str) -> String {
     format!("AROA{}", text(&mut rng, UPPER, 17))
 }
 
+/// The unique id of a user: `AIDA` and 17 characters, always the same for the same access key id.
+pub(crate) fn user_id(access_key_id: &str) -> String {
+    let mut rng = fastrand::Rng::with_seed(fnv1a(access_key_id));
+    format!("AIDA{}", text(&mut rng, UPPER, 17))
+}
+
 /// `a-` and 17 of `a`–`z` and `0`–`9`.
 pub(crate) fn association_id(rng: &mut fastrand::Rng) -> String {
     format!("a-{}", text(rng, LOWER, 17))

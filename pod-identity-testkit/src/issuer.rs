@@ -7,6 +7,7 @@ use jsonwebtoken::{Header, Validation};
 use pod_identity_core::{ServiceAccountToken, TokenError, UnverifiedClaims};
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 
 use crate::signing_key::KeyPair;
 use crate::sync::lock;
@@ -122,6 +123,22 @@ impl Issuer {
                 _ => VerifyError::Signature,
             }),
         }
+    }
+
+    /// The keys that signatures may be by, as a JSON Web Key Set (RFC 7517).
+    pub(crate) fn key_set(&self) -> Value {
+        let keys = lock(&self.0.keys);
+        let keys: Vec<Value> = keys.iter().map(KeyPair::public).collect();
+        json!({ "keys": keys })
+    }
+
+    /// What its keys sign with, such as `RS256`.
+    pub(crate) fn algorithms(&self) -> Vec<String> {
+        let keys = lock(&self.0.keys);
+        let mut names: Vec<String> = keys.iter().map(KeyPair::algorithm_name).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn key_of(&self, token: &str) -> Option<KeyPair> {

@@ -2,14 +2,45 @@
 //!
 //! [`MockAgent`] is the node agent that a pod asks for credentials: it has the official one's words, a
 //! pod's projected token, faults down to the single byte, and expectations that are verified at the end.
-//! [`MockEksAuth`] is the service that the node agent calls: it verifies tokens, knows associations,
-//! mints credentials, fails on demand and records what it saw. [`Issuer`] mints projected
+//! [`MockEksAuth`] is what the node agent calls, and the control plane around it: EKS Auth, the
+//! associations API, roles with trust policies and `GetCallerIdentity` on one endpoint, which the AWS CLI
+//! and boto3 drive unchanged. It fails on demand and records what it saw. [`Issuer`] mints projected
 //! service-account tokens, [`ProjectedVolume`] projects and rotates them as kubelet does (or spoils
-//! them as others do), and [`SettableClock`] is the time of all of them.
+//! them as others do), and [`SettableClock`] is the time of all of them. [`mutate_pod`] is what the
+//! cluster's webhook does to a pod, and [`PodContainer`] what a container of it then finds.
 //!
 //! It is not a security boundary and nothing for production: its signing key is published, its
-//! credentials are accepted by nobody, SigV4 signatures are not verified, and what it records is
-//! never forgotten.
+//! credentials are accepted by nobody else, SigV4 signatures are verified only where a test asks for it
+//! ([`SignatureCheck`]), and what it records is never forgotten.
+//!
+//! # Example: a role that trusts the wrong cluster
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use pod_identity_testkit::{MockEksAuth, Role};
+//!
+//! let role = "arn:aws:iam::111122223333:role/cart";
+//! let eks = MockEksAuth::start().await;
+//! eks.put_role(Role::new(role).trust_policy(
+//!     r#"{"Statement": [{
+//!         "Effect": "Allow",
+//!         "Principal": {"Service": "pods.eks.amazonaws.com"},
+//!         "Action": ["sts:AssumeRole", "sts:TagSession"],
+//!         "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:eks:*:111122223333:cluster/prod-*"}}
+//!     }]}"#,
+//! )?);
+//! eks.associate("shop", "cart", role);
+//! // … what is tested now meets AccessDeniedException, until the test corrects the role …
+//! eks.put_role(Role::new(role));
+//! // … and what it then gets can be read back with its session tags: `eks.session(access_key_id)`.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, through rustls with `aws-lc-rs` |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```
@@ -53,18 +84,26 @@ mod agent_fault;
 mod agent_request;
 mod agent_service;
 mod answer;
+mod api_error;
 mod association;
+mod association_json;
+mod associations;
+mod associations_api;
 mod blocking;
+mod call;
 mod clock;
 mod cluster;
 mod connection;
 mod credential_source;
 mod delivery;
+mod discovery;
 mod eks_auth;
+mod eks_auth_builder;
 mod eks_auth_service;
 mod expectation;
 mod fault;
 mod faults;
+mod form;
 mod gate;
 mod gzip;
 mod hosts;
@@ -74,24 +113,39 @@ mod layout;
 mod limiter;
 mod mock_agent;
 mod mock_agent_builder;
+mod operation;
+mod partition;
 mod plan;
 mod played;
 mod pod_token;
 mod recorder;
 mod refusal;
 mod request_head;
+mod role;
+mod roles;
 mod secrets;
 mod server;
 mod service_error;
+mod session;
+mod session_tags;
+mod signature_check;
 mod signing_key;
+mod sigv4;
 mod spoilt;
+mod sts;
 mod success_body;
 mod sync;
+mod throttle;
 mod token_builder;
 mod token_defect;
 mod token_policy;
+mod trust_condition;
+mod trust_policy;
+mod visibility;
 mod volume;
+mod webhook;
 mod when;
+mod wildcard;
 mod wire;
 
 pub use agent_fault::{AgentFault, AgentResponder};
@@ -101,22 +155,35 @@ pub use blocking::BlockingMockAgent;
 pub use clock::SettableClock;
 pub use credential_source::CredentialSource;
 pub use delivery::{Ending, Stage};
-pub use eks_auth::{MockEksAuth, MockEksAuthBuilder};
+pub use eks_auth::MockEksAuth;
+pub use eks_auth_builder::MockEksAuthBuilder;
 pub use expectation::Expectations;
 pub use fault::{Fault, Responder};
 pub use gate::Gate;
 pub use issuer::{Issuer, VerifyError};
 pub use mock_agent::MockAgent;
 pub use mock_agent_builder::MockAgentBuilder;
+pub use operation::Operation;
 pub use recorder::{Outcome, RecordedRequest};
+pub use role::Role;
 pub use secrets::assert_no_secrets;
 pub use service_error::ServiceError;
+pub use session::Session;
+pub use signature_check::{SignatureCheck, SignatureError};
 pub use signing_key::SigningKey;
 pub use spoilt::{Defect, Field, TimeFormat};
 pub use token_builder::TokenBuilder;
 pub use token_defect::{InPlaceWrite, TokenDefect};
 pub use token_policy::TokenPolicy;
+pub use trust_condition::TrustPolicyError;
+pub use visibility::Visibility;
 pub use volume::ProjectedVolume;
+pub use webhook::{
+    IdentitiesError, JsonPatch, MountedToken, PatchError, PodContainer, PodError, WebhookConfig,
+    mutate_pod,
+};
+#[cfg(feature = "webhook")]
+pub use webhook::{MockWebhook, MockWebhookBuilder};
 pub use when::When;
 
 /// Compiles the example of the README.

@@ -4,6 +4,7 @@ use pod_identity_core::{Secret, Timestamp, TokenDigest, UnverifiedClaims};
 use tokio::sync::watch;
 
 use crate::sync::lock;
+use crate::{Operation, SignatureError};
 
 /// What a mock has seen of one request. There is no secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +14,11 @@ pub struct RecordedRequest {
     pub at: Timestamp,
     /// Which connection it came over, counted from 1.
     pub connection: u64,
+    /// What it asked for.
+    pub operation: Operation,
     /// The HTTP method.
     pub method: String,
-    /// The path with its query.
+    /// The path with its query, in which the secrets of a presigned request are redacted.
     pub path: String,
     /// The cluster named in the path.
     pub cluster: Option<String>,
@@ -33,6 +36,8 @@ pub struct RecordedRequest {
     pub instance_id: Option<String>,
     /// `zone` in the body.
     pub zone: Option<String>,
+    /// What is wrong with its signature, as far as [`SignatureCheck`](crate::SignatureCheck) has looked.
+    pub signature_error: Option<SignatureError>,
     /// What it was answered; `None` while it waits, and when it never was.
     pub outcome: Option<Outcome>,
 }

@@ -1,6 +1,8 @@
 use std::fmt;
 
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde_json::Value;
 
 /// The published test keys that an [`Issuer`](crate::Issuer) can sign with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +69,22 @@ pub(crate) struct KeyPair {
     pub(crate) algorithm: Algorithm,
     pub(crate) signing: EncodingKey,
     pub(crate) verifying: DecodingKey,
+}
+
+impl KeyPair {
+    /// The public half as a JSON Web Key.
+    pub(crate) fn public(&self) -> Value {
+        let mut key = Jwk::from_encoding_key(&self.signing, self.algorithm)
+            .expect("an embedded signing key must have a public half");
+        key.common.key_id = Some(self.key.id().to_owned());
+        key.common.public_key_use = Some(PublicKeyUse::Signature);
+        serde_json::to_value(key).expect("a key must serialize")
+    }
+
+    /// As in `alg`.
+    pub(crate) fn algorithm_name(&self) -> String {
+        format!("{:?}", self.algorithm)
+    }
 }
 
 impl fmt::Debug for KeyPair {

@@ -13,11 +13,17 @@ mod agent_tokens;
 #[cfg(test)]
 mod agent_wire;
 #[cfg(test)]
+mod associations;
+#[cfg(test)]
 mod assume_role;
 #[cfg(test)]
 mod bad_writers;
 #[cfg(test)]
+mod caller_identity;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
+mod control_plane;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -28,3 +34,20 @@ mod lifecycle;
 mod raw;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod signatures;
+#[cfg(test)]
+mod signing;
+#[cfg(test)]
+mod trust;
+#[cfg(test)]
+mod webhook_chain;
+#[cfg(test)]
+mod webhook_containers;
+#[cfg(test)]
+mod webhook_pod;
+#[cfg(test)]
+mod webhook_rules;
+#[cfg(feature = "webhook")]
+#[cfg(test)]
+mod webhook_server;

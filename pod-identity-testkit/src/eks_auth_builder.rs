@@ -1,0 +1,189 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pod_identity_core::{Clock, Secret, SystemClock};
+use tokio::net::TcpListener;
+
+use crate::associations::Associations;
+use crate::cluster::Cluster;
+use crate::eks_auth_service::EksAuthService;
+use crate::faults::Faults;
+use crate::recorder::Recorder;
+use crate::roles::Roles;
+use crate::server::Server;
+use crate::session::Sessions;
+use crate::signature_check::Keys;
+use crate::throttle::Throttle;
+use crate::{Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
+
+/// Sets up a [`MockEksAuth`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use std::sync::Arc;
+/// use pod_identity_core::Timestamp;
+/// use pod_identity_testkit::{MockEksAuth, SettableClock};
+///
+/// let clock = Arc::new(SettableClock::at(Timestamp::from_unix_secs(1_772_366_400)));
+/// let eks = MockEksAuth::builder().cluster("prod").region("eu-central-1").clock(clock).start().await?;
+/// assert!(eks.issuer().url().contains("eu-central-1"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a mock comes from `start`"]
+pub struct MockEksAuthBuilder {
+    cluster: String,
+    region: String,
+    account: String,
+    issuer: Option<Issuer>,
+    clock: Arc<dyn Clock>,
+    listener: Option<TcpListener>,
+    roles: Vec<Role>,
+    visibility: Visibility,
+    signatures: SignatureCheck,
+    node_keys: BTreeMap<String, Secret>,
+    cluster_limit: Option<(u32, u32)>,
+    node_limit: Option<(u32, u32)>,
+}
+
+impl MockEksAuthBuilder {
+    /// The cluster's name; `test-cluster` by default.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The region; `us-west-2` by default.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// The 12-digit account of the cluster, for the ARN of an association; `111122223333` by default.
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// The issuer whose tokens are accepted; [`Issuer::for_region`] by default.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// What tokens and credentials expire by; the system's clock by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where it listens; an ephemeral port of 127.0.0.1 by default.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// A role. Without any, every role exists and trusts everybody; with one, no other exists.
+    pub fn role(mut self, role: Role) -> Self {
+        self.roles.push(role);
+        self
+    }
+
+    /// When EKS Auth gets to know of what the associations API changes; at once by default.
+    pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
+        self.visibility = visibility.into();
+        self
+    }
+
+    /// How signatures are looked at; [`SignatureCheck::Off`] by default.
+    pub fn signatures(mut self, check: SignatureCheck) -> Self {
+        self.signatures = check;
+        self
+    }
+
+    /// A key that may sign besides those that are minted: a node's, or an administrator's. It may come
+    /// with any session token.
+    pub fn node_key(
+        mut self,
+        access_key_id: impl Into<String>,
+        secret_access_key: impl Into<Secret>,
+    ) -> Self {
+        self.node_keys
+            .insert(access_key_id.into(), secret_access_key.into());
+        self
+    }
+
+    /// So many requests for credentials per second, in bursts of so many, by the clock; the others are
+    /// throttled. No limit by default.
+    pub fn throttle_cluster(mut self, per_second: u32, burst: u32) -> Self {
+        self.cluster_limit = Some((per_second, burst));
+        self
+    }
+
+    /// As [`throttle_cluster`](Self::throttle_cluster), for each node, which is known by `eksNodeName`,
+    /// `instanceId`, or the token's claim.
+    pub fn throttle_nodes(mut self, per_second: u32, burst: u32) -> Self {
+        self.node_limit = Some((per_second, burst));
+        self
+    }
+
+    /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
+    ///
+    /// # Errors
+    /// When no loopback port can be had.
+    pub async fn start(self) -> io::Result<MockEksAuth> {
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
+        };
+        let cluster = Cluster {
+            issuer: self
+                .issuer
+                .unwrap_or_else(|| Issuer::for_region(&self.region)),
+            name: self.cluster,
+            region: self.region,
+            account: self.account,
+            associations: Associations::new(self.visibility),
+            roles: Roles::new(self.roles),
+        };
+        let service = EksAuthService {
+            cluster,
+            clock: self.clock,
+            faults: Faults::new(),
+            recorder: Recorder::new(),
+            keys: Keys {
+                nodes: self.node_keys,
+                sessions: Sessions::default(),
+            },
+            signatures: self.signatures,
+            throttle: Throttle::new(self.cluster_limit, self.node_limit),
+            issuer_is_down: AtomicBool::new(false),
+        };
+        let server = Server::start(listener, Arc::new(service))?;
+        Ok(MockEksAuth::new(server))
+    }
+}
+
+impl Default for MockEksAuthBuilder {
+    fn default() -> Self {
+        Self {
+            cluster: "test-cluster".to_owned(),
+            region: "us-west-2".to_owned(),
+            account: "111122223333".to_owned(),
+            issuer: None,
+            clock: Arc::new(SystemClock),
+            listener: None,
+            roles: Vec::new(),
+            visibility: Visibility::default(),
+            signatures: SignatureCheck::default(),
+            node_keys: BTreeMap::new(),
+            cluster_limit: None,
+            node_limit: None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+use crate::TrustPolicyError;
+use crate::trust_policy::TrustPolicy;
+
+/// An IAM role with its trust policy, for [`MockEksAuth::put_role`](crate::MockEksAuth::put_role).
+///
+/// ```
+/// use pod_identity_testkit::Role;
+///
+/// let proper = Role::new("arn:aws:iam::111122223333:role/cart");
+/// let common_mistake = Role::new("arn:aws:iam::111122223333:role/cart").trust_policy(
+///     r#"{"Statement": [{
+///         "Effect": "Allow",
+///         "Principal": {"Service": "pods.eks.amazonaws.com"},
+///         "Action": "sts:AssumeRole"
+///     }]}"#,
+/// )?;
+/// # let _ = (proper, common_mistake);
+/// # Ok::<(), pod_identity_testkit::TrustPolicyError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Role {
+    pub(crate) arn: String,
+    pub(crate) trust: TrustPolicy,
+}
+
+impl Role {
+    /// A role that trusts EKS Pod Identity without conditions.
+    pub fn new(arn: impl Into<String>) -> Self {
+        Self {
+            arn: arn.into(),
+            trust: TrustPolicy::parse(PODS).expect("the usual trust policy must parse"),
+        }
+    }
+
+    /// With another trust policy, in IAM's JSON. Its statements' effect, principals (services, roles and
+    /// accounts), actions and conditions on strings, ARNs, Booleans and null are evaluated.
+    ///
+    /// Conditions find `aws:SourceAccount`, `aws:SourceArn` (the cluster's) and `aws:RequestTag/…` (the six
+    /// session tags) when EKS assumes the role; `sts:ExternalId`, `aws:RequestTag/…` and
+    /// `aws:PrincipalTag/…` when it is a target role. Any other key is absent.
+    ///
+    /// # Errors
+    /// [`TrustPolicyError`] when it is no trust policy, or holds a condition that this mock cannot
+    /// evaluate.
+    pub fn trust_policy(mut self, json: &str) -> Result<Self, TrustPolicyError> {
+        self.trust = TrustPolicy::parse(json)?;
+        Ok(self)
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+}
+
+/// The one of the EKS user guide.
+const PODS: &str = r#"{
+    "Version": "2012-10-17",
+    "Statement": [{
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"]
+    }]
+}"#;

@@ -1,0 +1,70 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::Role;
+use crate::sync::lock;
+use crate::trust_policy::{Attempt, Principal, TrustPolicy};
+
+/// The roles of all accounts. Until the first is told, every role exists and trusts everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Roles(Mutex<BTreeMap<String, TrustPolicy>>);
+
+/// What is wrong with a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoleProblem {
+    Unknown,
+    Trust,
+}
+
+impl Roles {
+    pub(crate) fn new(roles: Vec<Role>) -> Self {
+        let roles = roles.into_iter().map(|role| (role.arn, role.trust));
+        Self(Mutex::new(roles.collect()))
+    }
+
+    pub(crate) fn put(&self, role: Role) {
+        lock(&self.0).insert(role.arn, role.trust);
+    }
+
+    /// Whether an association may name it: it exists, and names EKS Pod Identity and both actions.
+    /// Conditions are left for later, when a pod is there to be judged.
+    pub(crate) fn accept_for_association(&self, role_arn: &str) -> Result<(), RoleProblem> {
+        self.with_trust(role_arn, |trust| {
+            let pods = Principal::Service(PODS);
+            [ASSUME, TAG]
+                .iter()
+                .all(|action| trust.names(&pods, action))
+        })
+    }
+
+    /// Whether this attempt, by EKS Auth or by another role, comes through.
+    pub(crate) fn may_assume(
+        &self,
+        role_arn: &str,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), RoleProblem> {
+        let tags = matches!(attempt.principal, Principal::Service(_)) && !attempt.tags.is_empty();
+        self.with_trust(role_arn, |trust| {
+            trust.allows(ASSUME, attempt) && (!tags || trust.allows(TAG, attempt))
+        })
+    }
+
+    fn with_trust(
+        &self,
+        role_arn: &str,
+        is_enough: impl FnOnce(&TrustPolicy) -> bool,
+    ) -> Result<(), RoleProblem> {
+        let roles = lock(&self.0);
+        match roles.get(role_arn) {
+            None if roles.is_empty() => Ok(()),
+            None => Err(RoleProblem::Unknown),
+            Some(trust) if is_enough(trust) => Ok(()),
+            Some(_) => Err(RoleProblem::Trust),
+        }
+    }
+}
+
+/// The service principal of EKS Pod Identity.
+pub(crate) const PODS: &str = "pods.eks.amazonaws.com";
+const ASSUME: &str = "sts:AssumeRole";
+const TAG: &str = "sts:TagSession";

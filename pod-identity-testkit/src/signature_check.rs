@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::request::Parts;
+use pod_identity_core::{Secret, Timestamp};
+
+use crate::session::{Minted, Sessions};
+use crate::sigv4::{NoSignature, Signature, amz_date};
+
+/// How [`MockEksAuth`](crate::MockEksAuth) looks at the SigV4 signatures of what calls EKS Auth and the
+/// associations API.
+///
+/// `GetCallerIdentity` is verified in any case, but for the time of signing: it answers with whom the
+/// signature is by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SignatureCheck {
+    /// Only that there is one. The default: clients may have any credentials.
+    #[default]
+    Off,
+    /// What is wrong with one is [recorded](crate::RecordedRequest::signature_error), and goes through.
+    Warn,
+    /// What is wrong with one is recorded and refused, in the real words.
+    Enforce,
+}
+
+/// What is wrong with a signature.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// There is none.
+    #[error("Missing Authentication Token")]
+    Missing,
+    /// It lacks a part.
+    #[error(
+        "Authorization header requires 'Credential' parameter. Authorization header requires \
+         'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. \
+         Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+    )]
+    Incomplete,
+    /// It is for another service or region.
+    #[error("Credential should be scoped to correct service: '{0}'.")]
+    Service(&'static str),
+    /// It is for another region.
+    #[error("Credential should be scoped to a valid region.")]
+    Region,
+    /// Nobody has this access key id, or the session token is not its own. Cure: tell the mock of the
+    /// key ([`node_key`](crate::MockEksAuthBuilder::node_key)), or use minted credentials.
+    #[error("The security token included in the request is invalid.")]
+    UnknownKey,
+    /// The credentials of the session have expired.
+    #[error("The security token included in the request is expired")]
+    Expired,
+    /// It was made more than 5 minutes ago, or before the presigned time was over. Cure: one clock for
+    /// the mock and what signs.
+    #[error("Signature expired: {} is now earlier than {} ({} - {} min.)", amz_date(*.at), amz_date(*.now - *.allowed), amz_date(*.now), .allowed.as_secs() / 60)]
+    Old {
+        /// When it was made.
+        at: Timestamp,
+        /// The mock's time.
+        now: Timestamp,
+        /// How long it would have held.
+        allowed: Duration,
+    },
+    /// It will be made in more than 5 minutes.
+    #[error("Signature not yet current: {} is still later than {} ({} + 5 min.)", amz_date(*.at), amz_date(*.now + SKEW), amz_date(*.now))]
+    Early {
+        /// When it will be made.
+        at: Timestamp,
+        /// The mock's time.
+        now: Timestamp,
+    },
+    /// The request or the secret key is another one.
+    #[error(
+        "The request signature we calculated does not match the signature you provided. Check your \
+         AWS Secret Access Key and signing method. Consult the service documentation for details."
+    )]
+    Mismatch,
+}
+
+/// How a service words its errors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Dialect {
+    RestJson,
+    Query,
+}
+
+impl SignatureError {
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Incomplete => 400,
+            _ => 403,
+        }
+    }
+
+    pub(crate) fn code(&self, dialect: Dialect) -> &'static str {
+        let (rest_json, query) = match self {
+            Self::Missing => (
+                "MissingAuthenticationTokenException",
+                "MissingAuthenticationToken",
+            ),
+            Self::Incomplete => ("IncompleteSignatureException", "IncompleteSignature"),
+            Self::UnknownKey => ("UnrecognizedClientException", "InvalidClientTokenId"),
+            Self::Expired => ("ExpiredTokenException", "ExpiredToken"),
+            Self::Service(_)
+            | Self::Region
+            | Self::Old { .. }
+            | Self::Early { .. }
+            | Self::Mismatch => ("InvalidSignatureException", "SignatureDoesNotMatch"),
+        };
+        match dialect {
+            Dialect::RestJson => rest_json,
+            Dialect::Query => query,
+        }
+    }
+}
+
+impl From<NoSignature> for SignatureError {
+    fn from(problem: NoSignature) -> Self {
+        match problem {
+            NoSignature::Missing => Self::Missing,
+            NoSignature::Incomplete => Self::Incomplete,
+        }
+    }
+}
+
+/// Whom a signature is by.
+#[derive(Debug)]
+pub(crate) enum Signer {
+    /// A key from the builder.
+    Node(String),
+    Session(Box<Minted>),
+}
+
+/// Every key that can sign.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(crate) nodes: BTreeMap<String, Secret>,
+    pub(crate) sessions: Sessions,
+}
+
+/// What a signature is to be for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) service: &'static str,
+    /// `None` where any region will do.
+    pub(crate) region: Option<&'a str>,
+    /// Whether the time of signing is looked at.
+    pub(crate) timely: bool,
+}
+
+impl Keys {
+    /// Whom the request is signed by.
+    pub(crate) fn signer(
+        &self,
+        scope: Scope<'_>,
+        head: &Parts,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Signer, SignatureError> {
+        let signature = Signature::of(head)?;
+        scope.check(&signature, now)?;
+        let signer = self.known(&signature)?;
+        if !signature.is_by(self.secret(&signer)?, head, body) {
+            return Err(SignatureError::Mismatch);
+        }
+        match &signer {
+            Signer::Session(minted) if minted.session.expiration <= now => {
+                Err(SignatureError::Expired)
+            }
+            _ => Ok(signer),
+        }
+    }
+
+    fn known(&self, signature: &Signature) -> Result<Signer, SignatureError> {
+        let id = &signature.access_key_id;
+        let token = signature.session_token.as_ref();
+        if let Some(minted) = self.sessions.get(id) {
+            let is_its_own = token == Some(&minted.session_token);
+            return is_its_own
+                .then(|| Signer::Session(Box::new(minted)))
+                .ok_or(SignatureError::UnknownKey);
+        }
+        self.nodes
+            .contains_key(id)
+            .then(|| Signer::Node(id.clone()))
+            .ok_or(SignatureError::UnknownKey)
+    }
+
+    fn secret<'a>(&'a self, signer: &'a Signer) -> Result<&'a Secret, SignatureError> {
+        match signer {
+            Signer::Node(id) => self.nodes.get(id).ok_or(SignatureError::UnknownKey),
+            Signer::Session(minted) => Ok(&minted.secret_access_key),
+        }
+    }
+}
+
+impl Scope<'_> {
+    fn check(self, signature: &Signature, now: Timestamp) -> Result<(), SignatureError> {
+        if signature.service != self.service {
+            return Err(SignatureError::Service(self.service));
+        }
+        if self.region.is_some_and(|region| region != signature.region) {
+            return Err(SignatureError::Region);
+        }
+        let at = signature.at;
+        let allowed = signature.expires.map_or(SKEW, Duration::from_secs);
+        if self.timely && at + allowed < now {
+            return Err(SignatureError::Old { at, now, allowed });
+        }
+        if self.timely && now + SKEW < at {
+            return Err(SignatureError::Early { at, now });
+        }
+        Ok(())
+    }
+}
+
+const SKEW: Duration = Duration::from_secs(5 * 60);

@@ -1,0 +1,173 @@
+use serde_json::Value;
+
+use crate::trust_policy::{Attempt, Principal};
+use crate::wildcard::{is_arn_like, is_like};
+
+/// One key of a statement's `Condition`.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    matching: Matching,
+    negated: bool,
+    if_exists: bool,
+    /// In small letters, as keys are compared.
+    key: String,
+    values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Matching {
+    Equal,
+    EqualIgnoringCase,
+    Like,
+    Arn,
+    /// Whether the key is absent.
+    Null,
+}
+
+/// Why a text is not a trust policy that a [`Role`](crate::Role) can have.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustPolicyError {
+    /// It is no JSON, or not that of a trust policy.
+    #[error("not a trust policy: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The mock does not know this operator of conditions, and would rather not guess.
+    #[error("condition operator {0} is not supported: use those for strings, ARNs, Bool or Null")]
+    Operator(String),
+}
+
+impl Condition {
+    pub(crate) fn parse(
+        operator: &str,
+        key: &str,
+        values: &Value,
+    ) -> Result<Self, TrustPolicyError> {
+        let unknown = || TrustPolicyError::Operator(operator.to_owned());
+        let (name, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(name) => (name, true),
+            None => (operator, false),
+        };
+        let (matching, negated) = match name {
+            "StringEquals" | "Bool" => (Matching::Equal, false),
+            "StringNotEquals" => (Matching::Equal, true),
+            "StringEqualsIgnoreCase" => (Matching::EqualIgnoringCase, false),
+            "StringNotEqualsIgnoreCase" => (Matching::EqualIgnoringCase, true),
+            "StringLike" => (Matching::Like, false),
+            "StringNotLike" => (Matching::Like, true),
+            "ArnEquals" | "ArnLike" => (Matching::Arn, false),
+            "ArnNotEquals" | "ArnNotLike" => (Matching::Arn, true),
+            "Null" => (Matching::Null, false),
+            _ => return Err(unknown()),
+        };
+        Ok(Self {
+            matching,
+            negated,
+            if_exists,
+            key: key.to_ascii_lowercase(),
+            values: texts(values),
+        })
+    }
+
+    /// "If the key is not present in the request, the values do not match": so a condition is not met,
+    /// and a negated one is.
+    pub(crate) fn is_met(&self, attempt: &Attempt<'_>) -> bool {
+        let value = attempt.value(&self.key);
+        if let Matching::Null = self.matching {
+            let absent = if value.is_none() { "true" } else { "false" };
+            return self.values.iter().any(|wanted| wanted == absent);
+        }
+        match value {
+            Some(value) => self.values.iter().any(|it| self.matches(value, it)) != self.negated,
+            None => self.negated || self.if_exists,
+        }
+    }
+
+    fn matches(&self, value: &str, wanted: &str) -> bool {
+        match self.matching {
+            Matching::Equal => value == wanted,
+            Matching::EqualIgnoringCase => value.eq_ignore_ascii_case(wanted),
+            Matching::Like => is_like(value, wanted),
+            Matching::Arn => is_arn_like(value, wanted),
+            Matching::Null => false,
+        }
+    }
+}
+
+impl Attempt<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        match self.tag_in(key) {
+            Some(wanted) => {
+                let mut tags = self.tags.iter();
+                let tag = tags.find(|(tag, _)| tag.eq_ignore_ascii_case(wanted));
+                tag.map(|(_, value)| value.as_str())
+            }
+            None => self.context.get(key).map(String::as_str),
+        }
+    }
+
+    /// The tags are those of the request; being transitive, they are also those of a role that goes on
+    /// to assume another.
+    fn tag_in<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let of_principal = match self.principal {
+            Principal::Role(_) => key.strip_prefix("aws:principaltag/"),
+            Principal::Service(_) => None,
+        };
+        of_principal.or_else(|| key.strip_prefix("aws:requesttag/"))
+    }
+}
+
+fn texts(values: &Value) -> Vec<String> {
+    match values {
+        Value::Array(values) => values.iter().flat_map(texts).collect(),
+        Value::String(text) => vec![text.clone()],
+        other => vec![other.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operators_compare_as_in_iam() {
+        let tags = BTreeMap::from([("kubernetes-namespace".to_owned(), "shop".to_owned())]);
+        let attempt = Attempt {
+            principal: Principal::Service("pods.eks.amazonaws.com"),
+            tags: &tags,
+            context: BTreeMap::from([(
+                "aws:sourcearn",
+                "arn:aws:eks:us-west-2:111122223333:cluster/prod".to_owned(),
+            )]),
+        };
+        let cluster = "arn:aws:eks:us-west-2:111122223333:cluster/*";
+        let namespace = "aws:RequestTag/kubernetes-namespace";
+        for (operator, key, values, expected) in [
+            ("StringEquals", namespace, json!("shop"), true),
+            ("StringEquals", namespace, json!(["x", "shop"]), true),
+            ("StringEquals", namespace, json!("Shop"), false),
+            ("StringEqualsIgnoreCase", namespace, json!("Shop"), true),
+            ("StringNotEquals", namespace, json!(["x", "shop"]), false),
+            ("StringNotEquals", "aws:absent", json!("x"), true),
+            ("StringEquals", "aws:absent", json!("x"), false),
+            ("StringEqualsIfExists", "aws:absent", json!("x"), true),
+            ("StringEquals", "aws:SourceArn", json!(cluster), false),
+            ("StringLike", "aws:SourceArn", json!(cluster), true),
+            ("ArnLike", "AWS:sourcearn", json!(cluster), true),
+            ("ArnEquals", "aws:SourceArn", json!(cluster), true),
+            ("ArnNotLike", "aws:SourceArn", json!(cluster), false),
+            ("Null", "aws:absent", json!(true), true),
+            ("Null", "aws:SourceArn", json!("true"), false),
+        ] {
+            let condition = Condition::parse(operator, key, &values).unwrap();
+            assert_eq!(
+                condition.is_met(&attempt),
+                expected,
+                "{operator} {key} {values}"
+            );
+        }
+    }
+}

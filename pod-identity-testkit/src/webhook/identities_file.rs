@@ -1,0 +1,68 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::{fs, io};
+
+use super::identity::{self, Identity};
+use crate::sync::lock;
+
+/// A configuration file that may change at any time.
+///
+/// It is read whenever it is asked for: a change is seen by the next request, and nothing runs in
+/// between. It is small and local, so reading it may block.
+#[derive(Debug)]
+pub(crate) struct IdentitiesFile {
+    path: PathBuf,
+    /// What it said when it was well-formed. Locked for a copy only.
+    last: Mutex<BTreeSet<Identity>>,
+}
+
+impl IdentitiesFile {
+    pub(crate) fn new(path: PathBuf, before: BTreeSet<Identity>) -> Self {
+        Self {
+            path,
+            last: Mutex::new(before),
+        }
+    }
+
+    /// What the file says now. A file that is missing names nobody; one that is malformed, or cannot be
+    /// read, says what it last said.
+    pub(crate) fn current(&self) -> BTreeSet<Identity> {
+        let read = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(BTreeSet::new()),
+            Err(_unreadable) => None,
+            Ok(file) => identity::parse(&file).ok(),
+        };
+        let mut last = lock(&self.last);
+        if let Some(read) = read {
+            *last = read;
+        }
+        last.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_and_a_malformed_file_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        let cart = BTreeSet::from([Identity::new("shop", "cart")]);
+        let file = IdentitiesFile::new(path.clone(), cart.clone());
+
+        assert_eq!(file.current(), BTreeSet::new(), "missing");
+        let text = r#"{"identities":[{"namespace":"shop","serviceAccount":"cart"}]}"#;
+        fs::write(&path, text).unwrap();
+        assert_eq!(file.current(), cart);
+        fs::write(&path, text.split_at(20).0).unwrap();
+        assert_eq!(file.current(), cart, "half written");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(file.current(), cart, "unreadable");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(file.current(), BTreeSet::new(), "empty");
+    }
+}

@@ -1,0 +1,30 @@
+//! What the mutating webhook of EKS does to a pod, and what the pod's processes then find.
+
+mod config;
+mod identity;
+mod injection;
+mod json_patch;
+mod mutation;
+mod node;
+mod pod_container;
+mod skipped;
+
+#[cfg(feature = "webhook")]
+mod identities_file;
+#[cfg(feature = "webhook")]
+mod mock_webhook;
+#[cfg(feature = "webhook")]
+mod review;
+#[cfg(feature = "webhook")]
+mod service;
+#[cfg(feature = "webhook")]
+mod tls;
+
+pub use config::WebhookConfig;
+pub use identity::IdentitiesError;
+pub use json_patch::{JsonPatch, PatchError};
+#[cfg(feature = "webhook")]
+pub use mock_webhook::{MockWebhook, MockWebhookBuilder};
+pub use mutation::mutate_pod;
+pub use node::PodError;
+pub use pod_container::{MountedToken, PodContainer};

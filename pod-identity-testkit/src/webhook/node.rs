@@ -1,0 +1,141 @@
+use serde_json::{Map, Value};
+
+/// A place in a pod's manifest, with its path for the errors. What is `null` is not there.
+#[derive(Debug, Clone)]
+pub(crate) struct Node<'a> {
+    value: Option<&'a Value>,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn root(value: &'a Value) -> Self {
+        Self {
+            value: Some(value),
+            path: String::new(),
+        }
+    }
+
+    /// What a JSON pointer leads to from here, if there is something.
+    pub(crate) fn at(&self, pointer: &str) -> Self {
+        let value = self.value.and_then(|value| value.pointer(pointer));
+        Self {
+            value: value.filter(|value| !value.is_null()),
+            path: format!("{}{pointer}", self.path),
+        }
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.value.is_some()
+    }
+
+    pub(crate) fn text(&self) -> Result<Option<&'a str>, PodError> {
+        self.read("a string", Value::as_str)
+    }
+
+    pub(crate) fn number(&self) -> Result<Option<u64>, PodError> {
+        self.read("a number that is not negative", Value::as_u64)
+    }
+
+    pub(crate) fn object(&self) -> Result<Option<&'a Map<String, Value>>, PodError> {
+        self.read("an object", Value::as_object)
+    }
+
+    /// The elements of an array; none, if there is no array.
+    pub(crate) fn elements(&self) -> Result<Vec<Self>, PodError> {
+        let values = self.read("an array", Value::as_array)?;
+        let count = values.map_or(0, Vec::len);
+        Ok((0..count)
+            .map(|index| self.at(&format!("/{index}")))
+            .collect())
+    }
+
+    /// The member of this name in an object of strings.
+    pub(crate) fn entry(&self, name: &str) -> Result<Option<&'a str>, PodError> {
+        let Some(value) = self.object()?.and_then(|members| members.get(name)) else {
+            return Ok(None);
+        };
+        Self {
+            value: Some(value).filter(|value| !value.is_null()),
+            path: format!("{}/{}", self.path, name.replace('/', "~1")),
+        }
+        .text()
+    }
+
+    /// `name` of every element of an array.
+    pub(crate) fn names(&self) -> Result<Vec<&'a str>, PodError> {
+        let elements = self.elements()?;
+        let names = elements.iter().map(|element| element.at("/name").text());
+        names.filter_map(Result::transpose).collect()
+    }
+
+    /// The value as it is in the manifest.
+    pub(crate) fn cloned(&self) -> Option<Value> {
+        self.value.cloned()
+    }
+
+    fn read<T>(
+        &self,
+        expected: &'static str,
+        of_type: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, PodError> {
+        let wrong = || PodError::Type {
+            path: self.path.clone(),
+            expected,
+        };
+        let typed = |value| of_type(value).ok_or_else(wrong);
+        self.value.map(typed).transpose()
+    }
+}
+
+/// A manifest is not that of a pod, or of another pod.
+///
+/// The remedy is to give the manifest as the API server has it: JSON of `kind: Pod`, not of what owns
+/// the pod.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PodError {
+    /// Something has another type than in a pod.
+    #[error("{path:?} of the pod must be {expected}")]
+    Type {
+        /// Where, as a JSON pointer (RFC 6901); nothing, for the whole.
+        path: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// There is no container of this name, and no init container.
+    #[error("the pod has no container {0:?}")]
+    NoContainer(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_null_is_not_there() {
+        let pod = json!({"spec": {"volumes": null}});
+        let volumes = Node::root(&pod).at("/spec/volumes");
+        assert!(!volumes.exists());
+        assert_eq!(volumes.elements().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_error_names_the_place() {
+        let pod =
+            json!({"metadata": {"annotations": {"a/b": 1}}, "spec": {"volumes": [{"name": 1}]}});
+        let root = Node::root(&pod);
+        let error = root.at("/spec/volumes").names().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#""/spec/volumes/0/name" of the pod must be a string"#
+        );
+        let error = root.at("/metadata/annotations").entry("a/b").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#""/metadata/annotations/a~1b" of the pod must be a string"#
+        );
+        root.at("/spec").elements().unwrap_err();
+    }
+}

@@ -1,0 +1,120 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::mutation::mutate_pod_in;
+use crate::{JsonPatch, WebhookConfig};
+
+/// A question of the API server: the parts of an `AdmissionReview` that the webhook looks at.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Review {
+    api_version: ApiVersion,
+    kind: Kind,
+    request: Request,
+}
+
+/// Both versions have the same members here.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+enum ApiVersion {
+    #[serde(rename = "admission.k8s.io/v1")]
+    V1,
+    #[serde(rename = "admission.k8s.io/v1beta1")]
+    V1Beta1,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+enum Kind {
+    AdmissionReview,
+}
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    uid: String,
+    #[serde(default)]
+    namespace: String,
+    object: Value,
+}
+
+/// The answer, with its members in the official order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reviewed {
+    kind: Kind,
+    api_version: ApiVersion,
+    response: Response,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    metadata: Metadata,
+    message: String,
+}
+
+/// It is always there in Go, and always empty here.
+#[derive(Debug, Serialize)]
+struct Metadata {}
+
+impl Review {
+    pub(crate) fn answer(self, config: &WebhookConfig) -> Reviewed {
+        let Request {
+            uid,
+            namespace,
+            object,
+        } = self.request;
+        let response = match mutate_pod_in(&namespace, &object, config) {
+            Ok(patch) => Response::allowed(uid, &patch),
+            Err(error) => Response::denied(uid, error.to_string()),
+        };
+        Reviewed {
+            kind: self.kind,
+            api_version: self.api_version,
+            response,
+        }
+    }
+}
+
+impl Response {
+    fn allowed(uid: String, patch: &JsonPatch) -> Self {
+        let encoded = (!patch.is_empty()).then(|| encode(patch));
+        Self {
+            uid,
+            allowed: true,
+            status: None,
+            patch_type: encoded.as_ref().map(|_| "JSONPatch"),
+            patch: encoded,
+        }
+    }
+
+    fn denied(uid: String, message: String) -> Self {
+        Self {
+            uid,
+            allowed: false,
+            status: Some(Status {
+                metadata: Metadata {},
+                message,
+            }),
+            patch: None,
+            patch_type: None,
+        }
+    }
+}
+
+fn encode(patch: &JsonPatch) -> String {
+    let json = serde_json::to_vec(patch).expect("a patch must serialize");
+    STANDARD.encode(json)
+}

@@ -1,0 +1,103 @@
+//! The issuer's documents, and EKS Auth's own throttling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use pod_identity_core::Clock;
+use pod_identity_testkit::{MockEksAuth, SettableClock, SigningKey};
+use serde_json::{Value, json};
+
+use crate::common::{Answered, Client, NOW, ROLE, shop};
+use crate::signing::send;
+
+async fn get(eks: &MockEksAuth, path: &str) -> Answered {
+    let request = Request::get(path).header("host", "issuer.test:1");
+    send(eks, request.body(String::new().into()).unwrap()).await
+}
+
+#[tokio::test]
+async fn the_issuer_says_where_its_keys_are() {
+    let (eks, _clock) = shop().await;
+    let id = eks.issuer().url().rsplit('/').next().unwrap().to_owned();
+    for path in [
+        "/.well-known/openid-configuration".to_owned(),
+        format!("/id/{id}/.well-known/openid-configuration"),
+    ] {
+        let document = get(&eks, &path).await.json();
+        assert_eq!(document["issuer"], eks.issuer().url());
+        assert_eq!(document["jwks_uri"], "http://issuer.test:1/keys");
+        assert_eq!(
+            document["id_token_signing_alg_values_supported"],
+            json!(["RS256"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_keys_are_those_that_tokens_may_be_signed_by() {
+    let (eks, _clock) = shop().await;
+    let ids = |keys: Value| -> Vec<String> {
+        let keys = keys["keys"].as_array().unwrap().clone();
+        keys.iter()
+            .map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let key = get(&eks, "/keys").await.json()["keys"][0].clone();
+    assert_eq!(
+        (&key["kty"], &key["alg"], &key["use"], &key["e"]),
+        (
+            &json!("RSA"),
+            &json!("RS256"),
+            &json!("sig"),
+            &json!("AQAB")
+        )
+    );
+    assert_eq!(key["n"].as_str().unwrap().len(), 342, "2048 bits");
+    assert_eq!(key["d"], Value::Null, "nothing private");
+
+    eks.issuer().sign_with(SigningKey::Es256);
+    let keys = get(&eks, "/openid/v1/jwks").await.json();
+    assert_eq!(ids(keys), [SigningKey::Rs256.id(), SigningKey::Es256.id()]);
+    eks.issuer().forget_old_keys();
+    let keys = get(&eks, "/keys").await.json();
+    assert_eq!(
+        (&keys["keys"][0]["crv"], &keys["keys"][0]["d"]),
+        (&json!("P-256"), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn the_issuer_can_be_out() {
+    let (eks, _clock) = shop().await;
+    eks.set_issuer_outage(true);
+    assert_eq!(get(&eks, "/keys").await.status, 503);
+    eks.set_issuer_outage(false);
+    assert_eq!(get(&eks, "/keys").await.status, 200);
+}
+
+#[tokio::test]
+async fn nodes_and_the_cluster_are_throttled_by_the_clock() {
+    let clock = Arc::new(SettableClock::at(NOW));
+    let given: Arc<dyn Clock> = clock.clone();
+    let eks = MockEksAuth::builder()
+        .clock(given)
+        .throttle_nodes(1, 2)
+        .throttle_cluster(10, 3)
+        .start();
+    let eks = eks.await.unwrap();
+    eks.associate("shop", "cart", ROLE);
+    let ask = async |node: &str| {
+        let token = eks.issuer().token("shop", "cart").mint(NOW);
+        let body = json!({ "token": token, "eksNodeName": node }).to_string();
+        let path = pod_identity_core::wire::eks_auth::path(eks.cluster());
+        let mut client = Client::connect(&eks).await.unwrap();
+        client.post(&path, body).await.unwrap().status
+    };
+    let (a, b) = ("node-a", "node-b");
+    for (node, expected) in [(a, 200), (a, 200), (a, 429), (b, 200), (b, 429)] {
+        assert_eq!(ask(node).await, expected, "{node}");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!((ask(a).await, ask(a).await), (200, 429));
+}
