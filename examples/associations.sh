@@ -3,12 +3,12 @@
 # the mock; a boto3 client gets credentials for a pod's projected token from the real agent, and
 # `get-caller-identity` names the association's role and the pod's session.
 #
-#     pod-identity-testkit/examples/associations.sh
+#     examples/associations.sh
 #
 # Needs cargo, `aws` (version 1 or 2) and a python3 with boto3. POD_IDENTITY_AGENT names the agent's
 # binary; it is built unless told.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}/debug
 
 cargo build --quiet --package pod-identity-testkit --example eks
