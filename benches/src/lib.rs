@@ -4,7 +4,13 @@
 //! run says more. Each binary prints a table and says which of its limits were met.
 
 mod agent;
+mod load;
+mod program;
+mod table;
 mod timing;
 
 pub use agent::LocalAgent;
+pub use load::{Connection, percentile, pod};
+pub use program::{Program, free_port};
+pub use table::{Limit, Table};
 pub use timing::{median, nanoseconds_per_call};

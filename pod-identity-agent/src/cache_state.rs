@@ -67,7 +67,8 @@ impl State {
         }
     }
 
-    /// For a token that has been seen and may still be used; `None` for one that has not been seen.
+    /// For a token that has been seen and may still be used; `None` where the answer costs an exchange
+    /// that has not begun.
     pub(crate) fn ask_known(
         &mut self,
         now: Timestamp,
@@ -78,6 +79,10 @@ impl State {
             return Ok(None);
         };
         request.check(now).map_err(Denial::Claims)?;
+        let costs_nothing = |slot: &Slot<_, _>| slot.is_usable(now) || slot.is_under_way();
+        if !self.cache.peek(&digest).is_some_and(costs_nothing) {
+            return Ok(None);
+        }
         let never = || unreachable!("what is needed for a known key must not be made again");
         self.ask(now, digest, source, never).map(Some)
     }
@@ -117,15 +122,17 @@ impl State {
         patience: Duration,
     ) -> Result<Duration, Denial> {
         let turn = self.budgets.spend(now, source, patience);
-        turn.ok_or_else(|| match self.refusals.recent(&digest, now) {
-            Some(error) => Denial::EksAuth(error),
-            None => Denial::OverBudget,
-        })
+        turn.ok_or_else(|| Denial::OverBudget(self.refusals.recent(&digest, now)))
     }
 
     /// The latest failure of a token since its latest success.
     pub(crate) fn last_error(&self, digest: &TokenDigest) -> Option<EksAuthError> {
         self.cache.last_error(digest).cloned()
+    }
+
+    /// How long EKS Auth still wishes to be left alone.
+    pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
+        self.pace.quiet_for(now)
     }
 
     /// A fetch to start now, as fast as EKS Auth grants it.

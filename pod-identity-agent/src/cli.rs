@@ -34,7 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Server(server) => {
             start_logging(level, io::stdout());
-            block_on(serve(server)).map(|()| ExitCode::SUCCESS)
+            block_on(serve(*server)).map(|()| ExitCode::SUCCESS)
         }
         #[cfg(target_os = "linux")]
         Command::Initialize => {
@@ -71,7 +71,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve credentials to the pods of this node
-    Server(Server),
+    Server(Box<Server>),
     /// Make the agent's addresses reachable on this node: a dummy link, two addresses, two routes
     #[cfg(target_os = "linux")]
     Initialize,

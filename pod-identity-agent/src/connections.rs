@@ -81,6 +81,11 @@ impl Connections {
         Some(place)
     }
 
+    /// Closes the oldest connection without a whole header, if there is one.
+    pub(crate) fn make_room(&self) {
+        self.book().close_oldest();
+    }
+
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
         self.book().open

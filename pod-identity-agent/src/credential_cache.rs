@@ -54,12 +54,32 @@ pub(crate) enum Denial {
     Claims(ClaimError),
     /// EKS Auth said no, or what it sent cannot be used.
     EksAuth(EksAuthError),
-    /// No answer in time; the last thing that went wrong.
-    Late(Option<EksAuthError>),
-    /// This source has caused too many exchanges lately.
-    OverBudget,
+    /// No answer in time; the last thing that went wrong, and how long EKS Auth still wishes to be left
+    /// alone.
+    Late(Option<EksAuthError>, Duration),
+    /// This source has caused too many exchanges lately; what EKS Auth said to this very token a moment
+    /// ago, if it did.
+    OverBudget(Option<EksAuthError>),
     /// Too many tokens are waiting already.
     Busy,
+}
+
+impl Denial {
+    /// In a word, where EKS Auth was not asked; one of few.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Token(TokenError::Empty) => Some("Empty"),
+            Self::Token(TokenError::Unsigned) => Some("Unsigned"),
+            Self::Token(TokenError::NoExpiry) => Some("NoExpiry"),
+            Self::Token(_) => Some("Malformed"),
+            Self::Claims(ClaimError::Expired) => Some("Expired"),
+            Self::Claims(ClaimError::NotYetValid) => Some("NotYetValid"),
+            Self::Claims(_) => Some("Audience"),
+            Self::OverBudget(_) => Some("OverBudget"),
+            Self::Busy => Some("Busy"),
+            Self::EksAuth(_) | Self::Late(..) => None,
+        }
+    }
 }
 
 /// Whether an answer was at hand.
@@ -202,15 +222,18 @@ impl CredentialCache {
         deadline: Instant,
     ) -> Result<Bytes, Denial> {
         let settled = tokio::time::timeout_at(deadline, outcome.wait_for(Option::is_some)).await;
-        if let Ok(Ok(settled)) = settled
-            && let Some(outcome) = settled.clone()
-        {
-            return outcome.map_err(|error| match error.is_own_answer() {
-                true => Denial::EksAuth(error),
-                false => Denial::Late(Some(error)),
-            });
-        }
-        Err(Denial::Late(self.lock().last_error(&digest)))
+        let outcome = match settled {
+            Ok(Ok(settled)) => settled.clone(),
+            _ => None,
+        };
+        let error = match outcome {
+            Some(Ok(body)) => return Ok(body),
+            Some(Err(error)) if error.is_own_answer() => return Err(Denial::EksAuth(error)),
+            Some(Err(error)) => Some(error),
+            None => self.lock().last_error(&digest),
+        };
+        let quiet = self.lock().quiet_for(self.clock.now());
+        Err(Denial::Late(error, quiet))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

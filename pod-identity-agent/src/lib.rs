@@ -33,6 +33,7 @@ mod outage;
 mod own_credentials;
 mod probes;
 mod readiness;
+mod refusal_log;
 mod router;
 mod sdk_eks_auth;
 mod server;

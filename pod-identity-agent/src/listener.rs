@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pod_identity_core::Backoff;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
 /// Where the agent is to be reached: a socket that listens already, or an address that will.
@@ -50,7 +50,7 @@ impl Listen {
         };
         let mut failures = 0;
         loop {
-            match TcpListener::bind(address).await {
+            match bind(address) {
                 Ok(listener) => {
                     // With its port, where any free one was asked for.
                     let address = listener.local_addr().unwrap_or(address);
@@ -77,6 +77,22 @@ impl fmt::Debug for Listen {
         }
     }
 }
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restarted agent does not wait for the connections of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Connections that wait to be accepted; the system's own limit may be lower. Tokio's 128 are too few
+/// for all pods of a node at once: whoever finds no room tries again after a second.
+const BACKLOG: u32 = 4096;
 
 /// A port that another process gives up, or a link that comes up, is found within seconds.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));

@@ -9,8 +9,8 @@ use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::credential_cache::{Denial, Lookup};
@@ -25,6 +25,10 @@ pub(crate) struct Metrics {
     responses: IntCounterVec,
     cache_errors: IntCounterVec,
     cache_state: IntCounterVec,
+    /// Of those above, what each hit counts: looked up once.
+    ok: IntCounter,
+    hits: IntCounter,
+    misses: IntCounter,
     answer_seconds: Histogram,
     eks_auth_seconds: HistogramVec,
     refusals: IntCounterVec,
@@ -85,25 +89,30 @@ impl Metrics {
         registry
             .register(Box::new(ProcessCollector::for_self()))
             .expect("the process metrics must be registered once");
+        let responses = counter(
+            r,
+            "pod_identity_http_response",
+            "Answers to requests for credentials, by status.",
+            &["code"],
+        );
+        let cache_state = counter(
+            r,
+            "pod_identity_cache_state",
+            "Requests for credentials, by whether they were at hand (hit, miss), and slots evicted.",
+            &["state"],
+        );
         Self {
-            responses: counter(
-                r,
-                "pod_identity_http_response",
-                "Answers to requests for credentials, by status.",
-                &["code"],
-            ),
+            ok: responses.with_label_values(&["200"]),
+            hits: cache_state.with_label_values(&["hit"]),
+            misses: cache_state.with_label_values(&["miss"]),
+            responses,
             cache_errors: counter(
                 r,
                 "pod_identity_cache_errors",
                 "Requests for credentials that failed, by type and error code.",
                 &["type", "code"],
             ),
-            cache_state: counter(
-                r,
-                "pod_identity_cache_state",
-                "Requests for credentials, by whether they were at hand (hit, miss), and slots evicted.",
-                &["state"],
-            ),
+            cache_state,
             answer_seconds: register(r, Histogram::with_opts(answers)),
             eks_auth_seconds: register(r, HistogramVec::new(exchanges, &["outcome"])),
             refusals: counter(
@@ -118,25 +127,26 @@ impl Metrics {
     }
 
     pub(crate) fn count_response(&self, status: StatusCode, took: Duration) {
-        self.responses.with_label_values(&[status.as_str()]).inc();
+        match status {
+            StatusCode::OK => self.ok.inc(),
+            _ => self.responses.with_label_values(&[status.as_str()]).inc(),
+        }
         self.answer_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn count_lookup(&self, answered: &Result<(Bytes, Lookup), Denial>) {
         match answered {
-            Ok((_, Lookup::Hit)) => self.cache_state.with_label_values(&["hit"]).inc(),
-            Ok((_, Lookup::Miss)) => self.cache_state.with_label_values(&["miss"]).inc(),
+            Ok((_, Lookup::Hit)) => self.hits.inc(),
+            Ok((_, Lookup::Miss)) => self.misses.inc(),
             Err(denial) => {
                 let (kind, code) = labels(denial);
                 self.cache_errors.with_label_values(&[kind, code]).inc();
-                if !matches!(denial, Denial::EksAuth(_) | Denial::Late(_)) {
-                    self.count_refusal(code);
-                }
             }
         }
     }
 
-    pub(crate) fn count_refusal(&self, reason: &str) {
+    /// `reason`: one of few.
+    pub(crate) fn count_refusal(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
@@ -247,12 +257,10 @@ fn register<C: Collector + Clone + 'static>(
 /// Few values each: a code that EKS Auth does not document counts as `Other`.
 fn labels(denial: &Denial) -> (&'static str, &'static str) {
     match denial {
-        Denial::Token(_) => ("token", "Malformed"),
-        Denial::Claims(_) => ("token", "Claims"),
-        Denial::EksAuth(error) | Denial::Late(Some(error)) => ("eks_auth", code(error)),
-        Denial::Late(None) => ("eks_auth", "Timeout"),
-        Denial::OverBudget => ("agent", "OverBudget"),
-        Denial::Busy => ("agent", "Busy"),
+        Denial::Token(_) | Denial::Claims(_) => ("token", denial.reason().unwrap_or("Malformed")),
+        Denial::EksAuth(error) | Denial::Late(Some(error), _) => ("eks_auth", code(error)),
+        Denial::Late(None, _) => ("eks_auth", "Timeout"),
+        Denial::OverBudget(_) | Denial::Busy => ("agent", denial.reason().unwrap_or("Other")),
     }
 }
 

@@ -1,8 +1,9 @@
 use std::sync::{Mutex, PoisonError};
 
-use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
+use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken, UnverifiedClaims};
 use tracing::{debug, info, warn};
 
+use crate::audit::is_dns_name;
 use crate::eks_auth::{EksAuthError, Session};
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
@@ -64,13 +65,16 @@ impl Outage {
                 if self.change(None).is_some() {
                     info!("EKS Auth answers again");
                 }
-                let claims = ServiceAccountToken::parse(token.expose()).ok();
-                let claims = claims.as_ref().map(ServiceAccountToken::claims);
+                let token = ServiceAccountToken::parse(token.expose()).ok();
+                let claims = token.as_ref().map(ServiceAccountToken::claims);
+                let named = |name: fn(&UnverifiedClaims) -> Option<&String>| {
+                    claims.and_then(name).filter(|name| is_dns_name(name))
+                };
                 warn!(
                     %error,
-                    "claimed-namespace" = claims.and_then(|claims| claims.namespace.as_deref()),
-                    "claimed-service-account" = claims.and_then(|claims| claims.service_account.as_deref()),
-                    "claimed-pod" = claims.and_then(|claims| claims.pod.as_deref()),
+                    "claimed-namespace" = named(|claims| claims.namespace.as_ref()),
+                    "claimed-service-account" = named(|claims| claims.service_account.as_ref()),
+                    "claimed-pod" = named(|claims| claims.pod.as_ref()),
                     "credentials refused"
                 );
             }

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use crate::credential_cache::{CredentialCache, Denial};
 use crate::eks_auth::EksAuthError;
 use crate::metrics::Metrics;
+use crate::refusal_log::RefusalLog;
 
 /// Answers requests on the credentials addresses, with the official agent's texts.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(crate) struct Router {
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
     hosts: Hosts,
+    log: RefusalLog,
 }
 
 impl Router {
@@ -29,6 +32,7 @@ impl Router {
             cache,
             metrics,
             hosts,
+            log: RefusalLog::default(),
         }
     }
 
@@ -41,10 +45,14 @@ impl Router {
         let response = match self.credentials(&request, peer).await {
             Ok(body) => json(body),
             Err(refusal) => {
-                if let Some(reason) = refusal.reason() {
+                let (reason, again_in) = (refusal.reason(), refusal.again_in());
+                let (status, words) = refusal.words();
+                if let Some(reason) = reason {
                     self.metrics.count_refusal(reason);
+                    self.log
+                        .note(began, peer.ip().to_canonical(), reason, &words);
                 }
-                refusal.into_response()
+                refused(status, words, again_in)
             }
         };
         self.metrics
@@ -90,18 +98,17 @@ impl Hosts {
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default();
         let known = |host: &str| host.parse().is_ok_and(|address| self.0.contains(&address));
-        let unbracketed = |host: &str| {
-            host.trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned()
-        };
         let without_port = sent.rsplit_once(':').map_or(sent, |(host, _port)| host);
-        if known(&unbracketed(sent)) || known(&unbracketed(without_port)) {
+        if known(unbracketed(sent)) || known(unbracketed(without_port)) {
             Ok(())
         } else {
-            Err(Refusal::Host(unbracketed(without_port)))
+            Err(Refusal::Host(unbracketed(without_port).to_owned()))
         }
     }
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Every answer that is not a set of credentials.
@@ -120,18 +127,27 @@ impl From<Denial> for Refusal {
 }
 
 impl Refusal {
-    /// Of those that are made here; the others are counted where they are made.
+    /// In a word, where EKS Auth was not asked.
     fn reason(&self) -> Option<&'static str> {
         match self {
             Self::NotFound => Some("Path"),
             Self::Method => Some("Method"),
             Self::Host(_) => Some("Host"),
-            Self::Denied(_) => None,
+            Self::Denied(denial) => denial.reason(),
         }
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let (status, words) = match &self {
+    /// When to try again, for what may be different then.
+    fn again_in(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(Denial::Late(_, quiet)) => Some(*quiet),
+            Self::Denied(Denial::OverBudget(_) | Denial::Busy) => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
+
+    fn words(self) -> (StatusCode, String) {
+        match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "404 page not found".to_owned()),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -144,21 +160,22 @@ impl Refusal {
                      [169.254.170.23 fd00:ec2::23] address not {host}"
                 ),
             ),
-            Self::Denied(denial) => denied(denial),
-        };
-        let mut response = text(status, words);
-        let headers = response.headers_mut();
-        match status {
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
+            Self::Denied(denial) => denied(&denial),
         }
-        response
     }
+}
+
+fn refused(status: StatusCode, words: String, again_in: Option<Duration>) -> Response<Full<Bytes>> {
+    let mut response = text(status, words);
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET"));
+    }
+    if let Some(again_in) = again_in {
+        let seconds = again_in.as_secs_f64().ceil().clamp(1.0, 60.0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+    }
+    response
 }
 
 fn denied(denial: &Denial) -> (StatusCode, String) {
@@ -175,7 +192,7 @@ fn denied(denial: &Denial) -> (StatusCode, String) {
             StatusCode::BAD_REQUEST,
             format!("Service account token failed basic claim validations: {error}"),
         ),
-        Denial::EksAuth(error) => {
+        Denial::EksAuth(error) | Denial::OverBudget(Some(error)) => {
             let status = match error {
                 EksAuthError::Refused { status, .. } => StatusCode::from_u16(*status).ok(),
                 _ => None,
@@ -185,15 +202,15 @@ fn denied(denial: &Denial) -> (StatusCode, String) {
                 error.to_string(),
             )
         }
-        Denial::Late(Some(error)) => (
+        Denial::Late(Some(error), _) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{error}; try again"),
         ),
-        Denial::Late(None) => {
+        Denial::Late(None, _) => {
             let words = "EKS Auth has not answered in time; try again";
             (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
         }
-        Denial::OverBudget => {
+        Denial::OverBudget(None) => {
             let words =
                 "this address has caused too many exchanges with EKS Auth lately; try again";
             (StatusCode::SERVICE_UNAVAILABLE, words.to_owned())

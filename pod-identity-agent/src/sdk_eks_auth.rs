@@ -244,6 +244,8 @@ fn session(output: &AssumeRoleForPodIdentityOutput) -> Result<Session, String> {
         .pod_identity_association()
         .ok_or_else(|| missing("podIdentityAssociation"))?;
     let subject = output.subject().ok_or_else(|| missing("subject"))?;
+    let namespace = text(subject.namespace(), "subject.namespace")?;
+    let service_account = text(subject.service_account(), "subject.serviceAccount")?;
     let assumed_role_arn = text(user.arn(), "assumedRoleUser.arn")?;
     let expiration = credentials.expiration();
     let expiration = Timestamp::from_unix_millis(
@@ -272,7 +274,7 @@ fn session(output: &AssumeRoleForPodIdentityOutput) -> Result<Session, String> {
         )?,
         assumed_role_arn,
         request_id: output.request_id().map(str::to_owned),
-        ..Session::new(checked, subject.namespace(), subject.service_account())
+        ..Session::new(checked, namespace, service_account)
     })
 }
 

@@ -11,15 +11,16 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::connections::Connections;
-use crate::header_deadline::{HeaderDeadline, Progress};
+use crate::header_deadline::{HeaderDeadline, IDLE_FOR, Progress};
 
 /// Serves HTTP/1.1 on one socket: a task for each connection that gets a place, until told to stop.
 ///
@@ -35,6 +36,7 @@ pub(crate) async fn serve<S, F>(
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
+    let mut said = Exhaustion::default();
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -46,14 +48,20 @@ pub(crate) async fn serve<S, F>(
             Ok((stream, peer)) => match places.admit(peer.ip().to_canonical()) {
                 Some(place) => {
                     let (progress, respond) = (Progress::new(place), Arc::clone(&respond));
-                    let watcher = graceful.watcher();
-                    connections.spawn(connection(stream, peer, progress, respond, watcher));
+                    let (watcher, mut stop) = (graceful.watcher(), stop.clone());
+                    connections.spawn(async move {
+                        if speaks(&stream, &progress, &mut stop).await {
+                            // On the heap only now: a silent connection costs next to nothing.
+                            Box::pin(connection(stream, peer, progress, respond, watcher)).await;
+                        }
+                    });
                 }
                 None => debug!("client-addr" = %peer, "too many connections; this one is closed"),
             },
             Err(error) => {
                 if is_exhaustion(&error) {
-                    warn!(%error, "connections cannot be accepted for now");
+                    said.note(&error);
+                    places.make_room();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -68,6 +76,16 @@ pub(crate) async fn serve<S, F>(
             connections = connections.len(),
             "requests were still in flight at the deadline of the shutdown"
         );
+    }
+}
+
+/// Whether the peer says anything before the connection has to go.
+async fn speaks(stream: &TcpStream, progress: &Progress, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        readable = stream.readable() => readable.is_ok(),
+        () = progress.closing() => false,
+        () = tokio::time::sleep(IDLE_FOR) => false,
+        _stopped = stop.wait_for(|stop| *stop) => false,
     }
 }
 
@@ -98,8 +116,6 @@ async fn connection<S, F>(
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
@@ -112,9 +128,6 @@ async fn connection<S, F>(
     }
 }
 
-/// A keep-alive connection may rest for this long; the official agent's 30 s race with the pools of SDKs.
-const IDLE: Duration = Duration::from_secs(90);
-
 /// Request line and headers together; the largest real token has 2.3 KB. More is answered with 431.
 const MAX_HEADERS: usize = 16 * 1024;
 
@@ -123,6 +136,26 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// After a failed accept: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Says that connections cannot be accepted: once, and again when it has been quiet for a minute.
+#[derive(Default)]
+struct Exhaustion {
+    latest: Option<Instant>,
+}
+
+impl Exhaustion {
+    fn note(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        let is_news = self.latest.is_none_or(|latest| now - latest > QUIET);
+        self.latest = Some(now);
+        if is_news {
+            warn!(%error, cure = "raise the limit of open files", "connections cannot be accepted for now");
+        }
+    }
+}
+
+/// After this long without one, an error is news again.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Whether accepting failed for want of something, rather than for the one connection.
 fn is_exhaustion(error: &io::Error) -> bool {

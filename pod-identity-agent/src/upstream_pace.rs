@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use pod_identity_core::Timestamp;
@@ -6,12 +7,14 @@ use pod_identity_core::Timestamp;
 /// finds what it grants.
 ///
 /// The rate grows by a step with each second of success and is cut at a throttle, at most once for all
-/// requests that were on their way together. A service's wish to be left alone holds for everybody.
+/// requests that were on their way together, and never below what was granted in the last second: a
+/// service that grants so many in each second throttles all that come in the rest of it, which says
+/// nothing about the next. A service's wish to be left alone holds for everybody.
 #[derive(Debug)]
 pub(crate) struct UpstreamPace {
     rate: Option<Rate>,
-    /// Exchanges that ended well in the current second, to know where to begin.
-    recent: Recent,
+    /// When exchanges of the last second were answered, the oldest first; bounded.
+    granted: VecDeque<Timestamp>,
     quiet_until: Timestamp,
 }
 
@@ -22,20 +25,11 @@ struct Rate {
     cut_at: Timestamp,
 }
 
-#[derive(Debug)]
-struct Recent {
-    since: Timestamp,
-    successes: u32,
-}
-
 impl UpstreamPace {
     pub(crate) fn new() -> Self {
         Self {
             rate: None,
-            recent: Recent {
-                since: Timestamp::MIN,
-                successes: 0,
-            },
+            granted: VecDeque::new(),
             quiet_until: Timestamp::MIN,
         }
     }
@@ -59,13 +53,10 @@ impl UpstreamPace {
 
     /// An exchange was answered, well or not, and not throttled.
     pub(crate) fn answered(&mut self, now: Timestamp) {
-        if self.recent.since + SECOND <= now || now < self.recent.since {
-            self.recent = Recent {
-                since: now,
-                successes: 0,
-            };
+        self.granted.push_back(now);
+        if self.granted.len() > UNLIMITED as usize {
+            self.granted.pop_front();
         }
-        self.recent.successes += 1;
         if let Some(rate) = &mut self.rate {
             // Each answer adds its share, so that a second at the full rate adds the step.
             rate.per_second += STEP / rate.per_second.max(1.0);
@@ -84,23 +75,40 @@ impl UpstreamPace {
     ) {
         let hint = retry_after.unwrap_or_default().min(LONGEST_QUIET);
         self.quiet_until = self.quiet_until.max(now + hint);
+        let (granted, began_granting) = self.granted_lately(now);
         match &mut self.rate {
             None => {
-                let granted = f64::from(self.recent.successes).max(LEAST * 2.0);
+                let per_second = granted.max(LEAST * 2.0);
+                let next = now + SECOND.div_f64(per_second);
                 self.rate = Some(Rate {
-                    per_second: granted,
-                    next: now + SECOND.div_f64(granted),
+                    per_second,
+                    // What it grants in a second has been taken.
+                    next: next.max(began_granting + SECOND),
                     cut_at: now,
                 });
             }
-            // What was on its way before the last cut says nothing about the rate after it.
-            Some(rate) if rate.cut_at <= began => {
-                rate.per_second = (rate.per_second * CUT).max(LEAST);
+            // What was on its way before the last cut says nothing about the rate after it; nor does what
+            // began in the same millisecond.
+            Some(rate) if rate.cut_at < began => {
+                let cut = (rate.per_second * CUT).max(granted);
+                rate.per_second = cut.min(rate.per_second * LEAST_CUT).max(LEAST);
                 rate.cut_at = now;
                 rate.next = rate.next.max(now + rate.pause());
             }
             Some(_) => {}
         }
+    }
+
+    /// How many exchanges were answered in the last second, and when the first of them.
+    fn granted_lately(&mut self, now: Timestamp) -> (f64, Timestamp) {
+        self.granted.retain(|at| now < *at + SECOND && *at <= now);
+        let first = self.granted.front().copied();
+        (self.granted.len() as f64, first.unwrap_or(Timestamp::MIN))
+    }
+
+    /// How long EKS Auth still wishes to be left alone.
+    pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
+        self.quiet_until.saturating_since(now).min(LONGEST_QUIET)
     }
 
     /// Exchanges per second, once there is a limit.
@@ -133,6 +141,9 @@ const STEP: f64 = 2.0;
 
 /// What a throttle leaves of the rate.
 const CUT: f64 = 0.7;
+
+/// The same, where more has just been granted.
+const LEAST_CUT: f64 = 0.95;
 
 /// The rate never falls below this, in exchanges per second.
 const LEAST: f64 = 1.0;
@@ -174,7 +185,36 @@ mod tests {
         }
         assert_eq!(pace.limit(), Some(20.0), "the rate that was granted");
         pace.throttled(START + 60 * MILLI, START + 90 * MILLI, None);
-        assert_eq!(pace.limit(), Some(14.0));
+        assert_eq!(
+            pace.limit(),
+            Some(19.0),
+            "20 have been granted in this second"
+        );
+        pace.throttled(START + 2 * SECOND, START + 2 * SECOND, None);
+        assert_eq!(pace.limit(), Some(19.0 * CUT));
+    }
+
+    #[test]
+    fn what_a_service_grants_in_a_second_is_not_asked_for_twice_in_it() {
+        let mut pace = UpstreamPace::new();
+        for _ in 0..20 {
+            pace.answered(START);
+        }
+        pace.throttled(START, START + 20 * MILLI, None);
+        assert_eq!(pace.ready(START + 30 * MILLI), Err(START + SECOND));
+        assert_eq!(pace.ready(START + SECOND), Ok(()));
+    }
+
+    #[test]
+    fn throttles_that_come_at_once_cut_the_rate_once() {
+        let mut pace = UpstreamPace::new();
+        for _ in 0..20 {
+            pace.answered(START);
+        }
+        for _ in 0..12 {
+            pace.throttled(START, START, None);
+        }
+        assert_eq!(pace.limit(), Some(20.0));
     }
 
     #[test]

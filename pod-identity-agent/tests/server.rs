@@ -78,6 +78,20 @@ async fn a_credentials_port_that_is_taken_is_said_once_and_served_when_it_is_fre
 }
 
 #[tokio::test]
+async fn an_address_that_no_interface_has_is_said_once_and_the_other_is_served() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &["--bind-hosts", "[fd00:ec2::23]"]).await;
+    let said = server.program.stdout.says("address cannot be bound").await;
+    assert_eq!(said["address"], "[fd00:ec2::23]:0");
+    client::insist(server.credentials, &token(&eks)).await.key();
+    let page = client::ask(server.metrics, Request::of("/metrics")).await;
+    let up = "pod_identity_listeners_up 1\n";
+    assert!(page.body.contains(up), "{}", page.body);
+    let ready = client::ask(server.probes, Request::of("/readyz")).await;
+    assert_eq!(ready.status, 200, "{}", ready.body);
+}
+
+#[tokio::test]
 async fn a_taken_probe_or_metrics_port_does_not_stop_credentials() {
     for (flag, listener) in [("--probe-port", "probes"), ("--metrics-port", "metrics")] {
         let eks = shop().await;

@@ -13,13 +13,12 @@ use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Credentials, RefreshPolicy, Secret};
 use pod_identity_testkit::{Association, Fault, Gate, Issuer, ServiceError, SettableClock};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use support::client::{self, Request};
 use support::log::Log;
 use support::scene::{Scene, impatient, listener};
-use support::{HOUR, NOW, ROLE, soon};
-
-const SECOND: Duration = Duration::from_secs(1);
+use support::{HOUR, NOW, ROLE, SECOND, soon};
 
 #[tokio::test]
 async fn credentials_that_are_about_to_expire_are_not_handed_out() {
@@ -53,6 +52,8 @@ async fn an_incomplete_success_is_answered_in_words_and_the_agent_goes_on() {
             "podIdentityAssociation.associationId",
         ),
         ("assumedRoleUser", "assumedRoleUser.arn"),
+        ("subject", "subject.namespace"),
+        ("subject.serviceAccount", "subject.serviceAccount"),
     ] {
         scene.eks.inject(Fault::Without(left_out));
         scene.get(&token).await.assert_text(
@@ -113,6 +114,20 @@ async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_o
             "EKS Auth has not answered in time; try again\n"
         );
     }
+    assert_eq!(scene.eks.request_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_before_a_service_that_hangs_is_answered_within_900_ms_unless_told_otherwise() {
+    let scene = Scene::flowing(|agent| agent).await;
+    let token = scene.token();
+    scene.eks.inject_always(Fault::Hang);
+    let began = Instant::now();
+    for mut client in scene.crowd(50, &token).await {
+        client.answer().await.assert_try_again();
+    }
+    let took = began.elapsed().as_millis();
+    assert!((900..=910).contains(&took), "{took} ms");
     assert_eq!(scene.eks.request_count(), 1);
 }
 
@@ -245,6 +260,31 @@ async fn a_services_wish_to_be_left_alone_is_granted() {
     scene.clock.advance(SECOND);
     scene.obtain(&token).await;
     assert_eq!(scene.eks.request_count(), 2);
+}
+
+#[tokio::test]
+async fn a_client_is_told_how_long_the_service_wishes_to_be_left_alone() {
+    for (wish, told) in [
+        (None, ["1", "1"]),
+        (Some(Duration::from_millis(300)), ["1", "1"]),
+        (Some(Duration::from_millis(7200)), ["8", "6"]),
+        (Some(Duration::from_secs(600)), ["60", "58"]),
+    ] {
+        let scene = Scene::impatient().await;
+        let throttling = ServiceError::new(ErrorCode::Throttling);
+        scene.eks.inject(match wish {
+            Some(wish) => throttling.retry_after(wish),
+            None => throttling,
+        });
+        scene.eks.inject_always(Fault::Hang);
+        let token = scene.token();
+        for told in told {
+            let answer = scene.get(&token).await;
+            answer.assert_try_again();
+            assert_eq!(answer.header("retry-after"), Some(told), "{wish:?}");
+            scene.clock.advance(2 * SECOND);
+        }
+    }
 }
 
 #[tokio::test]
@@ -429,6 +469,21 @@ async fn a_pod_without_an_association_is_said_by_name() {
     assert_eq!(said[0]["claimed-namespace"], "shop");
     assert_eq!(said[0]["claimed-service-account"], "stranger");
     assert_eq!(said[0]["claimed-pod"], "stranger-0");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_no_name_does_not_reach_the_log() {
+    let log = Log::start();
+    let scene = Scene::start().await;
+    let claims = scene.eks.issuer().token("shop", "cart\ninvented: line");
+    scene
+        .get(&claims.pod("<b>").forged().mint(scene.now()))
+        .await;
+    let said = log.lines("credentials refused");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0]["claimed-namespace"], "shop");
+    assert!(said[0].get("claimed-service-account").is_none());
+    assert!(said[0].get("claimed-pod").is_none());
 }
 
 /// A throttle as another service might phrase it.

@@ -381,6 +381,15 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         matches!(self.phase, Phase::Wanted | Phase::InFlight(..))
     }
 
+    /// Whether an ask with nothing usable held would join a fetch, or its next attempt, rather than begin
+    /// one.
+    pub fn is_under_way(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Wanted | Phase::InFlight(..) | Phase::Retrying(_)
+        )
+    }
+
     /// Whether nothing is attempted for a while because an attempt has failed.
     pub fn is_resting(&self) -> bool {
         matches!(self.phase, Phase::Resting(_) | Phase::Retrying(_))
@@ -419,10 +428,7 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
-        let under_way = matches!(
-            self.phase,
-            Phase::Wanted | Phase::InFlight(..) | Phase::Retrying(_)
-        );
+        let under_way = self.is_under_way();
         if self.policy.sep.is_some() {
             match &self.settled {
                 Some(settled) if settled.refused && self.is_resting() => {

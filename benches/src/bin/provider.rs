@@ -18,7 +18,7 @@ use aws_smithy_runtime::client::identity::IdentityCache;
 use aws_smithy_runtime_api::client::identity::{ResolveCachedIdentity, SharedIdentityResolver};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_types::config_bag::ConfigBag;
-use pod_identity_benches::{LocalAgent, median, nanoseconds_per_call};
+use pod_identity_benches::{Limit, LocalAgent, Table, median, nanoseconds_per_call};
 use pod_identity_provider::PodIdentityProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode> {
     fetches(&agent, &mut table)?;
     starts(&agent, &mut table)?;
     memory(&agent, &mut table)?;
-    table.print()
+    Ok(table.print()?)
 }
 
 /// With credentials held.
@@ -55,7 +55,7 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
     let snapshot = nanoseconds_per_call(|| {
         black_box(provider.snapshot());
     });
-    table.row("snapshot()", snapshot, "ns", Some(70.0));
+    table.row("snapshot()", snapshot, "ns", Limit::AtMost(70.0));
     let allocated = allocation_counter::measure(|| {
         black_box(provider.snapshot());
     });
@@ -63,7 +63,7 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         "snapshot(): allocations",
         allocated.count_total as f64,
         "",
-        Some(0.0),
+        Limit::AtMost(0.0),
     );
 
     let lazy = {
@@ -90,10 +90,15 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
             let _identity = hit();
         }) - block_on
     };
-    table.row("SDK's lazy cache, a hit", lazy, "ns", None);
+    table.row("SDK's lazy cache, a hit", lazy, "ns", Limit::None);
 
     let one = provide(&provider);
-    table.row("provide_credentials()", one, "ns", Some(lazy / 2.0));
+    table.row(
+        "provide_credentials()",
+        one,
+        "ns",
+        Limit::AtMost(lazy / 2.0),
+    );
     let two = thread::scope(|scope| {
         let threads = [0, 1].map(|_| scope.spawn(|| provide(&provider)));
         threads
@@ -106,7 +111,7 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         "provide_credentials(), 2 threads",
         two,
         "ns",
-        Some(one * 2.5),
+        Limit::AtMost(one * 2.5),
     );
     Ok(())
 }
@@ -129,8 +134,8 @@ fn fetches(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         return Err("two figures were expected".into());
     };
     let (ours, theirs) = (ours?, theirs?);
-    table.row("existing: one fetch, p50", theirs, "µs", None);
-    table.row("one fetch, p50", ours, "µs", Some(theirs));
+    table.row("existing: one fetch, p50", theirs, "µs", Limit::None);
+    table.row("one fetch, p50", ours, "µs", Limit::AtMost(theirs));
     Ok(())
 }
 
@@ -169,13 +174,13 @@ fn starts(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         "existing: first credentials, cold",
         micros(median(theirs)),
         "µs",
-        None,
+        Limit::None,
     );
     table.row(
         "first credentials, cold",
         micros(median(ours)),
         "µs",
-        Some(1000.0),
+        Limit::AtMost(1000.0),
     );
     Ok(())
 }
@@ -212,7 +217,12 @@ fn memory(agent: &LocalAgent, table: &mut Table) -> Result<()> {
     });
     kept.ok_or("nothing was measured")??;
     let kib = measured.bytes_current as f64 / 1024.0;
-    table.row("memory of an idle provider", kib, "KiB", Some(64.0));
+    table.row(
+        "memory of an idle provider",
+        kib,
+        "KiB",
+        Limit::AtMost(64.0),
+    );
     Ok(())
 }
 
@@ -222,39 +232,6 @@ fn current_thread() -> io::Result<Runtime> {
 
 fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1000.0
-}
-
-/// What was measured, and how it compares with what must be reached.
-#[derive(Default)]
-struct Table {
-    rows: Vec<(String, f64, &'static str, Option<f64>)>,
-}
-
-impl Table {
-    fn row(&mut self, what: &str, measured: f64, unit: &'static str, limit: Option<f64>) {
-        self.rows.push((what.to_owned(), measured, unit, limit));
-    }
-
-    fn print(&self) -> Result<ExitCode> {
-        let mut out = io::stdout().lock();
-        let mut missed = 0;
-        for (what, measured, unit, limit) in &self.rows {
-            let verdict = match limit {
-                None => String::new(),
-                Some(limit) if measured <= limit => format!("reaches {limit:.1}"),
-                Some(limit) => {
-                    missed += 1;
-                    format!("MISSES {limit:.1}")
-                }
-            };
-            writeln!(out, "{what:<36} {measured:>10.1} {unit:<4} {verdict}")?;
-        }
-        Ok(if missed == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
-    }
 }
 
 const COLD_OURS: &str = "cold-ours";

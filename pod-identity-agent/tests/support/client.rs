@@ -1,8 +1,8 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
@@ -113,6 +113,23 @@ impl Client {
         }
     }
 
+    /// As a pod with an address of its own; see [`pod`](super::pod).
+    pub(crate) async fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Returns when these bytes are on their way, or are not wanted any more.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        let _refused = self.stream.write_all(bytes).await;
+    }
+
     /// Returns when the request is on its way.
     pub(crate) async fn send(&mut self, request: Request<'_>) {
         let text = request.text();
@@ -129,10 +146,15 @@ impl Client {
         soon(self.read(request.method != "HEAD")).await
     }
 
-    /// Waits until the server has closed the connection.
+    /// Waits until the server has closed the connection, which must be soon.
     pub(crate) async fn closed(&mut self) {
+        soon(self.until_closed()).await;
+    }
+
+    /// Waits until the server has closed the connection.
+    pub(crate) async fn until_closed(&mut self) {
         let mut byte = [0];
-        let read = soon(self.stream.read(&mut byte)).await;
+        let read = self.stream.read(&mut byte).await;
         assert!(matches!(read, Ok(0) | Err(_)), "unexpected bytes");
     }
 
@@ -173,6 +195,12 @@ impl Client {
 /// One request over a connection of its own.
 pub(crate) async fn ask(address: SocketAddr, request: Request<'_>) -> Answer {
     soon(Client::connect(address)).await.ask(request).await
+}
+
+/// The same, as a pod with an address of its own.
+pub(crate) async fn ask_from(source: IpAddr, address: SocketAddr, request: Request<'_>) -> Answer {
+    let mut client = soon(Client::connect_from(source, address)).await;
+    client.ask(request).await
 }
 
 /// Asks again after each 503, as every SDK does, until there is another answer.

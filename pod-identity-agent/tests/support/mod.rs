@@ -7,7 +7,9 @@ pub(crate) mod log;
 #[cfg(unix)]
 pub(crate) mod process;
 pub(crate) mod scene;
+pub(crate) mod wall;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use pod_identity_core::Timestamp;
@@ -28,3 +30,11 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// The address of a pod: each has one of its own on loopback, which Linux has whole.
+pub(crate) fn pod(number: usize) -> IpAddr {
+    let octet = |number: usize| u8::try_from(number).expect("there must not be so many pods");
+    IpAddr::from([127, 0, 1 + octet(number / 250), 1 + octet(number % 250)])
+}

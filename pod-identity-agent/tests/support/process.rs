@@ -61,8 +61,12 @@ impl Program {
         Self::start(arguments, environment).end().await
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it must be running")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it must be running");
+        let pid = self.id();
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
     }
 

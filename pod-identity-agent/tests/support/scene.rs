@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use aws_sdk_eksauth::{Client as SdkClient, Config};
 use pod_identity_agent::{Agent, AgentBuilder, Listen, SdkEksAuth};
 use pod_identity_core::{Clock, Timestamp, TokenDigest};
 use pod_identity_testkit::{MockEksAuth, SettableClock, TokenBuilder};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use super::client::{self, Answer, Client, Request};
+use super::wall::Wall;
 use super::{NOW, ROLE, SOON, soon};
 
 /// An agent on loopback before a mock of EKS Auth that knows `shop/cart`. Time stands still for both,
@@ -19,6 +20,8 @@ use super::{NOW, ROLE, SOON, soon};
 pub(crate) struct Scene {
     pub(crate) eks: MockEksAuth,
     pub(crate) clock: Arc<SettableClock>,
+    /// The true time, which EKS Auth has.
+    pub(crate) time: Arc<Wall>,
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
     _agent: JoinSet<()>,
@@ -31,10 +34,26 @@ impl Scene {
 
     /// As [`start`](Self::start), with other settings.
     pub(crate) async fn with(settings: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Self {
-        let clock = Arc::new(SettableClock::at(NOW));
-        let given: Arc<dyn Clock> = clock.clone();
+        let wall = Arc::new(Wall::standing(NOW));
+        // A busy machine is no reason for a 503, except where that is the subject.
+        let patient = |agent: AgentBuilder| settings(agent.answer_within(SOON));
+        Self::by(Arc::clone(&wall), wall, patient).await
+    }
+
+    /// In a test whose time is paused: it flows for all, and passes when nobody has anything to do. The
+    /// test moves the clock of the agent only.
+    pub(crate) async fn flowing(settings: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Self {
+        let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
+        Self::by(agents, others, settings).await
+    }
+
+    async fn by(
+        agents: Arc<Wall>,
+        others: Arc<Wall>,
+        settings: impl FnOnce(AgentBuilder) -> AgentBuilder,
+    ) -> Self {
         let eks = MockEksAuth::builder()
-            .clock(Arc::clone(&given))
+            .clock(Arc::clone(&others) as Arc<dyn Clock>)
             .start()
             .await
             .unwrap();
@@ -42,10 +61,8 @@ impl Scene {
         let (credentials, address) = listener("127.0.0.1:0").await;
         let (exposition, metrics) = listener("127.0.0.1:0").await;
         let builder = Agent::builder(SdkEksAuth::new(eks.cluster()).with_client(sdk_client(&eks)))
-            .clock(given)
+            .clock(Arc::clone(&agents) as Arc<dyn Clock>)
             .seed(7)
-            // A busy machine is no reason for a 503, except where that is the subject.
-            .answer_within(SOON)
             .listen(credentials)
             .listen_metrics(exposition);
         let agent = settings(builder).build();
@@ -53,7 +70,8 @@ impl Scene {
         running.spawn(async move { agent.run(std::future::pending()).await.unwrap() });
         Self {
             eks,
-            clock,
+            clock: Arc::clone(&agents.set),
+            time: others,
             address,
             metrics,
             _agent: running,
@@ -77,6 +95,11 @@ impl Scene {
     /// One request with this token.
     pub(crate) async fn get(&self, token: &str) -> Answer {
         self.ask(Request::with_token(token)).await
+    }
+
+    /// The same, as a pod with an address of its own.
+    pub(crate) async fn get_as(&self, pod: IpAddr, token: &str) -> Answer {
+        client::ask_from(pod, self.address, Request::with_token(token)).await
     }
 
     pub(crate) async fn ask(&self, request: Request<'_>) -> Answer {
@@ -157,7 +180,10 @@ pub(crate) fn impatient(agent: AgentBuilder) -> AgentBuilder {
 }
 
 pub(crate) async fn listener(address: &str) -> (Listen, SocketAddr) {
-    let listener = TcpListener::bind(address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address.parse().unwrap()).unwrap();
+    // Room for a crowd that connects at once.
+    let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
     (Listen::On(listener), address)
 }

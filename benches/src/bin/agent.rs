@@ -1,0 +1,589 @@
+//! The agent as a process, before a mock of EKS Auth on loopback, beside a bare server and, where
+//! `PEER_AGENT` names the program, another agent that takes the same flags.
+//!
+//! `cargo build --release -p pod-identity-benches -p pod-identity-agent && target/release/agent`
+//!
+//! The program is the sibling `pod-identity-agent`, or what the first argument names.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::env;
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pod_identity_benches::{Connection, Limit, Program, Table, free_port, median, percentile, pod};
+use pod_identity_core::wire::agent;
+use pod_identity_core::{Clock, Credentials, Secret, SystemClock, Timestamp};
+use pod_identity_testkit::{Fault, Issuer, MockEksAuth};
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some(BARE), Some(port)) => bare(port.parse()?),
+        (path, _) => {
+            let ours = match path {
+                Some(path) => PathBuf::from(path),
+                None => env::current_exe()?.with_file_name("pod-identity-agent"),
+            };
+            Builder::new_multi_thread()
+                .enable_all()
+                .build()?
+                .block_on(measure(&ours))
+        }
+    }
+}
+
+async fn measure(ours: &Path) -> Result<ExitCode> {
+    let peer = peer();
+    let mut table = Table::default();
+    let size = std::fs::metadata(ours)?.len() as f64 / MIB;
+    table.row("size of the program", size, "MiB", Limit::AtMost(20.0));
+
+    starts(ours, &mut table).await?;
+    let per_hit = hits("", ours, &mut table).await?;
+    if let Some(peer) = &peer {
+        let theirs = hits("peer: ", peer, &mut table).await?;
+        let ratio = per_hit / theirs * 100.0;
+        table.row(
+            "CPU of a hit, of the peer's",
+            ratio,
+            "%",
+            Limit::AtMost(100.0 / 3.0),
+        );
+    }
+    throughput(ours, &mut table).await?;
+    misses(ours, &mut table).await?;
+    crowd("", ours, Limit::AtMost(10.0), &mut table).await?;
+    if let Some(peer) = &peer {
+        crowd("peer: ", peer, Limit::None, &mut table).await?;
+    }
+    scale(ours, &mut table).await?;
+    memory("", ours, true, &mut table).await?;
+    if let Some(peer) = &peer {
+        memory("peer: ", peer, false, &mut table).await?;
+    }
+    floods("", ours, Limit::AtMost(24.0), &mut table).await?;
+    if let Some(peer) = &peer {
+        floods("peer: ", peer, Limit::None, &mut table).await?;
+    }
+    Ok(table.print()?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge of the program")]
+fn peer() -> Option<PathBuf> {
+    env::var_os("PEER_AGENT").map(PathBuf::from)
+}
+
+/// From exec to the first answer, and to the first credentials.
+async fn starts(ours: &Path, table: &mut Table) -> Result<()> {
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let (mut answers, mut credentials) = (Vec::new(), Vec::new());
+    for number in 0..STARTS {
+        let began = Instant::now();
+        let agent = eks.before(ours, &[])?;
+        let mut connection = connected(&agent).await?;
+        connection
+            .exchange(b"GET / HTTP/1.1\r\nHost: 169.254.170.23\r\n\r\n")
+            .await?;
+        answers.push(began.elapsed());
+        let (status, _) = connection.ask(&eks.token(number)).await?;
+        expect_200(status)?;
+        credentials.push(began.elapsed());
+    }
+    table.row(
+        "exec to first answer, p50",
+        millis(median(answers)),
+        "ms",
+        Limit::AtMost(30.0),
+    );
+    table.row(
+        "exec to first credentials, p50",
+        millis(median(credentials)),
+        "ms",
+        Limit::None,
+    );
+    Ok(())
+}
+
+/// Cached hits at 900 per second: processor time of one, and the slowest.
+async fn hits(whose: &str, program: &Path, table: &mut Table) -> Result<f64> {
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let agent = eks.before(program, &[])?;
+    let mut connections = warm(&agent, &eks, CONNECTIONS).await?;
+    // One look at what the first hits cost, so that it does not count.
+    steadily(&mut connections, &eks, Duration::from_secs(1)).await?;
+    let before = agent.cpu()?;
+    let times = steadily(&mut connections, &eks, Duration::from_secs(8)).await?;
+    let spent = agent.cpu()? - before;
+    let per_hit = micros(spent) / times.len() as f64;
+    let name = |what: &str| format!("{whose}{what}");
+    table.row(&name("a hit at 900/s: CPU"), per_hit, "µs", Limit::None);
+    let p99 = millis(percentile(times, 0.99));
+    table.row(&name("a hit at 900/s: p99"), p99, "ms", Limit::None);
+    Ok(per_hit)
+}
+
+/// Asks at 900 per second, in turn over all connections.
+async fn steadily(
+    connections: &mut Vec<Connection>,
+    eks: &Upstream,
+    time: Duration,
+) -> Result<Vec<Duration>> {
+    let each = Duration::from_secs(1) * connections.len() as u32 / 900;
+    let rounds = (time.as_secs_f64() / each.as_secs_f64()) as u32;
+    let token = eks.token(0);
+    let mut asking = JoinSet::new();
+    for (number, mut connection) in connections.drain(..).enumerate() {
+        let token = token.clone();
+        let offset = each * number as u32 / CONNECTIONS as u32;
+        asking.spawn(async move {
+            let mut times = Vec::new();
+            let mut ticks = interval(each);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            sleep_until(Instant::now() + offset).await;
+            for _round in 0..rounds {
+                ticks.tick().await;
+                let (status, took) = connection.ask(&token).await?;
+                expect_200(status)?;
+                times.push(took);
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>((connection, times))
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        let (connection, times) = asked??;
+        connections.push(connection);
+        all.extend(times);
+    }
+    Ok(all)
+}
+
+/// As many cached hits as will go, beside a bare server that writes the same bytes; turn by turn.
+async fn throughput(ours: &Path, table: &mut Table) -> Result<()> {
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let agent = eks.before(ours, &[])?;
+    let port = free_port()?;
+    let mut command = Command::new(env::current_exe()?);
+    let bare = Program::start(command.args([BARE, &port.to_string()]), port)?;
+    let (mut our_rates, mut bare_rates) = (Vec::new(), Vec::new());
+    for _turn in 0..5 {
+        our_rates.push(rate(&agent, &eks).await?);
+        bare_rates.push(rate(&bare, &eks).await?);
+    }
+    let (ours, bare) = (middle(our_rates), middle(bare_rates));
+    table.row("bare server: answers per second", bare, "", Limit::None);
+    table.row("hits per second", ours, "", Limit::None);
+    table.row(
+        "hits, of the bare server's",
+        ours / bare * 100.0,
+        "%",
+        Limit::AtLeast(85.0),
+    );
+    Ok(())
+}
+
+async fn rate(server: &Program, eks: &Upstream) -> Result<f64> {
+    const TIME: Duration = Duration::from_secs(2);
+    let connections = warm(server, eks, CONNECTIONS).await?;
+    let token = eks.token(0);
+    let request: Bytes = format!(
+        "GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}\r\n\r\n"
+    )
+    .into();
+    let began = Instant::now();
+    let mut asking = JoinSet::new();
+    for mut connection in connections {
+        let request = request.clone();
+        asking.spawn(async move {
+            let mut answers = 0_u32;
+            while began.elapsed() < TIME {
+                expect_200(connection.exchange(&request).await?)?;
+                answers += 1;
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(answers)
+        });
+    }
+    let mut answers = 0;
+    while let Some(asked) = asking.join_next().await {
+        answers += asked??;
+    }
+    Ok(f64::from(answers) / began.elapsed().as_secs_f64())
+}
+
+/// What the agent adds to EKS Auth's own time, turn by turn.
+async fn misses(ours: &Path, table: &mut Table) -> Result<()> {
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let agent = eks.before(ours, &[])?;
+    warm(&agent, &eks, 1).await?;
+    let mut upstream = Connection::open(pod(0), eks.mock.address()).await?;
+    let (mut through, mut direct) = (Vec::new(), Vec::new());
+    for number in 0..MISSES {
+        let token = eks.token(number + 1);
+        let mut connection = Connection::open(pod(number), agent.address()).await?;
+        let (status, took) = connection.ask(&token).await?;
+        expect_200(status)?;
+        through.push(took);
+        let began = Instant::now();
+        expect_200(upstream.exchange(&eks.request(&token)).await?)?;
+        direct.push(began.elapsed());
+    }
+    let (through, direct) = (median(through), median(direct));
+    table.row("EKS Auth itself, p50", micros(direct), "µs", Limit::None);
+    let added = micros(through.saturating_sub(direct));
+    table.row("added to a miss, p50", added, "µs", Limit::AtMost(1000.0));
+    Ok(())
+}
+
+/// A hundred clients with one token, before an EKS Auth that takes 20 ms.
+async fn crowd(whose: &str, program: &Path, limit: Limit, table: &mut Table) -> Result<()> {
+    let takes = Duration::from_millis(20);
+    let eks = Upstream::start(takes).await?;
+    let agent = eks.before(program, &[])?;
+    warm(&agent, &eks, 1).await?;
+    let before = eks.mock.request_count();
+    let mut times = Vec::new();
+    for turn in 1..=5 {
+        let token = eks.token(turn);
+        let opened = (0..100).map(|number| Connection::open(pod(number), agent.address()));
+        let connections = try_join_all(opened).await?;
+        let mut asking = JoinSet::new();
+        for mut connection in connections {
+            let token = token.clone();
+            asking.spawn(async move { connection.ask(&token).await });
+        }
+        while let Some(asked) = asking.join_next().await {
+            times.push(asked??.1);
+        }
+    }
+    let over = millis(percentile(times, 0.5)) - millis(takes);
+    let name = |what: &str| format!("{whose}{what}");
+    table.row(
+        &name("100 at once, p50 over EKS Auth's 20 ms"),
+        over,
+        "ms",
+        limit,
+    );
+    let calls = (eks.mock.request_count() - before) as f64 / 5.0;
+    table.row(&name("100 at once: exchanges"), calls, "", Limit::None);
+    Ok(())
+}
+
+/// AWS's own scale gate, on one agent: 5,000 pods at 200 per second, EKS Auth taking 50 ms.
+async fn scale(ours: &Path, table: &mut Table) -> Result<()> {
+    const PODS: usize = 5000;
+    let eks = Upstream::start(Duration::from_millis(50)).await?;
+    let agent = eks.before(ours, &["--max-cache-size", "5000"])?;
+    connected(&agent).await?;
+    let tokens: Vec<String> = (0..PODS).map(|number| eks.token(number)).collect();
+    let mut ticks = interval(Duration::from_secs(1) / 200);
+    let mut asking = JoinSet::new();
+    for (number, token) in tokens.into_iter().enumerate() {
+        ticks.tick().await;
+        let address = agent.address();
+        asking.spawn(async move {
+            let began = Instant::now();
+            let mut connection = Connection::open(pod(number), address).await?;
+            let (status, _) = connection.ask(&token).await?;
+            Ok::<_, std::io::Error>((status, began.elapsed()))
+        });
+    }
+    let (mut times, mut failed) = (Vec::new(), 0);
+    while let Some(asked) = asking.join_next().await {
+        let (status, took) = asked??;
+        failed += u32::from(status != 200);
+        times.push(took);
+    }
+    table.row(
+        "5,000 pods at 200/s: failed",
+        f64::from(failed),
+        "",
+        Limit::AtMost(0.0),
+    );
+    table.row(
+        "5,000 pods at 200/s: p50",
+        millis(percentile(times.clone(), 0.5)),
+        "ms",
+        Limit::None,
+    );
+    table.row(
+        "5,000 pods at 200/s: p99.9",
+        millis(percentile(times, 0.999)),
+        "ms",
+        Limit::AtMost(1000.0),
+    );
+    Ok(())
+}
+
+/// Idle, and with credentials fetched 50 at a time.
+async fn memory(whose: &str, program: &Path, ours: bool, table: &mut Table) -> Result<()> {
+    let limit = |most| {
+        if ours {
+            Limit::AtMost(most)
+        } else {
+            Limit::None
+        }
+    };
+    let name = |what: &str| format!("{whose}{what}");
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let agent = eks.before(program, &["--max-cache-size", "20000"])?;
+    connected(&agent).await?;
+    settle().await;
+    table.row(&name("memory: idle"), agent.memory()?, "MiB", limit(10.0));
+    fetch(&agent, &eks, 0..2000).await?;
+    settle().await;
+    let some = agent.memory()?;
+    table.row(&name("memory: 2,000 credentials"), some, "MiB", limit(20.0));
+    if ours {
+        fetch(&agent, &eks, 2000..20_000).await?;
+        settle().await;
+        let many = agent.memory()?;
+        table.row("memory: 20,000 credentials", many, "MiB", limit(120.0));
+        let each = (many - some) * 1024.0 / 18_000.0;
+        table.row("memory: each of them", each, "KiB", Limit::None);
+    }
+    Ok(())
+}
+
+async fn fetch(agent: &Program, eks: &Upstream, numbers: std::ops::Range<usize>) -> Result<()> {
+    let numbers: Vec<usize> = numbers.collect();
+    for fifty in numbers.chunks(50) {
+        let mut asking = JoinSet::new();
+        for number in fifty {
+            let (source, address, token) = (pod(*number), agent.address(), eks.token(*number));
+            asking.spawn(async move { Connection::open(source, address).await?.ask(&token).await });
+        }
+        while let Some(asked) = asking.join_next().await {
+            expect_200(asked??.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// The most memory while connections send headers without end, or nothing.
+async fn floods(whose: &str, program: &Path, limit: Limit, table: &mut Table) -> Result<()> {
+    let name = |what: &str| format!("{whose}{what}");
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let agent = eks.before(program, &[])?;
+    connected(&agent).await?;
+    let endless = Bytes::from(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(900_000)));
+    let mut flooding = JoinSet::new();
+    for number in 0..200 {
+        let (source, address, endless) = (pod(number % 12), agent.address(), endless.clone());
+        flooding.spawn(async move {
+            let mut connection = Connection::open(source, address).await.ok()?;
+            // It may be cut off.
+            let _sent = connection.send(&endless).await;
+            Some(connection)
+        });
+    }
+    let kept = flooding.join_all().await;
+    table.row(
+        &name("memory: 200 endless headers"),
+        agent.memory()?,
+        "MiB",
+        limit,
+    );
+    drop(kept);
+    drop(agent);
+
+    let agent = eks.before(program, &[])?;
+    connected(&agent).await?;
+    let mut silent = Vec::new();
+    let mut most: f64 = 0.0;
+    for number in 0..3000 {
+        silent.push(Connection::open(pod(number % 12), agent.address()).await?);
+        if number % 100 == 99 {
+            most = most.max(agent.memory()?);
+        }
+    }
+    settle().await;
+    most = most.max(agent.memory()?);
+    table.row(
+        &name("memory: 3,000 silent connections"),
+        most,
+        "MiB",
+        limit,
+    );
+    Ok(())
+}
+
+/// A server that answers everything with what the agent answers, and knows nothing.
+fn bare(port: u16) -> Result<ExitCode> {
+    let body = Bytes::from_owner(agent::encode(&credentials()));
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let mut connections = JoinSet::new();
+        loop {
+            let (stream, _peer) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let body = body.clone();
+            connections.spawn(async move {
+                let answer = service_fn(move |_request: Request<Incoming>| {
+                    let mut response = Response::new(Full::new(body.clone()));
+                    let headers = response.headers_mut();
+                    headers.insert("content-type", HeaderValue::from_static("application/json"));
+                    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+                    std::future::ready(Ok::<_, Infallible>(response))
+                });
+                let connection = http1::Builder::new();
+                connection
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await
+            });
+        }
+    })
+}
+
+/// EKS Auth, which gives the same credentials for everything.
+struct Upstream {
+    mock: MockEksAuth,
+    issuer: Issuer,
+    tokens: Mutex<HashMap<usize, String>>,
+}
+
+impl Upstream {
+    async fn start(latency: Duration) -> Result<Self> {
+        let mock = MockEksAuth::start().await;
+        if !latency.is_zero() {
+            mock.inject_always(Fault::Latency(latency));
+        }
+        let session = session(&credentials());
+        mock.inject_always(Fault::respond(move |_| Response::new(session.clone())));
+        let issuer = mock.issuer().clone();
+        Ok(Self {
+            mock,
+            issuer,
+            tokens: Mutex::default(),
+        })
+    }
+
+    fn before(&self, program: &Path, more: &[&str]) -> Result<Program> {
+        Ok(Program::agent(program, &self.mock.endpoint(), more)?)
+    }
+
+    /// As long as real ones, and of the right shape. Each number has its own.
+    fn token(&self, number: usize) -> String {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = tokens.entry(number).or_insert_with(|| {
+            let builder = self
+                .issuer
+                .token("shop", "cart")
+                .pod(format!("cart-{number}"));
+            builder.forged().mint(SystemClock.now())
+        });
+        token.clone()
+    }
+
+    fn request(&self, token: &str) -> Vec<u8> {
+        let body = format!(r#"{{"token":"{token}"}}"#);
+        let length = body.len();
+        let address = self.mock.address();
+        format!(
+            "POST /clusters/test-cluster/assume-role-for-pod-identity HTTP/1.1\r\nHost: {address}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+fn credentials() -> Credentials {
+    // About as long as real ones.
+    let expires = SystemClock.now() + Duration::from_secs(6 * 3600);
+    let (secret, token) = (Secret::from("s".repeat(40)), Secret::from("t".repeat(900)));
+    Credentials::new("ASIABENCHBENCHBENCH0", secret, token, expires).with_account_id("111122223333")
+}
+
+fn session(credentials: &Credentials) -> String {
+    let epoch = Timestamp::from_unix_secs(0);
+    format!(
+        concat!(
+            r#"{{"subject":{{"namespace":"shop","serviceAccount":"cart"}},"#,
+            r#""audience":"pods.eks.amazonaws.com","#,
+            r#""podIdentityAssociation":{{"associationArn":"arn:a","associationId":"a-1"}},"#,
+            r#""assumedRoleUser":{{"arn":"arn:aws:sts::111122223333:assumed-role/r/s","#,
+            r#""assumeRoleId":"A:s"}},"credentials":{{"accessKeyId":"{}","secretAccessKey":"{}","#,
+            r#""sessionToken":"{}","expiration":{}}}}}"#
+        ),
+        credentials.access_key_id(),
+        credentials.secret_access_key().expose(),
+        credentials.session_token().expose(),
+        credentials.expiration().saturating_since(epoch).as_secs(),
+    )
+}
+
+/// As soon as it listens.
+async fn connected(server: &Program) -> Result<Connection> {
+    let began = Instant::now();
+    loop {
+        match Connection::open(pod(0), server.address()).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if began.elapsed() > Duration::from_secs(10) => return Err(error.into()),
+            Err(_not_yet) => tokio::time::sleep(Duration::from_micros(200)).await,
+        }
+    }
+}
+
+/// Connections of as many pods that have all got the credentials of token 0.
+async fn warm(server: &Program, eks: &Upstream, count: usize) -> Result<Vec<Connection>> {
+    connected(server).await?;
+    let opened = (0..count).map(|number| Connection::open(pod(number), server.address()));
+    let mut connections = try_join_all(opened).await?;
+    for connection in &mut connections {
+        expect_200(connection.ask(&eks.token(0)).await?.0)?;
+    }
+    Ok(connections)
+}
+
+/// What a server frees, it frees within this.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+fn expect_200(status: u16) -> Result<()> {
+    match status {
+        200 => Ok(()),
+        status => Err(format!("an answer with status {status}").into()),
+    }
+}
+
+fn middle(mut measured: Vec<f64>) -> f64 {
+    measured.sort_by(f64::total_cmp);
+    measured
+        .get(measured.len() / 2)
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+const BARE: &str = "bare";
+const CONNECTIONS: usize = 10;
+const MISSES: usize = 500;
+const MIB: f64 = 1024.0 * 1024.0;
+const STARTS: usize = 15;

@@ -1,0 +1,142 @@
+//! Connections by the hundreds: slow, silent, endless, idle.
+#![cfg(target_os = "linux")]
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use pod_identity_core::{Clock, SystemClock};
+use pod_identity_testkit::MockEksAuth;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use support::client::{self, Client, Request};
+use support::process::Server;
+use support::scene::Scene;
+use support::{ROLE, SECOND, pod, soon};
+
+#[tokio::test]
+async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(900_000));
+    let mut crowd = JoinSet::new();
+    for number in 0..200 {
+        let (address, endless) = (server.credentials, endless.clone());
+        crowd.spawn(async move {
+            let mut client = Client::connect_from(pod(number % 12), address).await;
+            client.send_bytes(endless.as_bytes()).await;
+            client
+        });
+    }
+    let crowd = soon(crowd.join_all()).await;
+    newcomer(&eks, &server).await;
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn silent_connections_of_a_dozen_pods_do_not_keep_a_newcomer_out() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut silent = Vec::new();
+    for number in 0..3000 {
+        silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
+    }
+    newcomer(&eks, &server).await;
+    // Those without a whole header are bounded.
+    soon(silent[0].closed()).await;
+    assert!(descriptors(&server) < 600, "{}", descriptors(&server));
+}
+
+#[tokio::test]
+async fn a_pod_that_floods_gets_in_itself() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(Client::connect_from(pod(0), server.credentials).await);
+    }
+    let token = token(&eks);
+    let answer = client::ask_from(pod(0), server.credentials, Request::with_token(&token)).await;
+    answer.key();
+}
+
+#[tokio::test]
+async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let most = 96;
+    limit_descriptors(&server, most);
+    let mut silent = Vec::new();
+    for number in 0..200 {
+        silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
+    }
+    newcomer(&eks, &server).await;
+    let said = server
+        .program
+        .stdout
+        .said("connections cannot be accepted for now");
+    assert_eq!(said.len(), 1, "once, not for each: {said:?}");
+    drop(silent);
+    newcomer(&eks, &server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_90_seconds() {
+    let scene = Scene::flowing(|agent| agent).await;
+    let token = scene.token();
+    let mut client = scene.connect().await;
+    let key = client.ask(Request::with_token(&token)).await.key();
+    for rest in [31, 61, 89] {
+        sleep(rest * SECOND).await;
+        assert_eq!(client.ask(Request::with_token(&token)).await.key(), key);
+    }
+    let closed = tokio::time::timeout(91 * SECOND, client.until_closed());
+    assert!(closed.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_has_5_seconds_from_its_first_byte() {
+    let scene = Scene::flowing(|agent| agent).await;
+    let mut client = scene.connect().await;
+    sleep(60 * SECOND).await;
+    client.send_bytes(b"GET /v1/credentials HTTP/1.1\r\n").await;
+    let closed = tokio::time::timeout(Duration::from_millis(5100), client.until_closed());
+    assert!(closed.await.is_ok());
+}
+
+/// A pod that has not been here before.
+async fn newcomer(eks: &MockEksAuth, server: &Server) {
+    let token = token(eks);
+    let mut client = Client::connect_from(pod(200), server.credentials).await;
+    let answer = client.ask(Request::with_token(&token)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+fn descriptors(server: &Server) -> usize {
+    let path = format!("/proc/{}/fd", server.program.id());
+    fs::read_dir(path).unwrap().count()
+}
+
+fn limit_descriptors(server: &Server, most: u64) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let pid = Pid::from_raw(server.program.id().cast_signed());
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+}
+
+async fn shop() -> MockEksAuth {
+    let eks = soon(MockEksAuth::start()).await;
+    eks.associate("shop", "cart", ROLE);
+    eks
+}
+
+fn token(eks: &MockEksAuth) -> String {
+    eks.issuer().token("shop", "cart").mint(SystemClock.now())
+}
