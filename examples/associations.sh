@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}/debug
 
-cargo build --quiet --package pod-identity-testkit --example eks
+cargo build --quiet --package pod-identity-testkit --features program
 if [ -z "${POD_IDENTITY_AGENT:-}" ]; then
   cargo build --quiet --package pod-identity-agent
   POD_IDENTITY_AGENT=$target/pod-identity-agent
@@ -28,7 +28,8 @@ wait_for() {
 }
 
 echo "# 1. The AWS side of a cluster; every signature is verified"
-"$target/examples/eks" 0 enforce >"$scratch/ready" &
+"$target/pod-identity-testkit" eks --signatures enforce \
+  --namespace shop --service-account cart >"$scratch/ready" &
 mock=$!
 wait_for endpoint "$scratch/ready" "$mock"
 field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" "$scratch/ready"; }

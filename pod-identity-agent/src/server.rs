@@ -81,8 +81,10 @@ pub(crate) async fn serve<S, F>(
 
 /// Whether the peer says anything before the connection has to go.
 async fn speaks(stream: &TcpStream, progress: &Progress, stop: &mut watch::Receiver<bool>) -> bool {
+    let mut byte = [0];
     tokio::select! {
-        readable = stream.readable() => readable.is_ok(),
+        // `readable` may be wrong once, and then there would be a buffer for nothing.
+        peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
         () = progress.closing() => false,
         () = tokio::time::sleep(IDLE_FOR) => false,
         _stopped = stop.wait_for(|stop| *stop) => false,

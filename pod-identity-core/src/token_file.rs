@@ -73,9 +73,11 @@ impl TokenFile {
 
     fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let file = File::open(&self.path)?;
-        // One byte more than allowed tells "full" from "too large"; reserved at once, because a
-        // buffer that grows leaves copies of the token behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(Self::MAX_BYTES + 1));
+        // Reserved at once, because a buffer that grows leaves copies of the token behind; and not much
+        // larger than the file, because all of it is overwritten when dropped. One byte more than
+        // allowed tells "full" from "too large".
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(Self::MAX_BYTES);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size.min(Self::MAX_BYTES) + 1));
         file.take(Self::MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -41,6 +41,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, through rustls with `aws-lc-rs` |
+//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```
@@ -91,6 +92,8 @@ mod associations;
 mod associations_api;
 mod blocking;
 mod call;
+#[cfg(feature = "program")]
+pub mod cli;
 mod clock;
 mod cluster;
 mod connection;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use pod_identity_core::wire::agent;
-use pod_identity_core::{Secret, variables};
+use pod_identity_core::{Secret, Timestamp, variables};
 
 use crate::agent_service::AgentService;
 use crate::expectation::Expectation;
@@ -147,9 +147,12 @@ impl MockAgent {
     /// # Panics
     /// When the volume cannot be written.
     pub fn rotate(&self) -> Secret {
-        let service = self.service();
-        let rotated = service.token.rotate(service.clock.now());
+        let rotated = self.rotate_at(self.service().clock.now());
         rotated.expect("the volume must be writable")
+    }
+
+    pub(crate) fn rotate_at(&self, now: Timestamp) -> io::Result<Secret> {
+        self.service().token.rotate(now)
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on

@@ -7,8 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 ready=$(mktemp)
 trap 'kill "${mock:-}" 2>/dev/null || true; rm -f "$ready"' EXIT
-cargo build --quiet --package pod-identity-testkit --example eks
-"${CARGO_TARGET_DIR:-target}/debug/examples/eks" 0 enforce >"$ready" &
+cargo build --quiet --package pod-identity-testkit --features program
+"${CARGO_TARGET_DIR:-target}/debug/pod-identity-testkit" eks --signatures enforce \
+  --namespace shop --service-account cart >"$ready" &
 mock=$!
 until [ -s "$ready" ]; do
   kill -0 "$mock"

@@ -1,0 +1,224 @@
+use std::convert::Infallible;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pod_identity_core::Clock;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::controls::Controls;
+use super::fault_order::FaultOrder;
+use super::moving_clock::MovingClock;
+use super::pod;
+use crate::answer::{self, Answer};
+use crate::server::{Server, Service};
+
+/// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
+/// port of its own. Dropping it stops it, and the mock.
+///
+/// Whoever can connect to loopback could reach it, a web page too, whose name resolves to it: so `Host`
+/// must be the address, and each request has the token that only the ready line tells.
+#[derive(Debug)]
+pub(super) struct Admin<C> {
+    server: Server<AdminService<C>>,
+}
+
+impl<C: Controls> Admin<C> {
+    /// # Errors
+    /// When there is no loopback port, or no randomness.
+    pub(super) async fn start(controls: C, clock: Arc<MovingClock>) -> io::Result<Self> {
+        let listener = pod::listen(0).await?;
+        let service = AdminService {
+            address: listener.local_addr()?,
+            token: random_token()?,
+            controls,
+            clock,
+            forgotten: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            server: Server::start(listener, Arc::new(service))?,
+        })
+    }
+
+    /// The member `admin` of the ready line. Its only secret is for who reads that.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "uri": format!("http://{}", self.server.address()),
+            "token": self.server.service().token,
+        })
+    }
+}
+
+struct AdminService<C> {
+    address: SocketAddr,
+    token: String,
+    controls: C,
+    clock: Arc<MovingClock>,
+    /// How many requests had arrived at the last reset.
+    forgotten: AtomicUsize,
+}
+
+impl<C> fmt::Debug for AdminService<C> {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminService")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Controls> Service for AdminService<C> {
+    async fn serve(&self, stream: TcpStream) {
+        let answer = service_fn(|request| self.call(request));
+        let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        // How a connection ends is the client's affair.
+        served.await.ok();
+    }
+}
+
+impl<C: Controls> AdminService<C> {
+    async fn call(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let answer = match self.admit(&head.headers) {
+            Err(stranger) => refusal(stranger.status(), &stranger.to_string()),
+            Ok(()) => match Limited::new(body, MAX_BODY).collect().await {
+                Ok(body) => self.route(&head, &body.to_bytes()),
+                Err(error) => refusal(400, &format!("cannot read the body: {error}")),
+            },
+        };
+        Ok(answer.map(|body| Full::new(Bytes::from(body))))
+    }
+
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Stranger> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        if host != Some(self.address.to_string().as_str()) {
+            return Err(Stranger::Host(self.address));
+        }
+        let wanted = format!("Bearer {}", self.token);
+        let sent = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let sent = sent.unwrap_or_default();
+        aws_lc_rs::constant_time::verify_slices_are_equal(sent, wanted.as_bytes())
+            .map_err(|_different| Stranger::Token)
+    }
+
+    fn route(&self, head: &Parts, body: &[u8]) -> Answer {
+        match (&head.method, head.uri.path()) {
+            (&Method::POST, "/faults") => self.inject(body),
+            (&Method::DELETE, "/faults") => {
+                self.controls.clear_faults();
+                done()
+            }
+            (&Method::GET, "/requests") => self.requests(),
+            (&Method::POST, "/rotate") => self.rotate(),
+            (&Method::POST, "/clock") => self.advance(body),
+            (&Method::POST, "/reset") => self.reset(),
+            (method, path) => {
+                let known = "POST or DELETE /faults, GET /requests, POST /rotate, /clock or /reset";
+                refusal(404, &format!("{method} {path} is not {known}"))
+            }
+        }
+    }
+
+    fn inject(&self, body: &[u8]) -> Answer {
+        let injected = FaultOrder::parse(body).and_then(|order| self.controls.inject(&order));
+        match injected {
+            Ok(()) => done(),
+            Err(error) => refusal(400, &error.to_string()),
+        }
+    }
+
+    fn requests(&self) -> Answer {
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let requests = self.controls.requests();
+        let requests: Vec<_> = requests.into_iter().skip(forgotten).collect();
+        answer::json(200, json!({ "requests": requests }).to_string())
+    }
+
+    fn rotate(&self) -> Answer {
+        match self.controls.rotate(self.clock.now()) {
+            Ok(()) => done(),
+            Err(error) => refusal(500, &format!("cannot project a new token: {error}")),
+        }
+    }
+
+    fn advance(&self, body: &[u8]) -> Answer {
+        match serde_json::from_slice::<Advance>(body) {
+            Ok(advance) => {
+                let now = self.clock.advance(advance.advance_seconds);
+                answer::json(200, json!({ "now": now }).to_string())
+            }
+            Err(error) => refusal(
+                400,
+                &format!("expected {{\"advance_seconds\": 3600}}: {error}"),
+            ),
+        }
+    }
+
+    /// As after the start: no faults, no requests, the system's time, a new token. Associations stay.
+    fn reset(&self) -> Answer {
+        self.controls.clear_faults();
+        self.clock.reset();
+        let arrived = self.controls.requests().len();
+        self.forgotten.store(arrived, Ordering::Relaxed);
+        self.rotate()
+    }
+}
+
+/// Who is not let in.
+#[derive(Debug, thiserror::Error)]
+enum Stranger {
+    #[error("another Host than {0}; use the uri of the ready line")]
+    Host(SocketAddr),
+    #[error("no token or another one; send `Authorization: Bearer` with that of the ready line")]
+    Token,
+}
+
+impl Stranger {
+    const fn status(&self) -> u16 {
+        match self {
+            Self::Host(_) => 403,
+            Self::Token => 401,
+        }
+    }
+}
+
+/// What `/clock` is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_seconds: i64,
+}
+
+fn done() -> Answer {
+    answer::json(200, "{}".to_owned())
+}
+
+fn refusal(status: u16, words: &str) -> Answer {
+    answer::json(status, json!({ "error": words }).to_string())
+}
+
+/// 256 random bits.
+fn random_token() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.iter().fold(String::new(), |mut token, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(token, "{byte:02x}");
+        token
+    }))
+}
+
+const MAX_BODY: usize = 64 * 1024;

@@ -1,0 +1,78 @@
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, json};
+
+use super::admin::Admin;
+use super::controls::AgentControls;
+use super::environment::{self, Environment};
+use super::moving_clock::MovingClock;
+use super::pod::{self, Pod};
+use super::ready;
+use super::signals::Signals;
+use crate::{MockAgent, MockAgentBuilder};
+
+/// The flags of `agent`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Port on 127.0.0.1; a free one unless told
+    #[arg(short, long, default_value_t = 0)]
+    port: u16,
+    #[command(flatten)]
+    mock: Mock,
+}
+
+/// What `agent` and `run` have in common.
+#[derive(Debug, Args)]
+pub(super) struct Mock {
+    #[command(flatten)]
+    pod: Pod,
+    /// Seconds that credentials live
+    #[arg(long, default_value_t = 6 * 60 * 60)]
+    lifetime_seconds: u64,
+    /// Region of the SDKs
+    #[arg(long, default_value = "us-west-2")]
+    region: String,
+}
+
+impl Mock {
+    /// # Errors
+    /// When the port is taken.
+    pub(super) async fn builder(&self, port: u16) -> io::Result<MockAgentBuilder> {
+        Ok(MockAgent::builder()
+            .listener(pod::listen(port).await?)
+            .service_account(&self.pod.namespace, &self.pod.service_account)
+            .lifetime(Duration::from_secs(self.lifetime_seconds)))
+    }
+
+    pub(super) fn environment(&self, agent: &MockAgent, no_proxy: Option<&str>) -> Environment {
+        Environment::of_pod(agent, &self.region, no_proxy)
+    }
+}
+
+/// Serves until a signal.
+///
+/// # Errors
+/// When the port is taken, or standard output closed.
+pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let no_proxy = environment::no_proxy();
+    let clock = Arc::new(MovingClock::default());
+    let builder = options.mock.builder(options.port).await?;
+    let agent = builder.clock(clock.clone()).start().await?;
+
+    let mut line = Map::new();
+    line.insert("endpoint".to_owned(), json!(agent.uri()));
+    let token_file = agent.volume().token_path();
+    line.insert("token_file".to_owned(), json!(token_file));
+    let environment = options.mock.environment(&agent, no_proxy.as_deref());
+    environment.add_to(&mut line);
+    let admin = Admin::start(AgentControls(agent), clock).await?;
+    line.insert("admin".to_owned(), admin.to_json());
+    ready::say(line)?;
+    signals.either().await;
+    Ok(ExitCode::SUCCESS)
+}

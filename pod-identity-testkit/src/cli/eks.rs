@@ -1,0 +1,125 @@
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use pod_identity_core::{Clock, Secret};
+use serde_json::{Map, json};
+
+use super::admin::Admin;
+use super::controls::EksControls;
+use super::environment::{self, Environment};
+use super::moving_clock::MovingClock;
+use super::pod::{self, Pod};
+use super::ready;
+use super::signals::Signals;
+use crate::{MockEksAuth, ProjectedVolume, SignatureCheck};
+
+/// The flags of `eks`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Port on 127.0.0.1; a free one unless told
+    #[arg(short, long, default_value_t = 0)]
+    port: u16,
+    #[command(flatten)]
+    pod: Pod,
+    /// Name of the cluster
+    #[arg(short, long, default_value = "test-cluster")]
+    cluster_name: String,
+    /// Region of the cluster
+    #[arg(long, default_value = "us-west-2")]
+    region: String,
+    /// An association to begin with, as namespace/service-account=role-arn; may be repeated
+    #[arg(long, value_parser = association)]
+    associate: Vec<NewAssociation>,
+    /// How the signatures of requests are looked at
+    #[arg(long, value_enum, default_value_t = Signatures::Off)]
+    signatures: Signatures,
+}
+
+#[derive(Debug, Clone)]
+struct NewAssociation {
+    identity: (String, String),
+    role_arn: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Signatures {
+    /// Only that there is one
+    Off,
+    /// What is wrong with one is recorded
+    Warn,
+    /// What is wrong with one is refused; the key must be the printed one, or a minted one
+    Enforce,
+}
+
+impl From<Signatures> for SignatureCheck {
+    fn from(signatures: Signatures) -> Self {
+        match signatures {
+            Signatures::Off => Self::Off,
+            Signatures::Warn => Self::Warn,
+            Signatures::Enforce => Self::Enforce,
+        }
+    }
+}
+
+/// Serves until a signal.
+///
+/// # Errors
+/// When the port is taken, or standard output closed.
+pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let no_proxy = environment::no_proxy();
+    let clock = Arc::new(MovingClock::default());
+    let eks = MockEksAuth::builder()
+        .listener(pod::listen(options.port).await?)
+        .cluster(options.cluster_name)
+        .region(options.region)
+        .signatures(options.signatures.into())
+        .node_key(KEY_ID, Secret::from(SECRET_KEY.to_owned()))
+        .clock(clock.clone())
+        .start()
+        .await?;
+    for NewAssociation { identity, role_arn } in options.associate {
+        eks.associate(identity.0, identity.1, role_arn);
+    }
+    let pod = options.pod;
+    let token = eks.issuer().token(pod.namespace, pod.service_account);
+    let volume = ProjectedVolume::new()?;
+    volume.write(token.mint(clock.now()))?;
+
+    let endpoint = eks.endpoint();
+    let key = (KEY_ID, SECRET_KEY);
+    let environment = Environment::of_caller(&endpoint, eks.region(), key, no_proxy.as_deref());
+    let mut line = Map::from_iter([
+        ("endpoint".to_owned(), json!(endpoint)),
+        ("cluster".to_owned(), json!(eks.cluster())),
+        ("region".to_owned(), json!(eks.region())),
+        ("token_file".to_owned(), json!(volume.token_path())),
+        ("access_key_id".to_owned(), json!(KEY_ID)),
+        ("secret_access_key".to_owned(), json!(SECRET_KEY)),
+    ]);
+    environment.add_to(&mut line);
+    let controls = EksControls { eks, token, volume };
+    let admin = Admin::start(controls, clock).await?;
+    line.insert("admin".to_owned(), admin.to_json());
+    ready::say(line)?;
+    signals.either().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn association(text: &str) -> Result<NewAssociation, String> {
+    match text.split_once('=') {
+        Some((identity, role_arn)) if role_arn.starts_with("arn:") => Ok(NewAssociation {
+            identity: pod::identity(identity)?,
+            role_arn: role_arn.to_owned(),
+        }),
+        _ => Err("expected namespace/service-account=role-arn, such as \
+             shop/cart=arn:aws:iam::111122223333:role/cart"
+            .to_owned()),
+    }
+}
+
+/// The ones of AWS's documentation.
+const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

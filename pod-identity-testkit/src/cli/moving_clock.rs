@@ -1,0 +1,57 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pod_identity_core::{Clock, SystemClock, Timestamp};
+
+/// The system's clock, put forwards or back.
+#[derive(Debug, Default)]
+pub(super) struct MovingClock {
+    ahead_millis: AtomicI64,
+}
+
+impl MovingClock {
+    /// Puts it forwards by so many seconds, or back, and returns what it shows then.
+    pub(super) fn advance(&self, seconds: i64) -> Timestamp {
+        let add = |ahead: i64| Some(ahead.saturating_add(seconds.saturating_mul(1_000)));
+        // It always adds, so that there is nothing to report.
+        let _before = self
+            .ahead_millis
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.now()
+    }
+
+    /// Shows the system's time again.
+    pub(super) fn reset(&self) {
+        self.ahead_millis.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovingClock {
+    fn now(&self) -> Timestamp {
+        let ahead = self.ahead_millis.load(Ordering::Relaxed);
+        let now = SystemClock.now().as_unix_millis();
+        Timestamp::from_unix_millis(now.saturating_add(ahead))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_on_from_where_it_was_put() {
+        let clock = MovingClock::default();
+        let before = SystemClock.now().as_unix_millis();
+        assert!(clock.advance(3_600).as_unix_millis() >= before + 3_600_000);
+        clock.advance(-7_200);
+        assert!(clock.now().as_unix_millis() < before);
+        clock.reset();
+        assert!(clock.now().as_unix_millis() >= before);
+    }
+
+    #[test]
+    fn no_number_of_seconds_is_too_many() {
+        let clock = MovingClock::default();
+        assert_eq!(clock.advance(i64::MAX), Timestamp::MAX);
+        assert_eq!(clock.advance(i64::MAX), Timestamp::MAX);
+    }
+}

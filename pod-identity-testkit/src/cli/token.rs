@@ -1,0 +1,40 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use pod_identity_core::{Clock, SystemClock};
+
+use super::pod::Pod;
+use crate::{Issuer, TokenBuilder};
+
+/// The flags of `token`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pod: Pod,
+    /// Region of the cluster whose issuer mints it
+    #[arg(long, default_value = "us-west-2")]
+    region: String,
+    /// Audience that it is for
+    #[arg(long, default_value = TokenBuilder::AUDIENCE)]
+    audience: String,
+    /// Seconds from now until it expires
+    #[arg(long, default_value_t = 24 * 60 * 60)]
+    lifetime_seconds: u64,
+}
+
+/// Prints a token and nothing else.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub(super) fn print(options: &Options) -> io::Result<ExitCode> {
+    let pod = &options.pod;
+    let token = Issuer::for_region(&options.region)
+        .token(&pod.namespace, &pod.service_account)
+        .audience(&options.audience)
+        .lifetime(Duration::from_secs(options.lifetime_seconds))
+        .mint(SystemClock.now());
+    writeln!(io::stdout(), "{token}")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,61 @@
+// The helper for Node.js against the program, as `tests/program/clients.rs` runs it.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import { start } from "../../clients/pod-identity-testkit.mjs";
+
+// What an SDK does first, and no more.
+async function ask(env) {
+  const token = await readFile(env.AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, "utf8");
+  return fetch(env.AWS_CONTAINER_CREDENTIALS_FULL_URI, { headers: { authorization: token } });
+}
+
+async function withMock(args, body) {
+  const mock = await start(...args);
+  try {
+    await body(mock);
+  } finally {
+    await mock.close();
+  }
+}
+
+test("a mock serves, fails and tells", () =>
+  withMock(["agent", ["--namespace", "shop"]], async (mock) => {
+    await mock.fault({ status: 503 });
+    assert.equal((await ask(mock.env)).status, 503);
+    const answer = await ask(mock.env);
+    const seen = await mock.requests();
+    assert.equal(seen[0].pod.namespace, "shop");
+    assert.equal(seen[1].outcome.access_key_id, (await answer.json()).AccessKeyId);
+  }));
+
+test("the token is rotated and the clock moved", () =>
+  withMock([], async (mock) => {
+    const before = await readFile(mock.tokenFile, "utf8");
+    await mock.advance(90_000);
+    assert.equal((await ask(mock.env)).status, 400);
+    await mock.rotate();
+    assert.equal((await ask(mock.env)).status, 200);
+    assert.notEqual(await readFile(mock.tokenFile, "utf8"), before);
+    await mock.fault({ status: 500, always: true });
+    await mock.clearFaults();
+    await mock.reset();
+    assert.deepEqual(await mock.requests(), []);
+  }));
+
+test("what is wrong is said", async () => {
+  await withMock([], async (mock) => {
+    await assert.rejects(mock.fault({ status: 1 }), /expected 200 to 599/);
+  });
+  await assert.rejects(start("agent", [], { program: "/nowhere/to/be/found" }), /cargo install/);
+  await assert.rejects(start("agent", ["--nonsense"]), /before it was ready/);
+});
+
+test("the environment of a child has nothing earlier in the chain", () =>
+  withMock([], async (mock) => {
+    assert.ok("PATH" in mock.env);
+    assert.equal(process.env.AWS_ACCESS_KEY_ID, "of the caller");
+    assert.ok(!("AWS_ACCESS_KEY_ID" in mock.env));
+  }));

@@ -1,0 +1,151 @@
+use std::time::Duration;
+
+use crate::http;
+use crate::process::{Mock, soon};
+
+#[tokio::test]
+async fn nobody_gets_in_without_the_token_or_by_another_name() {
+    let mock = Mock::start(&["agent"]).await;
+    let uri = format!("{}/requests", mock.text("/admin/uri"));
+    let right = format!("Bearer {}", mock.text("/admin/token"));
+    let authority = &mock.text("/admin/uri")[7..];
+    let rebound = authority.replace("127.0.0.1", "evil.example");
+    for (headers, status) in [
+        (vec![], 401),
+        (vec![("authorization", "Bearer x")], 401),
+        (vec![("authorization", &right[7..])], 401),
+        (vec![("authorization", &right), ("host", &rebound)], 403),
+        (vec![("authorization", &right)], 200),
+    ] {
+        let answer = soon(http::send("GET", &uri, &headers, "")).await;
+        assert_eq!(answer.status, Some(status), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_mocks_have_two_tokens() {
+    let mocks = [Mock::start(&["agent"]).await, Mock::start(&["agent"]).await];
+    let [one, other] = mocks.each_ref().map(|mock| mock.text("/admin/token"));
+    assert_ne!(one, other);
+    assert_eq!(one.len(), 64);
+}
+
+#[tokio::test]
+async fn faults_come_for_as_many_requests_as_ordered() {
+    let mock = Mock::start(&["agent"]).await;
+    for (fault, statuses) in [
+        (
+            r#"{"status": 503, "count": 2}"#,
+            [Some(503), Some(503), Some(200)],
+        ),
+        (
+            r#"{"error": "AccessDeniedException"}"#,
+            [Some(400), Some(200), Some(200)],
+        ),
+        (
+            r#"{"reset": "before_headers"}"#,
+            [None, Some(200), Some(200)],
+        ),
+        (
+            r#"{"close": "before_headers", "latency_ms": 1}"#,
+            [None, Some(200), Some(200)],
+        ),
+    ] {
+        mock.admin("POST", "/faults", fault).await;
+        for status in statuses {
+            assert_eq!(mock.ask().await.status, status, "{fault}");
+        }
+    }
+    mock.admin("POST", "/faults", r#"{"malformed": true}"#)
+        .await;
+    let malformed = mock.ask().await.body;
+    assert!(serde_json::from_str::<serde_json::Value>(&malformed).is_err());
+}
+
+#[tokio::test]
+async fn a_stall_lasts_until_the_faults_are_cleared() {
+    let mock = Mock::start(&["agent"]).await;
+    let stall = r#"{"stall": "before_headers", "always": true}"#;
+    mock.admin("POST", "/faults", stall).await;
+    let stalled = mock.ask();
+    let cleared = async {
+        while mock.requests().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(mock.requests().await[0]["outcome"].is_null());
+        mock.admin("DELETE", "/faults", "").await;
+    };
+    let (answer, ()) = tokio::join!(stalled, cleared);
+    assert_eq!(answer.status, Some(200));
+}
+
+#[tokio::test]
+async fn an_order_that_makes_no_sense_is_refused_with_a_cure() {
+    let mock = Mock::start(&["agent"]).await;
+    for (method, path, body, status, words) in [
+        ("POST", "/faults", "{}", 400, "expected error, status"),
+        ("POST", "/faults", "x", 400, "cannot read the fault"),
+        (
+            "POST",
+            "/faults",
+            r#"{"status": 99}"#,
+            400,
+            "expected 200 to 599",
+        ),
+        ("POST", "/clock", "{}", 400, "advance_seconds"),
+        ("GET", "/nowhere", "", 404, "GET /requests"),
+    ] {
+        let answer = mock.try_admin(method, path, body).await;
+        assert_eq!(answer.status, Some(status));
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(mock.ask().await.status, Some(200));
+}
+
+#[tokio::test]
+async fn requests_are_told_without_a_token_in_them() {
+    let mock = Mock::start(&["agent", "--namespace", "shop", "--service-account", "cart"]).await;
+    let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    let asked = mock.ask_at(&format!("?token={token}")).await;
+    let seen = mock.requests().await;
+    assert_eq!(seen[0]["pod"]["namespace"], "shop");
+    assert_eq!(seen[0]["token_age"], 0);
+    assert_eq!(seen[0]["outcome"]["status"], asked.status.unwrap());
+    let all = serde_json::to_string(&seen).unwrap();
+    pod_identity_testkit::assert_no_secrets(&all, &[&token]);
+    assert!(all.contains("?token=[redacted]"), "{all}");
+}
+
+#[tokio::test]
+async fn a_rotation_gives_the_pod_another_token() {
+    let mock = Mock::start(&["agent"]).await;
+    let before = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    mock.admin("POST", "/rotate", "").await;
+    let after = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    assert_ne!(before, after);
+    assert_eq!(mock.ask().await.status, Some(200));
+}
+
+#[tokio::test]
+async fn the_clock_moves_and_a_reset_brings_all_back() {
+    let mock = Mock::start(&["agent"]).await;
+    let a_day_on = r#"{"advance_seconds": 90000}"#;
+    mock.admin("POST", "/clock", a_day_on).await;
+    assert_eq!(mock.ask().await.status, Some(400), "the token has expired");
+    mock.admin("POST", "/faults", r#"{"status": 503, "always": true}"#)
+        .await;
+    mock.admin("POST", "/reset", "").await;
+    assert!(mock.requests().await.is_empty());
+    assert_eq!(mock.ask().await.status, Some(200));
+    assert_eq!(mock.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn latency_delays() {
+    let mock = Mock::start(&["agent"]).await;
+    mock.admin("POST", "/faults", r#"{"latency_ms": 50}"#).await;
+    let asked = tokio::time::Instant::now();
+    assert_eq!(mock.ask().await.status, Some(200));
+    assert!(asked.elapsed() >= Duration::from_millis(50));
+}

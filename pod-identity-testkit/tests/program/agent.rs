@@ -1,0 +1,52 @@
+use rustix::process::Signal;
+
+use crate::process::Mock;
+
+#[tokio::test]
+async fn the_ready_line_has_what_a_pod_needs() {
+    let mock = Mock::start(&["agent", "--namespace", "shop", "--service-account", "cart"]).await;
+    let variable = |name: &str| mock.text(&format!("/env/{name}"));
+    assert_eq!(
+        variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        mock.text("/endpoint")
+    );
+    assert_eq!(
+        variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        mock.text("/token_file")
+    );
+    let answer = mock.ask().await;
+    assert_eq!(answer.status, Some(200));
+    assert!(
+        answer.json()["AccessKeyId"]
+            .as_str()
+            .unwrap()
+            .starts_with("ASIA")
+    );
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_without_a_trace() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let ended = Mock::start(&["agent"]).await.end(signal).await;
+        assert_eq!(ended.code, Some(0));
+        assert_eq!(ended.stdout, "");
+        assert_eq!(ended.litter, 0);
+    }
+}
+
+#[tokio::test]
+async fn its_port_can_be_chosen_and_may_be_taken() {
+    let first = Mock::start(&["agent"]).await;
+    let endpoint = first.text("/endpoint");
+    let (address, _path) = endpoint[7..].split_once('/').unwrap();
+    let (_ip, port) = address.split_once(':').unwrap();
+    let second = crate::process::run(&["agent", "--port", port]).await;
+    assert_eq!(second.status.code(), Some(1));
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        stderr.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{stderr}"
+    );
+    assert!(stderr.contains("--port"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1);
+}

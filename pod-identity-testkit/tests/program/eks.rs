@@ -1,0 +1,96 @@
+use crate::http;
+use crate::process::{Mock, soon};
+
+#[tokio::test]
+async fn the_ready_line_has_what_a_caller_of_the_aws_side_needs() {
+    let role = "arn:aws:iam::111122223333:role/cart";
+    let associate = format!("shop/cart={role}");
+    let mock = Mock::start(&[
+        "eks",
+        "--cluster-name",
+        "prod",
+        "--region",
+        "eu-west-1",
+        "--namespace",
+        "shop",
+        "--service-account",
+        "cart",
+        "--associate",
+        &associate,
+    ])
+    .await;
+    let endpoint = mock.text("/endpoint");
+    for service in ["EKS", "EKS_AUTH", "STS"] {
+        assert_eq!(
+            mock.text(&format!("/env/AWS_ENDPOINT_URL_{service}")),
+            endpoint
+        );
+    }
+    assert_eq!(mock.text("/env/AWS_REGION"), "eu-west-1");
+
+    let answer = assume_role(&mock).await;
+    assert_eq!(answer.status, Some(200), "{}", answer.body);
+    let arn = answer.json()["assumedRoleUser"]["arn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(arn.contains(":assumed-role/cart/eks-prod-"), "{arn}");
+
+    let seen = mock.requests().await;
+    assert_eq!(seen[0]["operation"], "AssumeRoleForPodIdentity");
+    assert_eq!(seen[0]["pod"]["service_account"], "cart");
+}
+
+#[tokio::test]
+async fn faults_of_eks_auth_come_and_go() {
+    let associate = "default/app=arn:aws:iam::111122223333:role/app";
+    let mock = Mock::start(&["eks", "--associate", associate]).await;
+    for (fault, status) in [
+        (r#"{"error": "ThrottlingException"}"#, Some(429)),
+        (r#"{"status": 502, "latency_ms": 1}"#, Some(502)),
+        (r#"{"malformed": true}"#, Some(200)),
+        (r#"{"close": "before_headers"}"#, None),
+    ] {
+        mock.admin("POST", "/faults", fault).await;
+        assert_eq!(assume_role(&mock).await.status, status, "{fault}");
+    }
+    mock.admin("POST", "/faults", r#"{"status": 500, "always": true}"#)
+        .await;
+    assert_eq!(assume_role(&mock).await.status, Some(500));
+    mock.admin("DELETE", "/faults", "").await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+}
+
+#[tokio::test]
+async fn a_token_that_expired_is_refused_until_it_is_rotated() {
+    let associate = "default/app=arn:aws:iam::111122223333:role/app";
+    let mock = Mock::start(&["eks", "--associate", associate]).await;
+    mock.admin("POST", "/clock", r#"{"advance_seconds": 90000}"#)
+        .await;
+    let refused = assume_role(&mock).await;
+    assert_eq!(refused.status, Some(400));
+    assert!(refused.body.contains("xpired"), "{}", refused.body);
+    mock.admin("POST", "/rotate", "").await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+}
+
+/// As a node would, with a signature that is one only in form.
+async fn assume_role(mock: &Mock) -> http::Answer {
+    let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    let cluster = mock.text("/cluster");
+    let uri = format!(
+        "{}/clusters/{cluster}/assume-role-for-pod-identity",
+        mock.text("/endpoint")
+    );
+    let body = serde_json::json!({ "token": token }).to_string();
+    let signature = format!(
+        "AWS4-HMAC-SHA256 Credential={}/20260301/{}/eks-auth/aws4_request, SignedHeaders=host, Signature=00",
+        mock.text("/access_key_id"),
+        mock.text("/region"),
+    );
+    let headers = [
+        ("authorization", signature.as_str()),
+        ("x-amz-date", "20260301T000000Z"),
+    ];
+    soon(http::send("POST", &uri, &headers, &body)).await
+}

@@ -1,0 +1,24 @@
+//! The program `pod-identity-testkit` as a process of its own, and its clients in other languages.
+#![cfg(all(feature = "program", unix))]
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod eks;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod token;
+#[cfg(test)]
+mod usage;
+#[cfg(test)]
+#[cfg(feature = "webhook")]
+mod webhook;

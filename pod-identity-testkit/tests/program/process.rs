@@ -1,0 +1,126 @@
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::http::{self, Answer};
+
+/// A mock of the program that has said that it is ready. Dropping it kills it.
+pub(crate) struct Mock {
+    pub(crate) ready: Value,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// Where it puts its temporary files.
+    scratch: TempDir,
+}
+
+/// How a mock ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    /// What it wrote after the ready line.
+    pub(crate) stdout: String,
+    /// How many temporary files it left.
+    pub(crate) litter: usize,
+}
+
+impl Mock {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut child = command(arguments)
+            .env("TMPDIR", scratch.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        soon(stdout.read_line(&mut line)).await.unwrap();
+        Self {
+            ready: serde_json::from_str(&line).unwrap(),
+            child,
+            stdout,
+            scratch,
+        }
+    }
+
+    pub(crate) fn text(&self, pointer: &str) -> &str {
+        let found = self.ready.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("no {pointer} in {}", self.ready))
+    }
+
+    /// What a pod gets from the agent's mock.
+    pub(crate) async fn ask(&self) -> Answer {
+        self.ask_at("").await
+    }
+
+    /// With something after the path.
+    pub(crate) async fn ask_at(&self, query: &str) -> Answer {
+        let token = std::fs::read_to_string(self.text("/token_file")).unwrap();
+        let uri = format!("{}{query}", self.text("/endpoint"));
+        soon(http::send("GET", &uri, &[("authorization", &token)], "")).await
+    }
+
+    /// Asks the admin endpoint, and insists on 200.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Value {
+        let answer = self.try_admin(method, path, body).await;
+        assert_eq!(answer.status, Some(200), "{}", answer.body);
+        answer.json()
+    }
+
+    pub(crate) async fn try_admin(&self, method: &str, path: &str, body: &str) -> Answer {
+        let authorization = format!("Bearer {}", self.text("/admin/token"));
+        let headers = [("authorization", authorization.as_str())];
+        let uri = format!("{}{path}", self.text("/admin/uri"));
+        soon(http::send(method, &uri, &headers, body)).await
+    }
+
+    pub(crate) async fn requests(&self) -> Vec<Value> {
+        let answer = self.admin("GET", "/requests", "").await;
+        answer["requests"].as_array().unwrap().clone()
+    }
+
+    pub(crate) async fn end(mut self, signal: Signal) -> Ended {
+        kill(self.child.id().unwrap(), signal);
+        let mut stdout = String::new();
+        soon(self.stdout.read_to_string(&mut stdout)).await.unwrap();
+        Ended {
+            code: soon(self.child.wait()).await.unwrap().code(),
+            stdout,
+            litter: std::fs::read_dir(self.scratch.path()).unwrap().count(),
+        }
+    }
+}
+
+/// The program with nothing of our environment but `PATH`.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pod-identity-testkit"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", env!("PATH"));
+    command
+}
+
+/// Runs it to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Output {
+    finish(&mut command(arguments)).await
+}
+
+pub(crate) async fn finish(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    soon(output).await.unwrap()
+}
+
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let in_time = tokio::time::timeout(Duration::from_secs(60), future).await;
+    in_time.expect("it must not take a minute")
+}

@@ -1,0 +1,33 @@
+use crate::process::run;
+
+#[tokio::test]
+async fn a_wrong_command_line_is_one_line_and_64() {
+    for (arguments, words) in [
+        (&[][..], "a command is missing: agent, eks, token, run"),
+        (&["agnet"], "did you mean agent?"),
+        (&["run"], "<COMMAND>"),
+        (&["agent", "--port", "x"], "invalid value 'x' for '--port"),
+        (
+            &["eks", "--associate", "cart"],
+            "such as shop/cart=arn:aws:iam::111122223333:role/cart",
+        ),
+        (&["token", "--namespace", ""], "--namespace"),
+    ] {
+        let output = run(arguments).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_are_no_errors() {
+    for arguments in [&["--help"][..], &["--version"], &["agent", "--help"]] {
+        let output = run(arguments).await;
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty());
+        assert!(output.stderr.is_empty());
+    }
+}
