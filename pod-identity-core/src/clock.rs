@@ -13,8 +13,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The operating system's wall clock.
 ///
-/// On Linux the coarse one, which is up to 4 ms behind and costs a quarter: it is read whenever
-/// credentials are handed out.
+/// On Linux the coarse one (`CLOCK_REALTIME_COARSE`): it is behind by up to a tick of the kernel's
+/// timer, a few milliseconds, and cheaper, and it is read whenever credentials are handed out.
 ///
 /// ```
 /// use pod_identity_core::{Clock, SystemClock, Timestamp};
