@@ -1,11 +1,9 @@
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -113,13 +111,7 @@ impl Agent {
                     _stopped = stopped.wait_for(|stop| *stop) => return,
                 };
                 readiness.listener_up();
-                let respond = move |request: Request<Incoming>, peer| {
-                    let router = Arc::clone(&router);
-                    // A GET has no body that matters.
-                    let request = request.map(drop);
-                    async move { router.respond(request, peer).await }
-                };
-                serve(listener, places, Arc::new(respond), stopped).await;
+                serve(listener, places, router, stopped).await;
             });
         }
 
@@ -132,15 +124,11 @@ impl Agent {
         let side = SideRuntime::start()?;
         for listen in self.probes {
             let probes = probes.clone();
-            let respond =
-                move |request, _: SocketAddr| std::future::ready(probes.respond(&request));
-            side.serve(listen, "probes", respond)?;
+            side.serve(listen, "probes", move |request: &_| probes.respond(request))?;
         }
         for listen in self.exposition {
             let probes = probes.clone();
-            let respond = move |request, _: SocketAddr| {
-                std::future::ready(probes.respond_with_metrics(&request))
-            };
+            let respond = move |request: &_| probes.respond_with_metrics(request);
             side.serve(listen, "metrics", respond)?;
         }
 

@@ -42,6 +42,23 @@ pub(crate) enum Found {
 /// What those who waited are told.
 pub(crate) type Outcome = Result<Bytes, EksAuthError>;
 
+/// The cache's answer, without its borrow.
+enum Told {
+    Body(Bytes),
+    Wait(Ticket),
+    Full,
+}
+
+impl From<Asked<'_, Entry>> for Told {
+    fn from(asked: Asked<'_, Entry>) -> Self {
+        match asked {
+            Asked::Ready(entry) => Self::Body(entry.body.clone()),
+            Asked::Pending(ticket) => Self::Wait(ticket),
+            Asked::Full => Self::Full,
+        }
+    }
+}
+
 /// A fetch that is under way.
 pub(crate) struct Running {
     pub(crate) attempt: CacheAttempt<TokenDigest>,
@@ -67,13 +84,23 @@ impl State {
         }
     }
 
+    /// What is at hand for a token, if nothing else is to be done.
+    pub(crate) fn hit(
+        &mut self,
+        now: Timestamp,
+        digest: &TokenDigest,
+    ) -> Option<Result<Bytes, Denial>> {
+        let (request, entry) = self.cache.hit(now, digest)?;
+        let checked = request.check(now).map_err(Denial::Claims);
+        Some(checked.map(|()| entry.body.clone()))
+    }
+
     /// For a token that has been seen and may still be used; `None` where the answer costs an exchange
     /// that has not begun.
     pub(crate) fn ask_known(
         &mut self,
         now: Timestamp,
         digest: TokenDigest,
-        source: IpAddr,
     ) -> Result<Option<Found>, Denial> {
         let Some(request) = self.cache.request(&digest) else {
             return Ok(None);
@@ -83,8 +110,8 @@ impl State {
         if !self.cache.peek(&digest).is_some_and(costs_nothing) {
             return Ok(None);
         }
-        let never = || unreachable!("what is needed for a known key must not be made again");
-        self.ask(now, digest, source, never).map(Some)
+        let told = self.cache.ask_again(now, digest).map(Told::from);
+        told.map(|told| self.found(digest, told)).transpose()
     }
 
     pub(crate) fn ask(
@@ -94,14 +121,18 @@ impl State {
         source: IpAddr,
         request: impl FnOnce() -> TokenRequest,
     ) -> Result<Found, Denial> {
-        match self.cache.ask(now, digest, source, request) {
-            Asked::Ready(entry) => {
-                let body = entry.body.clone();
+        let told = Told::from(self.cache.ask(now, digest, source, request));
+        self.found(digest, told)
+    }
+
+    fn found(&mut self, digest: TokenDigest, told: Told) -> Result<Found, Denial> {
+        match told {
+            Told::Body(body) => {
                 let due = self.cache.peek(&digest).is_some_and(Slot::is_fetching);
                 Ok(Found::Body { body, due })
             }
-            Asked::Full => Err(Denial::Busy),
-            Asked::Pending(ticket) => {
+            Told::Full => Err(Denial::Busy),
+            Told::Wait(ticket) => {
                 let waiters = self.waiters.entry(digest).or_insert_with(|| Waiters {
                     ticket,
                     outcome: watch::channel(None).0,

@@ -103,11 +103,25 @@ impl CredentialCache {
     /// The prepared body for a token, and whether it was at hand.
     pub(crate) async fn answer(
         &self,
-        token: &str,
+        token: &[u8],
         source: IpAddr,
     ) -> Result<(Bytes, Lookup), Denial> {
-        let digest = TokenDigest::of(token.as_bytes());
-        let known = self.lock().ask_known(self.clock.now(), digest, source)?;
+        let digest = TokenDigest::of(token);
+        let hit = self.lock().hit(self.clock.now(), &digest);
+        match hit {
+            Some(body) => Ok((body?, Lookup::Hit)),
+            // On the heap, because each connection would have room for it, and few get here.
+            None => Box::pin(self.seek(digest, token, source)).await,
+        }
+    }
+
+    async fn seek(
+        &self,
+        digest: TokenDigest,
+        token: &[u8],
+        source: IpAddr,
+    ) -> Result<(Bytes, Lookup), Denial> {
+        let known = self.lock().ask_known(self.clock.now(), digest)?;
         let deadline = match known {
             Some(Found::Body { body, due }) => {
                 return Ok((self.handed_out(body, due), Lookup::Hit));
@@ -194,8 +208,10 @@ impl CredentialCache {
     }
 
     /// A token that has not been seen, if it is worth an exchange.
-    fn checked(&self, token: &str) -> Result<ServiceAccountToken, Denial> {
-        let token = ServiceAccountToken::parse(token).map_err(Denial::Token)?;
+    fn checked(&self, token: &[u8]) -> Result<ServiceAccountToken, Denial> {
+        let token = std::str::from_utf8(token).map_err(|_no_text| TokenError::Segments);
+        let token = token.and_then(ServiceAccountToken::parse);
+        let token = token.map_err(Denial::Token)?;
         token
             .claims()
             .check(self.clock.now(), NOT_BEFORE_LEEWAY, &self.settings.audience)

@@ -16,6 +16,7 @@ use crate::credential_cache::{CredentialCache, Denial};
 use crate::eks_auth::EksAuthError;
 use crate::metrics::Metrics;
 use crate::refusal_log::RefusalLog;
+use crate::server::Respond;
 
 /// Answers requests on the credentials addresses, with the official agent's texts.
 #[derive(Debug)]
@@ -36,11 +37,24 @@ impl Router {
         }
     }
 
-    pub(crate) async fn respond(
-        &self,
-        request: Request<()>,
-        peer: SocketAddr,
-    ) -> Response<Full<Bytes>> {
+    async fn credentials(&self, request: &Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
+        if request.uri().path() != agent::PATH {
+            return Err(Refusal::NotFound);
+        }
+        if request.method() != Method::GET {
+            return Err(Refusal::Method);
+        }
+        self.hosts.check(request.headers())?;
+        let token = request.headers().get(AUTHORIZATION);
+        let token = token.map(HeaderValue::as_bytes).unwrap_or_default();
+        let answered = self.cache.answer(token, peer.ip().to_canonical()).await;
+        self.metrics.count_lookup(&answered);
+        answered.map(|(body, _lookup)| body).map_err(Refusal::from)
+    }
+}
+
+impl Respond for Router {
+    async fn respond(&self, request: Request<()>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let began = Instant::now();
         let response = match self.credentials(&request, peer).await {
             Ok(body) => json(body),
@@ -58,25 +72,6 @@ impl Router {
         self.metrics
             .count_response(response.status(), began.elapsed());
         response
-    }
-
-    async fn credentials(&self, request: &Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
-        if request.uri().path() != agent::PATH {
-            return Err(Refusal::NotFound);
-        }
-        if request.method() != Method::GET {
-            return Err(Refusal::Method);
-        }
-        self.hosts.check(request.headers())?;
-        let token = match request.headers().get(AUTHORIZATION) {
-            Some(value) => value
-                .to_str()
-                .map_err(|_quotes| Refusal::from(Denial::Token(TokenError::Segments)))?,
-            None => "",
-        };
-        let answered = self.cache.answer(token, peer.ip().to_canonical()).await;
-        self.metrics.count_lookup(&answered);
-        answered.map(|(body, _lookup)| body).map_err(Refusal::from)
     }
 }
 

@@ -22,19 +22,35 @@ use tracing::{debug, warn};
 use crate::connections::Connections;
 use crate::header_deadline::{HeaderDeadline, IDLE_FOR, Progress};
 
+/// Who answers requests. None of them has a body that matters.
+pub(crate) trait Respond: Send + Sync + 'static {
+    fn respond(
+        &self,
+        request: Request<()>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// Who never has to wait for an answer.
+impl<F> Respond for F
+where
+    F: Fn(&Request<()>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+{
+    async fn respond(&self, request: Request<()>, _peer: SocketAddr) -> Response<Full<Bytes>> {
+        self(&request)
+    }
+}
+
 /// Serves HTTP/1.1 on one socket: a task for each connection that gets a place, until told to stop.
 ///
 /// When `stop` turns true, no more connections are accepted, idle ones are closed, and requests in
 /// flight have [`DRAIN`] to finish.
-pub(crate) async fn serve<S, F>(
+pub(crate) async fn serve(
     listener: TcpListener,
     places: Arc<Connections>,
-    respond: Arc<S>,
+    responder: Arc<impl Respond>,
     mut stop: watch::Receiver<bool>,
-) where
-    S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
-{
+) {
     let mut connections = JoinSet::new();
     let mut said = Exhaustion::default();
     let graceful = GracefulShutdown::new();
@@ -47,12 +63,13 @@ pub(crate) async fn serve<S, F>(
         match accepted {
             Ok((stream, peer)) => match places.admit(peer.ip().to_canonical()) {
                 Some(place) => {
-                    let (progress, respond) = (Progress::new(place), Arc::clone(&respond));
+                    let (progress, responder) = (Progress::new(place), Arc::clone(&responder));
                     let (watcher, mut stop) = (graceful.watcher(), stop.clone());
                     connections.spawn(async move {
                         if speaks(&stream, &progress, &mut stop).await {
                             // On the heap only now: a silent connection costs next to nothing.
-                            Box::pin(connection(stream, peer, progress, respond, watcher)).await;
+                            Box::pin(connection(stream, peer, progress, &*responder, watcher))
+                                .await;
                         }
                     });
                 }
@@ -91,29 +108,25 @@ async fn speaks(stream: &TcpStream, progress: &Progress, stop: &mut watch::Recei
     }
 }
 
-async fn connection<S, F>(
+async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     progress: Arc<Progress>,
-    respond: Arc<S>,
+    responder: &impl Respond,
     graceful: Watcher,
-) where
-    S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
-{
+) {
     // Answers are one write each; waiting for more to send would only delay them.
     stream
         .set_nodelay(true)
         .unwrap_or_else(|error| debug!(%error, "nodelay"));
     let stream = HeaderDeadline::new(stream, Arc::clone(&progress));
-    let answering = Arc::clone(&progress);
-    let service = service_fn(move |request| {
-        answering.answering();
-        let response = respond(request, peer);
-        let answered = Arc::clone(&answering);
-        async move {
+    let progress = &*progress;
+    let service = service_fn(|request: Request<Incoming>| {
+        progress.answering();
+        let response = responder.respond(request.map(drop), peer);
+        async {
             let response = response.await;
-            answered.answered();
+            progress.answered();
             Ok::<_, Infallible>(response)
         }
     });

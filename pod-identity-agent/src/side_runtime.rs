@@ -1,19 +1,13 @@
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::connections::{Caps, Connections};
 use crate::listener::Listen;
-use crate::server::serve;
+use crate::server::{Respond, serve};
 
 /// A thread with a runtime of its own for what must be answered under any load: probes and metrics.
 ///
@@ -53,27 +47,18 @@ impl SideRuntime {
     ///
     /// # Errors
     /// When a socket that listens already cannot be moved to this runtime.
-    pub(crate) fn serve<S, F>(
+    pub(crate) fn serve(
         &self,
         listen: Listen,
         name: &'static str,
-        respond: S,
-    ) -> io::Result<()>
-    where
-        S: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
-        F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
-    {
+        responder: impl Respond,
+    ) -> io::Result<()> {
         let _entered = self.handle.enter();
         let listen = listen.moved_here()?;
         let (places, stopped) = (Arc::clone(&self.places), self.stopping.subscribe());
         self.handle.spawn(async move {
-            serve(
-                listen.listening(name).await,
-                places,
-                Arc::new(respond),
-                stopped,
-            )
-            .await;
+            let listener = listen.listening(name).await;
+            serve(listener, places, Arc::new(responder), stopped).await;
         });
         Ok(())
     }

@@ -214,21 +214,39 @@ where
         request: impl FnOnce() -> R,
     ) -> Asked<'_, T> {
         self.notice_step(now);
-        let known = self.held.to_back(&key).is_some() || self.empty.contains_key(&key);
-        if !known && !self.admit(key, source, request) {
+        if self.node(&key).is_none() && !self.admit(key, source, request) {
             return Asked::Full;
         }
-        let pending = match self.node_mut(&key).map(|node| node.slot.ask(now)) {
-            Some(Ask::Ready(_)) => None,
-            Some(Ask::Pending(ticket)) => Some(ticket),
-            None => return Asked::Full,
+        self.ask_again(now, key).unwrap_or(Asked::Full)
+    }
+
+    /// As [`ask`](Self::ask) for a key that is known; `None` for one that is not.
+    pub fn ask_again(&mut self, now: Timestamp, key: K) -> Option<Asked<'_, T>> {
+        self.notice_step(now);
+        self.held.to_back(&key);
+        let pending = match self.node_mut(&key)?.slot.ask(now) {
+            Ask::Ready(_) => None,
+            Ask::Pending(ticket) => Some(ticket),
         };
         self.reindex(key);
-        match (pending, self.node(&key).and_then(|node| node.slot.held())) {
-            (None, Some(held)) => Asked::Ready(held),
-            (Some(ticket), _) => Asked::Pending(ticket),
-            (None, None) => Asked::Full,
+        match pending {
+            None => self.node(&key)?.slot.held().map(Asked::Ready),
+            Some(ticket) => Some(Asked::Pending(ticket)),
         }
+    }
+
+    /// What is held for a key and what it was fetched with, where an ask would be answered with it and
+    /// change nothing. Counts as an ask. `None`: [`ask`](Self::ask) knows more.
+    ///
+    /// One look-up, for what is asked most.
+    pub fn hit(&mut self, now: Timestamp, key: &K) -> Option<(&R, &T)> {
+        // After a step back every deadline has to be looked at.
+        if now < self.latest {
+            return None;
+        }
+        self.latest = now;
+        let node = self.held.to_back(key)?;
+        Some((&node.request, node.slot.hit(now)?))
     }
 
     /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone

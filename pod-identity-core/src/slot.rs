@@ -232,6 +232,20 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         }
     }
 
+    /// What is held, if an ask would be answered with it and change nothing else. The time must not have
+    /// been stepped back.
+    #[cfg(feature = "cache")]
+    pub(crate) fn hit(&mut self, now: Timestamp) -> Option<&T> {
+        let is_quiet = self.poll_timeout().is_none_or(|at| now < at);
+        match self.verdict(now) {
+            Verdict::Serve if is_quiet => {
+                self.last_ask = now;
+                self.held()
+            }
+            _ => None,
+        }
+    }
+
     /// The result of a fetch, for those who waited: `None` while it goes on. After a failure it may
     /// still be a set, where the policy hands out an expired one.
     pub fn outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {

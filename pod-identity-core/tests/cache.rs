@@ -58,6 +58,32 @@ fn the_least_recently_used_goes() {
 }
 
 #[test]
+fn a_hit_is_a_use_and_wants_nothing() {
+    let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
+    let now = driver.now;
+    let (request, held) = driver.cache.hit(now, &1).expect("it must be held");
+    assert_eq!((request.0, held.access_key_id()), (driver.end, "1"));
+    driver.ask(3);
+    let held = [1, 2, 3].map(|key| driver.is_held(key));
+    assert_eq!(held, [true, false, true]);
+    assert_eq!(driver.started.len(), 3);
+}
+
+#[test]
+fn there_is_no_hit_where_an_ask_would_find_something_to_do() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    assert!(driver.cache.hit(driver.now, &2).is_none(), "unknown");
+    let due = driver.cache.poll_timeout().unwrap();
+    assert!(driver.cache.hit(due - secs(1), &1).is_some());
+    assert!(driver.cache.hit(due, &1).is_none(), "due");
+    assert!(
+        driver.cache.hit(START, &1).is_none(),
+        "the clock was stepped"
+    );
+    assert!(driver.cache.hit(START + 7 * HOUR, &1).is_none(), "expired");
+}
+
+#[test]
 fn a_refresh_is_not_a_use() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..2);
     driver.run(secs(1));

@@ -83,6 +83,8 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
 
     pub(crate) fn ask_from(&mut self, source: IpAddr, key: K) -> Answer {
         let end = self.end;
+        let hit = self.cache.hit(self.now, &key);
+        let hit = hit.map(|(_, held)| Answer::Ready(held.access_key_id().to_owned()));
         let answer = match self.cache.ask(self.now, key, source, || Request(end)) {
             Asked::Ready(held) => Answer::Ready(held.access_key_id().to_owned()),
             Asked::Pending(ticket) => {
@@ -91,6 +93,9 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
             }
             Asked::Full => Answer::Full,
         };
+        if let Some(hit) = hit {
+            assert_eq!(hit, answer, "a hit is what an ask is answered with");
+        }
         self.drain();
         answer
     }
