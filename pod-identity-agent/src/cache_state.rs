@@ -161,9 +161,13 @@ impl State {
         self.cache.last_error(digest).cloned()
     }
 
-    /// How long EKS Auth still wishes to be left alone.
-    pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
-        self.pace.quiet_for(now)
+    /// How long until EKS Auth is asked for this token again: the service may wish to be left alone, or
+    /// the token rests after a failure.
+    pub(crate) fn again_in(&self, now: Timestamp, digest: &TokenDigest) -> Duration {
+        let resting = self.cache.peek(digest).filter(|slot| slot.is_resting());
+        let rest = resting.and_then(Slot::poll_timeout);
+        let rest = rest.map_or(Duration::ZERO, |end| end.saturating_since(now));
+        rest.max(self.pace.quiet_for(now))
     }
 
     /// A fetch to start now, as fast as EKS Auth grants it.

@@ -1,6 +1,6 @@
 //! The command line: that of the official agent, and `dev`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,7 +22,12 @@ use crate::{Agent, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, go_durati
 /// Runs the program with these arguments, the first being its own name, and returns its exit code:
 /// 0, 64 for a wrong command line (`EX_USAGE` of sysexits.h), 1 for anything else that stops it, or that
 /// of the command which `dev` ran.
+///
+/// Called by the name `go-runner`, it is what its first argument names: the official DaemonSet's command is
+/// `/go-runner /eks-pod-identity-agent server`, so an image with this program under both names runs there.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter().peekable();
+    arguments.next_if(is_runner);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -56,6 +61,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         let _unwritten = say(&mut io::stderr(), &format!("pod-identity-agent: {error}"));
         ExitCode::FAILURE
     })
+}
+
+fn is_runner(program: &OsString) -> bool {
+    Path::new(program).file_name() == Some(OsStr::new("go-runner"))
 }
 
 #[derive(Debug, Parser)]
@@ -149,6 +158,9 @@ struct Server {
     /// Availability zone of this node, to tell EKS Auth
     #[arg(long)]
     zone: Option<String>,
+    /// Ask instance metadata for the instance id and the zone, to tell EKS Auth
+    #[arg(long)]
+    discover_node: bool,
 }
 
 /// When `/readyz` fails.
@@ -208,7 +220,8 @@ impl Server {
         node.zone.clone_from(&self.zone);
         let mut eks_auth = SdkEksAuth::new(&self.cluster_name)
             .with_rotated_credentials(self.rotate_credentials)
-            .with_node(node);
+            .with_node(node)
+            .with_discovered_node(self.discover_node);
         if let Some(endpoint) = self
             .endpoint
             .clone()
@@ -283,6 +296,8 @@ async fn serve(server: Server) -> io::Result<()> {
         "starting"
     );
     let mut signals = Signals::new()?;
+    #[cfg(unix)]
+    crate::open_files::raise_limit();
     server.agent()?.run(signals.either()).await
 }
 

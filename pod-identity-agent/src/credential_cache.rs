@@ -54,8 +54,7 @@ pub(crate) enum Denial {
     Claims(ClaimError),
     /// EKS Auth said no, or what it sent cannot be used.
     EksAuth(EksAuthError),
-    /// No answer in time; the last thing that went wrong, and how long EKS Auth still wishes to be left
-    /// alone.
+    /// No answer in time; the last thing that went wrong, and how long until EKS Auth is asked again.
     Late(Option<EksAuthError>, Duration),
     /// This source has caused too many exchanges lately; what EKS Auth said to this very token a moment
     /// ago, if it did.
@@ -248,8 +247,8 @@ impl CredentialCache {
             Some(Err(error)) => Some(error),
             None => self.lock().last_error(&digest),
         };
-        let quiet = self.lock().quiet_for(self.clock.now());
-        Err(Denial::Late(error, quiet))
+        let again_in = self.lock().again_in(self.clock.now(), &digest);
+        Err(Denial::Late(error, again_in))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

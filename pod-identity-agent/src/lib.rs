@@ -29,6 +29,9 @@ mod initialize;
 mod listener;
 pub mod logging;
 mod metrics;
+mod node_identity;
+#[cfg(unix)]
+mod open_files;
 mod outage;
 mod own_credentials;
 mod probes;
@@ -50,7 +53,8 @@ pub use audit::AuditLog;
 pub use budget::Budget;
 pub use eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
 pub use listener::Listen;
-pub use sdk_eks_auth::{NodeIdentity, SdkEksAuth};
+pub use node_identity::NodeIdentity;
+pub use sdk_eks_auth::SdkEksAuth;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -79,7 +79,7 @@ impl Identity {
     }
 }
 
-fn imds() -> Imds {
+pub(crate) fn imds() -> Imds {
     Imds::builder()
         .configure(&ProviderConfig::without_region().with_http_client(http_clients::local()))
         .connect_timeout(IMDS_TIMEOUT)

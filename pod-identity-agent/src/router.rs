@@ -135,7 +135,7 @@ impl Refusal {
     /// When to try again, for what may be different then.
     fn again_in(&self) -> Option<Duration> {
         match self {
-            Self::Denied(Denial::Late(_, quiet)) => Some(*quiet),
+            Self::Denied(Denial::Late(_, again_in)) => Some(*again_in),
             Self::Denied(Denial::OverBudget(_) | Denial::Busy) => Some(Duration::ZERO),
             _ => None,
         }

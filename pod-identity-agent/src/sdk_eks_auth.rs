@@ -22,8 +22,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
-use crate::http_clients;
 use crate::own_credentials::Identity;
+use crate::{NodeIdentity, http_clients, own_credentials};
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
 /// credentials.
@@ -45,23 +45,13 @@ pub struct SdkEksAuth {
     rotate_credentials: bool,
     ca_bundle: Option<PathBuf>,
     node: NodeIdentity,
+    discover_node: bool,
     connected: OnceCell<Connected>,
-}
-
-/// What EKS Auth is told about the node; nothing unless told. In the service's model since 2026-08.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct NodeIdentity {
-    /// The node's name in the cluster.
-    pub name: Option<String>,
-    /// Its EC2 instance id.
-    pub instance_id: Option<String>,
-    /// Its availability zone.
-    pub zone: Option<String>,
 }
 
 struct Connected {
     client: Client,
+    node: NodeIdentity,
     /// To look whether EKS Auth is within reach; not known of a client that was made elsewhere.
     way: Option<Way>,
 }
@@ -80,6 +70,7 @@ impl SdkEksAuth {
             rotate_credentials: false,
             ca_bundle: None,
             node: NodeIdentity::default(),
+            discover_node: false,
             connected: OnceCell::new(),
         }
     }
@@ -110,10 +101,21 @@ impl SdkEksAuth {
         self
     }
 
+    /// Whether to ask instance metadata, once, for what of the instance id and the zone
+    /// [`with_node`](Self::with_node) leaves out; off by default. What it does not say, EKS Auth is not
+    /// told.
+    pub fn with_discovered_node(mut self, discover: bool) -> Self {
+        self.discover_node = discover;
+        self
+    }
+
     /// With a client made elsewhere, of which nothing is changed: it should not retry, and it must not take
-    /// credentials from a container provider. Whether it reaches EKS Auth is not looked at beforehand.
+    /// credentials from a container provider. Whether it reaches EKS Auth is not looked at beforehand, and
+    /// of the node it is told what has been set before.
     pub fn with_client(mut self, client: Client) -> Self {
-        self.connected = OnceCell::new_with(Some(Connected { client, way: None }));
+        let node = self.node.clone();
+        let way = None;
+        self.connected = OnceCell::new_with(Some(Connected { client, node, way }));
         self
     }
 
@@ -126,9 +128,9 @@ impl SdkEksAuth {
             .assume_role_for_pod_identity()
             .cluster_name(&self.cluster)
             .token(token.expose())
-            .set_eks_node_name(self.node.name.clone())
-            .set_instance_id(self.node.instance_id.clone())
-            .set_zone(self.node.zone.clone())
+            .set_eks_node_name(connected.node.name.clone())
+            .set_instance_id(connected.node.instance_id.clone())
+            .set_zone(connected.node.zone.clone())
             .send()
             .await;
         match sent {
@@ -184,8 +186,13 @@ impl SdkEksAuth {
         }
         let config = loader.load().await;
         let endpoint = endpoint(&config).await?;
+        let mut node = self.node.clone();
+        if self.discover_node {
+            node = node.completed_by(&own_credentials::imds()).await;
+        }
         Ok(Connected {
             client: Client::new(&config),
+            node,
             way: Some(Way { identity, endpoint }),
         })
     }
