@@ -347,6 +347,8 @@ const LONGEST_WORDS: usize = 512;
 
 #[cfg(test)]
 mod tests {
+    use aws_config::Region;
+
     use super::*;
 
     #[test]
@@ -355,6 +357,41 @@ mod tests {
         assert_eq!(account_of(arn), Some("123456789012"));
         assert_eq!(account_of("arn:aws:sts:::assumed-role/app"), None);
         assert_eq!(account_of("nonsense"), None);
+    }
+
+    async fn host(region: &'static str, fips: bool, url: Option<&str>) -> Result<String, String> {
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .use_fips(fips);
+        config.set_endpoint_url(url.map(str::to_owned));
+        endpoint(&config.build()).await.map(|uri| uri.to_string())
+    }
+
+    /// Dual-stack hosts, as the service's endpoint rules have them.
+    #[tokio::test]
+    async fn eks_auth_is_found_in_every_partition() {
+        for (region, suffix) in [
+            ("us-west-2", "api.aws"),
+            ("us-gov-west-1", "api.aws"),
+            ("cn-north-1", "api.amazonwebservices.com.cn"),
+            ("us-iso-east-1", "api.aws.ic.gov"),
+            ("us-isob-east-1", "api.aws.scloud"),
+            ("eu-isoe-west-1", "api.cloud-aws.adc-e.uk"),
+            ("us-isof-south-1", "api.aws.hci.ic.gov"),
+            ("eusc-de-east-1", "api.amazonwebservices.eu"),
+        ] {
+            let plain = host(region, false, None).await;
+            assert_eq!(plain, Ok(format!("https://eks-auth.{region}.{suffix}/")));
+            let fips = host(region, true, None).await;
+            assert_eq!(
+                fips,
+                Ok(format!("https://eks-auth-fips.{region}.{suffix}/"))
+            );
+        }
+        let own = host("us-west-2", true, Some("http://127.0.0.1:8080")).await;
+        let words = own.unwrap_err();
+        assert!(words.contains("FIPS"), "{words}");
     }
 
     #[test]
