@@ -9,8 +9,8 @@ use crate::eks_auth_service::EksAuthService;
 use crate::recorder::Recorder;
 use crate::server::Server;
 use crate::{
-    Association, Fault, Gate, Issuer, MockEksAuthBuilder, RecordedRequest, Role, Session,
-    Visibility, When, assert_no_secrets,
+    Association, BlockingMockEksAuth, Fault, Gate, Issuer, MockEksAuthBuilder, RecordedRequest,
+    Role, Session, Visibility, When, assert_no_secrets,
 };
 
 /// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
@@ -70,6 +70,16 @@ impl MockEksAuth {
         Self::builder()
             .start()
             .await
+            .expect("a loopback port must be free")
+    }
+
+    /// A mock with every default, on a thread of its own, for tests without a runtime.
+    ///
+    /// # Panics
+    /// When no loopback port or thread can be had.
+    pub fn start_blocking() -> BlockingMockEksAuth {
+        Self::builder()
+            .start_blocking()
             .expect("a loopback port must be free")
     }
 

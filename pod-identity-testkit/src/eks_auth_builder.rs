@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::session::Sessions;
 use crate::signature_check::Keys;
 use crate::throttle::Throttle;
-use crate::{Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
+use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].
 ///
@@ -166,6 +166,14 @@ impl MockEksAuthBuilder {
         };
         let server = Server::start(listener, Arc::new(service))?;
         Ok(MockEksAuth::new(server))
+    }
+
+    /// Starts the mock on a thread of its own.
+    ///
+    /// # Errors
+    /// When no loopback port or thread can be had.
+    pub fn start_blocking(self) -> io::Result<BlockingMockEksAuth> {
+        Blocking::start("mock-eks-auth", self.start())
     }
 }
 

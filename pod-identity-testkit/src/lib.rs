@@ -154,7 +154,7 @@ mod wire;
 pub use agent_fault::{AgentFault, AgentResponder};
 pub use agent_request::{AgentOutcome, AgentRequest};
 pub use association::Association;
-pub use blocking::BlockingMockAgent;
+pub use blocking::{Blocking, BlockingMockAgent, BlockingMockEksAuth};
 pub use clock::SettableClock;
 pub use credential_source::CredentialSource;
 pub use delivery::{Ending, Stage};
