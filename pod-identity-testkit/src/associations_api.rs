@@ -4,14 +4,13 @@ use pod_identity_core::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api_error::ApiError;
 use crate::association_json::{CreateRequest, Described, Listed, Summary, Tags, UpdateRequest};
 use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated};
 use crate::cluster::Cluster;
 use crate::form::Form;
 use crate::operation::Route;
 use crate::roles::RoleProblem;
-use crate::{Association, Operation};
+use crate::{ApiError, ApiErrorCode, Association, Operation};
 
 /// The associations API of EKS for one cluster: the service without its socket.
 #[derive(Debug)]
@@ -30,9 +29,8 @@ impl AssociationsApi<'_> {
             .as_deref()
             .filter(|it| *it != self.cluster.name)
         {
-            return Err(ApiError::resource_not_found(format!(
-                "No cluster found for name: {name}."
-            )));
+            return Err(ApiErrorCode::ResourceNotFound
+                .because(format!("No cluster found for name: {name}.")));
         }
         let resource = route.resource.as_deref().unwrap_or_default();
         let query = Form::parse(query);
@@ -45,13 +43,14 @@ impl AssociationsApi<'_> {
             Operation::ListTagsForResource => self.tags(resource),
             Operation::TagResource => self.tag(resource, parsed(body)?),
             Operation::UntagResource => self.untag(resource, &query),
-            _ => Err(ApiError::invalid_request("Unknown operation")),
+            _ => Err(ApiErrorCode::InvalidRequest.because("Unknown operation")),
         }
     }
 
     fn create(&self, request: CreateRequest) -> Answered {
         let association = request.association()?;
-        check_tags(&association.tags).map_err(ApiError::invalid_parameter)?;
+        check_tags(&association.tags)
+            .map_err(|words| ApiErrorCode::InvalidParameter.because(words))?;
         self.check_role(&association.role_arn)?;
         let created = self
             .cluster
@@ -115,7 +114,7 @@ impl AssociationsApi<'_> {
     fn tag(&self, arn: &str, request: Tags) -> Answered {
         self.retag(arn, |tags| {
             tags.extend(request.tags);
-            check_tags(tags).map_err(ApiError::bad_request)
+            check_tags(tags).map_err(|words| ApiErrorCode::BadRequest.because(words))
         })
     }
 
@@ -153,7 +152,7 @@ impl AssociationsApi<'_> {
     fn check_role(&self, role_arn: &str) -> Result<(), ApiError> {
         let accepted = self.cluster.roles.accept_for_association(role_arn);
         accepted.map_err(|problem| {
-            ApiError::invalid_parameter(match problem {
+            ApiErrorCode::InvalidParameter.because(match problem {
                 // Seen, both.
                 RoleProblem::Unknown => "Role provided in the request does not exist",
                 RoleProblem::Trust => "Trust policy of the role provided is invalid",
@@ -164,12 +163,12 @@ impl AssociationsApi<'_> {
     fn not_created(&self, problem: NotCreated) -> ApiError {
         match problem {
             // Seen.
-            NotCreated::Exists(id) => ApiError::in_use(format!("Association already exists: {id}")),
-            NotCreated::Full => ApiError::limit_exceeded(format!(
+            NotCreated::Exists(id) => ApiErrorCode::ResourceInUse.because(format!("Association already exists: {id}")),
+            NotCreated::Full => ApiErrorCode::ResourceLimitExceeded.because(format!(
                 "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity associations.",
                 self.cluster.name
             )),
-            NotCreated::TokenReused => ApiError::invalid_request(
+            NotCreated::TokenReused => ApiErrorCode::InvalidRequest.because(
                 "The clientRequestToken was used before with other parameters.",
             ),
         }
@@ -182,7 +181,7 @@ impl AssociationsApi<'_> {
 
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // The reason would quote the body.
-    serde_json::from_slice(body).map_err(|_reason| ApiError::serialization())
+    serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization.into())
 }
 
 fn json(body: &impl Serialize) -> String {
@@ -194,18 +193,17 @@ fn check_id(id: &str) -> Result<(), ApiError> {
         Ok(())
     } else {
         // Seen.
-        Err(ApiError::invalid_parameter(
-            "The parameter associationId should be 19 characters long.",
-        ))
+        Err(ApiErrorCode::InvalidParameter
+            .because("The parameter associationId should be 19 characters long."))
     }
 }
 
 fn no_association(id: &str) -> ApiError {
-    ApiError::resource_not_found(format!("No association found for id: {id}."))
+    ApiErrorCode::ResourceNotFound.because(format!("No association found for id: {id}."))
 }
 
 fn no_resource(arn: &str) -> ApiError {
-    ApiError::not_found(format!("No resource found for ARN: {arn}."))
+    ApiErrorCode::NotFound.because(format!("No resource found for ARN: {arn}."))
 }
 
 /// "Maximum number of tags per resource – 50. Maximum key length – 128. Maximum value length – 256. Do
@@ -236,7 +234,8 @@ fn max_results(text: Option<&str>) -> Result<usize, ApiError> {
     max.ok()
         .filter(|max| (1..=100).contains(max))
         .ok_or_else(|| {
-            ApiError::invalid_parameter("The parameter maxResults should be between 1 and 100.")
+            ApiErrorCode::InvalidParameter
+                .because("The parameter maxResults should be between 1 and 100.")
         })
 }
 
@@ -249,7 +248,7 @@ fn next_token(last: &Associated) -> String {
 }
 
 fn page_after(token: &str) -> Result<Key, ApiError> {
-    let invalid = || ApiError::invalid_parameter("The parameter nextToken is invalid.");
+    let invalid = || ApiErrorCode::InvalidParameter.because("The parameter nextToken is invalid.");
     let digits: Vec<u8> = token.bytes().collect();
     let bytes: Option<Vec<u8>> = digits
         .chunks(2)

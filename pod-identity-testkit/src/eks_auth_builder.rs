@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::associations::Associations;
 use crate::cluster::Cluster;
 use crate::eks_auth_service::EksAuthService;
-use crate::faults::Faults;
+use crate::operation_faults::AllFaults;
 use crate::recorder::Recorder;
 use crate::roles::Roles;
 use crate::server::Server;
@@ -154,7 +154,7 @@ impl MockEksAuthBuilder {
         let service = EksAuthService {
             cluster,
             clock: self.clock,
-            faults: Faults::new(),
+            faults: AllFaults::new(),
             recorder: Recorder::new(),
             keys: Keys {
                 nodes: self.node_keys,

@@ -7,7 +7,7 @@ use http::Method;
 use pod_identity_testkit::{Association, Gate, MockEksAuth, Operation, Visibility};
 use serde_json::{Value, json};
 
-use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed, token};
+use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed};
 
 const ALL: &str = "/clusters/test-cluster/pod-identity-associations";
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
@@ -393,12 +393,4 @@ async fn what_a_test_adds_or_removes_overtakes_what_waits() {
     assert_eq!(get(&eks, &path_of(&association)).await.status, 404);
     eks.associate("shop", "order", ROLE);
     assert_eq!(assume(&eks, &token).await.status, 200);
-}
-
-#[tokio::test]
-async fn faults_are_for_eks_auth_only() {
-    let (eks, _clock) = shop().await;
-    eks.inject_always(pod_identity_core::wire::eks_auth::ErrorCode::InternalServer);
-    created(&eks, order()).await;
-    assert_eq!(assume(&eks, &token(&eks)).await.status, 500);
 }

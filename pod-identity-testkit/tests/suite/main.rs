@@ -31,6 +31,8 @@ mod fixtures;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod plane_faults;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod refusals;
