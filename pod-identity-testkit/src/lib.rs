@@ -170,6 +170,7 @@ pub use mock_agent::MockAgent;
 pub use mock_agent_builder::MockAgentBuilder;
 pub use operation::Operation;
 pub use operation_faults::OperationFaults;
+pub use pod_token::PodToken;
 pub use recorder::{Outcome, RecordedRequest};
 pub use role::Role;
 pub use secrets::assert_no_secrets;

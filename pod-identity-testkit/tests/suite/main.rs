@@ -29,6 +29,8 @@ mod faults;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod kubelet;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod plane_faults;
