@@ -23,10 +23,11 @@ pub(crate) struct CreateRequest {
 }
 
 /// The body of `UpdatePodIdentityAssociation`: what is absent stays, what is empty goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UpdateRequest {
     pub(crate) role_arn: Option<String>,
+    pub(crate) client_request_token: Option<String>,
     disable_session_tags: Option<bool>,
     target_role_arn: Option<String>,
     policy: Option<String>,

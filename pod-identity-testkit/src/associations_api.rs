@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::association_json::{CreateRequest, Described, Listed, Summary, Tags, UpdateRequest};
-use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated};
+use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
 use crate::cluster::Cluster;
 use crate::form::Form;
 use crate::operation::Route;
@@ -38,7 +38,7 @@ impl AssociationsApi<'_> {
             Operation::CreatePodIdentityAssociation => self.create(parsed(body)?),
             Operation::ListPodIdentityAssociations => self.list(&query),
             Operation::DescribePodIdentityAssociation => self.describe(resource),
-            Operation::UpdatePodIdentityAssociation => self.update(resource, &parsed(body)?),
+            Operation::UpdatePodIdentityAssociation => self.update(resource, parsed(body)?),
             Operation::DeletePodIdentityAssociation => self.delete(resource),
             Operation::ListTagsForResource => self.tags(resource),
             Operation::TagResource => self.tag(resource, parsed(body)?),
@@ -84,7 +84,7 @@ impl AssociationsApi<'_> {
         Ok(self.described(&associated))
     }
 
-    fn update(&self, id: &str, request: &UpdateRequest) -> Answered {
+    fn update(&self, id: &str, request: UpdateRequest) -> Answered {
         check_id(id)?;
         if let Some(role_arn) = request.role_arn.as_deref() {
             self.check_role(role_arn)?;
@@ -92,8 +92,12 @@ impl AssociationsApi<'_> {
         let updated = self
             .cluster
             .associations
-            .change(id, self.now, |association| request.apply(association))
-            .ok_or_else(|| no_association(id))??;
+            .update(id, request, self.now)
+            .map_err(|problem| match problem {
+                NotUpdated::Unknown => no_association(id),
+                NotUpdated::Refused(error) => error,
+                NotUpdated::TokenReused(reused) => reused.into(),
+            })?;
         Ok(self.described(&updated))
     }
 
@@ -168,14 +172,19 @@ impl AssociationsApi<'_> {
                 "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity associations.",
                 self.cluster.name
             )),
-            NotCreated::TokenReused => ApiErrorCode::InvalidRequest.because(
-                "The clientRequestToken was used before with other parameters.",
-            ),
+            NotCreated::TokenReused(reused) => reused.into(),
         }
     }
 
     fn described(&self, associated: &Associated) -> String {
         json(&Described::new(self.cluster, associated))
+    }
+}
+
+impl From<TokenReused> for ApiError {
+    fn from(_: TokenReused) -> Self {
+        ApiErrorCode::InvalidRequest
+            .because("The clientRequestToken was used before with other parameters.")
     }
 }
 
