@@ -5,9 +5,10 @@
 //! [`MockEksAuth`] is what the node agent calls, and the control plane around it: EKS Auth, the
 //! associations API, roles with trust policies and `GetCallerIdentity` on one endpoint, which the AWS CLI
 //! and boto3 drive unchanged. It fails on demand and records what it saw. [`Issuer`] mints projected
-//! service-account tokens, [`ProjectedVolume`] projects and rotates them as kubelet does (or spoils
-//! them as others do), and [`SettableClock`] is the time of all of them. [`mutate_pod`] is what the
-//! cluster's webhook does to a pod, and [`PodContainer`] what a container of it then finds.
+//! service-account tokens, [`ProjectedVolume`] projects them as kubelet does (or spoils them as others
+//! do), [`PodToken`] refreshes them when kubelet does, and [`SettableClock`] is the time of all of them.
+//! [`mutate_pod`] is what the cluster's webhook does to a pod, and [`PodContainer`] what a container of it
+//! then finds.
 //!
 //! It is not a security boundary and nothing for production: its signing key is published, its
 //! credentials are accepted by nobody else, SigV4 signatures are verified only where a test asks for it

@@ -123,7 +123,8 @@ impl PodToken {
     }
 
     /// Does what kubelet does when it looks at the pod, about once a minute: [rotates](Self::rotate) if it
-    /// [is time](Self::refresh_at). However long nobody has looked, there is one new token.
+    /// [is time](Self::refresh_at), or if the time has leapt back before it was issued. However long nobody
+    /// has looked, there is one new token.
     ///
     /// # Errors
     /// When the volume cannot be written.
@@ -159,10 +160,11 @@ impl Inner {
 
     fn refresh(&self, now: Timestamp) -> io::Result<Option<Secret>> {
         let mut state = lock(&self.state);
-        if now < state.refresh_at {
-            return Ok(None);
+        if state.is_due(now) {
+            self.rotate(&mut state, now).map(Some)
+        } else {
+            Ok(None)
         }
-        self.rotate(&mut state, now).map(Some)
     }
 }
 
@@ -172,8 +174,13 @@ impl Follower for Inner {
     }
 }
 
+/// `requiresRefresh` in Kubernetes' `pkg/kubelet/token/token_manager.go`.
 impl State {
-    /// `requiresRefresh` in Kubernetes' `pkg/kubelet/token/token_manager.go`.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let (issued, _expires) = self.life;
+        now >= self.refresh_at || now < issued
+    }
+
     fn schedule(&mut self) {
         let (issued, expires) = self.life;
         let fifth = expires.saturating_since(issued) / 5;

@@ -107,10 +107,21 @@ fn however_far_the_clock_jumps_there_is_one_new_token() {
     clock.advance(1000 * HOUR);
     assert_eq!(token.all().len(), 2);
     assert_eq!(issued(&token), clock.now());
-    clock.set(NOW);
-    assert_eq!(token.all().len(), 2, "backwards nothing is due");
     clock.set(Timestamp::MAX);
     assert_eq!(token.all().len(), 3);
+}
+
+#[test]
+fn a_clock_that_leaps_back_leaves_no_token_of_the_future() {
+    let clock = SettableClock::at(NOW);
+    let token = lasting(24 * HOUR);
+    token.follow(&clock);
+    clock.advance(10 * HOUR);
+    clock.set(NOW);
+    assert_eq!(token.all().len(), 1, "it was issued by then");
+    clock.set(NOW - HOUR);
+    assert_eq!(token.all().len(), 2);
+    assert_eq!(issued(&token), NOW - HOUR);
 }
 
 #[test]
