@@ -26,8 +26,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with its official status and words: those seen from the real service, else those of its
-    /// public model.
+    /// An error with its official status and the words of EKS's public model.
     pub fn new(code: ApiErrorCode) -> Self {
         Self {
             code,
@@ -162,13 +161,13 @@ impl ApiErrorCode {
 
     const fn usual_message(self) -> &'static str {
         match self {
-            // From the public model.
             Self::AccessDenied => "You don't have permissions to perform the requested operation.",
             Self::BadRequest => {
                 "This exception is thrown if the request contains a semantic error."
             }
             Self::InvalidParameter => {
-                "The specified parameter is invalid. Review the available parameters for the API request."
+                "The specified parameter is invalid. Review the available parameters for the API \
+                 request."
             }
             Self::InvalidRequest => "The request is invalid given the state of the cluster.",
             Self::NotFound => {

@@ -167,9 +167,12 @@ impl AssociationsApi<'_> {
     fn not_created(&self, problem: NotCreated) -> ApiError {
         match problem {
             // Seen.
-            NotCreated::Exists(id) => ApiErrorCode::ResourceInUse.because(format!("Association already exists: {id}")),
+            NotCreated::Exists(id) => {
+                ApiErrorCode::ResourceInUse.because(format!("Association already exists: {id}"))
+            }
             NotCreated::Full => ApiErrorCode::ResourceLimitExceeded.because(format!(
-                "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity associations.",
+                "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity \
+                 associations.",
                 self.cluster.name
             )),
             NotCreated::TokenReused(reused) => reused.into(),

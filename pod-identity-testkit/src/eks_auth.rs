@@ -181,7 +181,7 @@ impl MockEksAuth {
     /// The faults of one operation. See [Faults](Self#faults).
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
         let service = self.service();
-        OperationFaults::new(service.faults.of(operation), service.clock.now())
+        OperationFaults::new(service.faults.of(operation), &*service.clock)
     }
 
     /// Queues a fault for one request to EKS Auth. See [Faults](Self#faults).

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::Timestamp;
+use pod_identity_core::Clock;
 
 use crate::faults::Faults;
 use crate::{Fault, Gate, Operation, When};
@@ -23,12 +23,12 @@ use crate::{Fault, Gate, Operation, When};
 #[derive(Debug)]
 pub struct OperationFaults<'a> {
     faults: &'a Faults<Fault>,
-    now: Timestamp,
+    clock: &'a dyn Clock,
 }
 
 impl<'a> OperationFaults<'a> {
-    pub(crate) fn new(faults: &'a Faults<Fault>, now: Timestamp) -> Self {
-        Self { faults, now }
+    pub(crate) fn new(faults: &'a Faults<Fault>, clock: &'a dyn Clock) -> Self {
+        Self { faults, clock }
     }
 
     /// Queues a fault for one request.
@@ -48,7 +48,7 @@ impl<'a> OperationFaults<'a> {
 
     /// Injects a fault for the requests that [`When`] says. Only those of EKS Auth have a token.
     pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
-        self.faults.push(when, fault.into(), self.now);
+        self.faults.push(when, fault.into(), self.clock.now());
     }
 
     /// Puts up a gate for every request, until it is released.

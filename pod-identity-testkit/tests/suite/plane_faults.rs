@@ -1,5 +1,7 @@
 //! Faults of single operations: the associations API, STS, the issuer's documents.
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use pod_identity_core::wire::eks_auth::{AssumeRoleResponse, ErrorCode};
 use pod_identity_testkit::{
@@ -10,6 +12,8 @@ use serde_json::{Value, json};
 use crate::common::{Answered, Client, ROLE, assume, shop, signed, soon, token};
 use crate::signing::{Signer, send};
 
+const HOUR: Duration = Duration::from_secs(3600);
+const HINT: Duration = Duration::from_millis(1500);
 const ALL: &str = "/clusters/test-cluster/pod-identity-associations";
 
 /// Lists the associations.
@@ -142,19 +146,26 @@ async fn a_fault_meets_its_own_operation_only() {
 
 #[tokio::test]
 async fn the_conditions_of_a_fault_count_for_one_operation() {
-    let (eks, _clock) = shop().await;
+    let (eks, clock) = shop().await;
     let lists = eks.on(Operation::ListPodIdentityAssociations);
     lists.inject_when(When::nth(2), Fault::Status(502, "<html>".to_owned()));
     lists.inject_next(
         1,
-        ServiceError::new(ErrorCode::Throttling)
-            .retry_after(std::time::Duration::from_millis(1500)),
+        ServiceError::new(ErrorCode::Throttling).retry_after(HINT),
     );
     assert_eq!(create(&eks).await.status, 200, "it does not count");
     let throttled = list(&eks).await;
     assert_eq!(throttled.status, 429);
     assert_eq!(throttled.header("x-amz-retry-after"), "1500");
     assert_eq!(list(&eks).await.body, "<html>");
+    assert_eq!(list(&eks).await.status, 200);
+
+    clock.advance(HOUR);
+    let for_an_hour = When::always().lasting(HOUR);
+    lists.inject_when(for_an_hour, ApiErrorCode::ServiceUnavailable);
+    clock.advance(HOUR / 2);
+    assert_eq!(list(&eks).await.status, 503);
+    clock.advance(HOUR / 2);
     assert_eq!(list(&eks).await.status, 200);
 }
 
