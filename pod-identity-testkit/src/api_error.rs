@@ -1,60 +1,193 @@
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
+use crate::{Fault, Operation};
 
-/// An error of the associations API, in rest-json.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ApiError {
-    status: u16,
-    code: &'static str,
+/// An error of EKS or STS, to be injected into [one operation](crate::MockEksAuth::on).
+///
+/// It answers each operation in the protocol that it has: those of EKS in JSON with the code in
+/// `x-amzn-ErrorType`, that of STS in XML with STS's name for the same thing.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use pod_identity_testkit::{ApiError, ApiErrorCode, MockEksAuth, Operation};
+///
+/// let eks = MockEksAuth::start().await;
+/// // Without 5,000 associations:
+/// eks.on(Operation::CreatePodIdentityAssociation)
+///     .inject(ApiErrorCode::ResourceLimitExceeded);
+/// eks.on(Operation::GetCallerIdentity)
+///     .inject_always(ApiError::new(ApiErrorCode::AccessDenied).message("no, not you"));
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    code: ApiErrorCode,
     message: String,
 }
 
 impl ApiError {
-    pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
-        Self::new(400, "InvalidParameterException", message)
-    }
-
-    pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
-        Self::new(400, "InvalidRequestException", message)
-    }
-
-    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(400, "BadRequestException", message)
-    }
-
-    pub(crate) fn resource_not_found(message: impl Into<String>) -> Self {
-        Self::new(404, "ResourceNotFoundException", message)
-    }
-
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(404, "NotFoundException", message)
-    }
-
-    pub(crate) fn in_use(message: impl Into<String>) -> Self {
-        Self::new(409, "ResourceInUseException", message)
-    }
-
-    pub(crate) fn limit_exceeded(message: impl Into<String>) -> Self {
-        Self::new(400, "ResourceLimitExceededException", message)
-    }
-
-    /// The body is no JSON, or not of this shape.
-    pub(crate) fn serialization() -> Self {
-        Self::new(
-            400,
-            "SerializationException",
-            "The request body could not be read.",
-        )
-    }
-
-    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+    /// An error with its official status and the words of EKS's public model.
+    pub fn new(code: ApiErrorCode) -> Self {
         Self {
-            status,
             code,
-            message: message.into(),
+            message: code.usual_message().to_owned(),
         }
     }
 
-    pub(crate) fn answer(&self) -> Answer {
-        answer::error(self.status, self.code, &self.message)
+    /// With other words.
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// Which one it is.
+    pub fn code(&self) -> ApiErrorCode {
+        self.code
+    }
+
+    pub(crate) fn answer(&self, operation: Operation) -> Answer {
+        operation.error(self.code.status(), self.code.name(), &self.message)
+    }
+}
+
+impl From<ApiErrorCode> for ApiError {
+    fn from(code: ApiErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<ApiError> for Fault {
+    fn from(error: ApiError) -> Self {
+        Self::respond(move |request| error.answer(request.operation))
+    }
+}
+
+impl From<ApiErrorCode> for Fault {
+    fn from(code: ApiErrorCode) -> Self {
+        ApiError::new(code).into()
+    }
+}
+
+/// The errors of the associations API, of its tags, and those that every API of AWS has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ApiErrorCode {
+    /// IAM does not allow the caller to call.
+    AccessDenied,
+    /// A request about tags is wrong.
+    BadRequest,
+    /// A parameter is wrong.
+    InvalidParameter,
+    /// The request is wrong.
+    InvalidRequest,
+    /// There is nothing of this ARN to be tagged.
+    NotFound,
+    /// The service account has an association.
+    ResourceInUse,
+    /// The cluster has 5,000 associations.
+    ResourceLimitExceeded,
+    /// No such cluster or association.
+    ResourceNotFound,
+    /// The body cannot be read.
+    Serialization,
+    /// The service failed.
+    Server,
+    /// The service is unavailable.
+    ServiceUnavailable,
+    /// Too many requests.
+    Throttling,
+}
+
+impl ApiErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::AccessDenied,
+        Self::BadRequest,
+        Self::InvalidParameter,
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::ResourceInUse,
+        Self::ResourceLimitExceeded,
+        Self::ResourceNotFound,
+        Self::Serialization,
+        Self::Server,
+        Self::ServiceUnavailable,
+        Self::Throttling,
+    ];
+
+    /// Its name in EKS's model, such as `ResourceInUseException`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDeniedException",
+            Self::BadRequest => "BadRequestException",
+            Self::InvalidParameter => "InvalidParameterException",
+            Self::InvalidRequest => "InvalidRequestException",
+            Self::NotFound => "NotFoundException",
+            Self::ResourceInUse => "ResourceInUseException",
+            Self::ResourceLimitExceeded => "ResourceLimitExceededException",
+            Self::ResourceNotFound => "ResourceNotFoundException",
+            Self::Serialization => "SerializationException",
+            Self::Server => "ServerException",
+            Self::ServiceUnavailable => "ServiceUnavailableException",
+            Self::Throttling => "ThrottlingException",
+        }
+    }
+
+    /// The one of this [name](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
+    /// Its HTTP status in EKS.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest
+            | Self::InvalidParameter
+            | Self::InvalidRequest
+            | Self::ResourceLimitExceeded
+            | Self::Serialization => 400,
+            Self::AccessDenied => 403,
+            Self::NotFound | Self::ResourceNotFound => 404,
+            Self::ResourceInUse => 409,
+            Self::Throttling => 429,
+            Self::Server => 500,
+            Self::ServiceUnavailable => 503,
+        }
+    }
+
+    pub(crate) fn because(self, message: impl Into<String>) -> ApiError {
+        ApiError::new(self).message(message)
+    }
+
+    const fn usual_message(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "You don't have permissions to perform the requested operation.",
+            Self::BadRequest => {
+                "This exception is thrown if the request contains a semantic error."
+            }
+            Self::InvalidParameter => {
+                "The specified parameter is invalid. Review the available parameters for the API \
+                 request."
+            }
+            Self::InvalidRequest => "The request is invalid given the state of the cluster.",
+            Self::NotFound => {
+                "A service resource associated with the request could not be found. Clients should \
+                 not retry such requests."
+            }
+            Self::ResourceInUse => "The specified resource is in use.",
+            Self::ResourceLimitExceeded => {
+                "You have encountered a service limit on the specified resource."
+            }
+            Self::ResourceNotFound => "The specified resource could not be found.",
+            Self::Server => "These errors are usually caused by a server-side issue.",
+            Self::ServiceUnavailable => {
+                "The service is unavailable. Back off and retry the operation."
+            }
+            Self::Throttling => {
+                "The request or operation couldn't be performed because a service is throttling \
+                 requests."
+            }
+            Self::Serialization => "The request body could not be read.",
+        }
     }
 }

@@ -3,10 +3,9 @@ use std::collections::BTreeMap;
 use pod_identity_core::{Timestamp, epoch_seconds};
 use serde::{Deserialize, Serialize};
 
-use crate::Association;
-use crate::api_error::ApiError;
 use crate::associations::Associated;
 use crate::cluster::Cluster;
+use crate::{ApiError, ApiErrorCode, Association};
 
 /// The body of `CreatePodIdentityAssociation`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,10 +23,11 @@ pub(crate) struct CreateRequest {
 }
 
 /// The body of `UpdatePodIdentityAssociation`: what is absent stays, what is empty goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UpdateRequest {
     pub(crate) role_arn: Option<String>,
+    pub(crate) client_request_token: Option<String>,
     disable_session_tags: Option<bool>,
     target_role_arn: Option<String>,
     policy: Option<String>,
@@ -74,9 +74,9 @@ impl UpdateRequest {
 }
 
 fn required<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, ApiError> {
-    value
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| ApiError::invalid_parameter(format!("The parameter {name} is required.")))
+    value.filter(|value| !value.is_empty()).ok_or_else(|| {
+        ApiErrorCode::InvalidParameter.because(format!("The parameter {name} is required."))
+    })
 }
 
 fn given(value: Option<&str>) -> Option<String> {
@@ -86,9 +86,8 @@ fn given(value: Option<&str>) -> Option<String> {
 /// "When using this policy, disableSessionTags must be set to true." (the service's model)
 fn check_policy(association: &Association) -> Result<(), ApiError> {
     if association.policy.is_some() && !association.disable_session_tags {
-        return Err(ApiError::invalid_parameter(
-            "disableSessionTags must be set to true when a policy is specified.",
-        ));
+        return Err(ApiErrorCode::InvalidParameter
+            .because("disableSessionTags must be set to true when a policy is specified."));
     }
     Ok(())
 }

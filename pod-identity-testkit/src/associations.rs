@@ -5,11 +5,11 @@ use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
 
-use crate::association_json::CreateRequest;
+use crate::association_json::{CreateRequest, UpdateRequest};
 use crate::ids::association_id;
 use crate::sync::lock;
 use crate::visibility::Due;
-use crate::{Association, Visibility};
+use crate::{ApiError, Association, Visibility};
 
 /// The associations of one cluster; one per service account, as in the real service.
 ///
@@ -24,8 +24,8 @@ struct State {
     /// What EKS Auth has yet to learn, in the order in which it happened.
     pending: Vec<Change>,
     visibility: Visibility,
-    /// What has been created with which `clientRequestToken`.
-    created: BTreeMap<String, (CreateRequest, String)>,
+    /// What has been done with which `clientRequestToken`, and the id of the association.
+    done: BTreeMap<String, (Asked, String)>,
 }
 
 /// Namespace and service account.
@@ -47,6 +47,13 @@ struct Change {
     due: Due,
 }
 
+/// What can be asked twice.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Creation(CreateRequest),
+    Update(String, UpdateRequest),
+}
+
 /// Why there is no new association.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotCreated {
@@ -55,8 +62,21 @@ pub(crate) enum NotCreated {
     /// There are too many.
     Full,
     /// The token came with another request before.
-    TokenReused,
+    TokenReused(TokenReused),
 }
+
+/// Why an association is not changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotUpdated {
+    Unknown,
+    Refused(ApiError),
+    /// The token came with another request before.
+    TokenReused(TokenReused),
+}
+
+/// A `clientRequestToken` came with another request before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TokenReused;
 
 impl Associations {
     pub(crate) fn new(visibility: Visibility) -> Self {
@@ -113,7 +133,10 @@ impl Associations {
         now: Timestamp,
     ) -> Result<Associated, NotCreated> {
         let mut state = lock(&self.0);
-        if let Some(created) = state.created_before(&request)? {
+        let token = request.client_request_token.clone();
+        let asked = Asked::Creation(request);
+        let done = state.done_before(token.as_ref(), &asked);
+        if let Some(created) = done.map_err(NotCreated::TokenReused)? {
             return Ok(created);
         }
         let associated = Associated::new(association, now);
@@ -123,12 +146,30 @@ impl Associations {
         if state.latest.len() >= MAX_ASSOCIATIONS {
             return Err(NotCreated::Full);
         }
-        if let Some(token) = request.client_request_token.clone() {
-            let created = (request, associated.id.clone());
-            state.created.insert(token, created);
-        }
+        state.note(token, asked, &associated.id);
         state.put(associated.clone(), now);
         Ok(associated)
+    }
+
+    pub(crate) fn update(
+        &self,
+        id: &str,
+        request: UpdateRequest,
+        now: Timestamp,
+    ) -> Result<Associated, NotUpdated> {
+        let mut state = lock(&self.0);
+        let token = request.client_request_token.clone();
+        let asked = Asked::Update(id.to_owned(), request.clone());
+        let done = state.done_before(token.as_ref(), &asked);
+        if let Some(updated) = done.map_err(NotUpdated::TokenReused)? {
+            return Ok(updated);
+        }
+        let updated = state
+            .change(id, now, |association| request.apply(association))
+            .ok_or(NotUpdated::Unknown)?
+            .map_err(NotUpdated::Refused)?;
+        state.note(token, asked, id);
+        Ok(updated)
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Associated> {
@@ -160,14 +201,7 @@ impl Associations {
         now: Timestamp,
         change: impl FnOnce(&mut Association) -> Result<(), E>,
     ) -> Option<Result<Associated, E>> {
-        let mut state = lock(&self.0);
-        let mut changed = state.with_id(id).cloned()?;
-        if let Err(error) = change(&mut changed.association) {
-            return Some(Err(error));
-        }
-        changed.modified_at = now;
-        state.put(changed.clone(), now);
-        Some(Ok(changed))
+        lock(&self.0).change(id, now, change)
     }
 
     pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Option<Associated> {
@@ -182,6 +216,21 @@ impl Associations {
 impl State {
     fn with_id(&self, id: &str) -> Option<&Associated> {
         self.latest.values().find(|associated| associated.id == id)
+    }
+
+    fn change<E>(
+        &mut self,
+        id: &str,
+        now: Timestamp,
+        change: impl FnOnce(&mut Association) -> Result<(), E>,
+    ) -> Option<Result<Associated, E>> {
+        let mut changed = self.with_id(id).cloned()?;
+        if let Err(error) = change(&mut changed.association) {
+            return Some(Err(error));
+        }
+        changed.modified_at = now;
+        self.put(changed.clone(), now);
+        Some(Ok(changed))
     }
 
     fn put(&mut self, associated: Associated, now: Timestamp) {
@@ -211,16 +260,25 @@ impl State {
         }
     }
 
-    /// What this very request has created before, if that is still there.
-    fn created_before(&self, request: &CreateRequest) -> Result<Option<Associated>, NotCreated> {
-        let token = request.client_request_token.as_ref();
-        let Some((before, id)) = token.and_then(|token| self.created.get(token)) else {
+    /// What has come of this very request before, if that is still there.
+    fn done_before(
+        &self,
+        token: Option<&String>,
+        asked: &Asked,
+    ) -> Result<Option<Associated>, TokenReused> {
+        let Some((before, id)) = token.and_then(|token| self.done.get(token)) else {
             return Ok(None);
         };
-        if before != request {
-            return Err(NotCreated::TokenReused);
+        if before != asked {
+            return Err(TokenReused);
         }
         Ok(self.with_id(id).cloned())
+    }
+
+    fn note(&mut self, token: Option<String>, asked: Asked, id: &str) {
+        if let Some(token) = token {
+            self.done.insert(token, (asked, id.to_owned()));
+        }
     }
 }
 

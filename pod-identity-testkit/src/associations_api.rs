@@ -4,14 +4,13 @@ use pod_identity_core::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api_error::ApiError;
 use crate::association_json::{CreateRequest, Described, Listed, Summary, Tags, UpdateRequest};
-use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated};
+use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
 use crate::cluster::Cluster;
 use crate::form::Form;
 use crate::operation::Route;
 use crate::roles::RoleProblem;
-use crate::{Association, Operation};
+use crate::{ApiError, ApiErrorCode, Association, Operation};
 
 /// The associations API of EKS for one cluster: the service without its socket.
 #[derive(Debug)]
@@ -30,9 +29,8 @@ impl AssociationsApi<'_> {
             .as_deref()
             .filter(|it| *it != self.cluster.name)
         {
-            return Err(ApiError::resource_not_found(format!(
-                "No cluster found for name: {name}."
-            )));
+            return Err(ApiErrorCode::ResourceNotFound
+                .because(format!("No cluster found for name: {name}.")));
         }
         let resource = route.resource.as_deref().unwrap_or_default();
         let query = Form::parse(query);
@@ -40,18 +38,19 @@ impl AssociationsApi<'_> {
             Operation::CreatePodIdentityAssociation => self.create(parsed(body)?),
             Operation::ListPodIdentityAssociations => self.list(&query),
             Operation::DescribePodIdentityAssociation => self.describe(resource),
-            Operation::UpdatePodIdentityAssociation => self.update(resource, &parsed(body)?),
+            Operation::UpdatePodIdentityAssociation => self.update(resource, parsed(body)?),
             Operation::DeletePodIdentityAssociation => self.delete(resource),
             Operation::ListTagsForResource => self.tags(resource),
             Operation::TagResource => self.tag(resource, parsed(body)?),
             Operation::UntagResource => self.untag(resource, &query),
-            _ => Err(ApiError::invalid_request("Unknown operation")),
+            _ => Err(ApiErrorCode::InvalidRequest.because("Unknown operation")),
         }
     }
 
     fn create(&self, request: CreateRequest) -> Answered {
         let association = request.association()?;
-        check_tags(&association.tags).map_err(ApiError::invalid_parameter)?;
+        check_tags(&association.tags)
+            .map_err(|words| ApiErrorCode::InvalidParameter.because(words))?;
         self.check_role(&association.role_arn)?;
         let created = self
             .cluster
@@ -85,7 +84,7 @@ impl AssociationsApi<'_> {
         Ok(self.described(&associated))
     }
 
-    fn update(&self, id: &str, request: &UpdateRequest) -> Answered {
+    fn update(&self, id: &str, request: UpdateRequest) -> Answered {
         check_id(id)?;
         if let Some(role_arn) = request.role_arn.as_deref() {
             self.check_role(role_arn)?;
@@ -93,8 +92,12 @@ impl AssociationsApi<'_> {
         let updated = self
             .cluster
             .associations
-            .change(id, self.now, |association| request.apply(association))
-            .ok_or_else(|| no_association(id))??;
+            .update(id, request, self.now)
+            .map_err(|problem| match problem {
+                NotUpdated::Unknown => no_association(id),
+                NotUpdated::Refused(error) => error,
+                NotUpdated::TokenReused(reused) => reused.into(),
+            })?;
         Ok(self.described(&updated))
     }
 
@@ -115,7 +118,7 @@ impl AssociationsApi<'_> {
     fn tag(&self, arn: &str, request: Tags) -> Answered {
         self.retag(arn, |tags| {
             tags.extend(request.tags);
-            check_tags(tags).map_err(ApiError::bad_request)
+            check_tags(tags).map_err(|words| ApiErrorCode::BadRequest.because(words))
         })
     }
 
@@ -153,7 +156,7 @@ impl AssociationsApi<'_> {
     fn check_role(&self, role_arn: &str) -> Result<(), ApiError> {
         let accepted = self.cluster.roles.accept_for_association(role_arn);
         accepted.map_err(|problem| {
-            ApiError::invalid_parameter(match problem {
+            ApiErrorCode::InvalidParameter.because(match problem {
                 // Seen, both.
                 RoleProblem::Unknown => "Role provided in the request does not exist",
                 RoleProblem::Trust => "Trust policy of the role provided is invalid",
@@ -164,14 +167,15 @@ impl AssociationsApi<'_> {
     fn not_created(&self, problem: NotCreated) -> ApiError {
         match problem {
             // Seen.
-            NotCreated::Exists(id) => ApiError::in_use(format!("Association already exists: {id}")),
-            NotCreated::Full => ApiError::limit_exceeded(format!(
-                "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity associations.",
+            NotCreated::Exists(id) => {
+                ApiErrorCode::ResourceInUse.because(format!("Association already exists: {id}"))
+            }
+            NotCreated::Full => ApiErrorCode::ResourceLimitExceeded.because(format!(
+                "The cluster {} has reached its limit of {MAX_ASSOCIATIONS} pod identity \
+                 associations.",
                 self.cluster.name
             )),
-            NotCreated::TokenReused => ApiError::invalid_request(
-                "The clientRequestToken was used before with other parameters.",
-            ),
+            NotCreated::TokenReused(reused) => reused.into(),
         }
     }
 
@@ -180,9 +184,16 @@ impl AssociationsApi<'_> {
     }
 }
 
+impl From<TokenReused> for ApiError {
+    fn from(_: TokenReused) -> Self {
+        ApiErrorCode::InvalidRequest
+            .because("The clientRequestToken was used before with other parameters.")
+    }
+}
+
 fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // The reason would quote the body.
-    serde_json::from_slice(body).map_err(|_reason| ApiError::serialization())
+    serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization.into())
 }
 
 fn json(body: &impl Serialize) -> String {
@@ -194,18 +205,17 @@ fn check_id(id: &str) -> Result<(), ApiError> {
         Ok(())
     } else {
         // Seen.
-        Err(ApiError::invalid_parameter(
-            "The parameter associationId should be 19 characters long.",
-        ))
+        Err(ApiErrorCode::InvalidParameter
+            .because("The parameter associationId should be 19 characters long."))
     }
 }
 
 fn no_association(id: &str) -> ApiError {
-    ApiError::resource_not_found(format!("No association found for id: {id}."))
+    ApiErrorCode::ResourceNotFound.because(format!("No association found for id: {id}."))
 }
 
 fn no_resource(arn: &str) -> ApiError {
-    ApiError::not_found(format!("No resource found for ARN: {arn}."))
+    ApiErrorCode::NotFound.because(format!("No resource found for ARN: {arn}."))
 }
 
 /// "Maximum number of tags per resource – 50. Maximum key length – 128. Maximum value length – 256. Do
@@ -236,7 +246,8 @@ fn max_results(text: Option<&str>) -> Result<usize, ApiError> {
     max.ok()
         .filter(|max| (1..=100).contains(max))
         .ok_or_else(|| {
-            ApiError::invalid_parameter("The parameter maxResults should be between 1 and 100.")
+            ApiErrorCode::InvalidParameter
+                .because("The parameter maxResults should be between 1 and 100.")
         })
 }
 
@@ -249,7 +260,7 @@ fn next_token(last: &Associated) -> String {
 }
 
 fn page_after(token: &str) -> Result<Key, ApiError> {
-    let invalid = || ApiError::invalid_parameter("The parameter nextToken is invalid.");
+    let invalid = || ApiErrorCode::InvalidParameter.because("The parameter nextToken is invalid.");
     let digits: Vec<u8> = token.bytes().collect();
     let bytes: Option<Vec<u8>> = digits
         .chunks(2)

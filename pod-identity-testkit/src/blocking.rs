@@ -5,12 +5,9 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
-use crate::{MockAgent, MockAgentBuilder};
+use crate::{MockAgent, MockEksAuth};
 
 /// A [`MockAgent`] on a thread of its own, for tests without a runtime.
-///
-/// It is the mock itself, through `Deref`; what waits there is here without `async`. None of those
-/// may be called within a runtime.
 ///
 /// ```
 /// use pod_identity_testkit::MockAgent;
@@ -20,30 +17,47 @@ use crate::{MockAgent, MockAgentBuilder};
 /// agent.stop();
 /// assert!(std::net::TcpStream::connect(agent.address()).is_err());
 /// ```
+pub type BlockingMockAgent = Blocking<MockAgent>;
+
+/// A [`MockEksAuth`] on a thread of its own, for tests without a runtime.
+///
+/// ```
+/// use pod_identity_testkit::MockEksAuth;
+///
+/// let eks = MockEksAuth::start_blocking();
+/// eks.associate("shop", "cart", "arn:aws:iam::111122223333:role/cart");
+/// assert!(std::net::TcpStream::connect(eks.address()).is_ok());
+/// ```
+pub type BlockingMockEksAuth = Blocking<MockEksAuth>;
+
+/// A mock on a thread of its own: [`BlockingMockAgent`] or [`BlockingMockEksAuth`].
+///
+/// It is the mock itself, through `Deref`; what waits there is here without `async`. None of those
+/// may be called within a runtime.
 #[derive(Debug)]
-pub struct BlockingMockAgent {
+pub struct Blocking<M> {
     /// Before the thread, so that it is dropped while the runtime still runs.
-    agent: MockAgent,
+    mock: M,
     handle: Handle,
     _thread: Thread,
 }
 
-impl BlockingMockAgent {
-    pub(crate) fn start(builder: MockAgentBuilder) -> io::Result<Self> {
+impl<M> Blocking<M> {
+    pub(crate) fn start(name: &str, mock: impl Future<Output = io::Result<M>>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
-        let agent = runtime.block_on(builder.start())?;
+        let mock = runtime.block_on(mock)?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
-            .name("mock-agent".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 // Either way it is time to go.
                 runtime.block_on(stopped).ok();
             })?;
         Ok(Self {
-            agent,
+            mock,
             handle,
             _thread: Thread {
                 stop: Some(stop),
@@ -52,9 +66,16 @@ impl BlockingMockAgent {
         })
     }
 
+    /// Waits for anything else, such as `mock.wait(gate.wait_for(2))`.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.handle.block_on(future)
+    }
+}
+
+impl Blocking<MockAgent> {
     /// As [`MockAgent::stop`].
     pub fn stop(&self) {
-        self.handle.block_on(self.agent.stop());
+        self.wait(self.mock.stop());
     }
 
     /// As [`MockAgent::restart`].
@@ -62,30 +83,60 @@ impl BlockingMockAgent {
     /// # Errors
     /// When somebody else has taken the port meanwhile.
     pub fn restart(&self) -> io::Result<()> {
-        self.handle.block_on(self.agent.restart())
+        self.wait(self.mock.restart())
     }
 
     /// As [`MockAgent::wait_for_requests`].
     pub fn wait_for_requests(&self, count: usize) {
-        self.handle.block_on(self.agent.wait_for_requests(count));
+        self.wait(self.mock.wait_for_requests(count));
     }
 
     /// As [`MockAgent::wait_for_answers`].
     pub fn wait_for_answers(&self, count: usize) {
-        self.handle.block_on(self.agent.wait_for_answers(count));
+        self.wait(self.mock.wait_for_answers(count));
     }
 
     /// As [`MockAgent::wait_until_idle`].
     pub fn wait_until_idle(&self) {
-        self.handle.block_on(self.agent.wait_until_idle());
+        self.wait(self.mock.wait_until_idle());
     }
 }
 
-impl Deref for BlockingMockAgent {
-    type Target = MockAgent;
+impl Blocking<MockEksAuth> {
+    /// As [`MockEksAuth::stop`].
+    pub fn stop(&self) {
+        self.wait(self.mock.stop());
+    }
 
-    fn deref(&self) -> &MockAgent {
-        &self.agent
+    /// As [`MockEksAuth::restart`].
+    ///
+    /// # Errors
+    /// When somebody else has taken the port meanwhile.
+    pub fn restart(&self) -> io::Result<()> {
+        self.wait(self.mock.restart())
+    }
+
+    /// As [`MockEksAuth::wait_for_requests`].
+    pub fn wait_for_requests(&self, count: usize) {
+        self.wait(self.mock.wait_for_requests(count));
+    }
+
+    /// As [`MockEksAuth::wait_for_answers`].
+    pub fn wait_for_answers(&self, count: usize) {
+        self.wait(self.mock.wait_for_answers(count));
+    }
+
+    /// As [`MockEksAuth::wait_until_idle`].
+    pub fn wait_until_idle(&self) {
+        self.wait(self.mock.wait_until_idle());
+    }
+}
+
+impl<M> Deref for Blocking<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.mock
     }
 }
 

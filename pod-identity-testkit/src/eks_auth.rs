@@ -9,8 +9,8 @@ use crate::eks_auth_service::EksAuthService;
 use crate::recorder::Recorder;
 use crate::server::Server;
 use crate::{
-    Association, Fault, Gate, Issuer, MockEksAuthBuilder, RecordedRequest, Role, Session,
-    Visibility, When, assert_no_secrets,
+    Association, BlockingMockEksAuth, Fault, Gate, Issuer, MockEksAuthBuilder, Operation,
+    OperationFaults, RecordedRequest, Role, Session, Visibility, When, assert_no_secrets,
 };
 
 /// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
@@ -49,10 +49,13 @@ use crate::{
 /// and trusts everybody. A session can be [read back](Self::session) with its tags.
 ///
 /// # Faults
-/// They are for EKS Auth; the control plane has none. [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
-/// requests, [`inject_always`](Self::inject_always) puts up one for all. A request goes through the
-/// queue from its head and takes the first fault of each kind, up to the first that answers. Then come
-/// the standing ones: of a kind that it has not taken, and answering only if none of the queue does.
+/// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next requests to
+/// EKS Auth, [`inject_always`](Self::inject_always) puts up one for all. [`on`](Self::on) has the same for
+/// any other operation, with the [errors](crate::ApiError) of the control plane.
+///
+/// A request goes through its operation's queue from its head and takes the first fault of each kind, up
+/// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
+/// answering only if none of the queue does.
 ///
 /// So a latency and then an error, queued together, are one slow error; two queued errors are two
 /// requests' errors; a standing latency slows queued errors down too.
@@ -70,6 +73,16 @@ impl MockEksAuth {
         Self::builder()
             .start()
             .await
+            .expect("a loopback port must be free")
+    }
+
+    /// A mock with every default, on a thread of its own, for tests without a runtime.
+    ///
+    /// # Panics
+    /// When no loopback port or thread can be had.
+    pub fn start_blocking() -> BlockingMockEksAuth {
+        Self::builder()
+            .start_blocking()
             .expect("a loopback port must be free")
     }
 
@@ -165,35 +178,38 @@ impl MockEksAuth {
         Some(minted.session)
     }
 
-    /// Queues a fault for one request. See [Faults](Self#faults).
-    pub fn inject(&self, fault: impl Into<Fault>) {
-        self.inject_next(1, fault);
-    }
-
-    /// Queues a fault for so many requests.
-    pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.inject_when(When::next(count), fault);
-    }
-
-    /// Puts up a fault for every request, until the faults are cleared.
-    pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.inject_when(When::always(), fault);
-    }
-
-    /// Injects a fault for the requests that [`When`] says.
-    pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
+    /// The faults of one operation. See [Faults](Self#faults).
+    pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
         let service = self.service();
-        service.faults.push(when, fault.into(), service.clock.now());
+        OperationFaults::new(service.faults.of(operation), &*service.clock)
     }
 
-    /// Puts up a gate for every request, until it is released.
+    /// Queues a fault for one request to EKS Auth. See [Faults](Self#faults).
+    pub fn inject(&self, fault: impl Into<Fault>) {
+        self.on_eks_auth().inject(fault);
+    }
+
+    /// Queues a fault for so many requests to EKS Auth.
+    pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
+        self.on_eks_auth().inject_next(count, fault);
+    }
+
+    /// Puts up a fault for every request to EKS Auth, until the faults are cleared.
+    pub fn inject_always(&self, fault: impl Into<Fault>) {
+        self.on_eks_auth().inject_always(fault);
+    }
+
+    /// Injects a fault for the requests to EKS Auth that [`When`] says.
+    pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
+        self.on_eks_auth().inject_when(when, fault);
+    }
+
+    /// Puts up a gate for every request to EKS Auth, until it is released.
     pub fn gate(&self) -> Gate {
-        let gate = Gate::new();
-        self.inject_always(Fault::Gate(gate.clone()));
-        gate
+        self.on_eks_auth().gate()
     }
 
-    /// Forgets every fault. Requests that hang, wait at a gate or for a latency go on.
+    /// Forgets every fault of every operation. Requests that hang, wait at a gate or for a latency go on.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
     }
@@ -272,6 +288,10 @@ impl MockEksAuth {
 
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {
         self.server.service()
+    }
+
+    fn on_eks_auth(&self) -> OperationFaults<'_> {
+        self.on(Operation::AssumeRoleForPodIdentity)
     }
 
     fn recorder(&self) -> &Recorder<RecordedRequest> {

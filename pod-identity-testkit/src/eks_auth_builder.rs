@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 use crate::associations::Associations;
 use crate::cluster::Cluster;
 use crate::eks_auth_service::EksAuthService;
-use crate::faults::Faults;
+use crate::operation_faults::AllFaults;
 use crate::recorder::Recorder;
 use crate::roles::Roles;
 use crate::server::Server;
 use crate::session::Sessions;
 use crate::signature_check::Keys;
 use crate::throttle::Throttle;
-use crate::{Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
+use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].
 ///
@@ -154,7 +154,7 @@ impl MockEksAuthBuilder {
         let service = EksAuthService {
             cluster,
             clock: self.clock,
-            faults: Faults::new(),
+            faults: AllFaults::new(),
             recorder: Recorder::new(),
             keys: Keys {
                 nodes: self.node_keys,
@@ -166,6 +166,14 @@ impl MockEksAuthBuilder {
         };
         let server = Server::start(listener, Arc::new(service))?;
         Ok(MockEksAuth::new(server))
+    }
+
+    /// Starts the mock on a thread of its own.
+    ///
+    /// # Errors
+    /// When no loopback port or thread can be had.
+    pub fn start_blocking(self) -> io::Result<BlockingMockEksAuth> {
+        Blocking::start("mock-eks-auth", self.start())
     }
 }
 

@@ -22,14 +22,14 @@ use crate::associations_api::AssociationsApi;
 use crate::call::{Call, text};
 use crate::cluster::Cluster;
 use crate::discovery::discovery;
-use crate::faults::Faults;
+use crate::operation_faults::AllFaults;
 use crate::played::{Changes, Played};
 use crate::recorder::{Outcome, Recorder};
 use crate::server::Service;
 use crate::signature_check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::sts::Sts;
 use crate::throttle::Throttle;
-use crate::{Fault, Operation, RecordedRequest, ServiceError, ids};
+use crate::{Operation, RecordedRequest, ServiceError, ids};
 
 /// EKS Auth, the associations API, `GetCallerIdentity` and the issuer's documents behind one socket:
 /// records a request, plays its faults, then lets the service that is meant answer.
@@ -37,7 +37,7 @@ use crate::{Fault, Operation, RecordedRequest, ServiceError, ids};
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) faults: Faults<Fault>,
+    pub(crate) faults: AllFaults,
     pub(crate) recorder: Recorder<RecordedRequest>,
     pub(crate) keys: Keys,
     pub(crate) signatures: SignatureCheck,
@@ -78,10 +78,11 @@ impl EksAuthService {
         let recorded = call.recorded(connection, self.clock.now());
         let token = call.request.as_ref().map(|request| &request.token);
         let in_flight = self.recorder.arrived(recorded.clone(), token);
-        let mut replied = match self.play(&recorded).await {
+        let faults = self.faults.of(recorded.operation);
+        let mut replied = match faults.play(&recorded).await {
             Played::Closed => return Err(Closed),
             Played::Answered(answer) => Replied::from(answer),
-            Played::Passed(changes) => self.answer(&call, &changes),
+            Played::Passed(changes) => self.answer(&call, &changes).with(&changes),
         };
         identify(replied.answer.headers_mut());
         let outcome = replied.outcome();
@@ -90,14 +91,6 @@ impl EksAuthService {
             request.signature_error = replied.signature_error;
         });
         Ok(replied.answer.map(|body| Full::new(Bytes::from(body))))
-    }
-
-    async fn play(&self, recorded: &RecordedRequest) -> Played {
-        if recorded.operation.has_faults() {
-            self.faults.play(recorded).await
-        } else {
-            Played::Passed(Changes::default())
-        }
     }
 
     /// The proper answer.
@@ -110,7 +103,7 @@ impl EksAuthService {
             Operation::GetCallerIdentity => self.identity(call),
             Operation::AssumeRoleForPodIdentity => self.signed("eks-auth", call, || {
                 self.assume_role(call, changes).map_or_else(
-                    |error| Replied::from(error.answer()),
+                    |error| Replied::from(error.answer(call.route.operation)),
                     |(answer, key)| Replied {
                         access_key_id: Some(key),
                         ..Replied::from(answer)
@@ -193,7 +186,7 @@ impl EksAuthService {
         let query = call.head.uri.query().unwrap_or_default();
         match api.call(&call.route, query, &call.body) {
             Ok(body) => answer::json(200, body),
-            Err(error) => error.answer(),
+            Err(error) => error.answer(call.route.operation),
         }
     }
 
@@ -209,13 +202,7 @@ impl EksAuthService {
             return Err(ErrorCode::Throttling.into());
         }
         let response = self.grant(cluster, request, changes.expires_in)?;
-        let body = match changes.without {
-            None => serde_json::to_string(&response),
-            Some(member) => {
-                serde_json::to_value(&response).map(|body| without(body, member).to_string())
-            }
-        };
-        let body = body.expect("a response must serialize");
+        let body = serde_json::to_string(&response).expect("a response must serialize");
         Ok((answer::json(200, body), response.credentials.access_key_id))
     }
 
@@ -248,6 +235,17 @@ impl From<Answer> for Replied {
 }
 
 impl Replied {
+    /// Without the member that a fault takes from a success.
+    fn with(self, changes: &Changes) -> Self {
+        match changes.without {
+            Some(member) if self.answer.status().is_success() => Self {
+                answer: self.answer.map(|body| without(&body, member)),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     fn outcome(&mut self) -> Outcome {
         let header = HeaderName::from_static("x-amzn-errortype");
         let code = self.answer.extensions().get::<ErrorCodeOf>();
@@ -290,7 +288,9 @@ fn identify(headers: &mut HeaderMap) {
 }
 
 /// `body` without the member at a path joined by dots.
-fn without(mut body: Value, path: &str) -> Value {
+fn without(body: &str, path: &str) -> String {
+    // What is not JSON has no members.
+    let mut body = serde_json::from_str(body).unwrap_or(Value::Null);
     let (parent, member) = match path.rsplit_once('.') {
         Some((parent, member)) => (format!("/{}", parent.replace('.', "/")), member),
         None => (String::new(), path),
@@ -301,5 +301,5 @@ fn without(mut body: Value, path: &str) -> Value {
         removed.is_some(),
         "Fault::Without({path:?}) must name a member of a success"
     );
-    body
+    body.to_string()
 }

@@ -5,9 +5,10 @@
 //! [`MockEksAuth`] is what the node agent calls, and the control plane around it: EKS Auth, the
 //! associations API, roles with trust policies and `GetCallerIdentity` on one endpoint, which the AWS CLI
 //! and boto3 drive unchanged. It fails on demand and records what it saw. [`Issuer`] mints projected
-//! service-account tokens, [`ProjectedVolume`] projects and rotates them as kubelet does (or spoils
-//! them as others do), and [`SettableClock`] is the time of all of them. [`mutate_pod`] is what the
-//! cluster's webhook does to a pod, and [`PodContainer`] what a container of it then finds.
+//! service-account tokens, [`ProjectedVolume`] projects them as kubelet does (or spoils them as others
+//! do), [`PodToken`] refreshes them when kubelet does, and [`SettableClock`] is the time of all of them.
+//! [`mutate_pod`] is what the cluster's webhook does to a pod, and [`PodContainer`] what a container of it
+//! then finds.
 //!
 //! It is not a security boundary and nothing for production: its signing key is published, its
 //! credentials are accepted by nobody else, SigV4 signatures are verified only where a test asks for it
@@ -117,6 +118,7 @@ mod limiter;
 mod mock_agent;
 mod mock_agent_builder;
 mod operation;
+mod operation_faults;
 mod partition;
 mod plan;
 mod played;
@@ -153,8 +155,9 @@ mod wire;
 
 pub use agent_fault::{AgentFault, AgentResponder};
 pub use agent_request::{AgentOutcome, AgentRequest};
+pub use api_error::{ApiError, ApiErrorCode};
 pub use association::Association;
-pub use blocking::BlockingMockAgent;
+pub use blocking::{Blocking, BlockingMockAgent, BlockingMockEksAuth};
 pub use clock::SettableClock;
 pub use credential_source::CredentialSource;
 pub use delivery::{Ending, Stage};
@@ -167,6 +170,8 @@ pub use issuer::{Issuer, VerifyError};
 pub use mock_agent::MockAgent;
 pub use mock_agent_builder::MockAgentBuilder;
 pub use operation::Operation;
+pub use operation_faults::OperationFaults;
+pub use pod_token::PodToken;
 pub use recorder::{Outcome, RecordedRequest};
 pub use role::Role;
 pub use secrets::assert_no_secrets;

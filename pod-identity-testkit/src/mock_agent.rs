@@ -12,7 +12,7 @@ use crate::recorder::Recorder;
 use crate::server::Server;
 use crate::sync::lock;
 use crate::{
-    AgentFault, AgentRequest, BlockingMockAgent, Expectations, Gate, MockAgentBuilder,
+    AgentFault, AgentRequest, BlockingMockAgent, Expectations, Gate, MockAgentBuilder, PodToken,
     ProjectedVolume, When, assert_no_secrets,
 };
 
@@ -134,12 +134,17 @@ impl MockAgent {
 
     /// The volume that its token is in. What a test writes there itself is not the current token.
     pub fn volume(&self) -> &ProjectedVolume {
-        &self.service().token.volume
+        self.pod_token().volume()
+    }
+
+    /// Its token, to have it refreshed as kubelet does: `agent.pod_token().follow(&clock)`.
+    pub fn pod_token(&self) -> &PodToken {
+        &self.service().token
     }
 
     /// The token that was minted last.
     pub fn token(&self) -> Secret {
-        self.service().token.current()
+        self.pod_token().current()
     }
 
     /// Mints a new token by the mock's clock and projects it, as kubelet does once a day. Returns it.
@@ -152,7 +157,7 @@ impl MockAgent {
     }
 
     pub(crate) fn rotate_at(&self, now: Timestamp) -> io::Result<Secret> {
-        self.service().token.rotate(now)
+        self.pod_token().rotate(now)
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on
@@ -234,7 +239,7 @@ impl MockAgent {
 
     /// Every token minted or received, and every secret key and session token handed out.
     pub fn secrets(&self) -> Vec<Secret> {
-        let mut secrets = self.service().token.secrets();
+        let mut secrets = self.pod_token().all();
         secrets.extend(self.recorder().secrets());
         secrets
     }

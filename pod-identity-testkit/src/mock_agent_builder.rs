@@ -14,7 +14,8 @@ use crate::pod_token::PodToken;
 use crate::recorder::Recorder;
 use crate::server::Server;
 use crate::{
-    BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder, TokenPolicy,
+    Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
+    TokenPolicy,
 };
 
 /// Sets up a [`MockAgent`].
@@ -165,7 +166,7 @@ impl MockAgentBuilder {
     /// # Errors
     /// When no loopback port, temporary directory or thread can be had.
     pub fn start_blocking(self) -> io::Result<BlockingMockAgent> {
-        BlockingMockAgent::start(self)
+        Blocking::start("mock-agent", self.start())
     }
 }
 

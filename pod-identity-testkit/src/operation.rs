@@ -3,8 +3,11 @@ use std::fmt;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::answer::{self, Answer};
+use crate::sts;
+
 /// What a request asks the mock for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// EKS Auth: credentials for a pod.
@@ -36,6 +39,23 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AssumeRoleForPodIdentity,
+        Self::CreatePodIdentityAssociation,
+        Self::ListPodIdentityAssociations,
+        Self::DescribePodIdentityAssociation,
+        Self::UpdatePodIdentityAssociation,
+        Self::DeletePodIdentityAssociation,
+        Self::ListTagsForResource,
+        Self::TagResource,
+        Self::UntagResource,
+        Self::GetCallerIdentity,
+        Self::OpenIdConfiguration,
+        Self::JsonWebKeySet,
+        Self::Unknown,
+    ];
+
     /// Its name in the service's model, such as `CreatePodIdentityAssociation`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,9 +75,19 @@ impl Operation {
         }
     }
 
-    /// Whether [faults](crate::MockEksAuth#faults) are for it: those of EKS Auth, and what nobody knows.
-    pub(crate) fn has_faults(self) -> bool {
-        matches!(self, Self::AssumeRoleForPodIdentity | Self::Unknown)
+    /// The one of this [name](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.name() == name)
+    }
+
+    /// An error in the operation's protocol.
+    pub(crate) fn error(self, status: u16, code: &'static str, message: &str) -> Answer {
+        match self {
+            Self::GetCallerIdentity => sts::error(status, code, message),
+            _ => answer::error(status, code, message),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl Faults<Fault> {
         let mut changes = Changes::default();
         for fault in self.take(request.at, request.token) {
             match fault {
-                Fault::Error(error) => return Played::Answered(error.answer()),
+                Fault::Error(error) => return Played::Answered(error.answer(request.operation)),
                 Fault::Status(status, body) => return Played::Answered(bare(status, body)),
                 Fault::Malformed(body) => return Played::Answered(json(200, body)),
                 Fault::Respond(closure) => return Played::Answered(closure.answer(request)),

@@ -3,7 +3,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode};
 
-use crate::answer::{self, Answer};
+use crate::Operation;
+use crate::answer::Answer;
 
 /// An error answer of EKS Auth in its exact wire form.
 ///
@@ -55,8 +56,9 @@ impl ServiceError {
         &self.message
     }
 
-    pub(crate) fn answer(&self) -> Answer {
-        let mut answer = answer::error(self.code.status(), self.code.name(), &self.message);
+    pub(crate) fn answer(&self, operation: Operation) -> Answer {
+        let (status, code) = (self.code.status(), self.code.name());
+        let mut answer = operation.error(status, code, &self.message);
         if let Some(retry_after) = self.retry_after {
             let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
             let headers = answer.headers_mut();

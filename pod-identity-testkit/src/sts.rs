@@ -72,11 +72,25 @@ impl Sts<'_> {
     }
 }
 
+/// An error that EKS has by this name.
+pub(crate) fn error(status: u16, name: &'static str, message: &str) -> Answer {
+    match name {
+        "ThrottlingException" => refused(400, "Throttling", message),
+        "ServerException" | "InternalServerException" => refused(500, "InternalFailure", message),
+        _ => refused(
+            status,
+            name.strip_suffix("Exception").unwrap_or(name),
+            message,
+        ),
+    }
+}
+
 fn refused(status: u16, code: &'static str, message: &str) -> Answer {
     let message = escaped(message);
+    let fault = if status < 500 { "Sender" } else { "Receiver" };
     let mut answer = xml(status, |request_id| {
         format!(
-            "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code>\
+            "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{fault}</Type><Code>{code}</Code>\
              <Message>{message}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
     });

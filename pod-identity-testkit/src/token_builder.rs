@@ -148,6 +148,12 @@ impl TokenBuilder {
         }
     }
 
+    /// From when to when a token that is minted now is good.
+    pub(crate) fn life(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let issued_at = self.issued_at.unwrap_or(now);
+        (issued_at, issued_at + self.lifetime)
+    }
+
     fn overridden(&self, now: Timestamp) -> Value {
         let mut claims = serde_json::to_value(self.claims(now)).expect("claims must serialize");
         let members = claims.as_object_mut().expect("claims must be an object");
@@ -161,11 +167,11 @@ impl TokenBuilder {
     }
 
     fn claims(&self, now: Timestamp) -> Claims<'_> {
-        let issued_at = self.issued_at.unwrap_or(now);
+        let (issued_at, expires_at) = self.life(now);
         let named = |kind, name| Named::new(kind, &self.namespace, name);
         Claims {
             aud: &self.audience,
-            exp: (issued_at + self.lifetime).as_unix_secs(),
+            exp: expires_at.as_unix_secs(),
             iat: issued_at.as_unix_secs(),
             iss: self.issuer.url(),
             jti: self.jti.then(next_jti),

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::sync::lock;
 use crate::{InPlaceWrite, TokenDefect, layout};
 
-/// A projected volume as a container sees it, with a token that can be rotated.
+/// A projected volume as a container sees it, with a token that can be rotated. [`PodToken`](crate::PodToken)
+/// does so when kubelet would.
 ///
 /// On Unix it is laid out as kubelet's atomic writer does it: a directory
 /// `..2006_01_02_15_04_05.<digits>` with the file, the symlink `..data` to it, and the visible

@@ -252,6 +252,39 @@ async fn each_expectation_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_pace_and_the_timeline_are_by_the_clock() {
+    let (builder, clock) = at_rest();
+    let agent = builder.start().await.unwrap();
+    let minute = Duration::from_secs(60);
+    agent.expect().paced(minute).single_flight();
+    for _ in 0..3 {
+        ask(&agent).await;
+        clock.advance(minute + Duration::from_millis(250));
+    }
+    agent.verify();
+    clock.advance(59 * minute);
+    agent.inject(AgentFault::Status(503));
+    ask(&agent).await;
+    clock.advance(minute - Duration::from_millis(1));
+    ask(&agent).await;
+
+    let complaint = complaint(agent).unwrap();
+    let lines: Vec<&str> = complaint.lines().collect();
+    assert!(lines[0].ends_with("request 5 came less than 60s after the last"));
+    let expected = [
+        "   1  +0.000 s  connection 1  GET /v1/credentials  current token  200 ASIA",
+        "   2  +60.250 s  connection 2  GET /v1/credentials  current token  200 ASIA",
+        "   3  +120.500 s  connection 3  GET /v1/credentials  current token  200 ASIA",
+        "   4  +3720.750 s  connection 4  GET /v1/credentials  current token  503",
+        "   5  +3780.749 s  connection 5  GET /v1/credentials  current token  200 ASIA",
+    ];
+    assert_eq!(lines.len(), 1 + expected.len(), "{complaint}");
+    for (line, expected) in lines[1..].iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_test_does_not_fail_twice() {
     let agent = agent().await;
     agent.expect().times(7);

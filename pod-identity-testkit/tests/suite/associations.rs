@@ -7,7 +7,7 @@ use http::Method;
 use pod_identity_testkit::{Association, Gate, MockEksAuth, Operation, Visibility};
 use serde_json::{Value, json};
 
-use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed, token};
+use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed};
 
 const ALL: &str = "/clusters/test-cluster/pod-identity-associations";
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
@@ -158,6 +158,72 @@ async fn a_client_token_makes_creation_repeatable() {
     delete(&eks, &path_of(&first)).await;
     let again = created(&eks, body).await;
     assert_ne!(again["associationId"], first["associationId"]);
+}
+
+#[tokio::test]
+async fn a_client_token_makes_an_update_repeatable() {
+    let (eks, clock) = shop().await;
+    let path = path_of(&created(&eks, order()).await);
+    let body = json!({ "targetRoleArn": TARGET, "clientRequestToken": "t-1" });
+    let first = post(&eks, &path, body.clone()).await.json();
+    clock.advance(Duration::from_secs(1));
+    let again = post(&eks, &path, body.clone()).await.json();
+    assert_eq!(again, first, "not even its time is another");
+
+    let other = other_account(&eks).await;
+    for (path, body) in [
+        (&path, with(body.clone(), "targetRoleArn", "")),
+        (&other, body),
+    ] {
+        let refused = post(&eks, path, body).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (400, "InvalidRequestException")
+        );
+        assert!(refused.message().contains("clientRequestToken"));
+    }
+    let created = post(&eks, ALL, with(order(), "clientRequestToken", "t-1")).await;
+    assert_eq!(created.code(), "InvalidRequestException", "not for both");
+}
+
+/// The path of an association of another service account.
+async fn other_account(eks: &MockEksAuth) -> String {
+    path_of(&created(eks, with(order(), "serviceAccount", "other")).await)
+}
+
+#[tokio::test]
+async fn what_the_api_makes_is_what_eks_auth_grants() {
+    let (eks, _clock) = shop().await;
+    let token = eks.issuer().token("shop", "order").mint(NOW);
+    let granted = async || {
+        let answer = assume(&eks, &token).await.json();
+        let key = answer["credentials"]["accessKeyId"].as_str().unwrap();
+        eks.session(key).unwrap()
+    };
+    let body = with(order(), "targetRoleArn", TARGET);
+    let path = path_of(&created(&eks, body).await);
+    let chained = granted().await;
+    assert_eq!(chained.role_arn, TARGET);
+    assert_eq!(chained.expiration, NOW + Duration::from_secs(59 * 60));
+    assert_eq!((chained.tags.len(), &chained.policy), (6, &None));
+
+    let policy = r#"{"Version":"2012-10-17","Statement":[]}"#;
+    let body = json!({ "targetRoleArn": "", "disableSessionTags": true, "policy": policy });
+    assert_eq!(post(&eks, &path, body).await.status, 200);
+    let plain = granted().await;
+    assert_eq!(plain.role_arn, ROLE);
+    assert_eq!(plain.expiration, NOW + Duration::from_secs(6 * 3600));
+    assert_eq!(
+        (plain.tags.len(), plain.policy.as_deref()),
+        (0, Some(policy))
+    );
+
+    let tagged = post(&eks, &path, json!({ "disableSessionTags": false })).await;
+    assert_eq!(
+        (tagged.status, tagged.code()),
+        (400, "InvalidParameterException"),
+        "the policy is still there"
+    );
 }
 
 #[tokio::test]
@@ -320,6 +386,10 @@ async fn what_a_test_has_added_is_described_with_all_it_has() {
     );
     let described = get(&eks, &format!("{ALL}/{id}")).await.json()["association"].clone();
     assert_eq!(described["ownerArn"], owner);
+    let listed = get(&eks, &format!("{ALL}?namespace=kube-system"))
+        .await
+        .json();
+    assert_eq!(listed["associations"][0]["ownerArn"], owner);
     assert_eq!(described["disableSessionTags"], true);
     assert_eq!(described["policy"], "{}");
     assert_eq!(described["tags"], json!({ "team": "net" }));
@@ -393,12 +463,4 @@ async fn what_a_test_adds_or_removes_overtakes_what_waits() {
     assert_eq!(get(&eks, &path_of(&association)).await.status, 404);
     eks.associate("shop", "order", ROLE);
     assert_eq!(assume(&eks, &token).await.status, 200);
-}
-
-#[tokio::test]
-async fn faults_are_for_eks_auth_only() {
-    let (eks, _clock) = shop().await;
-    eks.inject_always(pod_identity_core::wire::eks_auth::ErrorCode::InternalServer);
-    created(&eks, order()).await;
-    assert_eq!(assume(&eks, &token(&eks)).await.status, 500);
 }

@@ -8,7 +8,7 @@ use pod_identity_core::Clock;
 use pod_identity_testkit::{MockEksAuth, SettableClock, SigningKey};
 use serde_json::{Value, json};
 
-use crate::common::{Answered, Client, NOW, ROLE, shop};
+use crate::common::{Answered, Client, NOW, ROLE, assume, shop, token};
 use crate::signing::send;
 
 async fn get(eks: &MockEksAuth, path: &str) -> Answered {
@@ -70,10 +70,38 @@ async fn the_keys_are_those_that_tokens_may_be_signed_by() {
 #[tokio::test]
 async fn the_issuer_can_be_out() {
     let (eks, _clock) = shop().await;
-    eks.set_issuer_outage(true);
-    assert_eq!(get(&eks, "/keys").await.status, 503);
-    eks.set_issuer_outage(false);
-    assert_eq!(get(&eks, "/keys").await.status, 200);
+    let paths = [
+        "/keys",
+        "/openid/v1/jwks",
+        "/.well-known/openid-configuration",
+    ];
+    for (is_down, status) in [(true, 503), (false, 200)] {
+        eks.set_issuer_outage(is_down);
+        for path in paths {
+            assert_eq!(get(&eks, path).await.status, status, "{path}");
+        }
+        let granted = assume(&eks, &token(&eks)).await;
+        assert_eq!(granted.status, 200, "EKS Auth has its keys at hand");
+    }
+}
+
+#[tokio::test]
+async fn eks_auth_accepts_the_old_key_until_the_cluster_forgets_it() {
+    let (eks, _clock) = shop().await;
+    let old = token(&eks);
+    for key in [SigningKey::OtherRs256, SigningKey::Es256] {
+        eks.issuer().sign_with(key);
+        assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
+        assert_eq!(assume(&eks, &old).await.status, 200);
+    }
+    eks.issuer().forget_old_keys();
+    let refused = assume(&eks, &old).await;
+    assert_eq!(
+        (refused.status, refused.code()),
+        (400, "InvalidTokenException")
+    );
+    assert!(refused.message().contains("signature is invalid"));
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
 }
 
 #[tokio::test]
@@ -100,4 +128,44 @@ async fn nodes_and_the_cluster_are_throttled_by_the_clock() {
     }
     clock.advance(Duration::from_secs(1));
     assert_eq!((ask(a).await, ask(a).await), (200, 429));
+}
+
+#[tokio::test]
+async fn a_node_is_known_by_its_name_its_instance_or_the_token() {
+    let clock: Arc<dyn Clock> = Arc::new(SettableClock::at(NOW));
+    let eks = MockEksAuth::builder().clock(clock).throttle_nodes(1, 1);
+    let eks = eks.start().await.unwrap();
+    eks.associate("shop", "cart", ROLE);
+    let path = pod_identity_core::wire::eks_auth::path(eks.cluster());
+    let builder = eks.issuer().token("shop", "cart");
+    let ask = async |claimed: Option<&str>, mut body: Value| {
+        let token = match claimed {
+            Some(node) => builder.clone().node(node),
+            None => builder.clone().before_1_30(),
+        };
+        body["token"] = token.mint(NOW).into();
+        let mut client = Client::connect(&eks).await.unwrap();
+        client.post(&path, body.to_string()).await.unwrap().status
+    };
+    let (name, instance) = (
+        json!({ "eksNodeName": "a" }),
+        json!({ "instanceId": "i-1" }),
+    );
+    for (claimed, body, status) in [
+        (Some("c"), name.clone(), 200),
+        (Some("d"), name, 429),
+        (Some("c"), instance.clone(), 200),
+        (None, instance, 429),
+        (Some("c"), json!({}), 200),
+        (Some("c"), json!({}), 429),
+        (Some("a"), json!({}), 429),
+        (None, json!({}), 200),
+        (None, json!({}), 200),
+    ] {
+        assert_eq!(
+            ask(claimed, body.clone()).await,
+            status,
+            "{claimed:?} {body}"
+        );
+    }
 }

@@ -66,8 +66,10 @@ fn a_pod_keeps_its_uid_over_rotations_and_no_token_comes_twice() {
 }
 
 #[test]
-fn before_1_30_there_was_no_node() {
-    let token = Issuer::new().token("shop", "cart").before_1_30().mint(NOW);
+fn before_1_30_there_was_no_node_and_no_id_of_a_token() {
+    let builder = Issuer::new().token("shop", "cart").before_1_30();
+    let token = builder.mint(NOW);
+    assert_eq!(token, builder.mint(NOW), "nothing tells two apart");
     assert_eq!(
         ServiceAccountToken::parse(&token).unwrap().claims().node,
         None

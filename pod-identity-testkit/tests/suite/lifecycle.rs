@@ -85,6 +85,36 @@ async fn it_also_runs_on_many_threads_and_on_a_listener_of_the_test() {
     assert_eq!(eks.requests()[0].cluster.as_deref(), Some("prod"));
 }
 
+#[test]
+fn a_test_without_a_runtime_has_one_all_the_same() {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    let eks = MockEksAuth::start_blocking();
+    let gate = eks.gate();
+    eks.inject(Fault::Reset);
+    let mut stream = TcpStream::connect(eks.address()).unwrap();
+    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\n\r\n", path(eks.cluster()));
+    stream.write_all(head.as_bytes()).unwrap();
+    eks.wait(gate.wait_for(1));
+    eks.wait_for_requests(1);
+    gate.release();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "closed");
+    eks.wait_until_idle();
+
+    let mut stream = TcpStream::connect(eks.address()).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    eks.wait_for_answers(1);
+
+    let address = eks.address();
+    eks.stop();
+    TcpStream::connect(address).unwrap_err();
+    eks.restart().unwrap();
+    TcpStream::connect(address).unwrap();
+    drop(eks);
+    TcpStream::connect(address).unwrap_err();
+}
+
 #[tokio::test]
 async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
     let (eks, _clock) = shop().await;

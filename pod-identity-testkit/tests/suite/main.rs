@@ -29,7 +29,11 @@ mod faults;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod kubelet;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod plane_faults;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]

@@ -45,6 +45,26 @@ async fn a_token_is_refused_for_the_first_thing_that_is_wrong_with_it() {
             invalid,
             "invalid issuer",
         ),
+        (good().unsigned().mint(NOW), 400, invalid, "not signed"),
+        (good().without_claim("exp").mint(NOW), 400, invalid, "exp"),
+        (
+            good().without_claim("iss").mint(NOW),
+            400,
+            invalid,
+            "issuer",
+        ),
+        (
+            good().without_claim("aud").mint(NOW),
+            400,
+            invalid,
+            "audience",
+        ),
+        (
+            good().without_claim("kubernetes.io").mint(NOW),
+            400,
+            invalid,
+            "is invalid",
+        ),
         (
             good().audience("sts.amazonaws.com").mint(NOW),
             400,
@@ -98,6 +118,7 @@ async fn a_token_is_refused_for_the_first_thing_that_is_wrong_with_it() {
         assert_eq!((answer.status, answer.code()), (status, code), "{words}");
         assert!(answer.message().contains(words), "{}", answer.body);
         eks.assert_no_secrets(&answer.body);
+        assert!(!answer.body.contains(&token), "{words}");
     }
     assert_eq!(eks.minted().len(), 0);
 }

@@ -128,6 +128,23 @@ async fn what_is_wrong_with_a_signature_is_refused_in_the_real_words() {
 }
 
 #[tokio::test]
+async fn the_associations_api_is_signed_for_as_another_service() {
+    let eks = checking(SignatureCheck::Enforce).await;
+    let list = "/clusters/test-cluster/pod-identity-associations";
+    for (signer, code) in [
+        (node(), "InvalidSignatureException"),
+        (
+            Signer::new("eks", "AKIAUNKNOWN", SECRET),
+            "UnrecognizedClientException",
+        ),
+        (Signer::new("eks", KEY, SECRET), ""),
+    ] {
+        let answer = send(&eks, signer.sign(Method::GET, list, "")).await;
+        assert_eq!(answer.code(), code, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_changed_request_does_not_match_and_half_a_signature_is_none() {
     let eks = checking(SignatureCheck::Enforce).await;
     let body = json!({ "token": token(&eks) }).to_string();

@@ -133,6 +133,13 @@ async fn a_role_must_exist_once_one_is_known() {
     );
     eks.put_role(Role::new(TARGET));
     assert_eq!(create(&eks, TARGET).await.0, 200);
+    let id = eks.associate("shop", "changed", ROLE);
+    for (role, status) in [(TARGET, 200), ("arn:aws:iam::111122223333:role/none", 400)] {
+        let path = format!("/clusters/test-cluster/pod-identity-associations/{id}");
+        let mut client = Client::connect(&eks).await.unwrap();
+        let body = json!({ "roleArn": role }).to_string();
+        assert_eq!(client.post(&path, body).await.unwrap().status, status);
+    }
     eks.associate("shop", "cart", "arn:aws:iam::111122223333:role/deleted");
     assert_eq!(status(&eks).await, 400);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pod_identity_core::variables::{FULL_URI, TOKEN_FILE};
 use pod_identity_core::{Endpoint, ServiceAccountToken, TokenFile};
 use pod_identity_testkit::{
-    Issuer, MockAgent, PodContainer, PodError, ProjectedVolume, WebhookConfig, mutate_pod,
+    Issuer, MockAgent, PodContainer, PodError, PodToken, ProjectedVolume, WebhookConfig, mutate_pod,
 };
 use serde_json::{Value, json};
 
@@ -41,11 +41,10 @@ async fn a_pods_manifest_leads_to_credentials_of_its_role() {
     let pod = patched(&manifest("cart"), &config);
     // kubelet.
     let container = PodContainer::of(&pod, "app").unwrap();
-    let volume = ProjectedVolume::new().unwrap();
-    let token = container.token_builder(eks.issuer()).unwrap().mint(NOW);
-    volume.write(token).unwrap();
+    let token = container.token_builder(eks.issuer()).unwrap();
+    let token = PodToken::project(token, NOW).unwrap();
     // The application.
-    let env = container.env_with(&volume);
+    let env = container.env_with(token.volume());
     let endpoint = Endpoint::from_env(|name| env.get(name).cloned());
     assert_eq!(endpoint.unwrap().unwrap().uri(), agent.uri().as_str());
     let token = TokenFile::new(&env[TOKEN_FILE]).read().unwrap();
