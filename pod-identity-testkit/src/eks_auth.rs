@@ -58,7 +58,7 @@ use crate::{
 /// requests' errors; a standing latency slows queued errors down too.
 #[derive(Debug)]
 pub struct MockEksAuth {
-    server: Server<EksAuthService>,
+    pub(crate) server: Arc<Server<EksAuthService>>,
 }
 
 impl MockEksAuth {
@@ -266,7 +266,7 @@ impl MockEksAuth {
             .await;
     }
 
-    pub(crate) fn new(server: Server<EksAuthService>) -> Self {
+    pub(crate) fn new(server: Arc<Server<EksAuthService>>) -> Self {
         Self { server }
     }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use pod_identity_core::wire::agent;
-use pod_identity_core::{Secret, Timestamp, variables};
+use pod_identity_core::{Secret, variables};
 
 use crate::agent_service::AgentService;
 use crate::expectation::Expectation;
@@ -55,7 +55,7 @@ use crate::{
 /// headers, or waits at two stages are not of one kind.
 #[derive(Debug)]
 pub struct MockAgent {
-    server: Server<AgentService>,
+    pub(crate) server: Arc<Server<AgentService>>,
     expectations: Mutex<Vec<Expectation>>,
 }
 
@@ -86,7 +86,7 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(server: Server<AgentService>) -> Self {
+    pub(crate) fn new(server: Arc<Server<AgentService>>) -> Self {
         Self {
             server,
             expectations: Mutex::default(),
@@ -147,12 +147,9 @@ impl MockAgent {
     /// # Panics
     /// When the volume cannot be written.
     pub fn rotate(&self) -> Secret {
-        let rotated = self.rotate_at(self.service().clock.now());
+        let service = self.service();
+        let rotated = service.token.rotate(service.clock.now());
         rotated.expect("the volume must be writable")
-    }
-
-    pub(crate) fn rotate_at(&self, now: Timestamp) -> io::Result<Secret> {
-        self.service().token.rotate(now)
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on

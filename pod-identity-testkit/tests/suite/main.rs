@@ -34,6 +34,15 @@ mod lifecycle;
 mod raw;
 #[cfg(test)]
 mod refusals;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_faults;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_files;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_timeline;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]
