@@ -47,7 +47,7 @@ async fn faults_of_eks_auth_come_and_go() {
     let mock = Mock::start(&["eks", "--associate", associate]).await;
     for (fault, status) in [
         (r#"{"error": "ThrottlingException"}"#, Some(429)),
-        (r#"{"status": 502, "latency_ms": 1}"#, Some(502)),
+        (r#"{"status": 502, "latency": "1ms"}"#, Some(502)),
         (r#"{"malformed": true}"#, Some(200)),
         (r#"{"close": "before_headers"}"#, None),
     ] {
@@ -75,7 +75,7 @@ async fn a_token_that_expired_is_refused_until_it_is_rotated() {
 }
 
 /// As a node would, with a signature that is one only in form.
-async fn assume_role(mock: &Mock) -> http::Answer {
+pub(crate) async fn assume_role(mock: &Mock) -> http::Answer {
     let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
     let cluster = mock.text("/cluster");
     let uri = format!(
