@@ -45,8 +45,8 @@ use crate::{
 /// # Faults
 /// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
 /// requests, [`inject_always`](Self::inject_always) puts up one for all, and
-/// [`inject_when`](Self::inject_when) is for one token, the nth request, a while, or until a gate is
-/// released. A request goes through the queue from its head and takes the first fault of each kind, up
+/// [`inject_when`](Self::inject_when) is for one token or pod, the nth request, from a time on, for a
+/// while, or until a gate is released. A request goes through the queue from its head and takes the first fault of each kind, up
 /// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
 /// answering only if none of the queue does.
 ///

@@ -204,33 +204,17 @@ impl MockAgentBuilder {
             return self;
         };
         let (pod, agent) = (scenario.pod(), scenario.agent());
-        let issuer = self.issuer.take().unwrap_or_else(|| scenario.issuer());
-        self.source = self.source.or_else(|| match agent.credentials {
-            Source::Minted => agent
-                .credential_lifetime
-                .as_ref()
-                .map(|lifetime| CredentialSource::minted(lifetime.get_ref().0)),
-            Source::Eks => {
-                let cluster = MockEksAuth::builder()
-                    .scenario(&scenario)
-                    .issuer(issuer.clone())
-                    .clock(Arc::clone(&self.clock));
-                Some(CredentialSource::of_cluster(Arc::new(cluster.service())))
-            }
-        });
+        let issuer = self.issuer.unwrap_or_else(|| scenario.issuer());
+        self.source = self
+            .source
+            .or_else(|| source(&scenario, &issuer, &self.clock));
         self.policy = self
             .policy
             .or_else(|| agent.token_policy.map(|policy| policy.with(&issuer)));
         self.limiter = self
             .limiter
             .or_else(|| agent.limited.then(official_limiter));
-        let (namespace, service_account) = default_pod();
-        self.service_account = self.service_account.or_else(|| {
-            Some((
-                pod.namespace.clone().unwrap_or(namespace),
-                pod.service_account.clone().unwrap_or(service_account),
-            ))
-        });
+        self.service_account = self.service_account.or_else(|| Some(pod.identity()));
         let token_lifetime = pod.token_lifetime.map(|time| time.0);
         self.token_lifetime = self.token_lifetime.or(token_lifetime);
         self.issuer = Some(issuer);
@@ -266,7 +250,32 @@ impl Default for MockAgentBuilder {
     }
 }
 
-fn default_pod() -> (String, String) {
+/// Where the credentials of a scenario come from, if it says so.
+#[cfg(feature = "scenario")]
+fn source(
+    scenario: &Scenario,
+    issuer: &Issuer,
+    clock: &Arc<dyn Clock>,
+) -> Option<CredentialSource> {
+    let agent = scenario.agent();
+    match agent.credentials {
+        Source::Minted => {
+            let lifetime = agent.credential_lifetime.as_ref()?;
+            Some(CredentialSource::minted(lifetime.get_ref().0))
+        }
+        Source::Eks => {
+            let cluster = MockEksAuth::builder()
+                .scenario(scenario)
+                .issuer(issuer.clone())
+                .clock(Arc::clone(clock))
+                .service();
+            Some(CredentialSource::of_cluster(Arc::new(cluster)))
+        }
+    }
+}
+
+/// Namespace and service account.
+pub(crate) fn default_pod() -> (String, String) {
     ("default".to_owned(), "app".to_owned())
 }
 

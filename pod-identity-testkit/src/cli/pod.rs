@@ -5,6 +5,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use tokio::net::TcpListener;
 
+use crate::mock_agent_builder::default_pod;
 use crate::{Scenario, ScenarioError};
 
 /// Whose token it is.
@@ -21,16 +22,11 @@ pub(super) struct Pod {
 impl Pod {
     /// Namespace and service account.
     pub(super) fn identity(&self, scenario: Option<&Scenario>) -> (String, String) {
-        let of_scenario = scenario.map(Scenario::pod);
-        let namespace = of_scenario.and_then(|pod| pod.namespace.as_ref());
-        let service_account = of_scenario.and_then(|pod| pod.service_account.as_ref());
-        let either = |flag: &Option<String>, other: Option<&String>, default: &str| {
-            let told = flag.as_ref().or(other).cloned();
-            told.unwrap_or_else(|| default.to_owned())
-        };
+        let unless_told = scenario.map(|scenario| scenario.pod().identity());
+        let (namespace, service_account) = unless_told.unwrap_or_else(default_pod);
         (
-            either(&self.namespace, namespace, "default"),
-            either(&self.service_account, service_account, "app"),
+            self.namespace.clone().unwrap_or(namespace),
+            self.service_account.clone().unwrap_or(service_account),
         )
     }
 }

@@ -3,6 +3,7 @@ use toml::Spanned;
 
 use super::order::Order;
 use super::span::Span;
+use crate::mock_agent_builder::default_pod;
 use crate::{AgentFault, Issuer, TokenPolicy};
 
 /// `[pod]`: whose token it is.
@@ -12,6 +13,17 @@ pub(crate) struct PodPart {
     pub(crate) namespace: Option<String>,
     pub(crate) service_account: Option<String>,
     pub(crate) token_lifetime: Option<Span>,
+}
+
+impl PodPart {
+    /// Namespace and service account.
+    pub(crate) fn identity(&self) -> (String, String) {
+        let (namespace, service_account) = default_pod();
+        (
+            self.namespace.clone().unwrap_or(namespace),
+            self.service_account.clone().unwrap_or(service_account),
+        )
+    }
 }
 
 /// `[agent]`: the node agent.

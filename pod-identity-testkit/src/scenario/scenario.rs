@@ -4,17 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(feature = "program")]
 use pod_identity_core::Timestamp;
 use serde::Deserialize;
 
 use super::eks_part::{EksPart, Visible};
 use super::error::ScenarioError;
 use super::happening::{Happening, Which};
+use super::order::{Order, Orderable};
 use super::pod_parts::{AgentPart, PodPart, Source};
 use crate::Issuer;
 use crate::agent_service::AgentService;
 use crate::eks_auth_service::EksAuthService;
+use crate::faults::Faults;
 use crate::timeline::Step;
 
 /// Mocks, their faults, and what happens when, from a TOML file.
@@ -119,44 +120,49 @@ impl Scenario {
     /// Injects the agent's faults, and returns what else is to happen to it.
     pub(crate) fn begin_agent(&self, service: &AgentService) -> Vec<Step> {
         let (start, faults) = (service.clock.now(), &service.faults);
-        let mut steps = Vec::new();
-        for order in &self.0.agent.faults {
-            steps.extend(order.inject(faults, start));
-        }
-        for happening in &self.0.timeline {
-            let fault = happening.agent_fault.as_ref();
-            steps.extend(
-                fault.map_or_else(Vec::new, |order| order.inject(faults, start + happening.at)),
-            );
-            steps.extend(happening.steps(start, Some(Which::Agent)));
-        }
+        let standing = &self.0.agent.faults;
+        let mut steps = self.inject(faults, standing, start, |at| at.agent_fault.as_ref());
+        steps.extend(self.others(start, Some(Which::Agent)));
         steps
     }
 
     /// Injects the faults of EKS Auth, and returns what else is to happen to it.
     pub(crate) fn begin_eks(&self, service: &EksAuthService) -> Vec<Step> {
         let (start, faults) = (service.clock.now(), &service.faults);
-        let mut steps = Vec::new();
-        for order in &self.0.eks.faults {
-            steps.extend(order.inject(faults, start));
-        }
-        for happening in &self.0.timeline {
-            let fault = happening.eks_fault.as_ref();
-            steps.extend(
-                fault.map_or_else(Vec::new, |order| order.inject(faults, start + happening.at)),
-            );
-            steps.extend(happening.steps(start, Some(Which::Eks)));
-        }
+        let standing = &self.0.eks.faults;
+        let mut steps = self.inject(faults, standing, start, |at| at.eks_fault.as_ref());
+        steps.extend(self.others(start, Some(Which::Eks)));
         steps
     }
 
     /// What is to happen to a token that belongs to neither mock.
     #[cfg(feature = "program")]
     pub(crate) fn begin_pod(&self, start: Timestamp) -> Vec<Step> {
+        self.others(start, None).collect()
+    }
+
+    fn inject<F: Orderable>(
+        &self,
+        faults: &Faults<F>,
+        from_the_start: &[Order<F>],
+        start: Timestamp,
+        later: impl Fn(&Happening) -> Option<&Order<F>>,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for order in from_the_start {
+            steps.extend(order.inject(faults, start));
+        }
+        for happening in &self.0.timeline {
+            if let Some(order) = later(happening) {
+                steps.extend(order.inject(faults, start + happening.at));
+            }
+        }
+        steps
+    }
+
+    fn others(&self, start: Timestamp, which: Option<Which>) -> impl Iterator<Item = Step> {
         let timeline = self.0.timeline.iter();
-        timeline
-            .flat_map(|happening| happening.steps(start, None))
-            .collect()
+        timeline.flat_map(move |happening| happening.steps(start, which))
     }
 }
 
@@ -182,38 +188,32 @@ impl Parts {
     /// A gate that is released is waited for: its name would be misspelt otherwise.
     fn check_gates(&self, text: &str) -> Result<(), ScenarioError> {
         let known = self.gates();
-        for release in self
-            .timeline
-            .iter()
-            .flat_map(|happening| &happening.release)
-        {
-            let name = release.get_ref().as_str();
+        let released = self.timeline.iter().filter_map(|at| at.release.as_ref());
+        for gate in released {
+            let name = gate.get_ref().as_str();
             if !known.contains(name) {
                 let cause = format!(
                     "nothing waits for the gate {name}; name one that a fault has in `until`, or \
                      the visibility of eks"
                 );
-                return Err(ScenarioError::at(release.span(), text, cause));
+                return Err(ScenarioError::at(gate.span(), text, cause));
             }
         }
         Ok(())
     }
 
     fn gates(&self) -> BTreeSet<&str> {
-        let on_time = self.timeline.iter();
-        let agent = on_time.clone().filter_map(|at| at.agent_fault.as_ref());
-        let agent = self.agent.faults.iter().chain(agent);
-        let eks = on_time.filter_map(|at| at.eks_fault.as_ref());
-        let eks = self.eks.faults.iter().chain(eks);
-        let visible = match &self.eks.visibility {
-            Visible::Gate(name) => Some(name.as_str()),
-            Visible::AtOnce | Visible::After(_) => None,
-        };
-        agent
-            .filter_map(|order| order.gate())
-            .chain(eks.filter_map(|order| order.gate()))
-            .chain(visible)
-            .collect()
+        let mut gates = BTreeSet::new();
+        gates.extend(self.agent.faults.iter().filter_map(Order::gate));
+        gates.extend(self.eks.faults.iter().filter_map(Order::gate));
+        for happening in &self.timeline {
+            gates.extend(happening.agent_fault.as_ref().and_then(Order::gate));
+            gates.extend(happening.eks_fault.as_ref().and_then(Order::gate));
+        }
+        if let Visible::Gate(name) = &self.eks.visibility {
+            gates.insert(name);
+        }
+        gates
     }
 }
 

@@ -96,6 +96,22 @@ async fn the_aws_side_lives_through_it_with_the_token_of_its_pod() {
     assert_eq!(assume_role(&mock).await.status, Some(502));
     mock.admin("POST", "/gates/back", "").await;
     assert_eq!(assume_role(&mock).await.status, Some(200));
+
+    mock.admin("POST", "/reset", "").await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    minutes(&mock, 10).await;
+    assert_eq!(assume_role(&mock).await.status, Some(502), "once more");
+}
+
+#[tokio::test]
+async fn the_token_that_the_new_key_signs_outlives_the_old_keys() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/scenarios/");
+    let outage = format!("{examples}yesterdays-outage.toml");
+    let mock = Mock::start(&["eks", "--scenario", &outage]).await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    // All in one go: the keys before the token, and the old keys after it.
+    minutes(&mock, 90).await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
 }
 
 #[tokio::test]

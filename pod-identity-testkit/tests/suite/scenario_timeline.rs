@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
+use pod_identity_core::wire::eks_auth::path;
 use pod_identity_core::{Clock, Timestamp};
 use pod_identity_testkit::{MockAgent, MockEksAuth, Role, Scenario, SettableClock, TokenPolicy};
 use tokio::net::TcpStream;
 
-use crate::common::{NOW, assume, soon, token};
+use crate::common::{Client, NOW, assume, soon, token};
 use crate::raw::{Raw, ask, ask_with};
+use crate::signing::{Signer, send};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -207,10 +210,59 @@ async fn keys_are_rotated_and_their_documents_cannot_be_had() {
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_change_of_associations_is_visible_once_its_gate_is_open() {
+    let scenario = Scenario::from_toml(
+        r#"
+        [eks]
+        visibility = { gate = "published" }
+
+        [[timeline]]
+        at = "5s"
+        release = "published"
+        "#,
+    )
+    .unwrap();
+    let (clock, given) = clock();
+    let builder = MockEksAuth::builder().scenario(&scenario).clock(given);
+    let eks = builder.start().await.unwrap();
+    let association = r#"{"namespace": "shop", "serviceAccount": "cart",
+        "roleArn": "arn:aws:iam::111122223333:role/cart"}"#;
+    let mut client = Client::connect(&eks).await.unwrap();
+    let path = "/clusters/test-cluster/pod-identity-associations";
+    let created = client.post(path, association.to_owned()).await.unwrap();
+    assert_eq!(created.status, 200);
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 404);
+    clock.advance(Duration::from_secs(5));
+    eks.catch_up().await.unwrap();
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
+}
+
+#[tokio::test]
+async fn signatures_are_verified_with_the_keys_that_it_names() {
+    let scenario = Scenario::from_toml(
+        r#"
+        [eks]
+        signatures = "enforce"
+        node_keys = { AKIA = "secret" }
+        "#,
+    )
+    .unwrap();
+    let (_clock, given) = clock();
+    let builder = MockEksAuth::builder().scenario(&scenario).clock(given);
+    let eks = builder.start().await.unwrap();
+    let body = serde_json::json!({ "token": token(&eks) }).to_string();
+    for (secret, status) in [("secret", 404), ("another", 403)] {
+        let signer = Signer::new("eks-auth", "AKIA", secret);
+        let request = signer.sign(Method::POST, &path(eks.cluster()), &body);
+        assert_eq!(send(&eks, request).await.status, status, "{secret}");
+    }
+}
+
 async fn keys(eks: &MockEksAuth) -> u16 {
     let request = http::Request::get("/keys").header("host", "issuer.test");
     let request = request.body(Default::default()).unwrap();
-    let mut client = crate::common::Client::connect(eks).await.unwrap();
+    let mut client = Client::connect(eks).await.unwrap();
     client.send(request).await.unwrap().status
 }
 
