@@ -24,7 +24,7 @@ use crate::{MockAgent, MockAgentBuilder};
 pub struct BlockingMockAgent {
     /// Before the thread, so that it is dropped while the runtime still runs.
     agent: MockAgent,
-    handle: Handle,
+    pub(crate) handle: Handle,
     _thread: Thread,
 }
 

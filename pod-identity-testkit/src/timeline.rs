@@ -82,7 +82,8 @@ impl Timeline {
         caught_up
     }
 
-    /// Does what is due by now, and tells when the next step is. One that fails stays due.
+    /// Does what is due by now, and tells when the next step is. One that fails stays due, and those after
+    /// it wait.
     ///
     /// # Errors
     /// As [`Staged::happen`].

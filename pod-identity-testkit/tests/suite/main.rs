@@ -44,6 +44,8 @@ mod scenario_files;
 #[cfg(test)]
 mod scenario_timeline;
 #[cfg(test)]
+mod scenario_when;
+#[cfg(test)]
 mod signatures;
 #[cfg(test)]
 mod signing;

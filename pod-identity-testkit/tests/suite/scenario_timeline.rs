@@ -283,6 +283,19 @@ async fn it_happens_by_itself_where_nobody_moves_the_clock() {
     soon(rotated).await;
 }
 
+#[test]
+fn a_test_without_a_runtime_catches_up_too() {
+    let toml = "[[timeline]]\nat = \"1m\"\nrotate_token = true";
+    let scenario = Scenario::from_toml(toml).unwrap();
+    let (clock, given) = clock();
+    let builder = MockAgent::builder().scenario(&scenario).clock(given);
+    let agent = builder.start_blocking().unwrap();
+    let first = agent.token();
+    clock.advance(MINUTE);
+    agent.catch_up().unwrap();
+    assert_ne!(agent.token(), first);
+}
+
 #[tokio::test]
 async fn what_the_builder_is_told_wins_whichever_comes_first() {
     let scenario = Scenario::from_toml(
