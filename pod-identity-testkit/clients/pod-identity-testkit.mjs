@@ -14,11 +14,17 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /**
- * Starts a mock in a process of its own: `agent` (a pod's node agent) or `eks` (the AWS side).
+ * Starts a mock in a process of its own: `agent` (a pod's node agent) or `eks` (the AWS side). `scenario` is
+ * the path of a file with settings, faults, and what happens when.
  */
-export async function start(kind = "agent", args = [], { program = process.env.POD_IDENTITY_TESTKIT } = {}) {
+export async function start(
+  kind = "agent",
+  args = [],
+  { scenario, program = process.env.POD_IDENTITY_TESTKIT } = {},
+) {
   const name = program ?? "pod-identity-testkit";
-  const child = spawn(name, [kind, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const all = scenario === undefined ? args : [...args, "--scenario", scenario];
+  const child = spawn(name, [kind, ...all], { stdio: ["ignore", "pipe", "inherit"] });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   const ready = await new Promise((resolve, reject) => {
     child.once("error", (error) => {
@@ -56,13 +62,18 @@ class Mock {
     this.env = { ...Object.fromEntries(kept), ...ready.env };
   }
 
-  /** Orders a fault, such as `{ status: 503, count: 2 }` or `{ stall: "in_body", always: true }`. */
+  /** Orders a fault, such as `{ status: 503, count: 2 }` or `{ latency: "250ms", until: "back" }`. */
   async fault(order) {
     await this.#call("POST", "/faults", order);
   }
 
   async clearFaults() {
     await this.#call("DELETE", "/faults");
+  }
+
+  /** Opens the gate that faults have in `until`. */
+  async release(gate) {
+    await this.#call("POST", `/gates/${encodeURIComponent(gate)}`);
   }
 
   /** What has arrived since the start or the last reset, without secrets. */
@@ -75,12 +86,12 @@ class Mock {
     await this.#call("POST", "/rotate");
   }
 
-  /** Moves the mock's clock; that of the test's process stays. */
+  /** Moves the mock's clock, and does what the scenario has until then. */
   async advance(seconds) {
     await this.#call("POST", "/clock", { advance_seconds: seconds });
   }
 
-  /** No faults, no requests, the system's time, a new token. */
+  /** No faults, no requests, the system's time, a new token; a scenario begins anew. */
   async reset() {
     await this.#call("POST", "/reset");
   }

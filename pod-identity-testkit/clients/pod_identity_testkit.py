@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 
 try:
@@ -27,10 +28,14 @@ class Mock:
 
     `ready` is all that the program said, `endpoint` and `token_file` are from there. `env` is a whole
     environment for a child: ours, with the mock in it and nothing earlier in an SDK's chain.
+
+    `scenario` is the path of a file with settings, faults, and what happens when.
     """
 
-    def __init__(self, kind="agent", *arguments, program=None):
+    def __init__(self, kind="agent", *arguments, scenario=None, program=None):
         program = program or os.environ.get("POD_IDENTITY_TESTKIT", "pod-identity-testkit")
+        if scenario is not None:
+            arguments += ("--scenario", os.fspath(scenario))
         try:
             self._process = subprocess.Popen(
                 [program, kind, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -52,11 +57,15 @@ class Mock:
         self.env = {**kept, **self.ready["env"]}
 
     def fault(self, **order):
-        """Orders a fault, such as `status=503, count=2` or `stall="in_body", always=True`."""
+        """Orders a fault, such as `status=503, count=2` or `latency="250ms", until="back"`."""
         self._call("POST", "/faults", order)
 
     def clear_faults(self):
         self._call("DELETE", "/faults")
+
+    def release(self, gate):
+        """Opens the gate that faults have in `until`."""
+        self._call("POST", "/gates/" + urllib.parse.quote(gate, safe=""))
 
     def requests(self):
         """What has arrived since the start or the last reset, without secrets."""
@@ -67,11 +76,11 @@ class Mock:
         self._call("POST", "/rotate")
 
     def advance(self, seconds):
-        """Moves the mock's clock; that of the test's process stays."""
+        """Moves the mock's clock, and does what the scenario has until then."""
         self._call("POST", "/clock", {"advance_seconds": seconds})
 
     def reset(self):
-        """No faults, no requests, the system's time, a new token."""
+        """No faults, no requests, the system's time, a new token; a scenario begins anew."""
         self._call("POST", "/reset")
 
     def close(self):

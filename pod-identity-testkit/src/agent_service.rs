@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::agent_answer::{self, AgentAnswer};
 use crate::connection::{Connection, Ended, Next};
 use crate::delivery::{Delivery, Step};
-use crate::faults::{Clearing, Faults};
+use crate::faults::{Asker, Clearing, Faults};
 use crate::hosts::Hosts;
 use crate::limiter::Limiter;
 use crate::plan::Plan;
@@ -28,6 +28,9 @@ pub(crate) struct AgentService {
     pub(crate) policy: TokenPolicy,
     pub(crate) source: CredentialSource,
     pub(crate) token: PodToken,
+    /// Who mints the token, unless the test has a builder of its own.
+    #[cfg(feature = "scenario")]
+    pub(crate) issuer: crate::Issuer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limiter: Option<Limiter>,
     pub(crate) faults: Faults<AgentFault>,
@@ -72,7 +75,11 @@ impl AgentService {
         let token = head.authorization();
         let request = self.recorded(number, head, token.as_ref());
         let in_flight = self.recorder.arrived(request.clone(), token.as_ref());
-        let plan = Plan::new(self.faults.take(request.at, request.token));
+        let asker = Asker {
+            token_age: request.token_age,
+            ..Asker::new(request.token, request.claims.as_ref())
+        };
+        let plan = Plan::new(self.faults.take(request.at, asker));
         for wait in plan.delivery.opening() {
             connection.wait(wait, &mut clearing).await?;
         }

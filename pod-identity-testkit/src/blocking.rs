@@ -38,7 +38,7 @@ pub type BlockingMockEksAuth = Blocking<MockEksAuth>;
 pub struct Blocking<M> {
     /// Before the thread, so that it is dropped while the runtime still runs.
     mock: M,
-    handle: Handle,
+    pub(crate) handle: Handle,
     _thread: Thread,
 }
 

@@ -86,7 +86,11 @@ impl CredentialSource {
     /// What this mock's cluster grants the token, by its associations, issuer and clock. Its socket and
     /// its faults are not involved. The mock may be stopped or dropped.
     pub fn eks_auth(mock: &MockEksAuth) -> Self {
-        Self(Source::EksAuth(Arc::clone(mock.service())))
+        Self::of_cluster(Arc::clone(mock.service()))
+    }
+
+    pub(crate) fn of_cluster(service: Arc<EksAuthService>) -> Self {
+        Self(Source::EksAuth(service))
     }
 
     pub(crate) fn grant(

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::Gate;
 use crate::wire::Wire;
 
 /// Where in an answer something happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
     /// The request has been read, nothing of the answer has been decided or sent.

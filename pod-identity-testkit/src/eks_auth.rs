@@ -61,7 +61,7 @@ use crate::{
 /// requests' errors; a standing latency slows queued errors down too.
 #[derive(Debug)]
 pub struct MockEksAuth {
-    server: Server<EksAuthService>,
+    pub(crate) server: Arc<Server<EksAuthService>>,
 }
 
 impl MockEksAuth {
@@ -282,7 +282,7 @@ impl MockEksAuth {
             .await;
     }
 
-    pub(crate) fn new(server: Server<EksAuthService>) -> Self {
+    pub(crate) fn new(server: Arc<Server<EksAuthService>>) -> Self {
         Self { server }
     }
 

@@ -10,13 +10,19 @@ use tokio::net::TcpListener;
 use crate::associations::Associations;
 use crate::cluster::Cluster;
 use crate::eks_auth_service::EksAuthService;
+#[cfg(feature = "scenario")]
+use crate::gates::Gates;
 use crate::operation_faults::AllFaults;
 use crate::recorder::Recorder;
 use crate::roles::Roles;
+#[cfg(feature = "scenario")]
+use crate::scenario::{Queues, Rate, Scenario};
 use crate::server::Server;
 use crate::session::Sessions;
 use crate::signature_check::Keys;
 use crate::throttle::Throttle;
+#[cfg(feature = "scenario")]
+use crate::timeline::Timeline;
 use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].
@@ -37,36 +43,38 @@ use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureC
 #[derive(Debug)]
 #[must_use = "a mock comes from `start`"]
 pub struct MockEksAuthBuilder {
-    cluster: String,
-    region: String,
-    account: String,
+    cluster: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
     issuer: Option<Issuer>,
     clock: Arc<dyn Clock>,
     listener: Option<TcpListener>,
     roles: Vec<Role>,
-    visibility: Visibility,
-    signatures: SignatureCheck,
+    visibility: Option<Visibility>,
+    signatures: Option<SignatureCheck>,
     node_keys: BTreeMap<String, Secret>,
     cluster_limit: Option<(u32, u32)>,
     node_limit: Option<(u32, u32)>,
+    #[cfg(feature = "scenario")]
+    scenario: Option<Scenario>,
 }
 
 impl MockEksAuthBuilder {
     /// The cluster's name; `test-cluster` by default.
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
-        self.cluster = name.into();
+        self.cluster = Some(name.into());
         self
     }
 
     /// The region; `us-west-2` by default.
     pub fn region(mut self, region: impl Into<String>) -> Self {
-        self.region = region.into();
+        self.region = Some(region.into());
         self
     }
 
     /// The 12-digit account of the cluster, for the ARN of an association; `111122223333` by default.
     pub fn account(mut self, account: impl Into<String>) -> Self {
-        self.account = account.into();
+        self.account = Some(account.into());
         self
     }
 
@@ -96,13 +104,13 @@ impl MockEksAuthBuilder {
 
     /// When EKS Auth gets to know of what the associations API changes; at once by default.
     pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
-        self.visibility = visibility.into();
+        self.visibility = Some(visibility.into());
         self
     }
 
     /// How signatures are looked at; [`SignatureCheck::Off`] by default.
     pub fn signatures(mut self, check: SignatureCheck) -> Self {
-        self.signatures = check;
+        self.signatures = Some(check);
         self
     }
 
@@ -132,40 +140,97 @@ impl MockEksAuthBuilder {
         self
     }
 
+    /// What this scenario says of the AWS side and of what happens when, from the start on. What the
+    /// builder is told itself, before or after, wins over its settings; roles and keys add up.
+    #[cfg(feature = "scenario")]
+    pub fn scenario(mut self, scenario: &Scenario) -> Self {
+        self.scenario = Some(scenario.clone());
+        self
+    }
+
     /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
     ///
     /// # Errors
     /// When no loopback port can be had.
-    pub async fn start(self) -> io::Result<MockEksAuth> {
-        let listener = match self.listener {
+    pub async fn start(mut self) -> io::Result<MockEksAuth> {
+        let listener = match self.listener.take() {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
+        #[cfg(feature = "scenario")]
+        let scenario = self.scenario.clone();
+        let service = self.service();
+        #[cfg(feature = "scenario")]
+        let steps = scenario.map(|scenario| scenario.begin_eks(&service));
+        let server = Arc::new(Server::start(listener, Arc::new(service))?);
+        #[cfg(feature = "scenario")]
+        Timeline::add(&server, steps.unwrap_or_default()).await?;
+        Ok(MockEksAuth::new(server))
+    }
+
+    /// The service without its socket.
+    pub(crate) fn service(self) -> EksAuthService {
+        let faults = AllFaults::new();
+        #[cfg(feature = "scenario")]
+        let scenario = self.scenario.clone();
+        #[cfg(feature = "scenario")]
+        let this = self.settled(faults.gates());
+        #[cfg(not(feature = "scenario"))]
+        let this = self;
+
+        let region = this.region.unwrap_or_else(|| "us-west-2".to_owned());
         let cluster = Cluster {
-            issuer: self
-                .issuer
-                .unwrap_or_else(|| Issuer::for_region(&self.region)),
-            name: self.cluster,
-            region: self.region,
-            account: self.account,
-            associations: Associations::new(self.visibility),
-            roles: Roles::new(self.roles),
+            issuer: this.issuer.unwrap_or_else(|| Issuer::for_region(&region)),
+            name: this.cluster.unwrap_or_else(|| "test-cluster".to_owned()),
+            region,
+            account: this.account.unwrap_or_else(|| "111122223333".to_owned()),
+            associations: Associations::new(this.visibility.unwrap_or_default()),
+            roles: Roles::new(this.roles),
         };
-        let service = EksAuthService {
+        #[cfg(feature = "scenario")]
+        for association in scenario
+            .iter()
+            .flat_map(|scenario| scenario.eks().associations())
+        {
+            cluster.associations.put(association, this.clock.now());
+        }
+        EksAuthService {
             cluster,
-            clock: self.clock,
-            faults: AllFaults::new(),
+            clock: this.clock,
+            faults,
             recorder: Recorder::new(),
             keys: Keys {
-                nodes: self.node_keys,
+                nodes: this.node_keys,
                 sessions: Sessions::default(),
             },
-            signatures: self.signatures,
-            throttle: Throttle::new(self.cluster_limit, self.node_limit),
+            signatures: this.signatures.unwrap_or_default(),
+            throttle: Throttle::new(this.cluster_limit, this.node_limit),
             issuer_is_down: AtomicBool::new(false),
+        }
+    }
+
+    /// With what the scenario says where the builder was told nothing itself.
+    #[cfg(feature = "scenario")]
+    fn settled(mut self, gates: &Gates) -> Self {
+        let Some(scenario) = self.scenario.take() else {
+            return self;
         };
-        let server = Server::start(listener, Arc::new(service))?;
-        Ok(MockEksAuth::new(server))
+        let eks = scenario.eks();
+        let limit = |rate: Rate| (rate.per_second, rate.burst);
+        self.cluster = self.cluster.or_else(|| eks.cluster.clone());
+        self.region = self.region.or_else(|| eks.region.clone());
+        self.account = self.account.or_else(|| eks.account.clone());
+        self.visibility = self.visibility.or_else(|| Some(eks.visibility(gates)));
+        self.signatures = self.signatures.or(eks.signatures);
+        self.cluster_limit = self.cluster_limit.or(eks.throttle.cluster.map(limit));
+        self.node_limit = self.node_limit.or(eks.throttle.node.map(limit));
+        // Those of the builder come last, and count.
+        self.roles.splice(..0, eks.roles());
+        for (id, secret) in &eks.node_keys {
+            let key = self.node_keys.entry(id.clone());
+            key.or_insert_with(|| secret.clone());
+        }
+        self
     }
 
     /// Starts the mock on a thread of its own.
@@ -180,18 +245,20 @@ impl MockEksAuthBuilder {
 impl Default for MockEksAuthBuilder {
     fn default() -> Self {
         Self {
-            cluster: "test-cluster".to_owned(),
-            region: "us-west-2".to_owned(),
-            account: "111122223333".to_owned(),
+            cluster: None,
+            region: None,
+            account: None,
             issuer: None,
             clock: Arc::new(SystemClock),
             listener: None,
             roles: Vec::new(),
-            visibility: Visibility::default(),
-            signatures: SignatureCheck::default(),
+            visibility: None,
+            signatures: None,
             node_keys: BTreeMap::new(),
             cluster_limit: None,
             node_limit: None,
+            #[cfg(feature = "scenario")]
+            scenario: None,
         }
     }
 }

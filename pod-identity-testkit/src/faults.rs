@@ -1,9 +1,11 @@
 use std::sync::Mutex;
 
-use pod_identity_core::{Timestamp, TokenDigest};
+use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 use tokio::sync::watch;
 
 use crate::When;
+#[cfg(feature = "scenario")]
+use crate::gates::Gates;
 use crate::sync::lock;
 use crate::when::Schedule;
 
@@ -25,6 +27,28 @@ pub(crate) struct Faults<F> {
     rules: Mutex<Vec<Rule<F>>>,
     /// Counts the clearings, so that whoever hangs learns of the next one.
     cleared: watch::Sender<u64>,
+    /// Those that faults wait at and whose names are known outside.
+    #[cfg(feature = "scenario")]
+    pub(crate) gates: Gates,
+}
+
+/// Whose request it is, as far as a fault can be for somebody.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) token: Option<TokenDigest>,
+    /// See [`AgentRequest::token_age`](crate::AgentRequest::token_age).
+    pub(crate) token_age: Option<usize>,
+    pub(crate) pod: Option<&'a str>,
+}
+
+impl<'a> Asker<'a> {
+    pub(crate) fn new(token: Option<TokenDigest>, claims: Option<&'a UnverifiedClaims>) -> Self {
+        Self {
+            token,
+            token_age: None,
+            pod: claims.and_then(|claims| claims.pod.as_deref()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -38,6 +62,8 @@ impl<F: Injected> Faults<F> {
         Self {
             rules: Mutex::new(Vec::new()),
             cleared: watch::Sender::new(0),
+            #[cfg(feature = "scenario")]
+            gates: Gates::default(),
         }
     }
 
@@ -58,12 +84,12 @@ impl<F: Injected> Faults<F> {
     }
 
     /// The faults of the next request: those that answer come last.
-    pub(crate) fn take(&self, now: Timestamp, token: Option<TokenDigest>) -> Vec<F> {
+    pub(crate) fn take(&self, now: Timestamp, asker: Asker<'_>) -> Vec<F> {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
         let due: Vec<&mut Rule<F>> = rules
             .iter_mut()
-            .filter_map(|rule| rule.schedule.comes_due(token).then_some(rule))
+            .filter_map(|rule| rule.schedule.comes_due(now, asker).then_some(rule))
             .collect();
         let (standing, queue): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|rule| rule.schedule.stands());

@@ -42,7 +42,8 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, through rustls with `aws-lc-rs` |
-//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it |
+//! | `scenario` | no | `Scenario`: mocks with their faults and what happens when, from a TOML file |
+//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it; implies `scenario` |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```
@@ -109,6 +110,8 @@ mod fault;
 mod faults;
 mod form;
 mod gate;
+#[cfg(feature = "scenario")]
+mod gates;
 mod gzip;
 mod hosts;
 mod ids;
@@ -128,6 +131,8 @@ mod refusal;
 mod request_head;
 mod role;
 mod roles;
+#[cfg(feature = "scenario")]
+mod scenario;
 mod secrets;
 mod server;
 mod service_error;
@@ -141,6 +146,8 @@ mod sts;
 mod success_body;
 mod sync;
 mod throttle;
+#[cfg(feature = "scenario")]
+mod timeline;
 mod token_builder;
 mod token_defect;
 mod token_policy;
@@ -174,6 +181,8 @@ pub use operation_faults::OperationFaults;
 pub use pod_token::PodToken;
 pub use recorder::{Outcome, RecordedRequest};
 pub use role::Role;
+#[cfg(feature = "scenario")]
+pub use scenario::{Scenario, ScenarioError};
 pub use secrets::assert_no_secrets;
 pub use service_error::ServiceError;
 pub use session::Session;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use pod_identity_core::wire::agent;
-use pod_identity_core::{Secret, Timestamp, variables};
+use pod_identity_core::{Secret, variables};
 
 use crate::agent_service::AgentService;
 use crate::expectation::Expectation;
@@ -45,8 +45,8 @@ use crate::{
 /// # Faults
 /// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
 /// requests, [`inject_always`](Self::inject_always) puts up one for all, and
-/// [`inject_when`](Self::inject_when) is for one token, the nth request, a while, or until a gate is
-/// released. A request goes through the queue from its head and takes the first fault of each kind, up
+/// [`inject_when`](Self::inject_when) is for one token or pod, the nth request, from a time on, for a
+/// while, or until a gate is released. A request goes through the queue from its head and takes the first fault of each kind, up
 /// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
 /// answering only if none of the queue does.
 ///
@@ -55,7 +55,7 @@ use crate::{
 /// headers, or waits at two stages are not of one kind.
 #[derive(Debug)]
 pub struct MockAgent {
-    server: Server<AgentService>,
+    pub(crate) server: Arc<Server<AgentService>>,
     expectations: Mutex<Vec<Expectation>>,
 }
 
@@ -86,7 +86,7 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(server: Server<AgentService>) -> Self {
+    pub(crate) fn new(server: Arc<Server<AgentService>>) -> Self {
         Self {
             server,
             expectations: Mutex::default(),
@@ -152,12 +152,9 @@ impl MockAgent {
     /// # Panics
     /// When the volume cannot be written.
     pub fn rotate(&self) -> Secret {
-        let rotated = self.rotate_at(self.service().clock.now());
+        let service = self.service();
+        let rotated = service.token.rotate(service.clock.now());
         rotated.expect("the volume must be writable")
-    }
-
-    pub(crate) fn rotate_at(&self, now: Timestamp) -> io::Result<Secret> {
-        self.pod_token().rotate(now)
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on

@@ -17,6 +17,8 @@ use crate::{
     Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
     TokenPolicy,
 };
+#[cfg(feature = "scenario")]
+use crate::{Scenario, scenario::Source, timeline::Timeline};
 
 /// Sets up a [`MockAgent`].
 ///
@@ -45,13 +47,16 @@ pub struct MockAgentBuilder {
     bind: IpAddr,
     listener: Option<TcpListener>,
     hosts: Vec<String>,
-    policy: TokenPolicy,
-    source: CredentialSource,
+    policy: Option<TokenPolicy>,
+    source: Option<CredentialSource>,
     token: Option<TokenBuilder>,
-    service_account: (String, String),
-    issuer: Issuer,
+    service_account: Option<(String, String)>,
+    token_lifetime: Option<Duration>,
+    issuer: Option<Issuer>,
     clock: Arc<dyn Clock>,
     limiter: Option<Limiter>,
+    #[cfg(feature = "scenario")]
+    scenario: Option<Scenario>,
 }
 
 impl MockAgentBuilder {
@@ -76,13 +81,13 @@ impl MockAgentBuilder {
 
     /// Which tokens are good; [`TokenPolicy::JwtShaped`] by default.
     pub fn token_policy(mut self, policy: TokenPolicy) -> Self {
-        self.policy = policy;
+        self.policy = Some(policy);
         self
     }
 
     /// Where credentials come from; new ones for 6 hours by default.
     pub fn credentials(mut self, source: impl Into<CredentialSource>) -> Self {
-        self.source = source.into();
+        self.source = Some(source.into());
         self
     }
 
@@ -93,7 +98,7 @@ impl MockAgentBuilder {
 
     /// Credentials as this mock's associations say, tokens of its issuer, and its clock.
     pub fn eks_auth(mut self, mock: &MockEksAuth) -> Self {
-        self.issuer = mock.issuer().clone();
+        self.issuer = Some(mock.issuer().clone());
         self.clock = Arc::clone(&mock.service().clock);
         self.credentials(CredentialSource::eks_auth(mock))
     }
@@ -104,17 +109,23 @@ impl MockAgentBuilder {
         namespace: impl Into<String>,
         service_account: impl Into<String>,
     ) -> Self {
-        self.service_account = (namespace.into(), service_account.into());
+        self.service_account = Some((namespace.into(), service_account.into()));
+        self
+    }
+
+    /// How long the projected token lives; 24 hours by default.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = Some(lifetime);
         self
     }
 
     /// Who mints the projected token; [`Issuer::new`] by default.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
-        self.issuer = issuer;
+        self.issuer = Some(issuer);
         self
     }
 
-    /// What the projected token is minted from, instead of issuer and service account.
+    /// What the projected token is minted from, instead of issuer, service account and lifetime.
     pub fn token(mut self, token: TokenBuilder) -> Self {
         self.token = Some(token);
         self
@@ -129,36 +140,86 @@ impl MockAgentBuilder {
     /// With the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
     /// 429 beyond that. Without one by default.
     pub fn limited(mut self) -> Self {
-        self.limiter = Some(Limiter::new(1000, 500));
+        self.limiter = Some(official_limiter());
+        self
+    }
+
+    /// What this scenario says of the agent, of the pod and of what happens when, from the start on. What
+    /// the builder is told itself, before or after, wins over its settings.
+    #[cfg(feature = "scenario")]
+    pub fn scenario(mut self, scenario: &Scenario) -> Self {
+        self.scenario = Some(scenario.clone());
         self
     }
 
     /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
     ///
     /// # Errors
-    /// When no loopback port or no temporary directory can be had.
+    /// When no loopback port or no temporary directory can be had, or the token cannot be written.
     pub async fn start(self) -> io::Result<MockAgent> {
-        let listener = match self.listener {
+        #[cfg(feature = "scenario")]
+        let scenario = self.scenario.clone();
+        #[cfg(feature = "scenario")]
+        let this = self.settled();
+        #[cfg(not(feature = "scenario"))]
+        let this = self;
+
+        let listener = match this.listener {
             Some(listener) => listener,
-            None => TcpListener::bind((self.bind, 0)).await?,
+            None => TcpListener::bind((this.bind, 0)).await?,
         };
-        let (namespace, service_account) = self.service_account;
-        let token = self
-            .token
-            .unwrap_or_else(|| self.issuer.token(namespace, service_account));
+        let issuer = this.issuer.unwrap_or_default();
+        let token = this.token.unwrap_or_else(|| {
+            let (namespace, service_account) = this.service_account.unwrap_or_else(default_pod);
+            let token = issuer.token(namespace, service_account);
+            match this.token_lifetime {
+                Some(lifetime) => token.lifetime(lifetime),
+                None => token,
+            }
+        });
         let service = AgentService {
-            hosts: Hosts::new(listener.local_addr()?.ip(), self.hosts),
-            policy: self.policy,
-            source: self.source,
-            token: PodToken::project(token, self.clock.now())?,
-            clock: self.clock,
-            limiter: self.limiter,
+            hosts: Hosts::new(listener.local_addr()?.ip(), this.hosts),
+            policy: this.policy.unwrap_or_default(),
+            source: this.source.unwrap_or_default(),
+            token: PodToken::project(token, this.clock.now())?,
+            #[cfg(feature = "scenario")]
+            issuer,
+            clock: this.clock,
+            limiter: this.limiter,
             faults: Faults::new(),
             recorder: Recorder::new(),
             last: Mutex::default(),
         };
-        let server = Server::start(listener, Arc::new(service))?;
+        #[cfg(feature = "scenario")]
+        let steps = scenario.map(|scenario| scenario.begin_agent(&service));
+        let server = Arc::new(Server::start(listener, Arc::new(service))?);
+        #[cfg(feature = "scenario")]
+        Timeline::add(&server, steps.unwrap_or_default()).await?;
         Ok(MockAgent::new(server))
+    }
+
+    /// With what the scenario says where the builder was told nothing itself.
+    #[cfg(feature = "scenario")]
+    fn settled(mut self) -> Self {
+        let Some(scenario) = self.scenario.take() else {
+            return self;
+        };
+        let (pod, agent) = (scenario.pod(), scenario.agent());
+        let issuer = self.issuer.unwrap_or_else(|| scenario.issuer());
+        self.source = self
+            .source
+            .or_else(|| source(&scenario, &issuer, &self.clock));
+        self.policy = self
+            .policy
+            .or_else(|| agent.token_policy.map(|policy| policy.with(&issuer)));
+        self.limiter = self
+            .limiter
+            .or_else(|| agent.limited.then(official_limiter));
+        self.service_account = self.service_account.or_else(|| Some(pod.identity()));
+        let token_lifetime = pod.token_lifetime.map(|time| time.0);
+        self.token_lifetime = self.token_lifetime.or(token_lifetime);
+        self.issuer = Some(issuer);
+        self
     }
 
     /// Starts the mock on a thread of its own.
@@ -176,13 +237,49 @@ impl Default for MockAgentBuilder {
             bind: Ipv4Addr::LOCALHOST.into(),
             listener: None,
             hosts: Vec::new(),
-            policy: TokenPolicy::default(),
-            source: CredentialSource::default(),
+            policy: None,
+            source: None,
             token: None,
-            service_account: ("default".to_owned(), "app".to_owned()),
-            issuer: Issuer::new(),
+            service_account: None,
+            token_lifetime: None,
+            issuer: None,
             clock: Arc::new(SystemClock),
             limiter: None,
+            #[cfg(feature = "scenario")]
+            scenario: None,
         }
     }
+}
+
+/// Where the credentials of a scenario come from, if it says so.
+#[cfg(feature = "scenario")]
+fn source(
+    scenario: &Scenario,
+    issuer: &Issuer,
+    clock: &Arc<dyn Clock>,
+) -> Option<CredentialSource> {
+    let agent = scenario.agent();
+    match agent.credentials {
+        Source::Minted => {
+            let lifetime = agent.credential_lifetime.as_ref()?;
+            Some(CredentialSource::minted(lifetime.get_ref().0))
+        }
+        Source::Eks => {
+            let cluster = MockEksAuth::builder()
+                .scenario(scenario)
+                .issuer(issuer.clone())
+                .clock(Arc::clone(clock))
+                .service();
+            Some(CredentialSource::of_cluster(Arc::new(cluster)))
+        }
+    }
+}
+
+/// Namespace and service account.
+pub(crate) fn default_pod() -> (String, String) {
+    ("default".to_owned(), "app".to_owned())
+}
+
+fn official_limiter() -> Limiter {
+    Limiter::new(1000, 500)
 }

@@ -2,7 +2,7 @@ use std::future;
 use std::time::Duration;
 
 use crate::answer::{Answer, bare, json};
-use crate::faults::Faults;
+use crate::faults::{Asker, Faults};
 use crate::{Fault, RecordedRequest};
 
 /// What the faults of one request have come to.
@@ -28,7 +28,8 @@ impl Faults<Fault> {
     pub(crate) async fn play(&self, request: &RecordedRequest) -> Played {
         let mut cleared = self.clearing();
         let mut changes = Changes::default();
-        for fault in self.take(request.at, request.token) {
+        let asker = Asker::new(request.token, request.claims.as_ref());
+        for fault in self.take(request.at, asker) {
             match fault {
                 Fault::Error(error) => return Played::Answered(error.answer(request.operation)),
                 Fault::Status(status, body) => return Played::Answered(bare(status, body)),

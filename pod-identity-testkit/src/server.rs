@@ -8,6 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
+#[cfg(feature = "scenario")]
+use crate::timeline::Timeline;
+
 /// What a server serves.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Serves a connection to its end.
@@ -21,6 +24,8 @@ pub(crate) struct Server<S> {
     address: SocketAddr,
     /// Tokio's mutex, because stopping and starting wait for each other across awaits.
     running: Mutex<Option<Running>>,
+    #[cfg(feature = "scenario")]
+    pub(crate) timeline: Timeline,
 }
 
 /// One run of the server, which owns the accepting task, which owns the connections.
@@ -38,6 +43,8 @@ impl<S: Service> Server<S> {
             service,
             address,
             running: Mutex::new(Some(running)),
+            #[cfg(feature = "scenario")]
+            timeline: Timeline::default(),
         })
     }
 

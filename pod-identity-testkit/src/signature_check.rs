@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use pod_identity_core::{Secret, Timestamp};
+use serde::Deserialize;
 
 use crate::session::{Minted, Sessions};
 use crate::sigv4::{NoSignature, Signature, amz_date};
@@ -12,7 +13,8 @@ use crate::sigv4::{NoSignature, Signature, amz_date};
 ///
 /// `GetCallerIdentity` is verified in any case, but for the time of signing: it answers with whom the
 /// signature is by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SignatureCheck {
     /// Only that there is one. The default: clients may have any credentials.

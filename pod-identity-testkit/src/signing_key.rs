@@ -2,10 +2,12 @@ use std::fmt;
 
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The published test keys that an [`Issuer`](crate::Issuer) can sign with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SigningKey {
     /// RS256, as in EKS. Its `kid` is [`Issuer::KEY_ID`](crate::Issuer::KEY_ID).

@@ -1,5 +1,7 @@
+use serde::Deserialize;
+
 /// A member of a success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[non_exhaustive]
 pub enum Field {
     /// `AccessKeyId`.
@@ -37,7 +39,8 @@ impl Field {
 }
 
 /// What can be wrong, or just other than usual, with a member of a success.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Defect {
     /// It is not there.
@@ -57,7 +60,8 @@ pub enum Defect {
 }
 
 /// How an expiration may be written that is not RFC 3339 with whole seconds and a `Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TimeFormat {
     /// A number: seconds since the epoch.

@@ -3,8 +3,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use serde::Deserialize;
+
 /// What can be wrong with a token file. The token itself is the one written last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TokenDefect {
     /// A line feed at its end, as `echo` leaves it.

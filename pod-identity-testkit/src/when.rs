@@ -3,6 +3,7 @@ use std::time::Duration;
 use pod_identity_core::{Timestamp, TokenDigest};
 
 use crate::Gate;
+use crate::faults::Asker;
 
 /// Which requests a fault is for.
 ///
@@ -14,17 +15,21 @@ use crate::Gate;
 /// use pod_identity_testkit::{Gate, When};
 ///
 /// let third = When::nth(3);
-/// let outage = When::always().lasting(Duration::from_secs(7200));
+/// let hour = Duration::from_secs(3600);
+/// let outage_in_an_hour = When::always().after(hour).lasting(2 * hour);
 /// let back = Gate::new();
 /// let of_one_pod = When::always().token("header.claims.signature").until(&back);
-/// # let _ = (third, outage, of_one_pod);
+/// # let _ = (third, outage_in_an_hour, of_one_pod);
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "it says when, not what"]
 pub struct When {
-    after: usize,
+    skip: usize,
     left: Option<usize>,
     token: Option<TokenDigest>,
+    token_age: Option<usize>,
+    pod: Option<String>,
+    after: Duration,
     lasting: Option<Duration>,
     until: Option<Gate>,
 }
@@ -46,7 +51,7 @@ impl When {
     /// The request that is the `n`th from now on, counted from 1.
     pub fn nth(n: usize) -> Self {
         Self {
-            after: n.saturating_sub(1),
+            skip: n.saturating_sub(1),
             ..Self::once()
         }
     }
@@ -54,9 +59,12 @@ impl When {
     /// Every request, until the faults are cleared.
     pub fn always() -> Self {
         Self {
-            after: 0,
+            skip: 0,
             left: None,
             token: None,
+            token_age: None,
+            pod: None,
+            after: Duration::ZERO,
             lasting: None,
             until: None,
         }
@@ -68,7 +76,27 @@ impl When {
         self
     }
 
-    /// Only for so long by the mock's clock, from the injection on.
+    /// Only requests with the token that is so old in the mock's own volume: 0 for the current one, 1 for
+    /// the one before it. [`MockEksAuth`](crate::MockEksAuth) has no volume, and no such request.
+    pub fn token_age(mut self, age: usize) -> Self {
+        self.token_age = Some(age);
+        self
+    }
+
+    /// Only requests with a token of the pod with this name.
+    pub fn pod(mut self, name: impl Into<String>) -> Self {
+        self.pod = Some(name.into());
+        self
+    }
+
+    /// Only from so long after the injection on, by the mock's clock; what comes before is not counted.
+    pub fn after(mut self, time: Duration) -> Self {
+        self.after = time;
+        self
+    }
+
+    /// Only for so long by the mock's clock, from the injection on, or from when [`after`](Self::after)
+    /// says.
     pub fn lasting(mut self, duration: Duration) -> Self {
         self.lasting = Some(duration);
         self
@@ -80,18 +108,28 @@ impl When {
         self
     }
 
+    fn is_for(&self, asker: Asker<'_>) -> bool {
+        let is_this_pod = |pod: &String| asker.pod == Some(pod);
+        (self.token.is_none() || self.token == asker.token)
+            && (self.token_age.is_none() || self.token_age == asker.token_age)
+            && self.pod.as_ref().is_none_or(is_this_pod)
+    }
+
     pub(crate) fn from(self, now: Timestamp) -> Schedule {
+        let begins = now + self.after;
         Schedule {
-            ends: self.lasting.map(|duration| now + duration),
+            begins,
+            ends: self.lasting.map(|duration| begins + duration),
             when: self,
         }
     }
 }
 
-/// A [`When`] that has begun.
+/// A [`When`] with its times.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     when: When,
+    begins: Timestamp,
     ends: Option<Timestamp>,
 }
 
@@ -108,14 +146,14 @@ impl Schedule {
         self.when.left.is_none()
     }
 
-    /// Counts a request with this token, and tells whether it is meant.
-    pub(crate) fn comes_due(&mut self, token: Option<TokenDigest>) -> bool {
-        if self.when.token.is_some() && self.when.token != token {
+    /// Counts a request of this asker, and tells whether it is meant.
+    pub(crate) fn comes_due(&mut self, now: Timestamp, asker: Asker<'_>) -> bool {
+        if now < self.begins || !self.when.is_for(asker) {
             return false;
         }
-        match self.when.after.checked_sub(1) {
-            Some(after) => {
-                self.when.after = after;
+        match self.when.skip.checked_sub(1) {
+            Some(skip) => {
+                self.when.skip = skip;
                 false
             }
             None => true,

@@ -14,16 +14,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pod_identity_core::Clock;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::controls::Controls;
-use super::fault_order::FaultOrder;
 use super::moving_clock::MovingClock;
 use super::pod;
 use crate::answer::{self, Answer};
+use crate::scenario::{FaultWords, Order, OrderError, Orderable, Queues};
 use crate::server::{Server, Service};
 
 /// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
@@ -95,7 +95,7 @@ impl<C: Controls> AdminService<C> {
         let answer = match self.admit(&head.headers) {
             Err(stranger) => refusal(stranger.status(), &stranger.to_string()),
             Ok(()) => match Limited::new(body, MAX_BODY).collect().await {
-                Ok(body) => self.route(&head, &body.to_bytes()),
+                Ok(body) => self.route(&head, &body.to_bytes()).await,
                 Err(error) => refusal(400, &format!("cannot read the body: {error}")),
             },
         };
@@ -114,30 +114,42 @@ impl<C: Controls> AdminService<C> {
             .map_err(|_different| Stranger::Token)
     }
 
-    fn route(&self, head: &Parts, body: &[u8]) -> Answer {
+    async fn route(&self, head: &Parts, body: &[u8]) -> Answer {
         match (&head.method, head.uri.path()) {
-            (&Method::POST, "/faults") => self.inject(body),
-            (&Method::DELETE, "/faults") => {
-                self.controls.clear_faults();
-                done()
-            }
+            (&Method::POST, "/faults") => self.inject(body).await,
+            (&Method::DELETE, "/faults") => done(self.controls.clear_faults().await),
             (&Method::GET, "/requests") => self.requests(),
-            (&Method::POST, "/rotate") => self.rotate(),
-            (&Method::POST, "/clock") => self.advance(body),
-            (&Method::POST, "/reset") => self.reset(),
+            (&Method::POST, "/rotate") => done(self.controls.rotate().await),
+            (&Method::POST, "/clock") => self.advance(body).await,
+            (&Method::POST, "/reset") => done(self.reset().await),
+            (&Method::POST, path) if path.starts_with(GATES) => self.release(path),
             (method, path) => {
-                let known = "POST or DELETE /faults, GET /requests, POST /rotate, /clock or /reset";
+                let known = "POST or DELETE /faults, GET /requests, POST /rotate, /clock, /reset or \
+                     /gates/<name>";
                 refusal(404, &format!("{method} {path} is not {known}"))
             }
         }
     }
 
-    fn inject(&self, body: &[u8]) -> Answer {
-        let injected = FaultOrder::parse(body).and_then(|order| self.controls.inject(&order));
-        match injected {
-            Ok(()) => done(),
+    async fn inject(&self, body: &[u8]) -> Answer {
+        match order(body) {
+            Ok(order) => done(self.controls.inject(&order).await),
             Err(error) => refusal(400, &error.to_string()),
         }
+    }
+
+    fn release(&self, path: &str) -> Answer {
+        let gates = self.controls.faults().gates();
+        let name = path.strip_prefix(GATES).unwrap_or_default();
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        if gates.release(&name) {
+            return done(Ok(()));
+        }
+        let cure = match gates.names().as_slice() {
+            [] => "no fault has a gate now; order one with `until`".to_owned(),
+            names => format!("those that are shut are {}", names.join(", ")),
+        };
+        refusal(400, &format!("there is no shut gate {name}: {cure}"))
     }
 
     fn requests(&self) -> Answer {
@@ -147,34 +159,44 @@ impl<C: Controls> AdminService<C> {
         answer::json(200, json!({ "requests": requests }).to_string())
     }
 
-    fn rotate(&self) -> Answer {
-        match self.controls.rotate(self.clock.now()) {
-            Ok(()) => done(),
-            Err(error) => refusal(500, &format!("cannot project a new token: {error}")),
-        }
-    }
-
-    fn advance(&self, body: &[u8]) -> Answer {
-        match serde_json::from_slice::<Advance>(body) {
-            Ok(advance) => {
-                let now = self.clock.advance(advance.advance_seconds);
-                answer::json(200, json!({ "now": now }).to_string())
+    async fn advance(&self, body: &[u8]) -> Answer {
+        let advance = match serde_json::from_slice::<Advance>(body) {
+            Ok(advance) => advance,
+            Err(error) => {
+                let words = format!("expected {{\"advance_seconds\": 3600}}: {error}");
+                return refusal(400, &words);
             }
-            Err(error) => refusal(
-                400,
-                &format!("expected {{\"advance_seconds\": 3600}}: {error}"),
-            ),
+        };
+        let now = self.clock.advance(advance.advance_seconds);
+        match self.controls.catch_up().await {
+            Ok(()) => answer::json(200, json!({ "now": now }).to_string()),
+            Err(error) => done(Err(error)),
         }
     }
 
-    /// As after the start: no faults, no requests, the system's time, a new token. Associations stay.
-    fn reset(&self) -> Answer {
-        self.controls.clear_faults();
+    /// As after the start: no requests, the system's time, a new token, no faults but those of the
+    /// scenario, which begins again. Associations stay.
+    async fn reset(&self) -> io::Result<()> {
         self.clock.reset();
+        self.controls.reset().await?;
         let arrived = self.controls.requests().len();
         self.forgotten.store(arrived, Ordering::Relaxed);
-        self.rotate()
+        Ok(())
     }
+}
+
+fn order<F: Orderable>(json: &[u8]) -> Result<Order<F>, BadOrder> {
+    let words: FaultWords = serde_json::from_slice(json)?;
+    Ok(Order::try_from(words)?)
+}
+
+/// Why a fault is not injected.
+#[derive(Debug, thiserror::Error)]
+enum BadOrder {
+    #[error("cannot read the fault: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Order(#[from] OrderError),
 }
 
 /// Who is not let in.
@@ -202,8 +224,11 @@ struct Advance {
     advance_seconds: i64,
 }
 
-fn done() -> Answer {
-    answer::json(200, "{}".to_owned())
+fn done(done: io::Result<()>) -> Answer {
+    match done {
+        Ok(()) => answer::json(200, "{}".to_owned()),
+        Err(error) => refusal(500, &format!("the mock cannot do that now: {error}")),
+    }
 }
 
 fn refusal(status: u16, words: &str) -> Answer {
@@ -221,4 +246,5 @@ fn random_token() -> io::Result<String> {
     }))
 }
 
+const GATES: &str = "/gates/";
 const MAX_BODY: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use super::admin::Admin;
 use super::controls::AgentControls;
 use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
-use super::pod::{self, Pod};
+use super::pod::{self, Pod, ScenarioFile};
 use super::ready;
 use super::signals::Signals;
 use crate::{MockAgent, MockAgentBuilder};
@@ -30,26 +30,36 @@ pub(super) struct Options {
 pub(super) struct Mock {
     #[command(flatten)]
     pod: Pod,
-    /// Seconds that credentials live
-    #[arg(long, default_value_t = 6 * 60 * 60)]
-    lifetime_seconds: u64,
-    /// Region of the SDKs
-    #[arg(long, default_value = "us-west-2")]
-    region: String,
+    #[command(flatten)]
+    file: ScenarioFile,
+    /// Seconds that credentials live [default: 21600]
+    #[arg(long)]
+    lifetime_seconds: Option<u64>,
+    /// Region of the SDKs [default: us-west-2]
+    #[arg(long)]
+    region: Option<String>,
 }
 
 impl Mock {
     /// # Errors
     /// When the port is taken.
     pub(super) async fn builder(&self, port: u16) -> io::Result<MockAgentBuilder> {
-        Ok(MockAgent::builder()
+        let (namespace, service_account) = self.pod.identity(self.file.scenario.as_ref());
+        let mut builder = MockAgent::builder()
             .listener(pod::listen(port).await?)
-            .service_account(&self.pod.namespace, &self.pod.service_account)
-            .lifetime(Duration::from_secs(self.lifetime_seconds)))
+            .service_account(namespace, service_account);
+        if let Some(seconds) = self.lifetime_seconds {
+            builder = builder.lifetime(Duration::from_secs(seconds));
+        }
+        if let Some(scenario) = &self.file.scenario {
+            builder = builder.scenario(scenario);
+        }
+        Ok(builder)
     }
 
     pub(super) fn environment(&self, agent: &MockAgent, no_proxy: Option<&str>) -> Environment {
-        Environment::of_pod(agent, &self.region, no_proxy)
+        let region = self.file.region(self.region.as_deref());
+        Environment::of_pod(agent, &region, no_proxy)
     }
 }
 
@@ -70,7 +80,8 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     line.insert("token_file".to_owned(), json!(token_file));
     let environment = options.mock.environment(&agent, no_proxy.as_deref());
     environment.add_to(&mut line);
-    let admin = Admin::start(AgentControls(agent), clock).await?;
+    let scenario = options.mock.file.scenario;
+    let admin = Admin::start(AgentControls { agent, scenario }, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;
     signals.either().await;

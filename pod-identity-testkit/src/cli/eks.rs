@@ -10,10 +10,12 @@ use super::admin::Admin;
 use super::controls::EksControls;
 use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
-use super::pod::{self, Pod};
+use super::pod::{self, Pod, ScenarioFile};
+use super::pod_volume::PodVolume;
 use super::ready;
 use super::signals::Signals;
-use crate::{MockEksAuth, ProjectedVolume, SignatureCheck};
+use crate::timeline::Timeline;
+use crate::{MockEksAuth, MockEksAuthBuilder, SignatureCheck};
 
 /// The flags of `eks`.
 #[derive(Debug, Args)]
@@ -23,18 +25,39 @@ pub(super) struct Options {
     port: u16,
     #[command(flatten)]
     pod: Pod,
-    /// Name of the cluster
-    #[arg(short, long, default_value = "test-cluster")]
-    cluster_name: String,
-    /// Region of the cluster
-    #[arg(long, default_value = "us-west-2")]
-    region: String,
+    #[command(flatten)]
+    file: ScenarioFile,
+    /// Name of the cluster [default: test-cluster]
+    #[arg(short, long)]
+    cluster_name: Option<String>,
+    /// Region of the cluster [default: us-west-2]
+    #[arg(long)]
+    region: Option<String>,
     /// An association to begin with, as namespace/service-account=role-arn; may be repeated
     #[arg(long, value_parser = association)]
     associate: Vec<NewAssociation>,
-    /// How the signatures of requests are looked at
-    #[arg(long, value_enum, default_value_t = Signatures::Off)]
-    signatures: Signatures,
+    /// How the signatures of requests are looked at [default: off]
+    #[arg(long, value_enum)]
+    signatures: Option<Signatures>,
+}
+
+impl Options {
+    fn builder(&self) -> MockEksAuthBuilder {
+        let mut builder = MockEksAuth::builder();
+        if let Some(scenario) = &self.file.scenario {
+            builder = builder.scenario(scenario);
+        }
+        if let Some(name) = &self.cluster_name {
+            builder = builder.cluster(name);
+        }
+        if let Some(region) = &self.region {
+            builder = builder.region(region);
+        }
+        if let Some(signatures) = self.signatures {
+            builder = builder.signatures(signatures.into());
+        }
+        builder
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -71,11 +94,9 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let no_proxy = environment::no_proxy();
     let clock = Arc::new(MovingClock::default());
-    let eks = MockEksAuth::builder()
+    let eks = options
+        .builder()
         .listener(pod::listen(options.port).await?)
-        .cluster(options.cluster_name)
-        .region(options.region)
-        .signatures(options.signatures.into())
         .node_key(KEY_ID, Secret::from(SECRET_KEY.to_owned()))
         .clock(clock.clone())
         .start()
@@ -83,10 +104,17 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     for NewAssociation { identity, role_arn } in options.associate {
         eks.associate(identity.0, identity.1, role_arn);
     }
-    let pod = options.pod;
-    let token = eks.issuer().token(pod.namespace, pod.service_account);
-    let volume = ProjectedVolume::new()?;
-    volume.write(token.mint(clock.now()))?;
+    let scenario = options.file.scenario;
+    let (namespace, service_account) = options.pod.identity(scenario.as_ref());
+    let mut token = eks.issuer().token(namespace, service_account);
+    let lifetime = scenario.as_ref().and_then(|it| it.pod().token_lifetime);
+    if let Some(lifetime) = lifetime {
+        token = token.lifetime(lifetime.0);
+    }
+    let pod = Arc::new(PodVolume::project(token, clock.clone())?);
+    if let Some(scenario) = &scenario {
+        Timeline::add(&pod, scenario.begin_pod(clock.now())).await?;
+    }
 
     let endpoint = eks.endpoint();
     let key = (KEY_ID, SECRET_KEY);
@@ -95,12 +123,12 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         ("endpoint".to_owned(), json!(endpoint)),
         ("cluster".to_owned(), json!(eks.cluster())),
         ("region".to_owned(), json!(eks.region())),
-        ("token_file".to_owned(), json!(volume.token_path())),
+        ("token_file".to_owned(), json!(pod.volume.token_path())),
         ("access_key_id".to_owned(), json!(KEY_ID)),
         ("secret_access_key".to_owned(), json!(SECRET_KEY)),
     ]);
     environment.add_to(&mut line);
-    let controls = EksControls { eks, token, volume };
+    let controls = EksControls { eks, pod, scenario };
     let admin = Admin::start(controls, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;

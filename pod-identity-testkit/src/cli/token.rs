@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use pod_identity_core::{Clock, SystemClock};
 
-use super::pod::Pod;
+use super::pod::{DEFAULT_REGION, Pod};
 use crate::{Issuer, TokenBuilder};
 
 /// The flags of `token`.
@@ -14,7 +14,7 @@ pub(super) struct Options {
     #[command(flatten)]
     pod: Pod,
     /// Region of the cluster whose issuer mints it
-    #[arg(long, default_value = "us-west-2")]
+    #[arg(long, default_value = DEFAULT_REGION)]
     region: String,
     /// Audience that it is for
     #[arg(long, default_value = TokenBuilder::AUDIENCE)]
@@ -29,9 +29,9 @@ pub(super) struct Options {
 /// # Errors
 /// When standard output cannot be written.
 pub(super) fn print(options: &Options) -> io::Result<ExitCode> {
-    let pod = &options.pod;
+    let (namespace, service_account) = options.pod.identity(None);
     let token = Issuer::for_region(&options.region)
-        .token(&pod.namespace, &pod.service_account)
+        .token(namespace, service_account)
         .audience(&options.audience)
         .lifetime(Duration::from_secs(options.lifetime_seconds))
         .mint(SystemClock.now());

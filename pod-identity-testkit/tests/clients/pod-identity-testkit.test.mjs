@@ -1,7 +1,9 @@
 // The helper for Node.js against the program, as `tests/program/clients.rs` runs it.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { start } from "../../clients/pod-identity-testkit.mjs";
@@ -44,6 +46,23 @@ test("the token is rotated and the clock moved", () =>
     await mock.reset();
     assert.deepEqual(await mock.requests(), []);
   }));
+
+test("a scenario is lived through and its gate released", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "scenario-"));
+  const scenario = join(directory, "outage.toml");
+  try {
+    await writeFile(scenario, '[[timeline]]\nat = "10m"\nagent_fault = { status = 503, until = "it is back" }\n');
+    await withMock(["agent", [], { scenario }], async (mock) => {
+      assert.equal((await ask(mock.env)).status, 200);
+      await mock.advance(600);
+      assert.equal((await ask(mock.env)).status, 503);
+      await mock.release("it is back");
+      assert.equal((await ask(mock.env)).status, 200);
+    });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
 
 test("what is wrong is said", async () => {
   await withMock([], async (mock) => {

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import tempfile
 import unittest
 import urllib.error
 import urllib.request
@@ -49,6 +51,17 @@ class Helper(unittest.TestCase):
             mock.reset()
             self.assertEqual(mock.requests(), [])
             self.assertEqual(ask(mock.env)[0], 200)
+
+    def test_a_scenario_is_lived_through_and_its_gate_released(self):
+        with tempfile.TemporaryDirectory() as directory:
+            outage = pathlib.Path(directory, "outage.toml")
+            outage.write_text('[[timeline]]\nat = "10m"\nagent_fault = { status = 503, until = "all\'s well" }\n')
+            with Mock("agent", scenario=outage) as mock:
+                self.assertEqual(ask(mock.env)[0], 200)
+                mock.advance(600)
+                self.assertEqual(ask(mock.env)[0], 503)
+                mock.release("all's well")
+                self.assertEqual(ask(mock.env)[0], 200)
 
     def test_what_is_wrong_is_said(self):
         with Mock() as mock:

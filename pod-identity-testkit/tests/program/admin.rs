@@ -47,7 +47,7 @@ async fn faults_come_for_as_many_requests_as_ordered() {
             [None, Some(200), Some(200)],
         ),
         (
-            r#"{"close": "before_headers", "latency_ms": 1}"#,
+            r#"{"close": "before_headers", "latency": "1ms"}"#,
             [None, Some(200), Some(200)],
         ),
     ] {
@@ -93,6 +93,13 @@ async fn an_order_that_makes_no_sense_is_refused_with_a_cure() {
             "expected 200 to 599",
         ),
         ("POST", "/clock", "{}", 400, "advance_seconds"),
+        (
+            "POST",
+            "/gates/back",
+            "",
+            400,
+            "no fault has a gate now; order one with `until`",
+        ),
         ("GET", "/nowhere", "", 404, "GET /requests"),
     ] {
         let answer = mock.try_admin(method, path, body).await;
@@ -142,9 +149,47 @@ async fn the_clock_moves_and_a_reset_brings_all_back() {
 }
 
 #[tokio::test]
+async fn a_fault_stands_until_its_gate_is_released() {
+    let mock = Mock::start(&["agent"]).await;
+    let outage = r#"{"status": 503, "until": "it is back"}"#;
+    for _ in 0..2 {
+        mock.admin("POST", "/faults", outage).await;
+        assert_eq!(mock.ask().await.status, Some(503));
+        let other = mock.try_admin("POST", "/gates/back", "").await;
+        assert!(other.body.contains("are it is back"), "{}", other.body);
+        mock.admin("POST", "/gates/it%20is%20back", "").await;
+        assert_eq!(mock.ask().await.status, Some(200));
+    }
+}
+
+#[tokio::test]
+async fn connections_are_refused_for_a_while_or_until_the_faults_are_cleared() {
+    let mock = Mock::start(&["agent"]).await;
+    let refuse = r#"{"refuse": "10m", "after": "1m"}"#;
+    let minutes = async |count: u64| {
+        let clock = format!(r#"{{"advance_seconds": {}}}"#, count * 60);
+        mock.admin("POST", "/clock", &clock).await;
+    };
+    mock.admin("POST", "/faults", refuse).await;
+    assert_eq!(mock.ask().await.status, Some(200));
+    minutes(1).await;
+    assert!(!mock.listens().await);
+    minutes(10).await;
+    assert_eq!(mock.ask().await.status, Some(200));
+
+    mock.admin("POST", "/faults", r#"{"refuse": "10m"}"#).await;
+    assert!(!mock.listens().await);
+    mock.admin("DELETE", "/faults", "").await;
+    assert_eq!(mock.ask().await.status, Some(200));
+    minutes(11).await;
+    assert!(mock.listens().await);
+}
+
+#[tokio::test]
 async fn latency_delays() {
     let mock = Mock::start(&["agent"]).await;
-    mock.admin("POST", "/faults", r#"{"latency_ms": 50}"#).await;
+    mock.admin("POST", "/faults", r#"{"latency": "50ms"}"#)
+        .await;
     let asked = tokio::time::Instant::now();
     assert_eq!(mock.ask().await.status, Some(200));
     assert!(asked.elapsed() >= Duration::from_millis(50));

@@ -47,7 +47,7 @@ async fn faults_of_eks_auth_come_and_go() {
     let mock = Mock::start(&["eks", "--associate", associate]).await;
     for (fault, status) in [
         (r#"{"error": "ThrottlingException"}"#, Some(429)),
-        (r#"{"status": 502, "latency_ms": 1}"#, Some(502)),
+        (r#"{"status": 502, "latency": "1ms"}"#, Some(502)),
         (r#"{"malformed": true}"#, Some(200)),
         (r#"{"close": "before_headers"}"#, None),
     ] {
@@ -59,6 +59,26 @@ async fn faults_of_eks_auth_come_and_go() {
     assert_eq!(assume_role(&mock).await.status, Some(500));
     mock.admin("DELETE", "/faults", "").await;
     assert_eq!(assume_role(&mock).await.status, Some(200));
+}
+
+#[tokio::test]
+async fn a_fault_can_be_for_one_operation() {
+    let associate = "default/app=arn:aws:iam::111122223333:role/app";
+    let mock = Mock::start(&["eks", "--associate", associate]).await;
+    let operation = "ListPodIdentityAssociations";
+    let fault = format!(r#"{{"operation": "{operation}", "error": "ServerException"}}"#);
+    mock.admin("POST", "/faults", &fault).await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    let uri = format!(
+        "{}/clusters/{}/pod-identity-associations",
+        mock.text("/endpoint"),
+        mock.text("/cluster")
+    );
+    // The mock itself wants a signature.
+    for status in [500, 403] {
+        let answer = soon(http::send("GET", &uri, &[], "")).await;
+        assert_eq!(answer.status, Some(status), "{}", answer.body);
+    }
 }
 
 #[tokio::test]
@@ -75,7 +95,7 @@ async fn a_token_that_expired_is_refused_until_it_is_rotated() {
 }
 
 /// As a node would, with a signature that is one only in form.
-async fn assume_role(mock: &Mock) -> http::Answer {
+pub(crate) async fn assume_role(mock: &Mock) -> http::Answer {
     let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
     let cluster = mock.text("/cluster");
     let uri = format!(

@@ -16,6 +16,8 @@ mod process;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod scenario;
+#[cfg(test)]
 mod token;
 #[cfg(test)]
 mod usage;

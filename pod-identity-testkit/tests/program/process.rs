@@ -58,6 +58,15 @@ impl Mock {
         self.ask_at("").await
     }
 
+    /// Whether somebody listens where it said.
+    pub(crate) async fn listens(&self) -> bool {
+        let rest = self.text("/endpoint").strip_prefix("http://").unwrap();
+        let authority = rest.split('/').next().unwrap();
+        soon(tokio::net::TcpStream::connect(authority))
+            .await
+            .is_ok()
+    }
+
     /// With something after the path.
     pub(crate) async fn ask_at(&self, query: &str) -> Answer {
         let token = std::fs::read_to_string(self.text("/token_file")).unwrap();

@@ -38,6 +38,17 @@ mod plane_faults;
 mod raw;
 #[cfg(test)]
 mod refusals;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_faults;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_files;
+#[cfg(feature = "scenario")]
+#[cfg(test)]
+mod scenario_timeline;
+#[cfg(test)]
+mod scenario_when;
 #[cfg(test)]
 mod signatures;
 #[cfg(test)]

@@ -1,0 +1,174 @@
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::eks::assume_role;
+use crate::process::{Mock, run};
+
+/// A file with this scenario.
+struct File {
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+impl File {
+    fn new(toml: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("outage.toml");
+        std::fs::write(&path, toml).unwrap();
+        Self {
+            path,
+            _directory: directory,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+}
+
+const OUTAGE: &str = r#"
+    [pod]
+    namespace = "shop"
+    service_account = "cart"
+
+    [agent]
+    credential_lifetime = "30m"
+
+    [[agent.faults]]
+    status = 429
+    count = 2
+
+    [eks]
+    cluster = "prod"
+    region = "eu-west-1"
+
+    [[eks.associations]]
+    namespace = "shop"
+    service_account = "cart"
+    role_arn = "arn:aws:iam::111122223333:role/cart"
+
+    [[timeline]]
+    at = "10m"
+    rotate_token = true
+    agent_fault = { status = 503, lasting = "5m" }
+    eks_fault = { status = 502, until = "back" }
+    "#;
+
+async fn minutes(mock: &Mock, count: u64) {
+    let clock = format!(r#"{{"advance_seconds": {}}}"#, count * 60);
+    mock.admin("POST", "/clock", &clock).await;
+}
+
+#[tokio::test]
+async fn the_agent_lives_through_it_by_its_clock_and_again_after_a_reset() {
+    let file = File::new(OUTAGE);
+    let mock = Mock::start(&["agent", "--scenario", file.path()]).await;
+    assert_eq!(mock.text("/env/AWS_REGION"), "eu-west-1");
+    for _ in 0..2 {
+        let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+        let mut seen = Vec::new();
+        for wait in [0, 0, 0, 10, 5] {
+            minutes(&mock, wait).await;
+            seen.push(mock.ask().await.status.unwrap());
+        }
+        assert_eq!(seen, [429, 429, 200, 503, 200]);
+        let requests = mock.requests().await;
+        assert_eq!(requests[0]["pod"]["namespace"], "shop");
+        let rotated = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+        assert_ne!(rotated, token);
+        mock.admin("POST", "/reset", "").await;
+    }
+}
+
+#[tokio::test]
+async fn the_aws_side_lives_through_it_with_the_token_of_its_pod() {
+    let file = File::new(OUTAGE);
+    let mock = Mock::start(&["eks", "--scenario", file.path()]).await;
+    assert_eq!(mock.text("/cluster"), "prod");
+    let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    minutes(&mock, 10).await;
+    assert_ne!(
+        std::fs::read_to_string(mock.text("/token_file")).unwrap(),
+        token
+    );
+    assert_eq!(assume_role(&mock).await.status, Some(502));
+    mock.admin("POST", "/gates/back", "").await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+
+    mock.admin("POST", "/reset", "").await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    minutes(&mock, 10).await;
+    assert_eq!(assume_role(&mock).await.status, Some(502), "once more");
+}
+
+#[tokio::test]
+async fn the_token_that_the_new_key_signs_outlives_the_old_keys() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/scenarios/");
+    let outage = format!("{examples}yesterdays-outage.toml");
+    let mock = Mock::start(&["eks", "--scenario", &outage]).await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+    // All in one go: the keys before the token, and the old keys after it.
+    minutes(&mock, 90).await;
+    assert_eq!(assume_role(&mock).await.status, Some(200));
+}
+
+#[tokio::test]
+async fn a_command_runs_within_it() {
+    let file = File::new(OUTAGE);
+    let ask = r#"
+import os, urllib.error, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+token = open(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read()
+uri = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+def status():
+    try:
+        return opener.open(urllib.request.Request(uri, headers={"Authorization": token})).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(os.environ["AWS_REGION"], status(), status(), status())
+"#;
+    let arguments = ["run", "--scenario", file.path(), "--", "python3", "-c", ask];
+    let output = run(&arguments).await;
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "eu-west-1 429 429 200\n");
+}
+
+#[tokio::test]
+async fn flags_win_over_it() {
+    let file = File::new(OUTAGE);
+    let flags = ["--namespace", "other", "--region", "us-east-1"];
+    let mock = Mock::start(&[&["agent", "--scenario", file.path()], &flags[..]].concat()).await;
+    assert_eq!(mock.text("/env/AWS_REGION"), "us-east-1");
+    mock.ask().await;
+    let requests = mock.requests().await;
+    assert_eq!(requests[0]["pod"]["namespace"], "other");
+    assert_eq!(requests[0]["pod"]["service_account"], "cart");
+
+    let flags = ["--cluster-name", "test"];
+    let mock = Mock::start(&[&["eks", "--scenario", file.path()], &flags[..]].concat()).await;
+    assert_eq!(mock.text("/cluster"), "test");
+    assert_eq!(mock.text("/region"), "eu-west-1");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_it_is_one_line_with_its_place() {
+    let file = File::new("[agent]\ntoken_policy = \"none\"\n");
+    let output = run(&["agent", "--scenario", file.path()]).await;
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("outage.toml:2: unknown variant `none`, expected one of `any`"),
+        "{stderr}"
+    );
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+
+    let output = run(&["run", "--scenario", "/nowhere/to/be/found", "--", "true"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("/nowhere/to/be/found: No such file"),
+        "{stderr}"
+    );
+}
