@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use support::client::{Client, Request};
 use support::scene::Scene;
+use support::settings::Settings;
 use support::wall::Wall;
 use support::{HOUR, NOW, SECOND, pod};
 
@@ -29,7 +30,7 @@ const RATE: usize = 20;
 
 #[tokio::test(start_paused = true)]
 async fn as_many_pods_as_the_service_grants_get_credentials_with_one_exchange_each() {
-    let scene = Scene::flowing(|agent| agent).await;
+    let scene = Scene::flowing(Settings::DEFAULT).await;
     scene.eks.inject_always(Fault::Latency(20 * MILLI));
     let limited = Limited::new(Arc::clone(&scene.time));
     scene

@@ -1,4 +1,5 @@
 //! Provider → agent → EKS Auth, in one process on loopback, while kubelet rotates the token.
+#![cfg(unix)]
 #![cfg(test)]
 
 mod support;

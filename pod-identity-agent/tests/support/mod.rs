@@ -5,8 +5,15 @@
 pub(crate) mod client;
 pub(crate) mod log;
 #[cfg(unix)]
+mod outside;
+#[cfg(unix)]
 pub(crate) mod process;
+#[cfg(unix)]
+mod rest;
+#[cfg(unix)]
 pub(crate) mod scene;
+#[cfg(unix)]
+pub(crate) mod settings;
 pub(crate) mod wall;
 
 use std::net::IpAddr;
