@@ -15,9 +15,7 @@ use tokio::time::{Instant, sleep};
 use support::client::Answer;
 use support::scene::Scene;
 use support::settings::Settings;
-use support::{HOUR, NOW, SECOND, pod};
-
-const MINUTE: Duration = Duration::from_secs(60);
+use support::{HOUR, MINUTE, NOW, SECOND, pod};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done() {

@@ -5,7 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod log;
 #[cfg(unix)]
-mod outside;
+pub(crate) mod outside;
 #[cfg(unix)]
 pub(crate) mod process;
 #[cfg(unix)]
@@ -37,6 +37,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 

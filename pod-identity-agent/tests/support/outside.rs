@@ -37,11 +37,26 @@ impl TimeFile {
 
 impl Outside {
     pub(crate) async fn start(eks: &MockEksAuth, time: TimeFile, settings: &Settings) -> Self {
-        let library = libfaketime().expect("POD_IDENTITY_LIBFAKETIME must name libfaketimeMT.so.1");
-        let (flags, path) = (settings.flags(), time.path());
+        let flags = settings.flags();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut outside = Self::with(eks, time, &flags, &NODE_CREDENTIALS).await;
+        if let Some(address) = settings.also_at {
+            let program = &outside.server.program;
+            outside.other_address = Some(address_at(program, "credentials", address).await);
+        }
+        outside
+    }
+
+    pub(crate) async fn with(
+        eks: &MockEksAuth,
+        time: TimeFile,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let library = libfaketime().expect("POD_IDENTITY_LIBFAKETIME must name libfaketimeMT.so.1");
+        let path = time.path();
         let environment = [
-            &NODE_CREDENTIALS[..],
+            environment,
             &[
                 ("LD_PRELOAD", library.as_str()),
                 ("FAKETIME_TIMESTAMP_FILE", path.to_str().unwrap()),
@@ -58,17 +73,13 @@ impl Outside {
             ],
         ]
         .concat();
-        let server = Server::with(eks, &flags, &environment).await;
+        let server = Server::with(eks, flags, &environment).await;
         // Its client is ready: what that takes is not to count as an exchange's.
         let out = &server.program.stdout;
         out.says("EKS Auth is within reach").await;
-        let other_address = match settings.also_at {
-            Some(address) => Some(address_at(&server.program, "credentials", address).await),
-            None => None,
-        };
         Self {
             server,
-            other_address,
+            other_address: None,
             _time: time.directory,
         }
     }
