@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::log::Said;
 use super::process::{NODE_CREDENTIALS, Server, address_at};
-use super::rest::is_at_rest;
+use super::rest::at_rest;
 use super::settings::Settings;
 use super::soon;
 
@@ -85,15 +85,8 @@ impl Outside {
     }
 
     /// Waits until it has done all that there was to do.
-    pub(crate) async fn catch_up(&self, eks: &MockEksAuth) {
-        let pid = self.server.program.id();
-        soon(async {
-            while !is_at_rest(pid, self.server.credentials, eks.address()) {
-                // The mock runs on this thread.
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+    pub(crate) async fn catch_up(&self) {
+        soon(at_rest(self.server.program.id())).await;
     }
 
     /// Ends it in the orderly way, which is when all that it has said is known.

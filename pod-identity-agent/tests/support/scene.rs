@@ -39,7 +39,7 @@ pub(crate) struct Scene {
 /// Where the agent runs.
 enum Stage {
     Here(Here),
-    Outside(Outside),
+    Outside(Box<Outside>),
 }
 
 impl Scene {
@@ -140,7 +140,7 @@ impl Scene {
             address: outside.server.credentials,
             other_address: outside.other_address,
             metrics: outside.server.metrics,
-            stage: Stage::Outside(outside),
+            stage: Stage::Outside(Box::new(outside)),
         }
     }
 
@@ -199,7 +199,7 @@ impl Scene {
                     self.ask(Request::of("/")).await;
                 }
             }
-            Stage::Outside(outside) => outside.catch_up(&self.eks).await,
+            Stage::Outside(outside) => outside.catch_up().await,
         }
     }
 
