@@ -334,7 +334,11 @@ fn secret_of(key: &str) -> String {
 #[tokio::test]
 #[ignore = "needs libfaketime, and an address of this machine's own besides loopback"]
 async fn host_network_pods_share_200_exchanges_at_once_and_20_each_second() {
-    let scene = Scene::outside(Settings::IMPATIENT).await;
+    let scene = Scene::outside(Settings {
+        answer_within: Duration::from_millis(100),
+        ..Settings::DEFAULT
+    })
+    .await;
     let node = own_address();
     let exchanges_of = async |requests: usize| {
         let before = scene.eks.request_count();

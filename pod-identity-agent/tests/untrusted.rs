@@ -90,7 +90,7 @@ async fn credentials_in_hand_cost_nothing_of_a_budget() {
 async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
     let scene = Scene::with(Settings {
         max_cache_size: 3,
-        ..Settings::IMPATIENT
+        ..Settings::impatient()
     })
     .await;
     let tokens = [0, 1, 2].map(|_| scene.token());
@@ -131,7 +131,7 @@ async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
 async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
     let scene = Scene::with(Settings {
         pod_budget: Budget::new(1000, 1000.0),
-        ..Settings::IMPATIENT
+        ..Settings::impatient()
     })
     .await;
     scene.eks.inject_always(ErrorCode::Throttling);
@@ -269,8 +269,9 @@ async fn two_hundred_misses_share_a_few_connections_to_eks_auth() {
         "{}",
         scene.eks.max_in_flight()
     );
+    // One may be opened while another becomes free.
     let connections = scene.eks.connection_count();
-    assert!(connections <= 40, "{connections}");
+    assert!(connections <= 64, "{connections}");
 }
 
 /// Of the right shape, with the right claims, for nothing.
