@@ -1,6 +1,6 @@
 //! Provider → agent → EKS Auth, in one process on loopback, while kubelet rotates the token.
-#![cfg(unix)]
 #![cfg(test)]
+#![cfg(unix)]
 
 mod support;
 

@@ -50,6 +50,11 @@ impl Wall {
         self.write_again();
     }
 
+    /// What moves as the test moves it, for those who follow.
+    pub(crate) fn settable(&self) -> &SettableClock {
+        &self.set
+    }
+
     fn flown(&self) -> Duration {
         self.since.map(|since| since.elapsed()).unwrap_or_default()
     }
