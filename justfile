@@ -43,6 +43,17 @@ test:
     cargo test --workspace
     cargo test --workspace --all-features
 
+# Every behaviour on the built program, whose time libfaketime sets (Debian: faketime); some take a minute
+rows:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    library=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
+    [ -e "$library" ] || { echo 'libfaketime is missing: apt-get install faketime' >&2; exit 1; }
+    export POD_IDENTITY_LIBFAKETIME=$library
+    cargo test --package pod-identity-agent \
+        --test contract --test fetching --test trouble --test untrusted --test whole_chain
+    cargo test --package pod-identity-agent --test restart --test outside -- --ignored
+
 # The published vectors, in the folder that POD_IDENTITY_VECTORS names
 vectors:
     cargo test --package pod-identity-core --all-features --test vectors -- --ignored

@@ -50,18 +50,15 @@ impl Identity {
             .region()
             .await
             .ok_or("no region is known: set AWS_REGION, or allow instance metadata")?;
-        let config = ProviderConfig::without_region()
-            .with_region(Some(region.clone()))
-            .with_http_client(outward.clone());
+        let config = config(&region, outward);
         let environment = EnvironmentVariableCredentialsProvider::new();
         let chain = CredentialsProviderChain::first_try("Environment", environment);
         let chain = if rotate {
-            chain.or_else(
-                "Profile",
-                RotatingProfile {
-                    config: config.clone(),
-                },
-            )
+            let profile = RotatingProfile {
+                region: region.clone(),
+                outward: outward.clone(),
+            };
+            chain.or_else("Profile", profile)
         } else {
             chain.or_else("Profile", profile(&config))
         };
@@ -86,6 +83,12 @@ pub(crate) fn imds() -> Imds {
         .read_timeout(IMDS_TIMEOUT)
         .max_attempts(2)
         .build()
+}
+
+fn config(region: &Region, outward: &SharedHttpClient) -> ProviderConfig {
+    ProviderConfig::without_region()
+        .with_region(Some(region.clone()))
+        .with_http_client(outward.clone())
 }
 
 fn profile(config: &ProviderConfig) -> ProfileFileCredentialsProvider {
@@ -116,16 +119,19 @@ impl ProvideCredentials for Refused {
 /// The shared files, read anew at least every minute (`--rotate-credentials`, for hybrid nodes, where
 /// another process renews them).
 ///
-/// aws-config's provider keeps the files that it has parsed for ever, so there is a new one each time;
-/// an expiry makes the client come back.
+/// aws-config keeps the files that it has parsed for ever, and clones of its configuration share them, so
+/// all of it is made anew each time; an expiry makes the client come back.
 #[derive(Debug)]
 struct RotatingProfile {
-    config: ProviderConfig,
+    region: Region,
+    outward: SharedHttpClient,
 }
 
 impl RotatingProfile {
     async fn load(&self) -> provider::Result {
-        let loaded = profile(&self.config).provide_credentials().await?;
+        let loaded = profile(&config(&self.region, &self.outward))
+            .provide_credentials()
+            .await?;
         let again = (SystemClock.now() + REREAD).into();
         let expiry = loaded.expiry().map_or(again, |expiry| expiry.min(again));
         Ok(Credentials::new(

@@ -22,6 +22,7 @@ pub(crate) struct UpstreamPace {
 struct Rate {
     per_second: f64,
     next: Timestamp,
+    found_at: Timestamp,
     cut_at: Timestamp,
 }
 
@@ -57,7 +58,13 @@ impl UpstreamPace {
         if self.granted.len() > UNLIMITED as usize {
             self.granted.pop_front();
         }
+        let granted = match &self.rate {
+            // The first throttle may come before what was granted along with it.
+            Some(rate) if now < rate.found_at + SECOND => self.granted_lately(now).0,
+            _ => 0.0,
+        };
         if let Some(rate) = &mut self.rate {
+            rate.per_second = rate.per_second.max(granted);
             // Each answer adds its share, so that a second at the full rate adds the step.
             rate.per_second += STEP / rate.per_second.max(1.0);
             if rate.per_second > UNLIMITED {
@@ -84,6 +91,7 @@ impl UpstreamPace {
                     per_second,
                     // What it grants in a second has been taken.
                     next: next.max(began_granting + SECOND),
+                    found_at: now,
                     cut_at: now,
                 });
             }
@@ -120,6 +128,7 @@ impl UpstreamPace {
         self.quiet_until = self.quiet_until.min(now + LONGEST_QUIET);
         if let Some(rate) = &mut self.rate {
             rate.next = rate.next.min(now + rate.pause() + SECOND);
+            rate.found_at = rate.found_at.min(now);
             rate.cut_at = rate.cut_at.min(now);
         }
     }
@@ -203,6 +212,19 @@ mod tests {
         pace.throttled(START, START + 20 * MILLI, None);
         assert_eq!(pace.ready(START + 30 * MILLI), Err(START + SECOND));
         assert_eq!(pace.ready(START + SECOND), Ok(()));
+    }
+
+    #[test]
+    fn what_was_granted_counts_though_a_throttle_came_before_it() {
+        let mut pace = UpstreamPace::new();
+        pace.answered(START);
+        pace.throttled(START, START + 10 * MILLI, None);
+        assert_eq!(pace.limit(), Some(LEAST * 2.0));
+        for _ in 0..19 {
+            pace.answered(START + 20 * MILLI);
+        }
+        let limit = pace.limit().unwrap();
+        assert!((20.0..=22.0).contains(&limit), "{limit}");
     }
 
     #[test]

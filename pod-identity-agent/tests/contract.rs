@@ -1,4 +1,5 @@
 //! `GET /v1/credentials` as the official agent answers it, byte for byte.
+#![cfg(unix)]
 #![cfg(test)]
 
 mod support;

@@ -1,18 +1,19 @@
 //! Who causes an exchange with EKS Auth, and who shares it. Counts are exact.
+#![cfg(unix)]
 #![cfg(test)]
 
 mod support;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use pod_identity_agent::Listen;
-use pod_identity_core::CacheLimits;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_testkit::{Fault, Gate};
 use tokio::net::TcpListener;
 
 use support::client::{self, Request};
-use support::scene::{Scene, impatient, listener};
+use support::scene::Scene;
+use support::settings::Settings;
 use support::{HOUR, soon};
 
 #[tokio::test]
@@ -31,7 +32,7 @@ async fn a_fetch_outlives_the_client_that_caused_it() {
 
 #[tokio::test]
 async fn whoever_comes_back_while_the_fetch_goes_on_joins_it() {
-    let scene = Scene::with(impatient).await;
+    let scene = Scene::impatient().await;
     let (token, gate) = (scene.token(), scene.eks.gate());
     for _ in 0..3 {
         scene.get(&token).await.assert_try_again();
@@ -81,7 +82,7 @@ async fn a_refusal_is_not_remembered_for_who_comes_later() {
 
 #[tokio::test]
 async fn an_unavailable_service_is_asked_once_for_a_crowd() {
-    let scene = Scene::with(impatient).await;
+    let scene = Scene::impatient().await;
     let (token, gate) = (scene.token(), Gate::new());
     scene.eks.inject(Fault::Gate(gate.clone()));
     scene.eks.inject_always(ErrorCode::ServiceUnavailable);
@@ -117,15 +118,17 @@ async fn cached_requests_are_never_refused() {
 
 #[tokio::test]
 async fn all_addresses_of_an_agent_share_one_cache() {
-    // Where there is no IPv6, another port of the same address.
-    let (other, address) = match TcpListener::bind("[::1]:0").await {
-        Ok(listener) => {
-            let address = listener.local_addr().unwrap();
-            (Listen::On(listener), address)
-        }
-        Err(_no_ipv6) => listener("127.0.0.1:0").await,
+    // Where there is no IPv6, another address of the other kind.
+    let other = match TcpListener::bind("[::1]:0").await {
+        Ok(_free_again) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        Err(_no_ipv6) => Ipv4Addr::new(127, 0, 0, 2).into(),
     };
-    let scene = Scene::with(|agent| agent.listen(other)).await;
+    let scene = Scene::with(Settings {
+        also_at: Some(other),
+        ..Settings::PATIENT
+    })
+    .await;
+    let address = scene.other_address.unwrap();
     let token = scene.token();
     let over_one = scene.get(&token).await;
     let host = address.to_string();
@@ -188,7 +191,7 @@ async fn a_token_whose_time_has_not_come_again_is_refused_though_its_credentials
 
 #[tokio::test]
 async fn a_token_in_use_stays_while_others_come_and_go() {
-    let scene = Scene::with(|agent| agent.limits(holding(3))).await;
+    let scene = Scene::with(holding(3)).await;
     let hot = scene.token();
     scene.obtain(&hot).await;
     for _ in 0..12 {
@@ -202,7 +205,7 @@ async fn a_token_in_use_stays_while_others_come_and_go() {
 
 #[tokio::test]
 async fn a_token_that_is_not_in_use_makes_room() {
-    let scene = Scene::with(|agent| agent.limits(holding(2))).await;
+    let scene = Scene::with(holding(2)).await;
     let tokens = [scene.token(), scene.token(), scene.token()];
     for token in &tokens {
         scene.obtain(token).await;
@@ -213,7 +216,7 @@ async fn a_token_that_is_not_in_use_makes_room() {
 
 #[tokio::test]
 async fn without_a_cache_each_request_is_an_exchange_but_those_at_once_share_it() {
-    let scene = Scene::with(|agent| agent.limits(holding(0))).await;
+    let scene = Scene::with(holding(0)).await;
     let token = scene.token();
     scene.obtain(&token).await;
     scene.obtain(&token).await;
@@ -228,8 +231,9 @@ async fn without_a_cache_each_request_is_an_exchange_but_those_at_once_share_it(
     assert_eq!(scene.eks.request_count(), 3);
 }
 
-fn holding(held: usize) -> CacheLimits {
-    let mut limits = CacheLimits::default();
-    limits.held = held;
-    limits
+fn holding(max_cache_size: usize) -> Settings {
+    Settings {
+        max_cache_size,
+        ..Settings::PATIENT
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use support::client::{self, Client, Request};
 use support::process::Server;
 use support::scene::Scene;
+use support::settings::Settings;
 use support::{ROLE, SECOND, pod, soon};
 
 #[tokio::test]
@@ -85,7 +86,7 @@ async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_kept_for_90_seconds() {
-    let scene = Scene::flowing(|agent| agent).await;
+    let scene = Scene::flowing(Settings::DEFAULT).await;
     let token = scene.token();
     let mut client = scene.connect().await;
     let key = client.ask(Request::with_token(&token)).await.key();
@@ -99,7 +100,7 @@ async fn an_idle_connection_is_kept_for_90_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_header_has_5_seconds_from_its_first_byte() {
-    let scene = Scene::flowing(|agent| agent).await;
+    let scene = Scene::flowing(Settings::DEFAULT).await;
     let mut client = scene.connect().await;
     sleep(60 * SECOND).await;
     client.send_bytes(b"GET /v1/credentials HTTP/1.1\r\n").await;

@@ -113,6 +113,19 @@ async fn a_bundle_that_is_not_there_is_named_to_who_asks_and_who_looks() {
 }
 
 #[tokio::test]
+async fn fips_with_an_endpoint_of_ones_own_is_refused_in_words() {
+    let eks = shop().await;
+    let agent = Agent::start(&eks.endpoint(), &[("AWS_USE_FIPS_ENDPOINT", "true")]).await;
+    let words = "FIPS and custom endpoint are not supported";
+    let answer = client::ask(agent.address, Request::with_token(&token(&eks))).await;
+    answer.assert_try_again();
+    assert!(answer.body.contains(words), "{}", answer.body);
+    let said = agent.program.stdout.says("not ready").await;
+    assert!(said["reason"].as_str().unwrap().contains(words), "{said}");
+    assert_eq!(eks.request_count(), 0);
+}
+
+#[tokio::test]
 async fn without_a_region_the_cure_is_named() {
     let eks = shop().await;
     let nowhere = [("AWS_EC2_METADATA_DISABLED", "true")];

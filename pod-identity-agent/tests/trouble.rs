@@ -1,4 +1,5 @@
 //! What pods see while EKS Auth has trouble, and how it ends.
+#![cfg(unix)]
 #![cfg(test)]
 
 mod support;
@@ -16,8 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use support::client::{self, Request};
-use support::log::Log;
-use support::scene::{Scene, impatient, listener};
+use support::scene::{Scene, listener};
+use support::settings::Settings;
 use support::{HOUR, NOW, ROLE, SECOND, soon};
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_o
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_before_a_service_that_hangs_is_answered_within_900_ms_unless_told_otherwise() {
-    let scene = Scene::flowing(|agent| agent).await;
+    let scene = Scene::flowing(Settings::DEFAULT).await;
     let token = scene.token();
     scene.eks.inject_always(Fault::Hang);
     let began = Instant::now();
@@ -163,8 +164,9 @@ async fn asking_ends_when_nobody_has_come_back_for_half_a_minute() {
 #[tokio::test]
 async fn a_panic_of_eks_auth_is_an_attempt_that_failed() {
     let clock = Arc::new(SettableClock::at(NOW));
-    let (listen, address) = listener("127.0.0.1:0").await;
-    let agent = impatient(Agent::builder(PanicsOnce::default()))
+    let (listen, address) = listener("127.0.0.1:0".parse().unwrap());
+    let agent = Settings::impatient()
+        .apply_to(Agent::builder(PanicsOnce::default()))
         .clock(clock.clone())
         .listen(listen)
         .build();
@@ -229,9 +231,9 @@ async fn a_service_that_cannot_be_reached_is_found_when_it_is_back() {
 
 #[tokio::test]
 async fn an_attempt_that_hangs_is_given_up_and_said() {
-    let log = Log::start();
     let policy = RefreshPolicy::agent().with_attempt_timeout(Duration::from_millis(50));
-    let scene = Scene::with(|agent| impatient(agent).policy(policy)).await;
+    // No flag says how long an attempt may take.
+    let scene = Scene::here(Settings::impatient(), |agent| agent.policy(policy)).await;
     let token = scene.token();
     scene.eks.inject(Fault::Hang);
     let answer = scene.get(&token).await;
@@ -243,6 +245,7 @@ async fn an_attempt_that_hangs_is_given_up_and_said() {
     scene.clock.advance(SECOND);
     scene.obtain(&token).await;
     assert_eq!(scene.eks.request_count(), 2);
+    let log = scene.end().await;
     assert_eq!(log.lines("EKS Auth does not give credentials now").len(), 1);
     assert_eq!(log.lines("EKS Auth answers again").len(), 1);
 }
@@ -417,7 +420,6 @@ async fn a_pod_is_not_held_up_by_an_exchange_of_another() {
 
 #[tokio::test]
 async fn an_outage_is_said_once_and_its_end_once() {
-    let log = Log::start();
     let scene = Scene::impatient().await;
     scene.eks.stop().await;
     let tokens = [scene.token(), scene.token()];
@@ -431,6 +433,7 @@ async fn an_outage_is_said_once_and_its_end_once() {
     for token in &tokens {
         scene.obtain(token).await;
     }
+    let log = scene.end().await;
     let said = log.lines("EKS Auth does not give credentials now");
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!(said[0]["level"], "warning");
@@ -441,7 +444,6 @@ async fn an_outage_is_said_once_and_its_end_once() {
 
 #[tokio::test]
 async fn a_cluster_that_eks_auth_does_not_know_is_said_once() {
-    let log = Log::start();
     let scene = Scene::start().await;
     for _ in 0..3 {
         let unknown = ServiceError::new(ErrorCode::ResourceNotFound)
@@ -450,21 +452,21 @@ async fn a_cluster_that_eks_auth_does_not_know_is_said_once() {
         let answer = scene.get(&scene.token()).await;
         assert_eq!(answer.status, 404);
     }
+    scene.obtain(&scene.token()).await;
+    let log = scene.end().await;
     let said = log.lines("EKS Auth does not know this cluster");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0]["cure"].as_str().unwrap().contains("--cluster-name"));
     assert!(log.lines("credentials refused").is_empty());
-    scene.obtain(&scene.token()).await;
     assert_eq!(log.lines("EKS Auth answers again").len(), 1);
 }
 
 #[tokio::test]
 async fn a_pod_without_an_association_is_said_by_name() {
-    let log = Log::start();
     let scene = Scene::start().await;
     let stranger = scene.eks.issuer().token("shop", "stranger");
     scene.get(&stranger.mint(scene.now())).await;
-    let said = log.lines("credentials refused");
+    let said = scene.end().await.lines("credentials refused");
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!(said[0]["claimed-namespace"], "shop");
     assert_eq!(said[0]["claimed-service-account"], "stranger");
@@ -473,13 +475,12 @@ async fn a_pod_without_an_association_is_said_by_name() {
 
 #[tokio::test]
 async fn a_claim_that_is_no_name_does_not_reach_the_log() {
-    let log = Log::start();
     let scene = Scene::start().await;
     let claims = scene.eks.issuer().token("shop", "cart\ninvented: line");
     scene
         .get(&claims.pod("<b>").forged().mint(scene.now()))
         .await;
-    let said = log.lines("credentials refused");
+    let said = scene.end().await.lines("credentials refused");
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!(said[0]["claimed-namespace"], "shop");
     assert!(said[0].get("claimed-service-account").is_none());

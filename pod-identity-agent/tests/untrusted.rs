@@ -6,15 +6,15 @@ mod support;
 
 use std::time::Duration;
 
-use pod_identity_core::CacheLimits;
+use pod_identity_agent::Budget;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_testkit::Fault;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use support::client::{self, Client, Request};
-use support::log::Log;
 use support::scene::Scene;
+use support::settings::Settings;
 use support::{NOW, SECOND, pod, soon};
 
 #[tokio::test]
@@ -88,35 +88,36 @@ async fn credentials_in_hand_cost_nothing_of_a_budget() {
 
 #[tokio::test]
 async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
-    let scene = Scene::with(|agent| {
-        let mut limits = CacheLimits::default();
-        (limits.held, limits.empty, limits.empty_per_source) = (3, 64, 16);
-        agent
-            .limits(limits)
-            .answer_within(Duration::from_millis(100))
+    let scene = Scene::with(Settings {
+        max_cache_size: 3,
+        ..Settings::impatient()
     })
     .await;
     let tokens = [0, 1, 2].map(|_| scene.token());
     for (number, token) in tokens.iter().enumerate() {
         scene.get_as(pod(number), token).await.key();
     }
+    let mut forgeries = forgeries(&scene);
     for fault in [None, Some(Fault::Hang)] {
         if let Some(fault) = fault {
             scene.eks.inject_always(fault);
         }
-        let mut crowd = JoinSet::new();
-        for number in 10..60 {
-            for _ in 0..10 {
-                let (token, address) = (forged(&scene), scene.address);
-                crowd.spawn(async move {
-                    let answer =
-                        client::ask_from(pod(number), address, Request::with_token(&token));
-                    answer.await.status
-                });
+        // More than there is room for without credentials.
+        for ten in 1..12 {
+            let mut crowd = JoinSet::new();
+            for number in ten * 10..(ten + 1) * 10 {
+                for _ in 0..10 {
+                    let (token, address) = (forgeries.next().unwrap(), scene.address);
+                    crowd.spawn(async move {
+                        let answer =
+                            client::ask_from(pod(number), address, Request::with_token(&token));
+                        answer.await.status
+                    });
+                }
             }
-        }
-        while let Some(status) = soon(crowd.join_next()).await {
-            assert_ne!(status.unwrap(), 200);
+            while let Some(status) = soon(crowd.join_next()).await {
+                assert_ne!(status.unwrap(), 200);
+            }
         }
         scene.clock.advance(10 * SECOND);
     }
@@ -128,22 +129,29 @@ async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
 
 #[tokio::test]
 async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
-    let scene = Scene::with(|agent| {
-        let mut limits = CacheLimits::default();
-        (limits.empty, limits.empty_per_source) = (32, 8);
-        agent
-            .limits(limits)
-            .answer_within(Duration::from_millis(100))
+    let scene = Scene::with(Settings {
+        pod_budget: Budget::new(1000, 1000.0),
+        ..Settings::impatient()
     })
     .await;
     scene.eks.inject_always(ErrorCode::Throttling);
     let mut busy = 0;
-    for _ in 0..10 {
-        let answer = scene.get_as(pod(0), &scene.token()).await;
-        answer.assert_try_again();
-        busy += usize::from(answer.body.starts_with("too many tokens wait"));
+    // Its share is 256; of connections that have not asked yet, it may have 128.
+    for _ in 0..3 {
+        let mut crowd = JoinSet::new();
+        for _ in 0..100 {
+            let (token, address) = (scene.token(), scene.address);
+            crowd.spawn(async move {
+                client::ask_from(pod(0), address, Request::with_token(&token)).await
+            });
+        }
+        while let Some(answer) = soon(crowd.join_next()).await {
+            let answer = answer.unwrap();
+            answer.assert_try_again();
+            busy += usize::from(answer.body.starts_with("too many tokens wait"));
+        }
     }
-    assert_eq!(busy, 2);
+    assert_eq!(busy, 44);
     let others = scene.get_as(pod(1), &scene.token()).await;
     assert!(
         others.body.starts_with("EKS Auth has not answered"),
@@ -154,7 +162,6 @@ async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
 
 #[tokio::test]
 async fn local_refusals_are_counted_by_reason_and_said_once_for_each_source() {
-    let log = Log::start();
     let scene = Scene::start().await;
     let (builder, now) = (scene.builder(), scene.now());
     let good = builder.mint(now);
@@ -217,7 +224,7 @@ async fn local_refusals_are_counted_by_reason_and_said_once_for_each_source() {
     assert_eq!(scene.eks.request_count(), 0);
 
     let page = scene.exposition().await;
-    let said = log.lines("requests refused");
+    let said = scene.end().await.lines("requests refused");
     let reasons: std::collections::BTreeSet<_> = table.iter().map(|(reason, ..)| reason).collect();
     for reason in &reasons {
         let times = table.iter().filter(|(other, ..)| other == *reason).count();
@@ -262,13 +269,22 @@ async fn two_hundred_misses_share_a_few_connections_to_eks_auth() {
         "{}",
         scene.eks.max_in_flight()
     );
+    // One may be opened while another becomes free.
     let connections = scene.eks.connection_count();
-    assert!(connections <= 40, "{connections}");
+    assert!(connections <= 64, "{connections}");
 }
 
 /// Of the right shape, with the right claims, for nothing.
 fn forged(scene: &Scene) -> String {
     scene.builder().forged().mint(scene.now())
+}
+
+/// Many of them, without the work of signing each.
+fn forgeries(scene: &Scene) -> impl Iterator<Item = String> {
+    let token = forged(scene);
+    let (claims, signature) = token.rsplit_once('.').unwrap();
+    let (claims, length) = (claims.to_owned(), signature.len());
+    (0..).map(move |number| format!("{claims}.{number:A<length$}"))
 }
 
 /// As one that the quiet pod got today.

@@ -1,6 +1,7 @@
 //! Manifest → environment and token → SDK or provider → agent → EKS Auth, on loopback, while kubelet
 //! rotates the token.
 #![cfg(test)]
+#![cfg(unix)]
 
 mod support;
 

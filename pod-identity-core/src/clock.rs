@@ -14,7 +14,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The operating system's wall clock.
 ///
 /// On Linux the coarse one (`CLOCK_REALTIME_COARSE`): it is behind by up to a tick of the kernel's
-/// timer, a few milliseconds, and cheaper, and it is read whenever credentials are handed out.
+/// timer, a few milliseconds, and cheaper, and it is read whenever credentials are handed out. It is
+/// asked through the C library, so that tools which set the time of one program, such as libfaketime,
+/// work.
 ///
 /// ```
 /// use pod_identity_core::{Clock, SystemClock, Timestamp};

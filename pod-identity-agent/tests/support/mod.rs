@@ -5,8 +5,15 @@
 pub(crate) mod client;
 pub(crate) mod log;
 #[cfg(unix)]
+pub(crate) mod outside;
+#[cfg(unix)]
 pub(crate) mod process;
+#[cfg(unix)]
+mod rest;
+#[cfg(unix)]
 pub(crate) mod scene;
+#[cfg(unix)]
+pub(crate) mod settings;
 pub(crate) mod wall;
 
 use std::net::IpAddr;
@@ -30,6 +37,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
 use pod_identity_testkit::MockEksAuth;
@@ -183,7 +183,7 @@ impl Server {
         let arguments = [&arguments(eks.cluster(), &endpoint), more].concat();
         let program = Program::start(&arguments, &[environment, &[REGION, NO_IMDS]].concat());
         Self {
-            credentials: address_of(&program, "credentials").await,
+            credentials: address_at(&program, "credentials", Ipv4Addr::LOCALHOST.into()).await,
             probes: address_of(&program, "probes").await,
             metrics: address_of(&program, "metrics").await,
             program,
@@ -215,11 +215,27 @@ pub(crate) fn arguments<'a>(cluster: &'a str, endpoint: &'a str) -> [&'a str; 15
 
 /// Waits until this listener listens.
 pub(crate) async fn address_of(program: &Program, listener: &str) -> SocketAddr {
-    let line = program.stdout.line(|line| {
-        parse(line).is_some_and(|line| says(&line, "listening") && line["listener"] == listener)
-    });
-    let line = parse(&line.await).unwrap();
-    line["address"].as_str().unwrap().parse().unwrap()
+    listening(program, listener, |_address| true).await
+}
+
+/// Waits until this listener listens at this address.
+pub(crate) async fn address_at(program: &Program, listener: &str, address: IpAddr) -> SocketAddr {
+    listening(program, listener, |at| at.ip() == address).await
+}
+
+async fn listening(
+    program: &Program,
+    listener: &str,
+    is_wanted: impl Fn(SocketAddr) -> bool + Send + Sync,
+) -> SocketAddr {
+    let address = |line: &str| -> Option<SocketAddr> {
+        let line = parse(line)?;
+        let is_it = says(&line, "listening") && line["listener"] == listener;
+        let address = line["address"].as_str()?.parse().ok()?;
+        (is_it && is_wanted(address)).then_some(address)
+    };
+    let line = program.stdout.line(|line| address(line).is_some()).await;
+    address(&line).unwrap()
 }
 
 pub(crate) const NODE_SECRET: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYNODESECRETKEY";

@@ -1,91 +1,152 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_eksauth::config::retry::RetryConfig;
 use aws_sdk_eksauth::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_eksauth::{Client as SdkClient, Config};
 use pod_identity_agent::{Agent, AgentBuilder, Listen, SdkEksAuth};
 use pod_identity_core::{Clock, Timestamp, TokenDigest};
-use pod_identity_testkit::{MockEksAuth, SettableClock, TokenBuilder};
+use pod_identity_testkit::{MockEksAuth, TokenBuilder};
 use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::client::{self, Answer, Client, Request};
+use super::log::{Log, Said};
+use super::outside::{self, Outside, TimeFile};
+use super::settings::Settings;
 use super::wall::Wall;
-use super::{NOW, ROLE, SOON, soon};
+use super::{NOW, ROLE, soon};
 
 /// An agent on loopback before a mock of EKS Auth that knows `shop/cart`. Time stands still for both,
 /// until the test moves it.
+///
+/// The agent runs in the process of the test; where `POD_IDENTITY_LIBFAKETIME` is set, it is the built
+/// program, with flags, and libfaketime sets its wall clock.
 pub(crate) struct Scene {
     pub(crate) eks: MockEksAuth,
-    pub(crate) clock: Arc<SettableClock>,
+    /// The agent's.
+    pub(crate) clock: Arc<Wall>,
     /// The true time, which EKS Auth has.
     pub(crate) time: Arc<Wall>,
     pub(crate) address: SocketAddr,
+    /// That of [`Settings::also_at`].
+    pub(crate) other_address: Option<SocketAddr>,
     pub(crate) metrics: SocketAddr,
-    _agent: JoinSet<()>,
+    stage: Stage,
+}
+
+/// Where the agent runs.
+enum Stage {
+    Here(Here),
+    Outside(Box<Outside>),
 }
 
 impl Scene {
     pub(crate) async fn start() -> Self {
-        Self::with(|agent| agent).await
-    }
-
-    /// As [`start`](Self::start), with other settings.
-    pub(crate) async fn with(settings: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Self {
-        let wall = Arc::new(Wall::standing(NOW));
-        // A busy machine is no reason for a 503, except where that is the subject.
-        let patient = |agent: AgentBuilder| settings(agent.answer_within(SOON));
-        Self::by(Arc::clone(&wall), wall, patient).await
-    }
-
-    /// In a test whose time is paused: it flows for all, and passes when nobody has anything to do. The
-    /// test moves the clock of the agent only.
-    pub(crate) async fn flowing(settings: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Self {
-        let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
-        Self::by(agents, others, settings).await
-    }
-
-    async fn by(
-        agents: Arc<Wall>,
-        others: Arc<Wall>,
-        settings: impl FnOnce(AgentBuilder) -> AgentBuilder,
-    ) -> Self {
-        let eks = MockEksAuth::builder()
-            .clock(Arc::clone(&others) as Arc<dyn Clock>)
-            .start()
-            .await
-            .unwrap();
-        eks.associate("shop", "cart", ROLE);
-        let (credentials, address) = listener("127.0.0.1:0").await;
-        let (exposition, metrics) = listener("127.0.0.1:0").await;
-        let builder = Agent::builder(SdkEksAuth::new(eks.cluster()).with_client(sdk_client(&eks)))
-            .clock(Arc::clone(&agents) as Arc<dyn Clock>)
-            .seed(7)
-            .listen(credentials)
-            .listen_metrics(exposition);
-        let agent = settings(builder).build();
-        let mut running = JoinSet::new();
-        running.spawn(async move { agent.run(std::future::pending()).await.unwrap() });
-        Self {
-            eks,
-            clock: Arc::clone(&agents.set),
-            time: others,
-            address,
-            metrics,
-            _agent: running,
-        }
+        Self::with(Settings::PATIENT).await
     }
 
     /// An agent whose clients soon lose patience.
     pub(crate) async fn impatient() -> Self {
-        Self::with(impatient).await
+        Self::with(Settings::impatient()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        if outside::is_wanted() {
+            Self::outside(settings).await
+        } else {
+            Self::here(settings, |agent| agent).await
+        }
+    }
+
+    /// Played by the program in any case.
+    pub(crate) async fn outside(settings: Settings) -> Self {
+        let time = TimeFile::new();
+        let wall = Arc::new(Wall::standing(NOW).written_to(time.path()));
+        Self::by_program(Arc::clone(&wall), wall, time, settings).await
+    }
+
+    /// Played by the program in any case, while time passes as it does.
+    pub(crate) async fn outside_flowing(settings: Settings) -> Self {
+        let time = TimeFile::new();
+        let agents = Wall::flowing(NOW).written_to(time.path());
+        let others = Wall::flowing(NOW);
+        Self::by_program(Arc::new(agents), Arc::new(others), time, settings).await
+    }
+
+    /// In the process of the test in any case, with settings that no flag has.
+    pub(crate) async fn here(
+        settings: Settings,
+        more: impl FnOnce(AgentBuilder) -> AgentBuilder,
+    ) -> Self {
+        let wall = Arc::new(Wall::standing(NOW));
+        Self::inside(Arc::clone(&wall), wall, settings, more).await
+    }
+
+    /// In the process of a test whose time is paused: it flows for all, and passes when nobody has
+    /// anything to do. The test moves the clock of the agent only.
+    pub(crate) async fn flowing(settings: Settings) -> Self {
+        let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
+        Self::inside(agents, others, settings, |agent| agent).await
+    }
+
+    async fn inside(
+        agents: Arc<Wall>,
+        others: Arc<Wall>,
+        settings: Settings,
+        more: impl FnOnce(AgentBuilder) -> AgentBuilder,
+    ) -> Self {
+        let eks = shop(&others).await;
+        let (credentials, address) = listener("127.0.0.1:0".parse().unwrap());
+        let (exposition, metrics) = listener("127.0.0.1:0".parse().unwrap());
+        let mut builder =
+            Agent::builder(SdkEksAuth::new(eks.cluster()).with_client(sdk_client(&eks)))
+                .clock(Arc::clone(&agents) as Arc<dyn Clock>)
+                .seed(7)
+                .listen(credentials)
+                .listen_metrics(exposition);
+        let other = settings
+            .also_at
+            .map(|address| listener((address, 0).into()));
+        let (other, other_address) = other.unzip();
+        if let Some(other) = other {
+            builder = builder.listen(other);
+        }
+        let agent = more(settings.apply_to(builder)).build();
+        Self {
+            eks,
+            clock: agents,
+            time: others,
+            address,
+            other_address,
+            metrics,
+            stage: Stage::Here(Here::start(agent)),
+        }
+    }
+
+    async fn by_program(
+        agents: Arc<Wall>,
+        others: Arc<Wall>,
+        time: TimeFile,
+        settings: Settings,
+    ) -> Self {
+        let eks = shop(&others).await;
+        let outside = Outside::start(&eks, time, &settings).await;
+        Self {
+            eks,
+            clock: agents,
+            time: others,
+            address: outside.server.credentials,
+            other_address: outside.other_address,
+            metrics: outside.server.metrics,
+            stage: Stage::Outside(Box::new(outside)),
+        }
     }
 
     /// A good token for `shop/cart`; each call mints another.
     pub(crate) fn token(&self) -> String {
-        self.builder().mint(self.clock.now())
+        self.builder().mint(self.now())
     }
 
     pub(crate) fn builder(&self) -> TokenBuilder {
@@ -128,11 +189,17 @@ impl Scene {
         crowd
     }
 
-    /// Waits until the agent has read what was sent before. It runs on this thread, and takes events in
-    /// the order in which they come: whoever connects now is heard after those who have sent already.
+    /// Waits until the agent has read what was sent before.
     pub(crate) async fn catch_up(&self) {
-        for _ in 0..3 {
-            self.ask(Request::of("/")).await;
+        match &self.stage {
+            // It runs on this thread, and takes events in the order in which they come: whoever connects
+            // now is heard after those who have sent already.
+            Stage::Here(_) => {
+                for _ in 0..3 {
+                    self.ask(Request::of("/")).await;
+                }
+            }
+            Stage::Outside(outside) => outside.catch_up().await,
         }
     }
 
@@ -170,18 +237,62 @@ impl Scene {
             .body
     }
 
+    /// The agent's time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+
+    /// Ends the agent: all that it has said, in which there is no secret.
+    pub(crate) async fn end(self) -> Said {
+        let said = match self.stage {
+            Stage::Here(here) => here.end().await,
+            Stage::Outside(outside) => outside.end().await,
+        };
+        self.eks.assert_no_secrets(said.text());
+        said
+    }
 }
 
-pub(crate) fn impatient(agent: AgentBuilder) -> AgentBuilder {
-    agent.answer_within(Duration::from_millis(100))
+/// An agent in the process of the test.
+struct Here {
+    running: JoinSet<()>,
+    stop: oneshot::Sender<()>,
+    log: Log,
 }
 
-pub(crate) async fn listener(address: &str) -> (Listen, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(address.parse().unwrap()).unwrap();
+impl Here {
+    fn start(agent: Agent) -> Self {
+        let log = Log::start();
+        let (stop, stopped) = oneshot::channel();
+        let mut running = JoinSet::new();
+        running.spawn(async move {
+            let stop = async { stopped.await.unwrap_or_default() };
+            agent.run(stop).await.unwrap();
+        });
+        Self { running, stop, log }
+    }
+
+    async fn end(mut self) -> Said {
+        self.stop.send(()).unwrap();
+        soon(self.running.join_next()).await.unwrap().unwrap();
+        self.log.said()
+    }
+}
+
+async fn shop(time: &Arc<Wall>) -> MockEksAuth {
+    let clock = Arc::clone(time) as Arc<dyn Clock>;
+    let eks = MockEksAuth::builder().clock(clock).start().await.unwrap();
+    eks.associate("shop", "cart", ROLE);
+    eks
+}
+
+pub(crate) fn listener(address: SocketAddr) -> (Listen, SocketAddr) {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.unwrap();
+    socket.bind(address).unwrap();
     // Room for a crowd that connects at once.
     let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
