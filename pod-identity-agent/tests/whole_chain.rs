@@ -31,7 +31,7 @@ async fn an_application_gets_the_credentials_that_eks_auth_minted() {
 #[tokio::test]
 async fn a_day_passes_and_the_rotated_token_is_the_one_that_is_used() {
     let chain = Chain::start().await;
-    chain.token.follow(&chain.scene.clock);
+    chain.token.follow(chain.scene.clock.settable());
     let mut keys = vec![chain.credentials().await.access_key_id().to_owned()];
     for hour in 1..=48 {
         chain.scene.clock.set(NOW + hour * HOUR);
