@@ -179,7 +179,7 @@ async fn a_panic_of_eks_auth_is_an_attempt_that_failed() {
     assert_eq!(client::insist(address, &token).await.key(), "ASIASECOND");
 }
 
-/// An EKS Auth with a defect.
+/// An EKS Auth with a defect, which only an agent in this process can be given.
 #[derive(Debug, Default)]
 struct PanicsOnce(AtomicBool);
 
