@@ -291,6 +291,23 @@ async fn a_client_is_told_how_long_the_service_wishes_to_be_left_alone() {
 }
 
 #[tokio::test]
+async fn a_client_is_told_when_its_token_is_asked_about_again() {
+    let scene = Scene::impatient().await;
+    let unavailable = ServiceError::new(ErrorCode::ServiceUnavailable);
+    scene
+        .eks
+        .inject(unavailable.retry_after(Duration::from_millis(7200)));
+    let token = scene.token();
+    for told in ["8", "6"] {
+        let answer = scene.get(&token).await;
+        answer.assert_try_again();
+        assert_eq!(answer.header("retry-after"), Some(told));
+        scene.clock.advance(2 * SECOND);
+    }
+    assert_eq!(scene.exchanges(&token), 1);
+}
+
+#[tokio::test]
 async fn what_is_held_is_served_through_an_outage_until_15_seconds_before_it_expires() {
     let scene = Scene::impatient().await;
     let token = scene.token();
