@@ -52,6 +52,12 @@ vectors:
 examples:
     examples/run-all
 
+# The testkit's program, driven by the AWS CLI, boto3 and pytest: those of examples/requirements.txt, in PATH
+testkit-program:
+    cargo test --package pod-identity-testkit --features program --test program -- --ignored
+    pod-identity-testkit/tests/aws-cli.sh
+    examples/associations.sh
+
 # Real AWS clients against the agent; needs a network the first time
 conformance *clients:
     conformance/run {{clients}}
