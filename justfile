@@ -63,6 +63,18 @@ vectors:
 examples:
     examples/run-all
 
+# The testkit's program, driven by the AWS CLI, boto3 and pytest: those of examples/requirements.txt, in PATH
+testkit-program:
+    cargo test --package pod-identity-testkit --features program --test program -- --ignored
+    pod-identity-testkit/tests/aws-cli.sh
+    examples/associations.sh
+
+# The cookbook's recipes in Python and Node.js; those in Rust are tests of the workspace
+cookbook:
+    cargo build --package pod-identity-agent --package pod-identity-testkit --features pod-identity-testkit/program
+    npm ci --prefix examples/cookbook --ignore-scripts --no-audit --no-fund --loglevel=error
+    examples/cookbook.sh
+
 # Real AWS clients against the agent; needs a network the first time
 conformance *clients:
     conformance/run {{clients}}
@@ -78,4 +90,4 @@ image:
 # Figures; they compare only with others from the same machine
 bench *arguments:
     cargo build --release --package pod-identity-benches --package pod-identity-agent
-    for bench in provider agent; do target/release/$bench {{arguments}}; done
+    for bench in provider agent testkit; do target/release/$bench {{arguments}}; done

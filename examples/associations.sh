@@ -3,19 +3,22 @@
 # the mock; a boto3 client gets credentials for a pod's projected token from the real agent, and
 # `get-caller-identity` names the association's role and the pod's session.
 #
+#     pip install -r examples/requirements.txt
 #     examples/associations.sh
 #
-# Needs cargo, `aws` (version 1 or 2) and a python3 with boto3. POD_IDENTITY_AGENT names the agent's
-# binary; it is built unless told.
+# Needs cargo, `aws` (version 1 or 2) and a python3 with boto3. Fails at the first answer that is not as
+# expected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}/debug
 
-cargo build --quiet --package pod-identity-testkit --features program
-if [ -z "${POD_IDENTITY_AGENT:-}" ]; then
-  cargo build --quiet --package pod-identity-agent
-  POD_IDENTITY_AGENT=$target/pod-identity-agent
-fi
+# Nothing of the caller's own account may leak in, and loopback is not behind a proxy.
+unset "${!AWS_@}"
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+export AWS_PAGER="" NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
+
+cargo build --quiet --package pod-identity-agent --package pod-identity-testkit \
+  --features pod-identity-testkit/program
 scratch=$(mktemp -d)
 trap 'kill "${mock:-}" "${agent:-}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
@@ -27,6 +30,12 @@ wait_for() {
   done
 }
 
+# is WHAT GOT WANTED
+is() {
+  [ "$2" = "$3" ] || { echo "$1: $2, not $3" >&2; exit 1; }
+  echo "$1: $2"
+}
+
 echo "# 1. The AWS side of a cluster; every signature is verified"
 "$target/pod-identity-testkit" eks --signatures enforce \
   --namespace shop --service-account cart >"$scratch/ready" &
@@ -35,24 +44,27 @@ wait_for endpoint "$scratch/ready" "$mock"
 field() { sed -E "s/.*\"$1\":\"([^\"]*)\".*/\1/" "$scratch/ready"; }
 endpoint=$(field endpoint)
 cluster=$(field cluster)
-unset AWS_PROFILE AWS_SESSION_TOKEN
-export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
-export AWS_PAGER="" AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 AWS_DEFAULT_REGION=$(field region)
 AWS_ACCESS_KEY_ID=$(field access_key_id)
 AWS_SECRET_ACCESS_KEY=$(field secret_access_key)
-eks() { aws eks "$1" --endpoint-url "$endpoint" --cluster-name "$cluster" "${@:2}"; }
+export AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+eks() {
+  aws eks "$1" --endpoint-url "$endpoint" --cluster-name "$cluster" --output text "${@:2}"
+}
 
 echo "# 2. An association, by the AWS CLI"
 id=$(eks create-pod-identity-association --namespace shop --service-account cart \
-  --role-arn arn:aws:iam::111122223333:role/cart --query association.associationId --output text)
-eks list-pod-identity-associations --namespace shop
+  --role-arn arn:aws:iam::111122223333:role/cart --query association.associationId)
+is 'listed' "$(eks list-pod-identity-associations --query 'associations[].associationId')" "$id"
+role() { eks describe-pod-identity-association --association-id "$id" --query association.roleArn; }
+is 'described' "$(role)" arn:aws:iam::111122223333:role/cart
 eks update-pod-identity-association --association-id "$id" \
   --role-arn arn:aws:iam::111122223333:role/checkout >"$scratch/updated"
-eks describe-pod-identity-association --association-id "$id"
+is 'updated' "$(role)" arn:aws:iam::111122223333:role/checkout
 
 echo "# 3. The agent, as on a node"
-AWS_REGION=$AWS_DEFAULT_REGION "$POD_IDENTITY_AGENT" server --cluster-name "$cluster" --endpoint "$endpoint" \
+AWS_REGION=$AWS_DEFAULT_REGION "$target/pod-identity-agent" server \
+  --cluster-name "$cluster" --endpoint "$endpoint" \
   --bind-hosts 127.0.0.1 --port 0 --probe-port 0 --metrics-address 127.0.0.1 --metrics-port 0 \
   >"$scratch/agent" 2>&1 &
 agent=$!
@@ -69,11 +81,12 @@ import boto3, os
 session = boto3.Session()
 assert session.get_credentials().method == "container-role"
 caller = session.client("sts", endpoint_url=os.environ["ENDPOINT"]).get_caller_identity()
-print(caller["Arn"])
+print("the pod is:", caller["Arn"])
 assert caller["Account"] == "111122223333"
-assert caller["Arn"].startswith("arn:aws:sts::111122223333:assumed-role/checkout/eks-test-cluster-cart-")
+role_and_session = "arn:aws:sts::111122223333:assumed-role/checkout/eks-test-cluster-cart-"
+assert caller["Arn"].startswith(role_and_session), caller["Arn"]
 PYTHON
 
 echo "# 5. The association goes"
 eks delete-pod-identity-association --association-id "$id" >"$scratch/deleted"
-eks list-pod-identity-associations --query 'length(associations)'
+is 'left' "$(eks list-pod-identity-associations --query 'length(associations)')" 0

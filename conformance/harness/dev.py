@@ -1,16 +1,14 @@
 """`pod-identity-agent dev`, and a pod beside it."""
 
-import contextlib
-import http.client
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
 import urllib.parse
 
-from .basics import CACHE, DEADLINE, LOG, TOKEN_FILE, URI, check, end, tail, wait_for
+from .basics import CACHE, LOG, check, end, tail, wait_for
+from .pod import Pod
 
 
 class Dev:
@@ -45,26 +43,14 @@ class Dev:
         return tail(self.stderr.read_text(encoding="utf-8"))
 
 
-class DevPod:
+class DevPod(Pod):
     """What `dev --json` printed, put to use as it says."""
 
     def __init__(self, printed):
         kept = {k: v for k, v in poisoned().items() if k not in printed["unset"]}
-        self.environment = {**kept, **printed["env"]}
+        super().__init__({**kept, **printed["env"]})
         self.pid = printed["pid"]
         self.eks_auth = urllib.parse.urlsplit(printed["eks_auth"])
-        self.secrets = set()
-
-    def key(self):
-        """The access key of a raw request, without any SDK."""
-        credentials = raw_request(self.environment)
-        token = pathlib.Path(self.environment[TOKEN_FILE]).read_text(encoding="ascii")
-        self.secrets |= {credentials["SecretAccessKey"], credentials["Token"], token}
-        return credentials["AccessKeyId"]
-
-    def volume(self):
-        """kubelet's symbolic link, which a rotation points elsewhere."""
-        return os.readlink(pathlib.Path(self.environment[TOKEN_FILE]).parent / "..data")
 
     def flip_eks_auth(self):
         os.kill(self.pid, signal.SIGUSR1)
@@ -75,18 +61,6 @@ class DevPod:
             return True
         except OSError:
             return False
-
-
-def raw_request(environment):
-    uri = urllib.parse.urlsplit(environment[URI])
-    token = pathlib.Path(environment[TOKEN_FILE]).read_text(encoding="ascii")
-    connection = http.client.HTTPConnection(uri.hostname, uri.port, timeout=DEADLINE)
-    with contextlib.closing(connection):
-        connection.request("GET", uri.path, headers={"Authorization": token})
-        response = connection.getresponse()
-        body = response.read().decode()
-    check(response.status == 200, f"a raw request got {response.status}: {body.strip()}")
-    return json.loads(body)
 
 
 def poisoned():

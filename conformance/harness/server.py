@@ -1,20 +1,12 @@
-"""`pod-identity-agent server` as on a node, and the token volume of a pod."""
+"""`pod-identity-agent server` as on a node, and a pod there."""
 
-import base64
-import json
 import os
-import secrets
-import shutil
 import socket
 import subprocess
-import time
 
 from .basics import CACHE, LOG, TOKEN_FILE, URI, check, end, tail, wait_for
-from .eks_auth import CLUSTER, secrets_of
 from .namespace import IPV4, IPV6
-
-REGION = "us-west-2"
-TOKEN_LIFETIME = 24 * 3600
+from .pod import Pod
 
 
 class Server:
@@ -22,14 +14,15 @@ class Server:
     environment."""
 
     def __init__(self, agent, eks_auth):
-        flags = ["--cluster-name", CLUSTER, "--endpoint", eks_auth.url]
+        ready = eks_auth.ready
+        flags = ["--cluster-name", ready["cluster"], "--endpoint", eks_auth.endpoint]
         self.command = [agent, "--verbosity", "trace", "server", *flags]
         self.log = LOG / "server.out"
         self.environment = {
             **without_aws(),
-            "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "AKIANODE000000000000",
-            "AWS_SECRET_ACCESS_KEY": "the-secret-key-of-the-node",
+            "AWS_REGION": ready["region"],
+            "AWS_ACCESS_KEY_ID": ready["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": ready["secret_access_key"],
         }
 
     def __enter__(self):
@@ -67,66 +60,21 @@ class Server:
         return self.log.read_text(encoding="utf-8")
 
 
-class Pod:
-    """A pod with a token of its own, and the environment that the webhook gives it."""
+class ServerPod(Pod):
+    """A pod of the cluster with the environment that the webhook gives it, and the agent at this host."""
 
-    minted = []
-
-    def __init__(self, name, host):
-        self.volume = CACHE / "pods" / name
-        shutil.rmtree(self.volume, ignore_errors=True)
-        self.volume.mkdir(parents=True)
-        self.rotate()
-        (self.volume / "token").symlink_to("..data/token")
-        self.environment = {
-            **without_aws(),
-            "AWS_STS_REGIONAL_ENDPOINTS": "regional",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-            URI: f"http://{host}/v1/credentials",
-            TOKEN_FILE: str(self.volume / "token"),
-        }
-
-    def rotate(self):
-        """As kubelet does: a new folder, then `..data` leads there."""
-        self.token = mint()
-        self.minted.append(self.token)
-        folder = self.volume / f"..{secrets.token_hex(8)}"
-        folder.mkdir()
-        (folder / "token").write_text(self.token, encoding="ascii")
-        (self.volume / "..data_tmp").symlink_to(folder.name)
-        os.replace(self.volume / "..data_tmp", self.volume / "..data")
-
-
-def all_secrets():
-    """Everything secret that any pod ever had."""
-    return [secret for token in Pod.minted for secret in secrets_of(token)]
-
-
-def mint():
-    """A service-account token with a signature of no key: it is not the agent that verifies it."""
-    now = int(time.time())
-    claims = {
-        "aud": ["pods.eks.amazonaws.com"],
-        "exp": now + TOKEN_LIFETIME,
-        "iat": now,
-        "iss": f"https://oidc.eks.{REGION}.amazonaws.com/id/CONFORMANCE",
-        "jti": secrets.token_hex(16),
-        "kubernetes.io": {
-            "namespace": "default",
-            "node": {"name": "node", "uid": "00000000-0000-0000-0000-000000000001"},
-            "pod": {"name": "conformance-0", "uid": "00000000-0000-0000-0000-000000000002"},
-            "serviceaccount": {
-                "name": "conformance",
-                "uid": "00000000-0000-0000-0000-000000000003",
-            },
-        },
-        "nbf": now,
-        "sub": "system:serviceaccount:default:conformance",
-    }
-    header = {"alg": "RS256", "kid": "conformance", "typ": "JWT"}
-    parts = [json.dumps(part).encode() for part in (header, claims)] + [secrets.token_bytes(256)]
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    def __init__(self, eks_auth, host):
+        region = eks_auth.ready["region"]
+        super().__init__(
+            {
+                **without_aws(),
+                "AWS_STS_REGIONAL_ENDPOINTS": "regional",
+                "AWS_DEFAULT_REGION": region,
+                "AWS_REGION": region,
+                URI: f"http://{host}/v1/credentials",
+                TOKEN_FILE: eks_auth.token_file,
+            }
+        )
 
 
 def without_aws():

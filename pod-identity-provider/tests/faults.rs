@@ -4,29 +4,24 @@
 mod support;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pod_identity_provider::{
-    BoxFuture, Endpoint, FetchError, Malformed, PodIdentityProvider, RefreshPolicy, Resolve, Stage,
+    BoxFuture, Endpoint, FetchError, PodIdentityProvider, RefreshPolicy, Resolve, Stage,
 };
 use pod_identity_testkit::AgentFault::{self, Close, Drip, Expiration, Field, Reset, Stall};
 use pod_identity_testkit::Field::{AccessKeyId, AccountId, SecretAccessKey, Token};
 use pod_identity_testkit::{
     Defect, Field as Member, MockAgent, Stage as At, TimeFormat, TokenDefect, TokenPolicy,
 };
-use support::{Agent, Pod, Reply, good_body, hours, minutes};
-use tokio::net::{TcpSocket, TcpStream};
+use support::{Pod, good_body, hours, minutes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-
-/// One attempt, so that its error is the answer; of an agent that is none.
-async fn failure(agent: &Agent) -> FetchError {
-    let policy = RefreshPolicy::provider().with_attempts(1);
-    let provider = agent.builder().policy(policy).build().unwrap();
-    provider.credentials().await.unwrap_err()
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_connection_says_where() {
@@ -288,7 +283,7 @@ async fn a_success_in_another_form_is_a_success() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_or_ends_early_is_an_error() {
+async fn what_is_not_http_is_an_error() {
     const OK: &str = "HTTP/1.1 200 OK\r\n";
     for answer in [
         String::new(),
@@ -298,7 +293,6 @@ async fn what_is_not_http_or_ends_early_is_an_error() {
         format!("{OK}content-length: 99999999999999999999999\r\n\r\n"),
         format!("{OK}content-length: -1\r\n\r\n"),
         format!("{OK}content-length: 1\r\ncontent-length: 2\r\n\r\n{{"),
-        format!("{OK}content-length: 500\r\n\r\n{{\"AccessKeyId\""),
         format!("{OK}transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{{"),
         format!("{OK}transfer-encoding: chunked\r\n\r\nzz\r\n"),
         format!("{OK}x: {}\r\n\r\n", "x".repeat(500_000)),
@@ -306,8 +300,8 @@ async fn what_is_not_http_or_ends_early_is_an_error() {
         format!("{OK}nul: \0\r\n\r\n"),
     ] {
         let shown: String = answer.chars().take(60).collect();
-        let agent = Agent::start(move |_, _| Reply::Close(answer.clone())).await;
-        let error = failure(&agent).await;
+        let stranger = Stranger::saying(answer).await;
+        let error = stranger.provider().credentials().await.unwrap_err();
         assert!(
             matches!(error, FetchError::Unreachable { .. }),
             "{shown:?}: {error}"
@@ -316,53 +310,68 @@ async fn what_is_not_http_or_ends_early_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_64_kib_is_not_read() {
-    let agent = Agent::start(|_, _| Reply::Answer(200, " ".repeat(64 * 1024) + &good_body())).await;
-    assert!(matches!(
-        failure(&agent).await,
-        FetchError::Malformed(Malformed::TooLarge)
-    ));
-    let endless = || {
-        Reply::Stall(format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: 9999999999\r\n\r\n{}",
-            " ".repeat(70_000)
-        ))
-    };
-    let agent = Agent::start(move |_, _| endless()).await;
-    assert_eq!(
-        failure(&agent).await.to_string(),
-        "the answer cannot be used: its body is larger than 64 KiB"
-    );
-    let agent = Agent::start(|_, _| {
-        Reply::Answer(
-            200,
-            " ".repeat(64 * 1024 - good_body().len()) + &good_body(),
-        )
-    })
-    .await;
-    agent
-        .builder()
-        .build()
-        .unwrap()
-        .credentials()
-        .await
-        .unwrap();
+async fn a_body_that_ends_with_the_connection_is_understood() {
+    let body = good_body();
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
+    let stranger = Stranger::saying(answer).await;
+    stranger.provider().credentials().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_body_that_ends_with_the_connection_is_understood() {
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}",
-        good_body()
-    );
-    let agent = Agent::start(move |_, _| Reply::Close(answer.clone())).await;
-    agent
-        .builder()
-        .build()
-        .unwrap()
-        .credentials()
-        .await
-        .unwrap();
+/// Something that is no agent, on the agent's port: to everybody who connects it says these bytes, which
+/// need not be HTTP, and closes.
+struct Stranger {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Stranger {
+    async fn saying(bytes: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // Unread bytes of the request would reset the connection. The request is one write.
+                let mut request = [0; 4096];
+                let _read = stream.read(&mut request).await;
+                let _left = stream.write_all(bytes.as_bytes()).await;
+            }
+        });
+        Self {
+            address,
+            _tasks: tasks,
+        }
+    }
+
+    /// One attempt, so that its error is the answer.
+    fn provider(&self) -> PodIdentityProvider {
+        let endpoint = Endpoint::parse(&format!("http://{}/", self.address)).unwrap();
+        let builder = PodIdentityProvider::builder().endpoint(endpoint).no_token();
+        let policy = RefreshPolicy::provider().with_attempts(1);
+        builder.policy(policy).build().unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_beyond_64_kib_is_not_read() {
+    let padded = |length: usize| " ".repeat(length - good_body().len()) + &good_body();
+    let pod = Pod::start().await;
+    pod.agent.inject(AgentFault::body(padded(64 * 1024)));
+    pod.provider().credentials().await.unwrap();
+
+    let too_large = "the answer cannot be used: its body is larger than 64 KiB";
+    pod.agent.inject(AgentFault::body(padded(64 * 1024 + 1)));
+    assert_eq!(pod.complaint().await, too_large);
+
+    for framing in [None, Some(AgentFault::Chunked)] {
+        if let Some(framing) = framing {
+            pod.agent.inject(framing);
+        }
+        // Half of it comes, the rest never does.
+        pod.agent.inject(Stall(At::InBody));
+        pod.agent.inject(AgentFault::body(padded(1 << 20)));
+        assert_eq!(pod.complaint().await, too_large);
+    }
 }
 
 /// Every other answer is none, in two ways.

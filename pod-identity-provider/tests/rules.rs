@@ -6,12 +6,15 @@ mod support;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Response};
 use pod_identity_provider::{ConfigError, Endpoint, FetchError, PodIdentityProvider, Secret};
-use pod_identity_testkit::{MockAgent, ProjectedVolume, assert_no_secrets};
-use support::{
-    Agent, Names, Received, Reply, SECRET_KEY, SESSION_TOKEN, VirtualClock, body, chain, good_body,
+use pod_identity_testkit::{
+    AgentFault, MockAgent, ProjectedVolume, TokenPolicy, When, assert_no_secrets,
 };
+use support::{Names, Pod, SECRET_KEY, SESSION_TOKEN, body, chain, good_body};
 
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -26,31 +29,52 @@ fn from(env: &[(&str, &str)]) -> PodIdentityProvider {
     PodIdentityProvider::from_lookup(|name| env.get(name).cloned())
 }
 
+/// An agent that knows any token, and none.
+async fn agent() -> MockAgent {
+    let agent = MockAgent::builder().token_policy(TokenPolicy::Any);
+    agent.start().await.unwrap()
+}
+
 async fn error(provider: &PodIdentityProvider) -> FetchError {
     provider.credentials().await.unwrap_err()
+}
+
+/// What came in `Authorization`, request by request.
+fn tokens(agent: &MockAgent) -> Vec<Option<String>> {
+    let requests = agent.requests();
+    let tokens = requests.iter().map(|request| token(&request.headers));
+    tokens.map(|token| token.map(str::to_owned)).collect()
+}
+
+fn sent<const N: usize>(tokens: [&str; N]) -> [Option<String>; N] {
+    tokens.map(|token| Some(token.to_owned()))
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(AUTHORIZATION)
+        .map(|token| token.to_str().unwrap())
 }
 
 // "The query is kept verbatim."
 #[tokio::test]
 async fn the_request_is_what_the_agent_expects() {
-    let agent = Agent::answering(200, good_body()).await;
-    let uri = format!("http://{}/v1/credentials?a=1&b=%2F", agent.address);
+    let agent = agent().await;
+    let uri = format!("{}?a=1&b=%2F", agent.uri());
     let provider = from(&[(FULL_URI, &uri), (TOKEN, "header.claims.signature")]);
     provider.credentials().await.unwrap();
-    let [request] = &agent.received()[..] else {
+    let [request] = &agent.requests()[..] else {
         panic!("one request")
     };
-    assert_eq!(request.line, "GET /v1/credentials?a=1&b=%2F HTTP/1.1");
+    assert_eq!(request.method, "GET");
+    assert_eq!(request.path, "/v1/credentials?a=1&b=%2F");
+    assert_eq!(request.host, Some(agent.address().to_string()));
     assert_eq!(
-        request.header("host"),
-        Some(agent.address.to_string().as_str())
-    );
-    assert_eq!(
-        request.header("authorization"),
+        token(&request.headers),
         Some("header.claims.signature"),
         "raw, no Bearer"
     );
-    assert_eq!(request.header("accept"), Some("application/json"));
+    assert_eq!(request.headers["accept"], "application/json");
     assert_eq!(request.headers.len(), 3, "{request:?}");
 }
 
@@ -78,7 +102,7 @@ async fn a_relative_uri_wins_over_a_full_one() {
 // "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE wins over AWS_CONTAINER_AUTHORIZATION_TOKEN."
 #[tokio::test]
 async fn a_token_file_wins_over_a_token() {
-    let agent = Agent::answering(200, good_body()).await;
+    let agent = agent().await;
     let volume = ProjectedVolume::new().unwrap();
     volume.write("from.the.file").unwrap();
     let path = volume.token_path().to_str().unwrap();
@@ -88,20 +112,17 @@ async fn a_token_file_wins_over_a_token() {
         (TOKEN_FILE, path),
     ]);
     provider.credentials().await.unwrap();
-    assert_eq!(
-        agent.received()[0].header("authorization"),
-        Some("from.the.file")
-    );
+    assert_eq!(tokens(&agent), sent(["from.the.file"]));
 }
 
 // "The file is read for every fetch, through the path as given (kubelet swaps a ..data symlink; never
 // cache the resolved path)."
 #[tokio::test]
 async fn a_rotated_token_is_used_for_the_next_fetch() {
-    let agent = Agent::answering(200, good_body()).await;
+    let pod = Pod::with_any_token().await;
     let volume = ProjectedVolume::new().unwrap();
     volume.write("one").unwrap();
-    let provider = agent
+    let provider = pod
         .builder()
         .token_file(volume.token_path())
         .build()
@@ -109,18 +130,13 @@ async fn a_rotated_token_is_used_for_the_next_fetch() {
     provider.credentials().await.unwrap();
     volume.write("two").unwrap();
     provider.refresh_now().await.unwrap();
-    let tokens: Vec<_> = agent
-        .received()
-        .iter()
-        .map(|request| request.header("authorization").map(str::to_owned))
-        .collect();
-    assert_eq!(tokens, [Some("one".to_owned()), Some("two".to_owned())]);
+    assert_eq!(tokens(&pod.agent), sent(["one", "two"]));
 }
 
 // "A blank variable is an unset one."
 #[tokio::test]
 async fn a_blank_variable_is_an_unset_one() {
-    let agent = Agent::answering(200, good_body()).await;
+    let agent = agent().await;
     let provider = from(&[
         (RELATIVE_URI, " "),
         (FULL_URI, &agent.uri()),
@@ -128,7 +144,7 @@ async fn a_blank_variable_is_an_unset_one() {
         (TOKEN, "\t"),
     ]);
     provider.credentials().await.unwrap();
-    assert_eq!(agent.received()[0].header("authorization"), None);
+    assert_eq!(tokens(&agent), [None]);
 }
 
 // "No URI variable: not configured, so that a chain goes on, even if a token variable is set.
@@ -201,49 +217,35 @@ async fn what_is_not_allowed_names_the_variable_and_is_never_contacted() {
     }
 }
 
-async fn named(agent: &Agent, names: Arc<Names>) -> PodIdentityProvider {
-    let uri = format!(
-        "http://agent.internal:{}/v1/credentials",
-        agent.address.port()
-    );
-    let builder = PodIdentityProvider::builder().endpoint(Endpoint::parse(&uri).unwrap());
-    builder
-        .no_token()
-        .seed(7)
-        .clock(VirtualClock::start())
-        .resolver(names)
-        .build()
-        .unwrap()
+/// A pod that knows its agent by name, and a provider that resolves the name like this.
+async fn named(names: Arc<Names>) -> (Pod, PodIdentityProvider) {
+    let pod = Pod::with(|agent| agent.allow_host("agent.internal")).await;
+    let port = pod.agent.address().port();
+    let uri = format!("http://agent.internal:{port}/v1/credentials");
+    let endpoint = Endpoint::parse(&uri).unwrap();
+    let provider = pod.builder().endpoint(endpoint).resolver(names).build();
+    (pod, provider.unwrap())
 }
 
 // "A host name: resolve it …; connect to the vetted address, keep the URI's host in Host; resolve again
 // for the next fetch"
 #[tokio::test]
 async fn a_host_name_is_resolved_for_every_fetch_and_stays_in_host() {
-    let agent = Agent::answering(200, good_body()).await;
     let names = Names::answering([Ok(&["::1", "127.0.0.1"][..]), Ok(&["127.0.0.1"])]);
-    let provider = named(&agent, names.clone()).await;
+    let (pod, provider) = named(names.clone()).await;
     provider.credentials().await.unwrap();
     provider.refresh_now().await.unwrap();
     assert!(names.is_used_up(), "asked twice");
-    let host = format!("agent.internal:{}", agent.address.port());
-    assert!(
-        agent
-            .received()
-            .iter()
-            .all(|request| request.header("host") == Some(&host))
-    );
+    let host = format!("agent.internal:{}", pod.agent.address().port());
+    let requests = pod.agent.requests();
+    let hosts: Vec<_> = requests.iter().map(|request| &request.host).collect();
+    assert_eq!(hosts, [&Some(host.clone()), &Some(host)]);
 }
 
 // "The answer must be non-empty and every address allowed"
 #[tokio::test]
 async fn a_host_name_with_one_disallowed_address_is_never_contacted() {
-    let agent = Agent::answering(200, good_body()).await;
-    let provider = named(
-        &agent,
-        Names::answering([Ok(&["127.0.0.1", "10.0.0.7"][..])]),
-    )
-    .await;
+    let (pod, provider) = named(Names::answering([Ok(&["127.0.0.1", "10.0.0.7"][..])])).await;
     let error = error(&provider).await;
     assert!(matches!(error, FetchError::Configuration(_)));
     assert!(
@@ -252,19 +254,15 @@ async fn a_host_name_with_one_disallowed_address_is_never_contacted() {
             .contains("agent.internal (10.0.0.7): plain http is only allowed"),
         "{error}"
     );
-    assert!(agent.received().is_empty());
+    assert_eq!(pod.agent.connection_count(), 0);
 }
 
 // "Cache no failure."
 #[tokio::test(start_paused = true)]
 async fn a_failed_resolution_is_not_remembered() {
-    let agent = Agent::answering(200, good_body()).await;
     let flap = || Err(io::Error::other("no such host"));
-    let provider = named(
-        &agent,
-        Names::answering([flap(), Ok(&[][..]), flap(), Ok(&["127.0.0.1"])]),
-    )
-    .await;
+    let names = Names::answering([flap(), Ok(&[][..]), flap(), Ok(&["127.0.0.1"])]);
+    let (_pod, provider) = named(names).await;
     let failed = error(&provider).await;
     assert_eq!(
         failed.to_string(),
@@ -272,7 +270,7 @@ async fn a_failed_resolution_is_not_remembered() {
     );
     provider.credentials().await.unwrap();
 
-    let provider = named(&agent, Names::answering([Ok(&[][..]), Ok(&[]), Ok(&[])])).await;
+    let (_pod, provider) = named(Names::answering([Ok(&[][..]), Ok(&[]), Ok(&[])])).await;
     assert_eq!(
         error(&provider).await.to_string(),
         "agent.internal cannot be resolved: it has no address"
@@ -281,47 +279,36 @@ async fn a_failed_resolution_is_not_remembered() {
 
 #[tokio::test]
 async fn localhost_is_resolved_by_the_system() {
-    let agent = Agent::answering(200, good_body()).await;
-    let uri = format!("http://localhost:{}/", agent.address.port());
-    let provider = from(&[(FULL_URI, &uri)]);
+    let pod = Pod::with(|agent| agent.allow_host("localhost")).await;
+    let uri = pod.agent.uri().replace("127.0.0.1", "localhost");
+    let endpoint = Endpoint::parse(&uri).unwrap();
+    let provider = pod.builder().endpoint(endpoint).build().unwrap();
     provider.credentials().await.unwrap();
 }
 
 // "Token text: trim trailing ASCII whitespace, then refuse any other control byte."
 #[tokio::test]
 async fn a_trailing_newline_is_no_part_of_the_token() {
-    let agent = Agent::answering(200, good_body()).await;
+    let pod = Pod::with_any_token().await;
     let volume = ProjectedVolume::new().unwrap();
     volume.write("header.claims.signature \r\n\n").unwrap();
-    agent
-        .builder()
-        .token_file(volume.token_path())
-        .build()
-        .unwrap()
-        .credentials()
-        .await
-        .unwrap();
-    agent
-        .builder()
-        .token(Secret::from("by.hand\n".to_owned()))
-        .build()
-        .unwrap()
-        .credentials()
-        .await
-        .unwrap();
-    let tokens: Vec<_> = agent
-        .received()
-        .iter()
-        .map(|request| request.header("authorization").unwrap().to_owned())
-        .collect();
-    assert_eq!(tokens, ["header.claims.signature", "by.hand"]);
+    for builder in [
+        pod.builder().token_file(volume.token_path()),
+        pod.builder().token(Secret::from("by.hand\n".to_owned())),
+    ] {
+        builder.build().unwrap().credentials().await.unwrap();
+    }
+    assert_eq!(
+        tokens(&pod.agent),
+        sent(["header.claims.signature", "by.hand"])
+    );
 }
 
 // "A missing, unreadable or empty file is an error that names the path; never send a request without
 // the token, never panic."
 #[tokio::test]
 async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
-    let agent = Agent::answering(200, good_body()).await;
+    let pod = Pod::start().await;
     let volume = ProjectedVolume::new().unwrap();
     let path = volume.token_path().display().to_string();
     let cases: [(&[u8], &str); 5] = [
@@ -333,7 +320,7 @@ async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
     ];
     for (content, said) in cases {
         volume.write(content).unwrap();
-        let error = error(&agent.builder().token_file(&path).build().unwrap()).await;
+        let error = error(&pod.builder().token_file(&path).build().unwrap()).await;
         assert!(matches!(error, FetchError::Token(_)));
         assert!(
             error
@@ -344,7 +331,7 @@ async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
         assert!(error.to_string().contains(said), "{error}");
     }
     volume.remove().unwrap();
-    let missing = error(&agent.builder().token_file(&path).build().unwrap()).await;
+    let missing = error(&pod.builder().token_file(&path).build().unwrap()).await;
     assert!(
         missing
             .to_string()
@@ -352,8 +339,7 @@ async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
         "{missing}"
     );
     let directory = error(
-        &agent
-            .builder()
+        &pod.builder()
             .token_file(volume.directory())
             .build()
             .unwrap(),
@@ -366,12 +352,12 @@ async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
     // Root reads everything, so that an unreadable file needs a loop of links to be one for every user.
     let knot = volume.directory().join("knot");
     std::os::unix::fs::symlink(&knot, &knot).unwrap();
-    let unreadable = error(&agent.builder().token_file(&knot).build().unwrap()).await;
+    let unreadable = error(&pod.builder().token_file(&knot).build().unwrap()).await;
     assert!(
         unreadable.to_string().contains("cannot be read"),
         "{unreadable}"
     );
-    assert!(agent.received().is_empty());
+    assert_eq!(pod.agent.connection_count(), 0);
 }
 
 #[test]
@@ -433,14 +419,8 @@ async fn every_published_form_of_the_answer_is_understood() {
             "AccountID":"111122223333","ExpiresAt":"2099-01-01T00:00:00.5Z","RoleArn":null,"Code":"Success"}}"#
         ),
     ] {
-        let agent = Agent::answering(200, answer).await;
-        let credentials = agent
-            .builder()
-            .build()
-            .unwrap()
-            .credentials()
-            .await
-            .unwrap();
+        let pod = Pod::answered(200, answer).await;
+        let credentials = pod.provider().credentials().await.unwrap();
         assert_eq!(credentials.access_key_id(), "ASIA1");
         assert_eq!(credentials.secret_access_key().expose(), SECRET_KEY);
         assert_eq!(credentials.session_token().expose(), SESSION_TOKEN);
@@ -485,9 +465,8 @@ async fn an_incomplete_answer_is_malformed_and_never_quoted() {
             "not the expected JSON object",
         ),
     ] {
-        let agent = Agent::answering(200, broken).await;
-        let provider = agent.builder().build().unwrap();
-        let error = error(&provider).await;
+        let pod = Pod::answered(200, broken).await;
+        let error = error(&pod.provider()).await;
         assert!(matches!(error, FetchError::Malformed(_)), "{error}");
         assert!(
             error.to_string().starts_with("the answer cannot be used: "),
@@ -495,7 +474,7 @@ async fn an_incomplete_answer_is_malformed_and_never_quoted() {
         );
         assert!(error.to_string().contains(said), "{error}");
         assert_no_secrets(&chain(&error), &[SECRET_KEY, SESSION_TOKEN]);
-        assert_eq!(agent.received().len(), 3, "retried while somebody waits");
+        assert_eq!(pod.agent.request_count(), 3, "retried while somebody waits");
     }
 }
 
@@ -531,19 +510,13 @@ async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
             &format!("HTTP 418: {}", "x".repeat(512)),
         ),
     ] {
-        let agent = Agent::answering(status, answer).await;
-        let provider = agent
-            .builder()
-            .token(Secret::from(SENT.to_owned()))
-            .build()
-            .unwrap();
-        let error = error(&provider).await;
-        assert_eq!(
-            error.to_string(),
-            format!("{} refused: {said}", agent.address)
-        );
+        let pod = Pod::answered(status, answer).await;
+        let builder = pod.builder().token(Secret::from(SENT.to_owned()));
+        let error = error(&builder.build().unwrap()).await;
+        let address = pod.agent.address();
+        assert_eq!(error.to_string(), format!("{address} refused: {said}"));
         assert_no_secrets(&chain(&error), &[SENT]);
-        assert_eq!(agent.received().len(), 1, "a refusal is not retried");
+        assert_eq!(pod.agent.request_count(), 1, "a refusal is not retried");
     }
 }
 
@@ -552,67 +525,47 @@ async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
 #[tokio::test]
 async fn a_refusal_is_tried_again_with_a_token_that_was_swapped_meanwhile() {
     for status in [400, 401, 403] {
-        let volume = Arc::new(ProjectedVolume::new().unwrap());
-        volume.write("stale").unwrap();
-        let kubelet = volume.clone();
-        let agent =
-            Agent::start(
-                move |_, request: &Received| match request.header("authorization") {
-                    Some("fresh") => Reply::Answer(200, good_body()),
-                    _ => {
-                        kubelet.write("fresh").unwrap();
-                        Reply::Answer(status, "token is expired".to_owned())
-                    }
-                },
-            )
-            .await;
-        let provider = agent
-            .builder()
-            .token_file(volume.token_path())
-            .build()
-            .unwrap();
-        provider.credentials().await.unwrap();
-        assert_eq!(agent.received().len(), 2);
+        let pod = Pod::with_any_token().await;
+        let volume = swapping(&pod, When::once(), status);
+        let provider = pod.builder().token_file(volume.token_path()).build();
+        provider.unwrap().credentials().await.unwrap();
+        assert_eq!(tokens(&pod.agent), sent(["token 0", "token 1"]));
     }
 }
 
 #[tokio::test]
-async fn a_refusal_of_an_unchanged_token_is_not_tried_again() {
-    let volume = ProjectedVolume::new().unwrap();
-    volume.write("same").unwrap();
-    let agent = Agent::answering(401, "token is expired").await;
-    let provider = agent
-        .builder()
-        .token_file(volume.token_path())
-        .build()
-        .unwrap();
-    error(&provider).await;
-    assert_eq!(agent.received().len(), 1);
+async fn a_refusal_is_tried_again_once_and_only_with_another_token() {
+    let pod = Pod::answered(401, "token is expired").await;
+    error(&pod.provider()).await;
+    assert_eq!(pod.agent.request_count(), 1);
 
+    let pod = Pod::with_any_token().await;
+    let volume = swapping(&pod, When::always(), 403);
+    let provider = pod.builder().token_file(volume.token_path()).build();
+    error(&provider.unwrap()).await;
+    assert_eq!(pod.agent.request_count(), 2, "once more, not for ever");
+}
+
+/// A volume whose token is swapped for the next one while the agent refuses it.
+fn swapping(pod: &Pod, when: When, status: u16) -> Arc<ProjectedVolume> {
     let volume = Arc::new(ProjectedVolume::new().unwrap());
-    volume.write("1").unwrap();
-    let kubelet = volume.clone();
-    let agent = Agent::start(move |count, _| {
-        kubelet.write((count + 1).to_string()).unwrap();
-        Reply::Answer(403, "no".to_owned())
-    })
-    .await;
-    error(
-        &agent
-            .builder()
-            .token_file(volume.token_path())
-            .build()
-            .unwrap(),
-    )
-    .await;
-    assert_eq!(agent.received().len(), 2, "once more, not for ever");
+    volume.write("token 0").unwrap();
+    let (kubelet, swaps) = (volume.clone(), AtomicUsize::new(1));
+    let refusal = AgentFault::respond(move |_request| {
+        let next = swaps.fetch_add(1, Ordering::Relaxed);
+        kubelet.write(format!("token {next}")).unwrap();
+        let refusal = Response::builder().status(status);
+        refusal.body("token is expired".into()).unwrap()
+    });
+    pod.agent.inject_when(when, refusal);
+    volume
 }
 
 // "Never in a log, an error or a Debug: token, secret key, session token."
 #[tokio::test]
 async fn nothing_secret_is_printed() {
-    let agent = Agent::answering(200, good_body()).await;
-    let builder = agent
+    let pod = Pod::with_any_token().await;
+    let builder = pod
         .builder()
         .token(Secret::from("header.claims.signature".to_owned()));
     assert_no_secrets(&format!("{builder:?}"), &["header.claims"]);
@@ -623,7 +576,8 @@ async fn nothing_secret_is_printed() {
         provider.state(),
         provider.snapshot()
     );
-    assert_no_secrets(&printed, &["header.claims", SECRET_KEY, SESSION_TOKEN]);
+    assert_no_secrets(&printed, &["header.claims"]);
+    pod.agent.assert_no_secrets(&printed);
 }
 
 #[cfg(not(feature = "rustls"))]

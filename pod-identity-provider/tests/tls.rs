@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pod_identity_provider::{FetchError, PodIdentityProvider};
-use support::good_body;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use pod_identity_testkit::MockAgent;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -23,12 +24,9 @@ async fn a_certificate_of_the_systems_authorities_is_accepted() {
         return;
     }
     let server = Server::start().await;
-    let trusted = server.authority.path().to_str().unwrap().to_owned();
-    let env = vec![
-        (FULL_URI, server.uri("localhost")),
-        ("SSL_CERT_FILE", trusted),
-    ];
+    let env = server.env("localhost", &server);
     support::run_in_child("a_certificate_of_the_systems_authorities_is_accepted", env).await;
+    assert_eq!(server.agent.served().len(), 1);
 }
 
 #[tokio::test]
@@ -48,18 +46,14 @@ async fn a_certificate_of_nobody_or_for_another_host_is_refused() {
         return;
     }
     let (server, other) = (Server::start().await, Server::start().await);
-    for (uri, trusted) in [
-        (server.uri("localhost"), &other),
-        (server.uri("127.0.0.1"), &server),
+    for env in [
+        server.env("localhost", &other),
+        server.env("127.0.0.1", &server),
     ] {
-        let trusted = trusted.authority.path().to_str().unwrap().to_owned();
-        let env = vec![(FULL_URI, uri), ("SSL_CERT_FILE", trusted)];
-        support::run_in_child(
-            "a_certificate_of_nobody_or_for_another_host_is_refused",
-            env,
-        )
-        .await;
+        let test = "a_certificate_of_nobody_or_for_another_host_is_refused";
+        support::run_in_child(test, env).await;
     }
+    assert_eq!(server.agent.connection_count(), 0);
 }
 
 #[tokio::test]
@@ -93,7 +87,9 @@ async fn without_any_root_certificate_the_configuration_is_wrong() {
     .await;
 }
 
+/// An agent behind a proxy that speaks TLS.
 struct Server {
+    agent: MockAgent,
     port: u16,
     authority: tempfile::NamedTempFile,
     _tasks: JoinSet<()>,
@@ -111,36 +107,38 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.cert.der().clone()], key)
             .unwrap();
+        let agent = MockAgent::builder().allow_host("localhost");
+        let agent = agent.start().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let tls = TlsAcceptor::from(Arc::new(config));
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, TlsAcceptor::from(Arc::new(config))));
+        tasks.spawn(terminate(listener, tls, agent.address()));
         Self {
+            agent,
             port,
             authority,
             _tasks: tasks,
         }
     }
 
-    fn uri(&self, host: &str) -> String {
-        format!("https://{host}:{}/", self.port)
+    /// The environment of a pod that asks at this host, and trusts this authority.
+    fn env(&self, host: &str, trusted: &Self) -> Vec<(&'static str, String)> {
+        let mut env = self.agent.env();
+        let uri = format!("https://{host}:{}/v1/credentials", self.port);
+        env.push((FULL_URI, uri));
+        let trusted = trusted.authority.path().to_str().unwrap();
+        env.push(("SSL_CERT_FILE", trusted.to_owned()));
+        env
     }
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor) {
+async fn terminate(listener: TcpListener, tls: TlsAcceptor, agent: SocketAddr) {
     while let Ok((stream, _)) = listener.accept().await {
-        let Ok(mut stream) = tls.accept(stream).await else {
-            continue;
-        };
-        // The request is one write, and so one record.
-        let mut request = [0; 4096];
-        assert_ne!(stream.read(&mut request).await.unwrap(), 0);
-        let body = good_body();
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
+        if let Ok(mut stream) = tls.accept(stream).await {
+            let mut agent = TcpStream::connect(agent).await.unwrap();
+            // How it ends is the client's affair.
+            let _end = copy_bidirectional(&mut stream, &mut agent).await;
+        }
     }
 }

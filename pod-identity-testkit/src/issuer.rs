@@ -2,6 +2,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Header, Validation};
 use pod_identity_core::{ServiceAccountToken, TokenError, UnverifiedClaims};
@@ -39,7 +41,7 @@ struct Inner {
     url: String,
     region: String,
     /// What signatures may be by; the last one signs.
-    keys: Mutex<Vec<KeyPair>>,
+    keys: Mutex<Vec<&'static KeyPair>>,
 }
 
 impl Issuer {
@@ -128,27 +130,27 @@ impl Issuer {
     /// The keys that signatures may be by, as a JSON Web Key Set (RFC 7517).
     pub(crate) fn key_set(&self) -> Value {
         let keys = lock(&self.0.keys);
-        let keys: Vec<Value> = keys.iter().map(KeyPair::public).collect();
+        let keys: Vec<Value> = keys.iter().map(|key| key.public()).collect();
         json!({ "keys": keys })
     }
 
     /// What its keys sign with, such as `RS256`.
     pub(crate) fn algorithms(&self) -> Vec<String> {
         let keys = lock(&self.0.keys);
-        let mut names: Vec<String> = keys.iter().map(KeyPair::algorithm_name).collect();
+        let mut names: Vec<String> = keys.iter().map(|key| key.algorithm_name()).collect();
         names.sort();
         names.dedup();
         names
     }
 
-    fn key_of(&self, token: &str) -> Option<KeyPair> {
+    fn key_of(&self, token: &str) -> Option<&'static KeyPair> {
         let id = jsonwebtoken::decode_header(token).ok()?.kid?;
         let keys = lock(&self.0.keys);
-        keys.iter().find(|known| known.key.id() == id).cloned()
+        keys.iter().find(|known| known.key.id() == id).copied()
     }
 
     pub(crate) fn sign(&self, claims: &impl Serialize) -> String {
-        let key = lock(&self.0.keys).last().cloned();
+        let key = lock(&self.0.keys).last().copied();
         let key = key.expect("an issuer must have a key");
         let header = Header {
             kid: Some(key.key.id().to_owned()),
@@ -156,8 +158,15 @@ impl Issuer {
             typ: None,
             ..Header::new(key.algorithm)
         };
-        jsonwebtoken::encode(&header, claims, &key.signing).expect("claims must serialize and sign")
+        let message = format!("{}.{}", part(&header), part(claims));
+        let signature = key.sign(message.as_bytes());
+        format!("{message}.{signature}")
     }
+}
+
+/// A part of a JWT.
+fn part(of: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(of).expect("a header and claims must serialize"))
 }
 
 impl Default for Issuer {

@@ -1,5 +1,10 @@
 use std::fmt;
+use std::sync::LazyLock;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
@@ -29,51 +34,90 @@ impl SigningKey {
         }
     }
 
-    pub(crate) fn pair(self) -> KeyPair {
-        match self {
-            Self::Rs256 => self.rsa(
+    /// Read once in a process: reading it, with what its first signature makes of it, takes twice as long
+    /// as to sign.
+    pub(crate) fn pair(self) -> &'static KeyPair {
+        static RS256: LazyLock<KeyPair> = LazyLock::new(|| {
+            SigningKey::Rs256.rsa(
                 include_bytes!("test-signing-key.pem"),
                 include_bytes!("test-signing-key.pub.pem"),
-            ),
-            Self::OtherRs256 => self.rsa(
+            )
+        });
+        static OTHER_RS256: LazyLock<KeyPair> = LazyLock::new(|| {
+            SigningKey::OtherRs256.rsa(
                 include_bytes!("test-signing-key-2.pem"),
                 include_bytes!("test-signing-key-2.pub.pem"),
-            ),
-            Self::Es256 => KeyPair {
-                key: self,
-                algorithm: Algorithm::ES256,
-                signing: EncodingKey::from_ec_pem(include_bytes!("test-signing-key-es256.pem"))
-                    .expect("the embedded signing key must be a P-256 key in PEM"),
-                verifying: DecodingKey::from_ec_pem(include_bytes!(
-                    "test-signing-key-es256.pub.pem"
-                ))
-                .expect("the embedded public key must be a P-256 key in PEM"),
-            },
+            )
+        });
+        static ES256: LazyLock<KeyPair> = LazyLock::new(|| {
+            SigningKey::Es256.ec(
+                include_bytes!("test-signing-key-es256.pem"),
+                include_bytes!("test-signing-key-es256.pub.pem"),
+            )
+        });
+        match self {
+            Self::Rs256 => &RS256,
+            Self::OtherRs256 => &OTHER_RS256,
+            Self::Es256 => &ES256,
         }
     }
 
     fn rsa(self, signing: &[u8], verifying: &[u8]) -> KeyPair {
+        let signing = EncodingKey::from_rsa_pem(signing)
+            .expect("the embedded signing key must be an RSA key in PEM");
+        let rsa = RsaKeyPair::from_der(signing.as_bytes())
+            .expect("the embedded signing key must be an RSA key");
         KeyPair {
             key: self,
             algorithm: Algorithm::RS256,
-            signing: EncodingKey::from_rsa_pem(signing)
-                .expect("the embedded signing key must be an RSA key in PEM"),
+            signing,
+            rsa: Some(rsa),
             verifying: DecodingKey::from_rsa_pem(verifying)
                 .expect("the embedded public key must be an RSA key in PEM"),
+        }
+    }
+
+    fn ec(self, signing: &[u8], verifying: &[u8]) -> KeyPair {
+        KeyPair {
+            key: self,
+            algorithm: Algorithm::ES256,
+            signing: EncodingKey::from_ec_pem(signing)
+                .expect("the embedded signing key must be a P-256 key in PEM"),
+            rsa: None,
+            verifying: DecodingKey::from_ec_pem(verifying)
+                .expect("the embedded public key must be a P-256 key in PEM"),
         }
     }
 }
 
 /// A key that has been read.
-#[derive(Clone)]
 pub(crate) struct KeyPair {
     pub(crate) key: SigningKey,
     pub(crate) algorithm: Algorithm,
-    pub(crate) signing: EncodingKey,
+    signing: EncodingKey,
+    /// `signing`, ready for use; `jsonwebtoken` reads an RSA key anew for each signature.
+    rsa: Option<RsaKeyPair>,
     pub(crate) verifying: DecodingKey,
 }
 
 impl KeyPair {
+    /// The signature in base64url.
+    pub(crate) fn sign(&self, message: &[u8]) -> String {
+        let Some(key) = &self.rsa else {
+            return jsonwebtoken::crypto::sign(message, &self.signing, self.algorithm)
+                .expect("an embedded key must sign");
+        };
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            message,
+            &mut signature,
+        )
+        .expect("an embedded key must sign");
+        URL_SAFE_NO_PAD.encode(signature)
+    }
+
     /// The public half as a JSON Web Key.
     pub(crate) fn public(&self) -> Value {
         let mut key = Jwk::from_encoding_key(&self.signing, self.algorithm)

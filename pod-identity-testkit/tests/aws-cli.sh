@@ -22,10 +22,11 @@ cluster=$(field cluster)
 role=arn:aws:iam::111122223333:role/cart
 target=arn:aws:iam::444455556666:role/orders
 
-# Nothing of the caller's own account may leak in.
-unset AWS_PROFILE AWS_SESSION_TOKEN
+# Nothing of the caller's own account may leak in, and loopback is not behind a proxy.
+unset "${!AWS_@}"
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 export AWS_PAGER="" AWS_DEFAULT_OUTPUT=text AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 AWS_DEFAULT_REGION=$(field region)
 AWS_ACCESS_KEY_ID=$(field access_key_id)
 AWS_SECRET_ACCESS_KEY=$(field secret_access_key)

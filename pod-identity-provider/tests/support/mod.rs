@@ -1,4 +1,4 @@
-//! A loopback agent and a scripted transport.
+//! A pod with an agent, and a scripted transport.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -16,10 +16,7 @@ use pod_identity_provider::{
     BoxFuture, Builder, Clock, Endpoint, Event, FetchError, Observer, PodIdentityProvider,
     RefreshPolicy, Resolve, Timestamp, Transport, TransportError,
 };
-use pod_identity_testkit::{MockAgent, MockAgentBuilder};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use pod_identity_testkit::{AgentFault, MockAgent, MockAgentBuilder, TokenPolicy};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -36,135 +33,6 @@ pub fn body(access_key_id: &str, expiration: &str) -> String {
 /// A success that outlives every test.
 pub fn good_body() -> String {
     body("ASIAEXAMPLE", "2099-01-01T00:00:00Z")
-}
-
-/// A request as it came over the wire.
-#[derive(Debug, Clone)]
-pub struct Received {
-    pub line: String,
-    pub headers: Vec<(String, String)>,
-}
-
-impl Received {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-}
-
-pub enum Reply {
-    Answer(u16, String),
-    /// These bytes, then nothing, with the connection open.
-    Stall(String),
-    /// These bytes, then an orderly end.
-    Close(String),
-}
-
-/// A server of raw bytes on an ephemeral loopback port, which ends when dropped; for what `MockAgent`
-/// never sends.
-pub struct Agent {
-    pub address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Agent {
-    pub async fn start(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::on(listener, reply)
-    }
-
-    pub fn on(
-        listener: TcpListener,
-        reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        let address = listener.local_addr().unwrap();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let (log, reply) = (received.clone(), Arc::new(reply));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, log.clone(), reply.clone()));
-            }
-        });
-        Self {
-            address,
-            received,
-            _tasks: tasks,
-        }
-    }
-
-    pub async fn answering(status: u16, body: impl Into<String>) -> Self {
-        let body = body.into();
-        Self::start(move |_, _| Reply::Answer(status, body.clone())).await
-    }
-
-    pub fn uri(&self) -> String {
-        format!("http://{}/v1/credentials", self.address)
-    }
-
-    pub fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap().clone()
-    }
-
-    /// A provider that asks this agent, by tokio's clock: the rests between attempts cost no time where it
-    /// is paused.
-    pub fn builder(&self) -> Builder {
-        let endpoint = Endpoint::parse(&self.uri()).unwrap();
-        PodIdentityProvider::builder()
-            .endpoint(endpoint)
-            .no_token()
-            .seed(7)
-            .clock(VirtualClock::start())
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    log: Arc<Mutex<Vec<Received>>>,
-    reply: Arc<impl Fn(usize, &Received) -> Reply + Send + Sync>,
-) {
-    let Some(received) = read_head(&mut stream).await else {
-        return;
-    };
-    let count = {
-        let mut log = log.lock().unwrap();
-        log.push(received.clone());
-        log.len()
-    };
-    let answer = |status, body: &str| {
-        format!(
-            "HTTP/1.1 {status} Some Reason\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
-    let bytes = match reply(count, &received) {
-        Reply::Answer(status, body) => answer(status, &body),
-        Reply::Close(bytes) => bytes,
-        Reply::Stall(bytes) => {
-            let _gone = stream.write_all(bytes.as_bytes()).await;
-            return std::future::pending().await;
-        }
-    };
-    let _gone = stream.write_all(bytes.as_bytes()).await;
-}
-
-async fn read_head(stream: &mut TcpStream) -> Option<Received> {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(stream.read_u8().await.ok()?);
-    }
-    let text = String::from_utf8(bytes).unwrap();
-    let mut lines = text.trim_end().split("\r\n");
-    let line = lines.next().unwrap().to_owned();
-    let headers = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    Some(Received { line, headers })
 }
 
 /// A pod with an agent of its own, over real sockets in virtual time.
@@ -185,6 +53,18 @@ impl Pod {
         let agent = set_up(MockAgent::builder().clock(true_time));
         let agent = agent.start().await.unwrap();
         Self { agent, clock }
+    }
+
+    /// With an agent that knows any token, and none.
+    pub async fn with_any_token() -> Self {
+        Self::with(|agent| agent.token_policy(TokenPolicy::Any)).await
+    }
+
+    /// With an agent that answers this, whatever it is asked.
+    pub async fn answered(status: u16, body: impl Into<String>) -> Self {
+        let pod = Self::start().await;
+        pod.agent.inject_always(answer(status, body));
+        pod
     }
 
     pub fn builder(&self) -> Builder {
@@ -214,6 +94,12 @@ impl Pod {
         let address = format!("{} ", self.agent.address());
         text.strip_prefix(&address).unwrap_or(&text).to_owned()
     }
+}
+
+/// An answer with nothing but this in it.
+pub fn answer(status: u16, body: impl Into<String>) -> AgentFault {
+    let answer = Response::builder().status(status);
+    AgentFault::Answer(answer.body(body.into().into()).unwrap())
 }
 
 /// A resolver that knows one name, and answers from a list.

@@ -1,0 +1,1 @@
+../../pod-identity-testkit/clients/pod-identity-testkit.mjs

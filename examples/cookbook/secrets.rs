@@ -1,0 +1,18 @@
+use http::header::AUTHORIZATION;
+use pod_identity_provider::PodIdentityProvider;
+use pod_identity_testkit::{AgentFault, MockAgent};
+
+#[tokio::test]
+async fn nothing_that_is_printed_holds_a_secret() {
+    let agent = MockAgent::start().await;
+    let provider = PodIdentityProvider::from_lookup(agent.lookup());
+    let credentials = provider.credentials().await.unwrap();
+    // The worst that an agent can do: it sends the token back.
+    agent.inject(AgentFault::respond(|request| {
+        let token = request.headers[AUTHORIZATION].as_bytes().to_vec();
+        let refusal = http::Response::builder().status(403);
+        refusal.body(token.into()).unwrap()
+    }));
+    let error = provider.refresh_now().await.unwrap_err();
+    agent.assert_no_secrets(&format!("{error} {error:?} {provider:?} {credentials:?}"));
+}
