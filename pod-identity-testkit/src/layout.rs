@@ -8,7 +8,8 @@ pub(crate) use symlinked::*;
 /// The steps of `pkg/volume/util/atomic_writer.go` in Kubernetes.
 #[cfg(unix)]
 mod symlinked {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
     use std::path::{Path, PathBuf};
     use std::{fs, io};
 
@@ -24,8 +25,7 @@ mod symlinked {
         let old = target(directory)?;
         let new = payload_name();
         let payload = directory.join(&new);
-        fs::create_dir(&payload)?;
-        fs::set_permissions(&payload, fs::Permissions::from_mode(0o755))?;
+        fs::DirBuilder::new().mode(0o755).create(&payload)?;
         write(&payload.join(ProjectedVolume::FILE_NAME), token, mode)?;
         put_link(Path::new(&new), &directory.join(DATA))?;
         show(&directory.join(ProjectedVolume::FILE_NAME))?;
@@ -66,8 +66,19 @@ mod symlinked {
     }
 
     fn write(file: &Path, token: &[u8], mode: u32) -> io::Result<()> {
-        fs::write(file, token)?;
-        fs::set_permissions(file, fs::Permissions::from_mode(mode))
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(file)?;
+        file.write_all(token)?;
+        // The process's mask may have taken something away, and the file may have been there.
+        if file.metadata()?.permissions().mode() & 0o777 == mode {
+            return Ok(());
+        }
+        file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
     /// Makes the visible path lead to the payload, if a test has put something else there.
@@ -85,6 +96,10 @@ mod symlinked {
 
     /// Swaps a link in, so that there is one at any time.
     fn put_link(target: &Path, link: &Path) -> io::Result<()> {
+        match symlink(target, link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            first => return first,
+        }
         let temporary = link.with_file_name(DATA_TEMPORARY);
         present(fs::remove_file(&temporary))?;
         symlink(target, &temporary)?;

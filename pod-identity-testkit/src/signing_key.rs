@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -95,7 +95,8 @@ pub(crate) struct KeyPair {
     pub(crate) key: SigningKey,
     pub(crate) algorithm: Algorithm,
     signing: EncodingKey,
-    /// `signing`, ready for use; `jsonwebtoken` reads an RSA key anew for each signature.
+    /// `signing`, ready for use: `jsonwebtoken` reads an RSA key anew for each signature. And of *ring*,
+    /// because AWS-LC gathers entropy for 30 ms before the first one of a process.
     rsa: Option<RsaKeyPair>,
     pub(crate) verifying: DecodingKey,
 }
@@ -107,7 +108,7 @@ impl KeyPair {
             return jsonwebtoken::crypto::sign(message, &self.signing, self.algorithm)
                 .expect("an embedded key must sign");
         };
-        let mut signature = vec![0; key.public_modulus_len()];
+        let mut signature = vec![0; key.public().modulus_len()];
         key.sign(
             &RSA_PKCS1_SHA256,
             &SystemRandom::new(),
