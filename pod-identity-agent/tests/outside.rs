@@ -68,6 +68,7 @@ async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done()
         scene.get_as(pod(number), token).await.key();
     }
     scene.clock.advance(30 * SECOND);
+    scene.time.advance(30 * SECOND);
     // A node's pods come back now and then.
     scene.get(&tokens[0]).await.key();
     soon(scene.eks.wait_for_requests(2 * PODS)).await;
