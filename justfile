@@ -79,6 +79,10 @@ cookbook:
 conformance *clients:
     conformance/run {{clients}}
 
+# What clients do when the agent fails: writes docs/faults.md, or compares with `--check`
+faults *arguments:
+    conformance/faults/run {{arguments}}
+
 # `initialize` on a kernel of its own; as root
 initialize:
     conformance/initialize

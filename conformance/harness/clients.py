@@ -21,9 +21,9 @@ class Client:
         self.refusal = (folder / "refusal.txt").read_text(encoding="utf-8").strip()
 
     def install(self):
-        """Anew whenever a file of the folder has changed."""
+        """Anew whenever a file of the folder has changed, or of what it is built from."""
         digest = hashlib.sha256()
-        for file in sorted(self.folder.iterdir()):
+        for file in self.files():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
         stamp = self.private / ".installed"
         if stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
@@ -34,6 +34,13 @@ class Client:
         done = execute(command, os.environ, INSTALL_LIMIT)
         check(done.returncode == 0, f"cannot be installed: {tail(done.stderr)}")
         stamp.write_text(digest.hexdigest(), encoding="utf-8")
+
+    def files(self):
+        sources = self.folder / "built-from.txt"
+        built_from = sources.read_text(encoding="utf-8").split() if sources.exists() else []
+        paths = [self.folder / path for path in built_from]
+        files = {file for path in paths for file in [path, *path.rglob("*")] if file.is_file()}
+        return sorted(self.folder.iterdir()) + sorted(files)
 
     def fetch(self, environment):
         return execute(self.command, environment)

@@ -1,0 +1,155 @@
+use std::env;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pod_identity_core::Timestamp;
+use pod_identity_testkit::MockAgent;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::time::sleep;
+
+use crate::client::Client;
+
+/// A process of a client that asks whenever it is told to, and so keeps what it has got.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: File,
+    _home: TempDir,
+}
+
+/// What a client said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Credentials, with the id of their access key and when they expire, if ever.
+    Key(String, Option<Timestamp>),
+    /// Credentials in which this member is missing or empty.
+    Without(String),
+    /// An error of this name.
+    Failed(String),
+    /// Nothing, within [`PATIENCE`].
+    Nothing,
+}
+
+impl Asker {
+    /// Starts it in a pod of this agent.
+    pub(crate) fn start(client: &Client, agent: &MockAgent) -> io::Result<Self> {
+        let home = tempfile::tempdir()?;
+        let stderr = tempfile::tempfile()?;
+        let mut command = program(client, agent);
+        command
+            .env_clear()
+            .env("PATH", path())
+            .env("HOME", home.path())
+            .env("AWS_REGION", "us-west-2")
+            // Or some of them would ask there next, and wait.
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr.try_clone()?);
+        agent.apply_to(&mut command);
+        let mut child = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().expect("its output must be a pipe");
+        Ok(Self {
+            stdin: child.stdin.take().expect("its input must be a pipe"),
+            stdout: BufReader::new(stdout).lines(),
+            child,
+            stderr,
+            _home: home,
+        })
+    }
+
+    /// Has it ask once. Ends it when it takes too long from its first request to this agent on: how fast
+    /// it begins is a matter of the machine.
+    pub(crate) async fn ask(&mut self, agent: &MockAgent) -> io::Result<Told> {
+        let next = agent.request_count() + 1;
+        self.stdin.write_all(b"\n").await?;
+        let patience = async {
+            agent.wait_for_requests(next).await;
+            sleep(PATIENCE).await;
+        };
+        let line = tokio::select! {
+            line = self.stdout.next_line() => line?,
+            () = patience => {
+                self.child.kill().await?;
+                return Ok(Told::Nothing);
+            }
+        };
+        match line {
+            Some(line) => told(&line),
+            None => {
+                let words = self.words()?;
+                Err(io::Error::other(format!(
+                    "it ended without a word: {words}"
+                )))
+            }
+        }
+    }
+
+    /// All that it has said of its errors.
+    pub(crate) fn words(&mut self) -> io::Result<String> {
+        let mut words = Vec::new();
+        self.stderr.rewind()?;
+        self.stderr.read_to_end(&mut words)?;
+        Ok(String::from_utf8_lossy(&words).into_owned())
+    }
+}
+
+/// The superuser reads a file whatever its mode is, unless it gives up two of its capabilities.
+fn program(client: &Client, agent: &MockAgent) -> Command {
+    let mut command = Command::new(&client.ask);
+    let token = agent.volume().token_path();
+    let unreadable = is_unreadable(token);
+    if unreadable && File::open(token).is_ok() {
+        command = Command::new("setpriv");
+        command
+            .arg("--bounding-set=-dac_override,-dac_read_search")
+            .arg(&client.ask);
+    }
+    command.arg(&client.private);
+    command
+}
+
+#[cfg(unix)]
+fn is_unreadable(file: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata()
+        .is_ok_and(|file| file.permissions().mode() & 0o777 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_unreadable(_file: &std::path::Path) -> bool {
+    false
+}
+
+#[expect(clippy::disallowed_methods, reason = "clients are found as by a shell")]
+fn path() -> std::ffi::OsString {
+    env::var_os("PATH").unwrap_or_default()
+}
+
+fn told(line: &str) -> io::Result<Told> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match *words.as_slice() {
+        ["key", id, "never"] => Ok(Told::Key(id.to_owned(), None)),
+        ["key", id, expiry] => match expiry.parse() {
+            Ok(expiry) => Ok(Told::Key(
+                id.to_owned(),
+                Some(Timestamp::from_unix_secs(expiry)),
+            )),
+            Err(_) => Err(io::Error::other(format!("a client said {line:?}"))),
+        },
+        ["without", member] => Ok(Told::Without(member.to_owned())),
+        ["failed", name] => Ok(Told::Failed(name.to_owned())),
+        _ => Err(io::Error::other(format!("a client said {line:?}"))),
+    }
+}
+
+/// How long a client may take before the table says that it still waits.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,91 @@
+//! Whether every fault that the testkit can inject has a row.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use pod_identity_testkit::Field;
+use syn::Item;
+
+use crate::row::{Group, Row};
+
+/// The faults that no row has.
+///
+/// The testkit's enums may grow, so that no `match` out here could fail to compile: its source is asked.
+pub(crate) fn missing(groups: &[Group]) -> io::Result<Vec<String>> {
+    let rows: Vec<&Row> = groups.iter().flat_map(|group| &group.rows).collect();
+    let faults: BTreeSet<String> = rows.iter().flat_map(|row| row.faults()).collect();
+    let has = |wanted: &str| faults.iter().any(|fault| is(fault, wanted));
+    Ok(wanted()?
+        .into_iter()
+        .filter(|wanted| !has(wanted))
+        .collect())
+}
+
+/// What there has to be, as the beginning of a fault's `Debug`.
+fn wanted() -> io::Result<Vec<String>> {
+    let mut wanted = variants("agent_fault", "AgentFault")?;
+    wanted.extend(variants("token_defect", "TokenDefect")?);
+    for format in variants("spoilt", "TimeFormat")? {
+        wanted.push(format!("Expiration({format}"));
+    }
+    for stage in variants("delivery", "Stage")? {
+        for fault in ["Hold", "Stall", "Close", "Reset"] {
+            wanted.push(format!("{fault}({stage}"));
+        }
+    }
+    for defect in variants("spoilt", "Defect")? {
+        for field in Field::ALL {
+            wanted.push(format!("Field({field:?}, {defect}"));
+        }
+    }
+    Ok(wanted)
+}
+
+/// `Hold(InBody, Gate { … })` is a `Hold`, and a `Hold(InBody`, and not a `Ho`.
+fn is(fault: &str, wanted: &str) -> bool {
+    let rest = fault.strip_prefix(wanted);
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+}
+
+fn variants(module: &str, name: &str) -> io::Result<Vec<String>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../pod-identity-testkit/src")
+        .join(module)
+        .with_extension("rs");
+    let words = |words: &str| io::Error::other(format!("{}: {words}", source.display()));
+    let file = syn::parse_file(&fs::read_to_string(&source)?)
+        .map_err(|error| words(&error.to_string()))?;
+    let found = file.items.into_iter().find_map(|item| match item {
+        Item::Enum(found) if found.ident == name => Some(found.variants),
+        _ => None,
+    });
+    let variants = found.ok_or_else(|| words(&format!("no enum {name}")))?;
+    Ok(variants
+        .iter()
+        .map(|variant| variant.ident.to_string())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::groups;
+
+    #[test]
+    fn every_fault_of_the_testkit_has_a_row() {
+        assert_eq!(missing(&groups()).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_fault_without_a_row_is_named() {
+        let mut groups = groups();
+        for group in &mut groups {
+            group.rows.retain(|row| row.subject != "connection reset");
+        }
+        let missing = missing(&groups).unwrap();
+        assert_eq!(missing.first().unwrap(), "Reset");
+        assert!(missing.contains(&"Reset(InBody".to_owned()), "{missing:?}");
+    }
+}

@@ -1,0 +1,369 @@
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use pod_identity_core::wire::eks_auth::ErrorCode;
+use pod_identity_testkit::{AgentFault, Defect, Field, Stage, TimeFormat, TokenDefect};
+
+use crate::row::{Group, Row, Second, Spoil, Trouble};
+
+/// The table, from top to bottom. `coverage` knows what must be in it.
+pub(crate) fn groups() -> Vec<Group> {
+    vec![
+        Group {
+            title: "Nothing is wrong",
+            about: "",
+            rows: vec![Row::new(
+                "an agent that is well",
+                "",
+                Trouble::Answers(Vec::new()),
+            )],
+        },
+        Group {
+            title: "Errors",
+            about: "The first nine are EKS Auth's, in the words in which the official agent passes them on.",
+            rows: errors(),
+        },
+        Group {
+            title: "Hints, redirects and what an error may give away",
+            about: "",
+            rows: hints(),
+        },
+        Group {
+            title: "Connections that break",
+            about: "",
+            rows: breaks(),
+        },
+        Group {
+            title: "Answers that take their time",
+            about: "Here the table says within which time a client gave up.",
+            rows: delays(),
+        },
+        Group {
+            title: "Bodies",
+            about: "",
+            rows: bodies(),
+        },
+        Group {
+            title: "Members of a success",
+            about: "",
+            rows: members(),
+        },
+        Group {
+            title: "Expirations",
+            about: "",
+            rows: expirations(),
+        },
+        Group {
+            title: "The token's file",
+            about: "The number of requests is 0 where a client does not ask with such a token at all.",
+            rows: token_files(),
+        },
+        Group {
+            title: "When a set in hand is to be renewed",
+            about: "A client has a set with so much time left, and is asked for credentials a second time. \
+                    The number is that of the requests which this leads to, also behind its back; those \
+                    who ask there may have another set the next time only.",
+            rows: renewals(),
+        },
+    ]
+}
+
+fn errors() -> Vec<Row> {
+    let mut codes = ErrorCode::ALL;
+    codes.sort_by_key(|code| code.status());
+    let of_service = codes.map(|code| {
+        let name = code.name().trim_end_matches("Exception");
+        Row::answers(format!("{} from EKS Auth", code.status()), name, code)
+    });
+    let plain = STATUSES.map(|status| {
+        let usual = StatusCode::from_u16(status).ok();
+        let words = usual.and_then(|status| status.canonical_reason());
+        Row::answers(
+            format!("{status}"),
+            words.unwrap_or_default(),
+            AgentFault::Status(status),
+        )
+    });
+    let limiter = Row::new(
+        "429",
+        "the agent's own limiter, after 500 requests",
+        Trouble::Limiter,
+    );
+    of_service
+        .into_iter()
+        .chain(plain)
+        .chain([limiter])
+        .collect()
+}
+
+fn hints() -> Vec<Row> {
+    let after = Duration::from_secs(3);
+    let hinted = |status| {
+        // In this order: what is queued behind an answer is for the next request.
+        let faults = vec![AgentFault::retry_after(after), AgentFault::Status(status)];
+        Row::new(
+            format!("{status} with `Retry-After: 3`"),
+            "",
+            Trouble::Hint(faults, after),
+        )
+    };
+    let redirects = REDIRECTS
+        .map(|status| Row::new("redirect", status.to_string(), Trouble::Elsewhere(status)));
+    let echo = AgentFault::respond(|request| {
+        let token = request.headers.get(http::header::AUTHORIZATION);
+        let words = [
+            b"unknown token ",
+            token.map(HeaderValue::as_bytes).unwrap_or_default(),
+        ]
+        .concat();
+        let mut answer = Response::new(words.into());
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+        answer
+    });
+    [hinted(429), hinted(503)]
+        .into_iter()
+        .chain(redirects)
+        .chain([Row::answers("400 that repeats the token", "", echo)])
+        .collect()
+}
+
+fn breaks() -> Vec<Row> {
+    let short = Duration::from_millis(700);
+    let absent = [
+        Row::new("connection refused", "always", Trouble::Absent),
+        Row::new(
+            "connection refused",
+            format!("for {short:?}"),
+            Trouble::Outage(short),
+        ),
+    ];
+    let closed =
+        STAGES.map(|stage| Row::answers("connection closed", at(stage), AgentFault::Close(stage)));
+    let reset =
+        STAGES.map(|stage| Row::answers("connection reset", at(stage), AgentFault::Reset(stage)));
+    let chunked = Row::new(
+        "connection closed",
+        "in a body of chunks",
+        Trouble::Answers(vec![AgentFault::Chunked, AgentFault::Close(Stage::InBody)]),
+    );
+    absent
+        .into_iter()
+        .chain(closed)
+        .chain([chunked])
+        .chain(reset)
+        .collect()
+}
+
+fn delays() -> Vec<Row> {
+    let late = [500, 1500, 3000, 6000].map(|millis| {
+        let time = Duration::from_millis(millis);
+        Row::answers(
+            "answer",
+            format!("after {time:?}"),
+            AgentFault::Latency(time),
+        )
+    });
+    let dripping = [1, 10].map(|millis| {
+        let time = Duration::from_millis(millis);
+        Row::answers(
+            "answer",
+            format!("a byte every {time:?}"),
+            AgentFault::Drip(time),
+        )
+    });
+    let paused = STAGES.map(|stage| Row::new("answer pauses", at(stage), Trouble::Pause(stage)));
+    let stalled = STAGES
+        .map(|stage| Row::answers("answer stops for good", at(stage), AgentFault::Stall(stage)));
+    late.into_iter()
+        .chain(dripping)
+        .chain(paused)
+        .chain(stalled)
+        .map(Row::timed)
+        .collect()
+}
+
+fn bodies() -> Vec<Row> {
+    let plain = AgentFault::Header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    vec![
+        Row::answers("body", "in chunks", AgentFault::Chunked),
+        Row::answers("body", "said to be plain text", plain),
+        Row::answers("body", "after a byte order mark", AgentFault::ByteOrderMark),
+        Row::answers("body", "gzip, unasked", AgentFault::Gzip),
+        Row::answers(
+            "body",
+            "of 64 KiB and more, white space mostly",
+            AgentFault::Oversize,
+        ),
+        Row::answers("body", "empty", AgentFault::empty()),
+        Row::answers("body", "JSON that breaks off", AgentFault::malformed()),
+        Row::answers("body", "a page of HTML", AgentFault::html()),
+    ]
+}
+
+fn members() -> Vec<Row> {
+    let of = |field: Field| {
+        defects(field).into_iter().map(move |(what, defect)| {
+            Row::answers(
+                format!("`{}`", field.name()),
+                what,
+                AgentFault::Field(field, defect),
+            )
+        })
+    };
+    Field::ALL.into_iter().flat_map(of).collect()
+}
+
+fn defects(field: Field) -> [(String, Defect); 7] {
+    let other = match field {
+        Field::AccessKeyId => "AccessKey",
+        Field::SecretAccessKey => "SecretKey",
+        Field::Token => "SessionToken",
+        Field::AccountId => "Account",
+        _ => "ExpiresAt",
+    };
+    [
+        ("missing".to_owned(), Defect::Missing),
+        ("null".to_owned(), Defect::Null),
+        ("empty".to_owned(), Defect::Empty),
+        ("an array".to_owned(), Defect::WrongType),
+        ("in lower case".to_owned(), Defect::LowerCase),
+        ("in upper case".to_owned(), Defect::UpperCase),
+        (
+            format!("called `{other}`"),
+            Defect::Renamed(other.to_owned()),
+        ),
+    ]
+}
+
+fn expirations() -> Vec<Row> {
+    let written = |what, format| Row::answers("expiration", what, AgentFault::Expiration(format));
+    let left = |what, secs| {
+        Row::answers(
+            "expiration",
+            what,
+            AgentFault::ExpiresIn(Duration::from_secs(secs)),
+        )
+    };
+    let hour = Duration::from_secs(3600);
+    vec![
+        written("with nine digits of a second", TimeFormat::Nanoseconds),
+        written("at `+02:00`", TimeFormat::Offset),
+        written("a number", TimeFormat::EpochSeconds),
+        left("in 10 min", 600),
+        left("in 4 min", 240),
+        left("in 30 s", 30),
+        left("in 5 s", 5),
+        Row::answers("expiration", "an hour ago", AgentFault::ExpiredFor(hour)),
+    ]
+}
+
+fn token_files() -> Vec<Row> {
+    let spoilt = TokenDefect::ALL.map(|defect| {
+        let unnamed = format!("{defect:?}");
+        let what = match defect {
+            TokenDefect::Newline => "ends in a newline",
+            TokenDefect::CrLf => "ends in CR LF",
+            TokenDefect::ByteOrderMark => "begins with a byte order mark",
+            TokenDefect::Empty => "empty",
+            TokenDefect::Partial => "holds half of the token",
+            TokenDefect::TooLarge => "larger than 64 KiB",
+            TokenDefect::NotUtf8 => "ends in bytes that are not UTF-8",
+            TokenDefect::Missing => "missing",
+            TokenDefect::Directory => "a directory",
+            TokenDefect::Unreadable => "not readable",
+            TokenDefect::DanglingLink => "a link to nothing",
+            // A new one has a row at once.
+            _ => &unnamed,
+        };
+        Row::new(
+            "token file",
+            what,
+            Trouble::TokenFile(Spoil::Defect(defect)),
+        )
+    });
+    let written = [
+        ("written in place, empty so far", Spoil::Begun),
+        ("written in place, half of it so far", Spoil::HalfWritten),
+        ("replaced with `mv`", Spoil::Moved),
+        ("not mounted", Spoil::Removed),
+    ];
+    let written =
+        written.map(|(what, spoil)| Row::new("token file", what, Trouble::TokenFile(spoil)));
+    spoilt.into_iter().chain(written).collect()
+}
+
+fn renewals() -> Vec<Row> {
+    let well = || Second::Answers(Vec::new());
+    let now = |fault: AgentFault| Second::Answers(vec![fault]);
+    let later = |fault: AgentFault| Second::Later(vec![fault]);
+    let status = AgentFault::Status;
+    let denied = || AgentFault::from(ErrorCode::AccessDenied);
+    let gone = || AgentFault::from(ErrorCode::ResourceNotFound);
+    let silence = || AgentFault::Stall(Stage::BeforeHeaders);
+    [
+        ("12 min left", 720, "the agent is well", well()),
+        ("12 min left", 720, "503", now(status(503))),
+        ("9 min left", 540, "503", now(status(503))),
+        ("4 min left", 240, "503", now(status(503))),
+        ("90 s left", 90, "the agent is well", well()),
+        ("90 s left", 90, "503", now(status(503))),
+        ("90 s left", 90, "429", now(status(429))),
+        ("90 s left", 90, "400 AccessDenied", now(denied())),
+        ("90 s left", 90, "404 ResourceNotFound", now(gone())),
+        ("90 s left", 90, "no answer", now(silence())),
+        ("90 s left", 90, "connection refused", Second::Absent),
+        (
+            "90 s left",
+            90,
+            "the same set again",
+            now(AgentFault::SameAgain),
+        ),
+        (
+            "90 s left",
+            90,
+            "the connection was closed meanwhile",
+            Second::Closed,
+        ),
+        (
+            "90 s left",
+            90,
+            "the token was rotated meanwhile",
+            Second::Rotated,
+        ),
+        ("expired", SHORT, "503", later(status(503))),
+        ("expired", SHORT, "400 AccessDenied", later(denied())),
+        ("expired", SHORT, "404 ResourceNotFound", later(gone())),
+        ("expired", SHORT, "no answer", later(silence())),
+    ]
+    .map(|(left, seconds, what, second)| {
+        let life = Duration::from_secs(seconds);
+        Row::new(left, what, Trouble::Renewal(life, second))
+    })
+    .into()
+}
+
+fn at(stage: Stage) -> &'static str {
+    match stage {
+        Stage::BeforeHeaders => "before the headers",
+        Stage::InHeaders => "in the headers",
+        Stage::InBody => "in the body",
+        // The rest of the stages is the last one; coverage asks for others.
+        _ => "after the body",
+    }
+}
+
+/// What an agent, and what stands before it, answers with.
+const STATUSES: [u16; 9] = [400, 401, 403, 404, 429, 500, 502, 503, 504];
+
+const REDIRECTS: [u16; 4] = [301, 302, 307, 308];
+
+const STAGES: [Stage; 4] = [
+    Stage::BeforeHeaders,
+    Stage::InHeaders,
+    Stage::InBody,
+    Stage::AfterBody,
+];
+
+/// How many seconds a set lives whose expiry is waited for: the least that this provider takes is 15.
+const SHORT: u64 = 16;
