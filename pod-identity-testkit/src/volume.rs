@@ -54,12 +54,13 @@ impl ProjectedVolume {
     /// The name of the token file: `eks-pod-identity-token`.
     pub const FILE_NAME: &str = "eks-pod-identity-token";
 
-    /// A volume without a token yet, in a temporary directory that goes when this is dropped.
+    /// A volume without a token yet, in a temporary directory that goes when this is dropped: in memory
+    /// where there is `/dev/shm`, as kubelet has it, unless `TMPDIR` says where.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn new() -> io::Result<Self> {
-        let temporary = tempfile::tempdir()?;
+        let temporary = temporary()?;
         let directory = temporary.path().to_owned();
         Ok(Self::at(directory, Some(temporary)))
     }
@@ -186,6 +187,16 @@ impl ProjectedVolume {
     fn mode(&self) -> u32 {
         self.mode.load(Ordering::Relaxed)
     }
+}
+
+/// On a disk, making and removing files takes longer than all else that a mock does.
+fn temporary() -> io::Result<TempDir> {
+    if std::env::temp_dir() == Path::new("/tmp")
+        && let Ok(in_memory) = tempfile::tempdir_in("/dev/shm")
+    {
+        return Ok(in_memory);
+    }
+    tempfile::tempdir()
 }
 
 impl fmt::Debug for ProjectedVolume {
