@@ -92,6 +92,8 @@ image:
     image/check
 
 # Figures; they compare only with others from the same machine
-bench *arguments:
-    cargo build --release --package pod-identity-benches --package pod-identity-agent
-    for bench in provider agent testkit; do target/release/$bench {{arguments}}; done
+bench:
+    cargo build --release --package pod-identity-benches
+    target/release/provider
+    target/release/agent "$(image/program)"
+    target/release/testkit
