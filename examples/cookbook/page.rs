@@ -5,7 +5,14 @@ use std::path::Path;
 
 /// In these languages, code on the page must be in a file of this folder.
 const LANGUAGES: [&str; 8] = [
-    "rust", "python", "js", "sh", "yaml", "json", "toml", "dockerfile",
+    "rust",
+    "python",
+    "js",
+    "sh",
+    "yaml",
+    "json",
+    "toml",
+    "dockerfile",
 ];
 /// The files that the page need not show.
 const BESIDE: [&str; 6] = [

@@ -119,7 +119,9 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Who mints the projected token; [`Issuer::new`] by default.
+    /// Who mints the projected token. By default [`Issuer::new`], but with signatures that no key made: signing
+    /// takes longer than all else that a mock does, and nobody verifies them, unless the
+    /// [policy](Self::token_policy) is [`TokenPolicy::Verified`].
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
         self
@@ -168,10 +170,13 @@ impl MockAgentBuilder {
             Some(listener) => listener,
             None => TcpListener::bind((this.bind, 0)).await?,
         };
+        let is_verified = matches!(this.policy, Some(TokenPolicy::Verified(_)));
+        let is_signed = this.issuer.is_some() || is_verified;
         let issuer = this.issuer.unwrap_or_default();
         let token = this.token.unwrap_or_else(|| {
             let (namespace, service_account) = this.service_account.unwrap_or_else(default_pod);
             let token = issuer.token(namespace, service_account);
+            let token = if is_signed { token } else { token.forged() };
             match this.token_lifetime {
                 Some(lifetime) => token.lifetime(lifetime),
                 None => token,

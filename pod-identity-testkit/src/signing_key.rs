@@ -119,6 +119,14 @@ impl KeyPair {
         URL_SAFE_NO_PAD.encode(signature)
     }
 
+    /// As many random bytes as a signature has, in base64url.
+    pub(crate) fn forge(&self) -> String {
+        let of_rsa = self.rsa.as_ref().map(|key| key.public().modulus_len());
+        let mut signature = vec![0; of_rsa.unwrap_or(ES256_LENGTH)];
+        fastrand::fill(&mut signature);
+        URL_SAFE_NO_PAD.encode(signature)
+    }
+
     /// The public half as a JSON Web Key.
     pub(crate) fn public(&self) -> Value {
         let mut key = Jwk::from_encoding_key(&self.signing, self.algorithm)
@@ -139,3 +147,6 @@ impl fmt::Debug for KeyPair {
         f.write_str(self.key.id())
     }
 }
+
+/// Two coordinates of P-256.
+const ES256_LENGTH: usize = 64;

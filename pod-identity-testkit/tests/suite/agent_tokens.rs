@@ -276,3 +276,17 @@ async fn no_secret_shows_in_what_is_printed() {
     assert!(secrets.contains(agent.token().expose()));
     assert!(printed.contains("Sensitive"));
 }
+
+#[tokio::test]
+async fn the_mocks_own_token_is_signed_where_somebody_may_verify_it() {
+    let issuer = Issuer::new();
+    let plain = MockAgent::start().await;
+    assert!(issuer.verify(plain.token().expose()).is_err());
+    for builder in [
+        MockAgent::builder().issuer(issuer.clone()),
+        MockAgent::builder().token_policy(TokenPolicy::Verified(issuer.clone())),
+    ] {
+        let agent = builder.start().await.unwrap();
+        issuer.verify(agent.token().expose()).unwrap();
+    }
+}
