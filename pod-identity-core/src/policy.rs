@@ -60,7 +60,8 @@ pub(crate) enum Schedule {
     /// At expiry − window × U[1 − spread, 1].
     BeforeExpiry { spread: f64 },
     /// At the earlier of `retention` and expiry − max(window, min(30 min, lifetime / 2)), counted from
-    /// the fetch, × U[1 − spread, 1].
+    /// the fetch, × U[1 − spread, 1]; at expiry − 65 min at the latest, where the lifetime seems to be 75
+    /// min or more.
     AfterFetch { retention: Duration, spread: f64 },
 }
 
@@ -113,7 +114,8 @@ impl RefreshPolicy {
     /// For the node agent.
     ///
     /// Refreshes early enough that what it serves has more than 15 minutes left whenever the lifetime
-    /// allows, because several SDKs go back to the agent on every signature below that. An attempt has
+    /// allows, because several SDKs go back to the agent on every signature below that; and more than an
+    /// hour of what seems to live that long, because the clock of the node may be an hour slow. An attempt has
     /// 3 s. While nothing is held a fetch goes on until 30 s after the last ask, so that a client that
     /// gave up finds the answer when it comes back. A malformed success is answered, not retried. It
     /// never hands out an expired set, but goes on refreshing it until the request ends.
@@ -281,7 +283,10 @@ impl RefreshPolicy {
         let due = match self.schedule {
             Schedule::BeforeExpiry { spread } => expires - window.mul_f64(1.0 - spread * fraction),
             Schedule::AfterFetch { retention, spread } => {
-                let left = window.max(secs(30 * 60).min(lifetime / 2));
+                let mut left = window.max(secs(30 * 60).min(lifetime / 2));
+                if lifetime >= SURE_LEFT + secs(10 * 60) {
+                    left = left.max(SURE_LEFT);
+                }
                 let age = retention.min(lifetime.saturating_sub(left));
                 fetched + age.mul_f64(1.0 - spread * fraction)
             }
@@ -335,6 +340,10 @@ const fn secs(secs: u64) -> Duration {
 const fn constant(delay: Duration) -> Backoff {
     Backoff::new(delay, delay)
 }
+
+/// Of what seems to live for long enough. By a clock that is an hour slow, a set of 59 min seems to live
+/// for 119, and has expired when an hour seems to be left.
+const SURE_LEFT: Duration = secs(65 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -394,6 +403,7 @@ mod tests {
             3 * 3600,
             "retention is the shorter"
         );
+        assert_eq!(due_after(&policy, secs(7200), 0.0), 55 * 60);
         assert_eq!(
             due_after(&policy, secs(59 * 60), 0.0),
             59 * 30,
@@ -401,6 +411,17 @@ mod tests {
         );
         let short = policy.with_retention(secs(30));
         assert_eq!(due_after(&short, secs(21_600), 1.0), 27);
+    }
+
+    #[test]
+    fn by_a_clock_that_is_an_hour_slow_the_agent_refreshes_before_the_true_expiry() {
+        let policy = RefreshPolicy::agent();
+        for minutes in 16..=59 {
+            for fraction in [0.0, 0.5, 1.0] {
+                let due = due_after(&policy, secs((60 + minutes) * 60), fraction);
+                assert!(due <= (minutes - 5) * 60, "{minutes} min: {due} s");
+            }
+        }
     }
 
     #[test]
