@@ -118,7 +118,7 @@ impl Agent {
         let probes = Probes {
             readiness: Arc::clone(&self.readiness),
             cache: Arc::clone(&self.cache),
-            connections: places,
+            connections: Arc::clone(&places),
             metrics: self.metrics,
         };
         let side = SideRuntime::start()?;
@@ -134,6 +134,7 @@ impl Agent {
 
         let mut background = JoinSet::new();
         background.spawn(self.cache.run());
+        background.spawn(async move { places.close_idle().await });
         background.spawn(async move { self.upstream.look().await });
 
         stop.await;

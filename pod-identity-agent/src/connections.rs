@@ -1,10 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, interval_at};
 
-/// How many connections there may be, and which one makes room for a newcomer.
+/// How many connections there may be, which one makes room for a newcomer, and how long they may rest.
 ///
 /// A connection that has not sent a whole request header yet is cheap to open and cheap to lose: of
 /// those the oldest is closed first, so that slow or silent clients cannot keep others out.
@@ -63,22 +66,38 @@ impl Connections {
         };
         // One more is let in beyond the caps if a headless one makes room for it.
         if of_source >= most && book.close_oldest_of(source).is_none()
-            || book.open >= self.caps.total && book.close_oldest().is_none()
+            || book.lives.len() >= self.caps.total && book.close_oldest().is_none()
         {
             return None;
         }
         let id = book.next_id;
         book.next_id += 1;
-        book.open += 1;
         *book.by_source.entry(source).or_default() += 1;
         let place = Place {
             connections: Arc::clone(self),
             id,
             source,
-            closing: Arc::new(Notify::new()),
+            headless: AtomicBool::new(true),
+            life: Arc::default(),
         };
-        book.begin_header(&place, &self.caps);
+        book.lives.insert(id, Arc::clone(&place.life));
+        book.note_headless(&place, &self.caps);
         Some(place)
+    }
+
+    /// Closes connections that have been idle for [`IDLE_FOR`], until dropped.
+    ///
+    /// One look at all of them, now and then, costs less than a timer for each that every request sets.
+    pub(crate) async fn close_idle(&self) {
+        let mut looks = interval_at(Instant::now() + BETWEEN_LOOKS, BETWEEN_LOOKS);
+        loop {
+            looks.tick().await;
+            for life in self.book().lives.values() {
+                if life.looked_at_idle() > LOOKS {
+                    life.closing.notify_one();
+                }
+            }
+        }
     }
 
     /// Closes the oldest connection without a whole header, if there is one.
@@ -88,7 +107,7 @@ impl Connections {
 
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
-        self.book().open
+        self.book().lives.len()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -96,39 +115,116 @@ impl Connections {
     }
 }
 
-/// The place of one open connection.
+/// A connection may be idle for this long, and up to 5 s more; the official agent's 30 s race with the
+/// pools of SDKs.
+const IDLE_FOR: Duration = Duration::from_secs(90);
+
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+const LOOKS: u8 = (IDLE_FOR.as_secs() / BETWEEN_LOOKS.as_secs()) as u8;
+
+/// The place of one open connection, and where that is between requests.
+///
+/// One task works on a connection, so that no order between threads is needed.
 #[derive(Debug)]
 pub(crate) struct Place {
     connections: Arc<Connections>,
     id: u64,
     source: IpAddr,
-    closing: Arc<Notify>,
+    /// Whether it counts among those without a whole header.
+    headless: AtomicBool,
+    life: Arc<Life>,
+}
+
+/// What is known of a connection without asking its task.
+#[derive(Debug, Default)]
+struct Life {
+    stage: AtomicU8,
+    /// How often it was idle when looked at since its latest request.
+    looks: AtomicU8,
+    closing: Notify,
+}
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// It has sent nothing yet, or nothing since its latest answer.
+    Idle,
+    /// A request header has begun to arrive.
+    Header,
+    /// A request is being answered.
+    Answering,
+}
+
+impl Life {
+    fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn is(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Relaxed) == stage as u8
+    }
+
+    fn looked_at_idle(&self) -> u8 {
+        if !self.is(Stage::Idle) {
+            return 0;
+        }
+        self.looks.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
 }
 
 impl Place {
-    /// A header has begun to arrive.
+    pub(crate) fn is(&self, stage: Stage) -> bool {
+        self.life.is(stage)
+    }
+
+    /// The first byte of a header is here.
     pub(crate) fn begin_header(&self) {
-        self.connections
-            .book()
-            .begin_header(self, &self.connections.caps);
+        self.life.enter(Stage::Header);
     }
 
-    /// The header is whole.
-    pub(crate) fn end_header(&self) {
-        self.connections.book().end_header(self.id, self.source);
+    /// More of a header is wanted than has arrived. Most arrive in one piece and are never counted.
+    pub(crate) fn wait_for_header(&self) {
+        if !self.headless.swap(true, Ordering::Relaxed) {
+            let connections = &self.connections;
+            connections.book().note_headless(self, &connections.caps);
+        }
     }
 
-    /// Ready when the connection has to make room.
+    /// A header is whole: the request is being answered.
+    pub(crate) fn begin_answer(&self) {
+        self.life.enter(Stage::Answering);
+        self.life.looks.store(0, Ordering::Relaxed);
+        if self.headless.swap(false, Ordering::Relaxed) {
+            self.connections
+                .book()
+                .forget_headless(self.id, self.source);
+        }
+    }
+
+    /// The answer is made: the next byte begins another header.
+    pub(crate) fn end_answer(&self) {
+        self.life.enter(Stage::Idle);
+    }
+
+    /// Ready when the connection has to go: it has been idle for long, or others need the room.
     pub(crate) async fn closing(&self) {
-        self.closing.notified().await;
+        loop {
+            self.life.closing.notified().await;
+            // A request that came at the last moment is answered.
+            if !self.is(Stage::Answering) {
+                return;
+            }
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut book = self.connections.book();
-        book.end_header(self.id, self.source);
-        book.open = book.open.saturating_sub(1);
+        book.forget_headless(self.id, self.source);
+        book.lives.remove(&self.id);
         if let Some(count) = book.by_source.get_mut(&self.source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -141,30 +237,26 @@ impl Drop for Place {
 #[derive(Debug, Default)]
 struct Book {
     next_id: u64,
-    open: usize,
+    lives: HashMap<u64, Arc<Life>>,
     by_source: HashMap<IpAddr, usize>,
     /// Without a whole header, the oldest first.
-    headless: BTreeMap<u64, (IpAddr, Arc<Notify>)>,
+    headless: BTreeMap<u64, IpAddr>,
     headless_by_source: BTreeSet<(IpAddr, u64)>,
 }
 
 impl Book {
-    fn begin_header(&mut self, place: &Place, caps: &Caps) {
-        if self.headless.contains_key(&place.id) {
-            return;
-        }
+    fn note_headless(&mut self, place: &Place, caps: &Caps) {
         if self.headless_of(place.source).count() >= caps.headless_per_source {
             self.close_oldest_of(place.source);
         }
         if self.headless.len() >= caps.headless {
             self.close_oldest();
         }
-        self.headless
-            .insert(place.id, (place.source, Arc::clone(&place.closing)));
+        self.headless.insert(place.id, place.source);
         self.headless_by_source.insert((place.source, place.id));
     }
 
-    fn end_header(&mut self, id: u64, source: IpAddr) {
+    fn forget_headless(&mut self, id: u64, source: IpAddr) {
         self.headless.remove(&id);
         self.headless_by_source.remove(&(source, id));
     }
@@ -185,9 +277,9 @@ impl Book {
     }
 
     fn close(&mut self, id: u64) -> Option<()> {
-        let (source, closing) = self.headless.remove(&id)?;
+        let source = self.headless.remove(&id)?;
         self.headless_by_source.remove(&(source, id));
-        closing.notify_one();
+        self.lives.get(&id)?.closing.notify_one();
         Some(())
     }
 }
@@ -221,7 +313,8 @@ mod tests {
 
     fn busy(connections: &Arc<Connections>, source: IpAddr) -> Option<Place> {
         let place = connections.admit(source)?;
-        place.end_header();
+        place.begin_answer();
+        place.end_answer();
         Some(place)
     }
 
@@ -269,8 +362,38 @@ mod tests {
         let idle = busy(&connections, source(7)).unwrap();
         let _silent = [1, 2].map(|_| connections.admit(source(7)).unwrap());
         assert!(!is_closing(&idle).await);
-        idle.begin_header();
+        idle.wait_for_header();
         let _newcomer = [1, 2].map(|_| connections.admit(source(7)));
         assert!(is_closing(&idle).await, "now it is the oldest of them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_be_idle_for_90_seconds_after_each_request() {
+        let connections = connections();
+        let looking = Arc::clone(&connections);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { looking.close_idle().await });
+        let place = connections.admit(source(7)).unwrap();
+        for _request in 0..3 {
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            assert!(!is_closing(&place).await);
+            place.begin_answer();
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            assert!(!is_closing(&place).await, "an answer may take longer");
+            place.end_answer();
+        }
+        let ended = Instant::now();
+        place.closing().await;
+        let idle = ended.elapsed().as_secs();
+        assert!((90..=95).contains(&idle), "{idle} s");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_while_its_connection_is_closed_is_answered() {
+        let connections = connections();
+        let place = connections.admit(source(7)).unwrap();
+        connections.make_room();
+        place.begin_answer();
+        assert!(!is_closing(&place).await);
     }
 }

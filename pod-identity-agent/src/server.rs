@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::connections::Connections;
-use crate::header_deadline::{HeaderDeadline, IDLE_FOR, Progress};
+use crate::connections::{Connections, Place};
+use crate::header_deadline::HeaderDeadline;
 
 /// Who answers requests. None of them has a body that matters.
 pub(crate) trait Respond: Send + Sync + 'static {
@@ -63,13 +63,12 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, peer)) => match places.admit(peer.ip().to_canonical()) {
                 Some(place) => {
-                    let (progress, responder) = (Progress::new(place), Arc::clone(&responder));
+                    let (place, responder) = (Arc::new(place), Arc::clone(&responder));
                     let (watcher, mut stop) = (graceful.watcher(), stop.clone());
                     connections.spawn(async move {
-                        if speaks(&stream, &progress, &mut stop).await {
+                        if speaks(&stream, &place, &mut stop).await {
                             // On the heap only now: a silent connection costs next to nothing.
-                            Box::pin(connection(stream, peer, progress, &*responder, watcher))
-                                .await;
+                            Box::pin(connection(stream, peer, place, &*responder, watcher)).await;
                         }
                     });
                 }
@@ -97,13 +96,12 @@ pub(crate) async fn serve(
 }
 
 /// Whether the peer says anything before the connection has to go.
-async fn speaks(stream: &TcpStream, progress: &Progress, stop: &mut watch::Receiver<bool>) -> bool {
+async fn speaks(stream: &TcpStream, place: &Place, stop: &mut watch::Receiver<bool>) -> bool {
     let mut byte = [0];
     tokio::select! {
         // `readable` may be wrong once, and then there would be a buffer for nothing.
         peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
-        () = progress.closing() => false,
-        () = tokio::time::sleep(IDLE_FOR) => false,
+        () = place.closing() => false,
         _stopped = stop.wait_for(|stop| *stop) => false,
     }
 }
@@ -111,7 +109,7 @@ async fn speaks(stream: &TcpStream, progress: &Progress, stop: &mut watch::Recei
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    progress: Arc<Progress>,
+    place: Arc<Place>,
     responder: &impl Respond,
     graceful: Watcher,
 ) {
@@ -119,19 +117,20 @@ async fn connection(
     stream
         .set_nodelay(true)
         .unwrap_or_else(|error| debug!(%error, "nodelay"));
-    let stream = HeaderDeadline::new(stream, Arc::clone(&progress));
-    let progress = &*progress;
+    let stream = HeaderDeadline::new(stream, Arc::clone(&place));
+    let place = &*place;
     let service = service_fn(|request: Request<Incoming>| {
-        progress.answering();
+        place.begin_answer();
         let response = responder.respond(request.map(drop), peer);
         async {
             let response = response.await;
-            progress.answered();
+            place.end_answer();
             Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_HEADERS)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         ended = graceful.watch(connection) => {
@@ -139,7 +138,7 @@ async fn connection(
                 debug!(%error, "client-addr" = %peer, "connection ended");
             }
         }
-        () = progress.closing() => debug!("client-addr" = %peer, "connection closed to make room"),
+        () = place.closing() => debug!("client-addr" = %peer, "connection closed: idle, or others need the room"),
     }
 }
 

@@ -27,18 +27,23 @@ impl SideRuntime {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stopping, mut stopped) = watch::channel(false);
+        let places = Arc::new(Connections::new(Caps::default()));
+        let all = Arc::clone(&places);
         let thread = std::thread::Builder::new()
             .name("probes".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    // An error says that the sender is gone, which means the same.
-                    let _stopped = stopped.wait_for(|stop| *stop).await;
+                    tokio::select! {
+                        // An error says that the sender is gone, which means the same.
+                        _stopped = stopped.wait_for(|stop| *stop) => {}
+                        () = all.close_idle() => {}
+                    }
                 });
             })?;
         Ok(Self {
             handle,
             stopping,
-            places: Arc::new(Connections::new(Caps::default())),
+            places,
             thread: Some(thread),
         })
     }

@@ -3,7 +3,8 @@
 //!
 //! `cargo build --release -p pod-identity-benches -p pod-identity-agent && target/release/agent`
 //!
-//! The program is the sibling `pod-identity-agent`, or what the first argument names.
+//! The program is the sibling `pod-identity-agent`, or what the first argument names. The others name
+//! what is measured, as in `throughput memory`; without them it is everything.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -36,53 +37,106 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Result<ExitCode> {
     let mut arguments = env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some(BARE), Some(port)) => bare(port.parse()?),
-        (path, _) => {
-            let ours = match path {
-                Some(path) => PathBuf::from(path),
-                None => env::current_exe()?.with_file_name("pod-identity-agent"),
-            };
-            Builder::new_multi_thread()
-                .enable_all()
-                .build()?
-                .block_on(measure(&ours))
-        }
+    let path = arguments.next();
+    let more: Vec<String> = arguments.collect();
+    if path.as_deref() == Some(BARE) {
+        return bare(more.concat().parse()?);
+    }
+    let ours = match path {
+        Some(path) => PathBuf::from(path),
+        None => env::current_exe()?.with_file_name("pod-identity-agent"),
+    };
+    let parts = if more.is_empty() {
+        Part::ALL.to_vec()
+    } else {
+        more.iter()
+            .map(|name| Part::named(name))
+            .collect::<Result<_>>()?
+    };
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(&ours, &parts))
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    Size,
+    Start,
+    Hits,
+    Throughput,
+    Misses,
+    Crowd,
+    Scale,
+    Memory,
+    Floods,
+}
+
+impl Part {
+    const ALL: [Self; 9] = [
+        Self::Size,
+        Self::Start,
+        Self::Hits,
+        Self::Throughput,
+        Self::Misses,
+        Self::Crowd,
+        Self::Scale,
+        Self::Memory,
+        Self::Floods,
+    ];
+
+    fn named(name: &str) -> Result<Self> {
+        let named = |part: &Self| format!("{part:?}").eq_ignore_ascii_case(name);
+        let known = Self::ALL.into_iter().find(named);
+        known.ok_or_else(|| format!("there is no part {name}; there are {:?}", Self::ALL).into())
     }
 }
 
-async fn measure(ours: &Path) -> Result<ExitCode> {
+async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
     let peer = peer();
     let mut table = Table::default();
-    let size = std::fs::metadata(ours)?.len() as f64 / MIB;
-    table.row("size of the program", size, "MiB", Limit::AtMost(20.0));
-
-    starts(ours, &mut table).await?;
-    let per_hit = hits("", ours, &mut table).await?;
-    if let Some(peer) = &peer {
-        let theirs = hits("peer: ", peer, &mut table).await?;
-        let ratio = per_hit / theirs * 100.0;
-        table.row(
-            "CPU of a hit, of the peer's",
-            ratio,
-            "%",
-            Limit::AtMost(100.0 / 3.0),
-        );
-    }
-    throughput(ours, &mut table).await?;
-    misses(ours, &mut table).await?;
-    crowd("", ours, Limit::AtMost(10.0), &mut table).await?;
-    if let Some(peer) = &peer {
-        crowd("peer: ", peer, Limit::None, &mut table).await?;
-    }
-    scale(ours, &mut table).await?;
-    memory("", ours, true, &mut table).await?;
-    if let Some(peer) = &peer {
-        memory("peer: ", peer, false, &mut table).await?;
-    }
-    floods("", ours, Limit::AtMost(24.0), &mut table).await?;
-    if let Some(peer) = &peer {
-        floods("peer: ", peer, Limit::None, &mut table).await?;
+    for part in parts {
+        match part {
+            Part::Size => {
+                let size = std::fs::metadata(ours)?.len() as f64 / MIB;
+                table.row("size of the program", size, "MiB", Limit::AtMost(20.0));
+            }
+            Part::Start => starts(ours, &mut table).await?,
+            Part::Hits => {
+                let per_hit = hits("", ours, &mut table).await?;
+                if let Some(peer) = &peer {
+                    let theirs = hits("peer: ", peer, &mut table).await?;
+                    table.row(
+                        "CPU of a hit, of the peer's",
+                        per_hit / theirs * 100.0,
+                        "%",
+                        Limit::AtMost(100.0 / 3.0),
+                    );
+                }
+            }
+            Part::Throughput => throughput(ours, &mut table).await?,
+            Part::Misses => misses(ours, &mut table).await?,
+            Part::Crowd => {
+                crowd("", ours, Limit::AtMost(10.0), &mut table).await?;
+                if let Some(peer) = &peer {
+                    crowd("peer: ", peer, Limit::None, &mut table).await?;
+                }
+            }
+            Part::Scale => scale(ours, &mut table).await?,
+            Part::Memory => {
+                memory("", ours, true, &mut table).await?;
+                if let Some(peer) = &peer {
+                    memory("peer: ", peer, false, &mut table).await?;
+                }
+            }
+            Part::Floods => {
+                floods("", ours, Limit::AtMost(24.0), &mut table).await?;
+                if let Some(peer) = &peer {
+                    floods("peer: ", peer, Limit::None, &mut table).await?;
+                }
+            }
+        }
     }
     Ok(table.print()?)
 }
