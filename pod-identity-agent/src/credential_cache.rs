@@ -99,13 +99,14 @@ impl CredentialCache {
         }
     }
 
-    /// The prepared body for a token, and whether it was at hand.
+    /// The prepared body for a token, and whether it was at hand. Whoever has to wait does so without
+    /// `token`: it keeps the buffer that the request was read into.
     pub(crate) async fn answer(
         &self,
-        token: &[u8],
+        token: impl AsRef<[u8]>,
         source: IpAddr,
     ) -> Result<(Bytes, Lookup), Denial> {
-        let digest = TokenDigest::of(token);
+        let digest = TokenDigest::of(token.as_ref());
         let hit = self.lock().hit(self.clock.now(), &digest);
         match hit {
             Some(body) => Ok((body?, Lookup::Hit)),
@@ -117,7 +118,7 @@ impl CredentialCache {
     async fn seek(
         &self,
         digest: TokenDigest,
-        token: &[u8],
+        token: impl AsRef<[u8]>,
         source: IpAddr,
     ) -> Result<(Bytes, Lookup), Denial> {
         let known = self.lock().ask_known(self.clock.now(), digest)?;
@@ -128,11 +129,15 @@ impl CredentialCache {
             _ => Instant::now() + self.settings.answer_within,
         };
         let found = match known {
-            Some(found) => found,
+            Some(found) => {
+                drop(token);
+                found
+            }
             None => {
-                let token = self.checked(token)?;
+                let checked = self.checked(token.as_ref())?;
+                drop(token);
                 self.spend(digest, source).await?;
-                let request = || TokenRequest::new(&token, source);
+                let request = || TokenRequest::new(&checked, source);
                 self.lock().ask(self.clock.now(), digest, source, request)?
             }
         };

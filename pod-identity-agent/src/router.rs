@@ -37,7 +37,7 @@ impl Router {
         }
     }
 
-    async fn credentials(&self, request: &Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
+    async fn credentials(&self, request: Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
         if request.uri().path() != agent::PATH {
             return Err(Refusal::NotFound);
         }
@@ -45,8 +45,9 @@ impl Router {
             return Err(Refusal::Method);
         }
         self.hosts.check(request.headers())?;
-        let token = request.headers().get(AUTHORIZATION);
-        let token = token.map(HeaderValue::as_bytes).unwrap_or_default();
+        let token = request.headers().get(AUTHORIZATION).cloned();
+        let token = token.unwrap_or(HeaderValue::from_static(""));
+        drop(request);
         let answered = self.cache.answer(token, peer.ip().to_canonical()).await;
         self.metrics.count_lookup(&answered);
         answered.map(|(body, _lookup)| body).map_err(Refusal::from)
@@ -56,7 +57,7 @@ impl Router {
 impl Respond for Router {
     async fn respond(&self, request: Request<()>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let began = Instant::now();
-        let response = match self.credentials(&request, peer).await {
+        let response = match self.credentials(request, peer).await {
             Ok(body) => json(body),
             Err(refusal) => {
                 let (reason, again_in) = (refusal.reason(), refusal.again_in());
