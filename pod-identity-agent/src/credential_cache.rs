@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
+use crate::at_hand::{AtHand, later, now};
 use crate::budget::Budget;
 use crate::cache_state::{Found, Outcome, Running, State};
 use crate::eks_auth::EksAuthError;
@@ -81,6 +82,9 @@ impl Denial {
     }
 }
 
+/// The prepared body, and whether it was at hand.
+pub(crate) type Answered = Result<(Bytes, Lookup), Denial>;
+
 /// Whether an answer was at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup {
@@ -99,55 +103,40 @@ impl CredentialCache {
         }
     }
 
-    /// The prepared body for a token, and whether it was at hand. Whoever has to wait does so without
-    /// `token`: it keeps the buffer that the request was read into.
-    pub(crate) async fn answer(
-        &self,
-        token: impl AsRef<[u8]>,
-        source: IpAddr,
-    ) -> Result<(Bytes, Lookup), Denial> {
-        let digest = TokenDigest::of(token.as_ref());
+    /// The prepared body for a token, and whether it was at hand.
+    pub(crate) fn answer(&self, token: &[u8], source: IpAddr) -> AtHand<'_, Answered> {
+        let digest = TokenDigest::of(token);
         let hit = self.lock().hit(self.clock.now(), &digest);
-        match hit {
-            Some(body) => Ok((body?, Lookup::Hit)),
-            // On the heap, because each connection would have room for it, and few get here.
-            None => Box::pin(self.seek(digest, token, source)).await,
+        if let Some(body) = hit {
+            return now(body.map(|body| (body, Lookup::Hit)));
+        }
+        let known = self.lock().ask_known(self.clock.now(), digest);
+        match known {
+            Ok(Some(Found::Body { body, due })) => {
+                now(Ok((self.handed_out(body, due), Lookup::Hit)))
+            }
+            Ok(Some(Found::Waiting(outcome))) => later(self.wait(digest, outcome, self.deadline())),
+            Ok(None) => match self.checked(token) {
+                Ok(token) => later(self.seek(digest, token, source)),
+                Err(denial) => now(Err(denial)),
+            },
+            Err(denial) => now(Err(denial)),
         }
     }
 
     async fn seek(
         &self,
         digest: TokenDigest,
-        token: impl AsRef<[u8]>,
+        token: ServiceAccountToken,
         source: IpAddr,
-    ) -> Result<(Bytes, Lookup), Denial> {
-        let known = self.lock().ask_known(self.clock.now(), digest)?;
-        let deadline = match known {
-            Some(Found::Body { body, due }) => {
-                return Ok((self.handed_out(body, due), Lookup::Hit));
-            }
-            _ => Instant::now() + self.settings.answer_within,
-        };
-        let found = match known {
-            Some(found) => {
-                drop(token);
-                found
-            }
-            None => {
-                let checked = self.checked(token.as_ref())?;
-                drop(token);
-                self.spend(digest, source).await?;
-                let request = || TokenRequest::new(&checked, source);
-                self.lock().ask(self.clock.now(), digest, source, request)?
-            }
-        };
+    ) -> Answered {
+        let deadline = self.deadline();
+        self.spend(digest, source).await?;
+        let request = || TokenRequest::new(&token, source);
+        let found = self.lock().ask(self.clock.now(), digest, source, request)?;
         match found {
             Found::Body { body, due } => Ok((self.handed_out(body, due), Lookup::Hit)),
-            Found::Waiting(outcome) => {
-                self.wake.notify_one();
-                let body = self.wait(digest, outcome, deadline).await?;
-                Ok((body, Lookup::Miss))
-            }
+            Found::Waiting(outcome) => self.wait(digest, outcome, deadline).await,
         }
     }
 
@@ -240,20 +229,25 @@ impl CredentialCache {
         digest: TokenDigest,
         mut outcome: watch::Receiver<Option<Outcome>>,
         deadline: Instant,
-    ) -> Result<Bytes, Denial> {
+    ) -> Answered {
+        self.wake.notify_one();
         let settled = tokio::time::timeout_at(deadline, outcome.wait_for(Option::is_some)).await;
         let outcome = match settled {
             Ok(Ok(settled)) => settled.clone(),
             _ => None,
         };
         let error = match outcome {
-            Some(Ok(body)) => return Ok(body),
+            Some(Ok(body)) => return Ok((body, Lookup::Miss)),
             Some(Err(error)) if error.is_own_answer() => return Err(Denial::EksAuth(error)),
             Some(Err(error)) => Some(error),
             None => self.lock().last_error(&digest),
         };
         let again_in = self.lock().again_in(self.clock.now(), &digest);
         Err(Denial::Late(error, again_in))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.settings.answer_within
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -13,6 +13,7 @@
 //! | `dev` | yes | the command `dev`: the agent on loopback with an embedded mock of EKS Auth; leave it out of images |
 
 mod agent;
+mod at_hand;
 mod audit;
 mod budget;
 mod cache_state;

@@ -3,16 +3,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Endpoint, TokenError};
 use tokio::time::Instant;
 
-use crate::credential_cache::{CredentialCache, Denial};
+use crate::at_hand::{AtHand, later, now};
+use crate::credential_cache::{Answered, CredentialCache, Denial};
 use crate::eks_auth::EksAuthError;
 use crate::metrics::Metrics;
 use crate::refusal_log::RefusalLog;
@@ -37,7 +40,8 @@ impl Router {
         }
     }
 
-    async fn credentials(&self, request: Request<()>, peer: SocketAddr) -> Result<Bytes, Refusal> {
+    /// The token to look for.
+    fn token<'a, B>(&self, request: &'a Request<B>) -> Result<&'a [u8], Refusal> {
         if request.uri().path() != agent::PATH {
             return Err(Refusal::NotFound);
         }
@@ -45,34 +49,60 @@ impl Router {
             return Err(Refusal::Method);
         }
         self.hosts.check(request.headers())?;
-        let token = request.headers().get(AUTHORIZATION).cloned();
-        let token = token.unwrap_or(HeaderValue::from_static(""));
-        drop(request);
-        let answered = self.cache.answer(token, peer.ip().to_canonical()).await;
+        let token = request.headers().get(AUTHORIZATION);
+        Ok(token.map(HeaderValue::as_bytes).unwrap_or_default())
+    }
+
+    fn found(&self, asked: Asked, answered: Answered) -> Response<Full<Bytes>> {
         self.metrics.count_lookup(&answered);
-        answered.map(|(body, _lookup)| body).map_err(Refusal::from)
+        match answered {
+            Ok((body, _lookup)) => self.counted(asked, json(body)),
+            Err(denial) => self.refused(asked, Refusal::Denied(denial)),
+        }
+    }
+
+    fn refused(&self, asked: Asked, refusal: Refusal) -> Response<Full<Bytes>> {
+        let (reason, again_in) = (refusal.reason(), refusal.again_in());
+        let (status, words) = refusal.words();
+        if let Some(reason) = reason {
+            self.metrics.count_refusal(reason);
+            self.log.note(asked.at, asked.source, reason, &words);
+        }
+        self.counted(asked, refused(status, words, again_in))
+    }
+
+    fn counted(&self, asked: Asked, response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let took = asked.at.elapsed();
+        self.metrics.count_response(response.status(), took);
+        response
     }
 }
 
+/// When a request came, and from where.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Instant,
+    source: IpAddr,
+}
+
 impl Respond for Router {
-    async fn respond(&self, request: Request<()>, peer: SocketAddr) -> Response<Full<Bytes>> {
-        let began = Instant::now();
-        let response = match self.credentials(request, peer).await {
-            Ok(body) => json(body),
-            Err(refusal) => {
-                let (reason, again_in) = (refusal.reason(), refusal.again_in());
-                let (status, words) = refusal.words();
-                if let Some(reason) = reason {
-                    self.metrics.count_refusal(reason);
-                    self.log
-                        .note(began, peer.ip().to_canonical(), reason, &words);
-                }
-                refused(status, words, again_in)
-            }
+    fn respond(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+    ) -> AtHand<'_, Response<Full<Bytes>>> {
+        let asked = Asked {
+            at: Instant::now(),
+            source: peer.ip().to_canonical(),
         };
-        self.metrics
-            .count_response(response.status(), began.elapsed());
-        response
+        let token = match self.token(request) {
+            Ok(token) => token,
+            Err(refusal) => return now(self.refused(asked, refusal)),
+        };
+        match self.cache.answer(token, asked.source) {
+            Either::Left(answered) => now(self.found(asked, answered.into_inner())),
+            Either::Right(answered) => later(async move { self.found(asked, answered.await) }),
+        }
     }
 }
 
@@ -114,12 +144,6 @@ enum Refusal {
     Method,
     Host(String),
     Denied(Denial),
-}
-
-impl From<Denial> for Refusal {
-    fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
-    }
 }
 
 impl Refusal {

@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,25 +18,32 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::at_hand::{AtHand, now};
 use crate::connections::{Connections, Place};
 use crate::header_deadline::HeaderDeadline;
 
 /// Who answers requests. None of them has a body that matters.
 pub(crate) trait Respond: Send + Sync + 'static {
+    /// What has to be waited for is waited for without the request, which keeps the buffer that it was
+    /// read into.
     fn respond(
         &self,
-        request: Request<()>,
+        request: &Request<Incoming>,
         peer: SocketAddr,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> AtHand<'_, Response<Full<Bytes>>>;
 }
 
 /// Who never has to wait for an answer.
 impl<F> Respond for F
 where
-    F: Fn(&Request<()>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    F: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
 {
-    async fn respond(&self, request: Request<()>, _peer: SocketAddr) -> Response<Full<Bytes>> {
-        self(&request)
+    fn respond(
+        &self,
+        request: &Request<Incoming>,
+        _peer: SocketAddr,
+    ) -> AtHand<'_, Response<Full<Bytes>>> {
+        now(self(request))
     }
 }
 
@@ -121,7 +127,7 @@ async fn connection(
     let place = &*place;
     let service = service_fn(|request: Request<Incoming>| {
         place.begin_answer();
-        let response = responder.respond(request.map(drop), peer);
+        let response = responder.respond(&request, peer);
         async {
             let response = response.await;
             place.end_answer();
