@@ -116,7 +116,7 @@ fn level_name(level: Level) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
     use std::sync::Arc;
 
@@ -138,7 +138,8 @@ mod tests {
         }
     }
 
-    fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
+    /// What is logged meanwhile, line by line.
+    pub(crate) fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
         let memory = Memory::default();
         with_default(subscriber(level, memory.clone()), log);
         let bytes = memory.0.lock().unwrap();

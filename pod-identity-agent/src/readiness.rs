@@ -77,9 +77,9 @@ impl Readiness {
         state.reached = true;
     }
 
-    /// EKS Auth is not within reach; whether that is news.
-    pub(crate) fn troubled(&self, words: String) -> bool {
-        self.state().trouble.replace(words).is_none()
+    /// EKS Auth is not within reach.
+    pub(crate) fn troubled(&self, words: String) {
+        self.state().trouble = Some(words);
     }
 
     /// Any answer shows that EKS Auth is within reach, a refusal too.
@@ -88,9 +88,7 @@ impl Readiness {
             Err(Failure {
                 error: error @ EksAuthError::Unreachable(_),
                 ..
-            }) => {
-                self.troubled(error.to_string());
-            }
+            }) => self.troubled(error.to_string()),
             _ => self.reached(),
         }
     }

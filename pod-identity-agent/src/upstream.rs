@@ -45,6 +45,7 @@ impl Upstream {
 
     /// Looks every 5 s whether EKS Auth is within reach, until it has been once.
     pub(crate) async fn look(&self) {
+        let mut said = None;
         while !self.readiness.has_reached() {
             let checked = timeout(TIME_FOR_A_LOOK, self.eks_auth.check()).await;
             match checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())) {
@@ -54,11 +55,13 @@ impl Upstream {
                     return;
                 }
                 Err(reason) => {
-                    if self.readiness.troubled(reason.clone()) {
+                    self.readiness.troubled(reason.clone());
+                    if said.as_ref() != Some(&reason) {
                         warn!(
                             reason,
                             "not ready: EKS Auth is not within reach; looking again every 5 s"
                         );
+                        said = Some(reason);
                     }
                 }
             }
@@ -71,3 +74,67 @@ impl Upstream {
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
 const TIME_FOR_A_LOOK: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use pod_identity_core::{FailureClass, SystemClock};
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+    use crate::eks_auth::{Checking, Exchange};
+    use crate::logging::tests::logged;
+
+    /// Never within reach, for a reason after the other.
+    #[derive(Debug)]
+    struct Away(Mutex<Vec<&'static str>>);
+
+    impl EksAuth for Away {
+        fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+            let error = EksAuthError::Unreachable("no route".to_owned());
+            Box::pin(async { Err(Failure::new(FailureClass::Transient, error)) })
+        }
+
+        fn check(&self) -> Checking<'_> {
+            let mut reasons = self.0.lock().unwrap();
+            let reason = reasons.pop().unwrap_or("no route").to_owned();
+            Box::pin(async { Err(reason) })
+        }
+    }
+
+    #[test]
+    fn each_reason_not_to_be_ready_is_said_once_even_if_a_pod_has_met_it_before() {
+        let reasons = Mutex::new(vec!["no credentials", "no credentials"]);
+        let upstream = Upstream {
+            eks_auth: Arc::new(Away(reasons)),
+            clock: Arc::new(SystemClock),
+            outage: Outage::default(),
+            readiness: Arc::new(Readiness::new(false)),
+            metrics: Arc::new(Metrics::new()),
+            audit: AuditLog::off(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let lines = logged(LevelFilter::INFO, || {
+            runtime.block_on(async {
+                let (token, pod) = (
+                    Secret::from("token".to_owned()),
+                    IpAddr::from([10, 0, 0, 7]),
+                );
+                let asked = upstream.assume_role(&token, pod, TIME_FOR_A_LOOK).await;
+                asked.unwrap_err();
+                let looked = timeout(BETWEEN_LOOKS * 6, upstream.look()).await;
+                looked.unwrap_err();
+            });
+        });
+        let not_ready = lines
+            .iter()
+            .filter(|line| line["msg"].as_str().unwrap().starts_with("not ready"));
+        let reasons: Vec<_> = not_ready.map(|line| line["reason"].clone()).collect();
+        assert_eq!(reasons, ["no credentials", "no route"]);
+    }
+}

@@ -87,8 +87,9 @@ impl RefreshPolicy {
     /// For a client beside its application.
     ///
     /// Refreshes within the window before expiry, spread over its last fifth so that pods that started
-    /// together do not refresh together. An attempt has 5 s. Whoever waits with nothing held gets three
-    /// attempts within 10 s. A failing refresh rests 1 s doubling to 60 s, and 300–600 s once it has
+    /// together do not refresh together. An attempt has 5 s. Whoever waits with nothing held gets five
+    /// attempts within 10 s, the last of them 2.5 to 5 s after the first, so that an agent which is being
+    /// replaced is back by then. A failing refresh rests 1 s doubling to 60 s, and 300–600 s once it has
     /// failed for 15 minutes; in the last minute of a set's life, 1–5 s, and after that up to 60 s. An
     /// expired set is handed out while refreshing fails: the service may still accept it, and decides.
     pub fn provider() -> Self {
@@ -96,13 +97,13 @@ impl RefreshPolicy {
             schedule: Schedule::BeforeExpiry { spread: 0.2 },
             attempt_timeout: secs(5),
             retry: Retry {
-                attempts: 3,
+                attempts: 5,
                 within: secs(10),
                 linger: Duration::MAX,
                 malformed: true,
                 backoff: Backoff::new(Duration::from_millis(100), secs(2))
                     .with_factor(10)
-                    .with_jitter(1.0),
+                    .with_jitter(0.5),
             },
             rest: Backoff::new(secs(1), secs(60)).with_jitter(0.5),
             long_rest: Some((secs(15 * 60), constant(secs(600)).with_jitter(0.5))),

@@ -55,7 +55,7 @@
 //! - With a valid set held nobody waits: [`snapshot`](PodIdentityProvider::snapshot) is an atomic load
 //!   and a look at the clock. A background task refreshes within the last hour of a six-hour set, spread
 //!   at random; a check on every access does the same where no task is alive.
-//! - With none held, everybody shares one fetch: three attempts within 10 s, each of at most 5 s.
+//! - With none held, everybody shares one fetch: five attempts within 10 s, each of at most 5 s.
 //! - The token file is read for every fetch, so that a rotated token is never missed.
 //! - When refreshing fails and the set has expired, the set is handed out all the same, with an expiry
 //!   of a minute from now and a warning: the service decides.

@@ -57,7 +57,7 @@ impl PodIdentityProvider {
     /// The fetch belongs to the provider: dropping the future does not cancel it.
     ///
     /// # Errors
-    /// [`FetchError`] when there is no set to hand out, after three attempts or 10 s
+    /// [`FetchError`] when there is no set to hand out, after five attempts or 10 s
     /// ([`RefreshPolicy::provider`](crate::RefreshPolicy::provider)).
     pub async fn credentials(&self) -> Result<Arc<Credentials>, FetchError> {
         match self.at_hand(|set| set.credentials().clone()) {

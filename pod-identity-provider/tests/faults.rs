@@ -168,14 +168,14 @@ async fn every_status_but_200_is_a_refusal_in_the_agents_words() {
         (403, WRONG_HOST, 1),
         (404, NO_ASSOCIATION, 1),
         (405, ": Method Not Allowed", 1),
-        (408, ": Request Timeout", 3),
+        (408, ": Request Timeout", 5),
         (418, ": I'm a teapot", 1),
-        (429, ": Too Many Requests", 3),
-        (500, INTERNAL, 3),
-        (502, ": Bad Gateway", 3),
-        (503, UNAVAILABLE, 3),
-        (504, ": Gateway Timeout", 3),
-        (599, ": no words", 3),
+        (429, ": Too Many Requests", 5),
+        (500, INTERNAL, 5),
+        (502, ": Bad Gateway", 5),
+        (503, UNAVAILABLE, 5),
+        (504, ": Gateway Timeout", 5),
+        (599, ": no words", 5),
     ] {
         let pod = Pod::start().await;
         pod.agent.inject_always(AgentFault::Status(status));
