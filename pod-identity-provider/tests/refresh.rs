@@ -100,7 +100,7 @@ async fn a_thousand_callers_of_a_failing_agent_are_answered_within_the_budget() 
             asked.elapsed()
         );
         assert_eq!(script.most_in_flight(), 1);
-        assert!((2..=3).contains(&script.calls()), "{}", script.calls());
+        assert!((2..=5).contains(&script.calls()), "{}", script.calls());
     }
 }
 

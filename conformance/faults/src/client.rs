@@ -128,6 +128,6 @@ const COLUMNS: [Column; 6] = [
         lock: "../../../Cargo.toml",
         before: "[workspace.package]\nversion = \"",
         renews_at_random: 0..0,
-        pauses_at_random: true,
+        pauses_at_random: false,
     },
 ];
