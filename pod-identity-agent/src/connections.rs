@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at};
 
 /// How many connections there may be, which one makes room for a newcomer, and how long they may rest.
 ///
@@ -89,9 +88,8 @@ impl Connections {
     ///
     /// One look at all of them, now and then, costs less than a timer for each that every request sets.
     pub(crate) async fn close_idle(&self) {
-        let mut looks = interval_at(Instant::now() + BETWEEN_LOOKS, BETWEEN_LOOKS);
         loop {
-            looks.tick().await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
             for life in self.book().lives.values() {
                 if life.looked_at_idle() > LOOKS {
                     life.closing.notify_one();
@@ -382,7 +380,7 @@ mod tests {
             assert!(!is_closing(&place).await, "an answer may take longer");
             place.end_answer();
         }
-        let ended = Instant::now();
+        let ended = tokio::time::Instant::now();
         place.closing().await;
         let idle = ended.elapsed().as_secs();
         assert!((90..=95).contains(&idle), "{idle} s");
