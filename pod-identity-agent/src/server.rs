@@ -136,7 +136,7 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_HEADERS)
-        // The body is copied behind the head: for so few bytes that is cheaper than two pieces in one write.
+        // One buffer for head and body: for so few bytes a copy is cheaper than two pieces in one write.
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {

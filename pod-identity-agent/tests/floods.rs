@@ -94,7 +94,7 @@ async fn an_idle_connection_is_kept_for_90_seconds() {
         sleep(rest * SECOND).await;
         assert_eq!(client.ask(Request::with_token(&token)).await.key(), key);
     }
-    let closed = tokio::time::timeout(96 * SECOND, client.until_closed());
+    let closed = tokio::time::timeout(91 * SECOND, client.until_closed());
     assert!(closed.await.is_ok());
 }
 

@@ -39,8 +39,8 @@ fn main() -> Result<ExitCode> {
     let mut arguments = env::args().skip(1);
     let path = arguments.next();
     let more: Vec<String> = arguments.collect();
-    if path.as_deref() == Some(BARE) {
-        return bare(more.concat().parse()?);
+    if let (Some(BARE), [port]) = (path.as_deref(), &more[..]) {
+        return bare(port.parse()?);
     }
     let ours = match path {
         Some(path) => PathBuf::from(path),
