@@ -36,6 +36,8 @@ async fn a_day_passes_and_the_rotated_token_is_the_one_that_is_used() {
     for hour in 1..=48 {
         chain.scene.clock.set(NOW + hour * HOUR);
         let credentials = chain.credentials().await;
+        // An hour does not pass while a token is on its way.
+        chain.scene.catch_up().await;
         assert!(expiry(&credentials) > NOW + hour * HOUR, "hour {hour}");
         if keys.last().unwrap() != credentials.access_key_id() {
             keys.push(credentials.access_key_id().to_owned());
@@ -57,12 +59,10 @@ async fn a_day_passes_and_the_rotated_token_is_the_one_that_is_used() {
         .collect();
     assert_eq!(used.first(), Some(&0));
     assert_eq!(used.last(), Some(&2), "the second rotation is at hour 40");
-    assert!(requests.iter().all(|request| {
-        request
-            .outcome
-            .as_ref()
-            .is_some_and(|outcome| outcome.status == 200)
-    }));
+    let refused = requests
+        .iter()
+        .find(|request| !matches!(&request.outcome, Some(outcome) if outcome.status == 200));
+    assert_eq!(refused, None);
 }
 
 #[tokio::test]
