@@ -165,7 +165,7 @@ async fn asking_ends_when_nobody_has_come_back_for_half_a_minute() {
 async fn a_panic_of_eks_auth_is_an_attempt_that_failed() {
     let clock = Arc::new(SettableClock::at(NOW));
     let (listen, address) = listener("127.0.0.1:0".parse().unwrap());
-    let agent = Settings::impatient()
+    let agent = Settings::IMPATIENT
         .apply_to(Agent::builder(PanicsOnce::default()))
         .clock(clock.clone())
         .listen(listen)
@@ -233,7 +233,7 @@ async fn a_service_that_cannot_be_reached_is_found_when_it_is_back() {
 async fn an_attempt_that_hangs_is_given_up_and_said() {
     let policy = RefreshPolicy::agent().with_attempt_timeout(Duration::from_millis(50));
     // No flag says how long an attempt may take.
-    let scene = Scene::here(Settings::impatient(), |agent| agent.policy(policy)).await;
+    let scene = Scene::here(Settings::IMPATIENT, |agent| agent.policy(policy)).await;
     let token = scene.token();
     scene.eks.inject(Fault::Hang);
     let answer = scene.get(&token).await;

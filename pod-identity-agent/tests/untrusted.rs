@@ -90,7 +90,7 @@ async fn credentials_in_hand_cost_nothing_of_a_budget() {
 async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
     let scene = Scene::with(Settings {
         max_cache_size: 3,
-        ..Settings::impatient()
+        ..Settings::IMPATIENT
     })
     .await;
     let tokens = [0, 1, 2].map(|_| scene.token());
@@ -131,7 +131,7 @@ async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
 async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
     let scene = Scene::with(Settings {
         pod_budget: Budget::new(1000, 1000.0),
-        ..Settings::impatient()
+        ..Settings::IMPATIENT
     })
     .await;
     scene.eks.inject_always(ErrorCode::Throttling);

@@ -49,7 +49,7 @@ impl Scene {
 
     /// An agent whose clients soon lose patience.
     pub(crate) async fn impatient() -> Self {
-        Self::with(Settings::impatient()).await
+        Self::with(Settings::IMPATIENT).await
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {

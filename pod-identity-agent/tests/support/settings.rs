@@ -4,7 +4,7 @@ use std::time::Duration;
 use pod_identity_agent::{AgentBuilder, Budget};
 use pod_identity_core::{CacheLimits, RefreshPolicy};
 
-use super::{HOUR, SOON, outside};
+use super::{HOUR, SOON};
 
 /// What a scene's agent is told: nothing that its command line cannot say.
 #[derive(Debug, Clone, Copy)]
@@ -33,14 +33,12 @@ impl Settings {
         ..Self::DEFAULT
     };
 
-    /// Clients that soon lose patience, though not before EKS Auth can have answered.
-    pub(crate) fn impatient() -> Self {
-        let millis = if outside::is_wanted() { 300 } else { 100 };
-        Self {
-            answer_within: Duration::from_millis(millis),
-            ..Self::DEFAULT
-        }
-    }
+    /// Clients that soon lose patience: long after EKS Auth can have answered, also on a busy machine, and
+    /// before the half second in which the budget of a pod grows by one.
+    pub(crate) const IMPATIENT: Self = Self {
+        answer_within: Duration::from_millis(300),
+        ..Self::DEFAULT
+    };
 
     /// But for the address.
     pub(crate) fn apply_to(&self, agent: AgentBuilder) -> AgentBuilder {
