@@ -79,7 +79,7 @@ impl Budgets {
         let price = budget.price();
         let credit = price.saturating_mul(budget.burst.saturating_sub(1));
         // A clock that was stepped back must not leave a debt that never ends.
-        let longest_debt = credit + price + patience;
+        let longest_debt = credit.saturating_add(price).saturating_add(patience);
         let whole_at = self
             .whole_at
             .remove(&source)
@@ -169,6 +169,15 @@ mod tests {
         let mut budgets = budgets();
         at_once(&mut budgets, POD);
         assert_eq!(at_once(&mut budgets, "10.0.0.8".parse().unwrap()), 10);
+    }
+
+    #[test]
+    fn a_budget_of_next_to_nothing_is_one_exchange() {
+        for next_to_nothing in [0.0, 1e-19, f64::MIN_POSITIVE, f64::NAN] {
+            let budget = Budget::new(2, next_to_nothing);
+            let mut budgets = Budgets::new(budget, budget, []);
+            assert!(budgets.spend(START, POD, SECOND).is_some());
+        }
     }
 
     #[test]

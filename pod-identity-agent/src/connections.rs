@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -9,7 +10,8 @@ use tokio::sync::Notify;
 /// How many connections there may be, which one makes room for a newcomer, and how long they may rest.
 ///
 /// A connection that has not sent a whole request header yet is cheap to open and cheap to lose: of
-/// those the oldest is closed first, so that slow or silent clients cannot keep others out.
+/// those the oldest is closed first, so that slow or silent clients cannot keep others out. Where there
+/// is none, the one goes that has been idle for longest, of the address that has most.
 #[derive(Debug)]
 pub(crate) struct Connections {
     caps: Caps,
@@ -63,9 +65,13 @@ impl Connections {
         } else {
             self.caps.per_source
         };
-        // One more is let in beyond the caps if a headless one makes room for it.
-        if of_source >= most && book.close_oldest_of(source).is_none()
-            || book.lives.len() >= self.caps.total && book.close_oldest().is_none()
+        // One more is let in beyond the caps if another makes room for it.
+        if of_source >= most
+            && book.close_oldest_of(source).is_none()
+            && book.close_idlest_of(source).is_none()
+            || book.lives.len() >= self.caps.total
+                && book.close_oldest().is_none()
+                && book.close_idlest().is_none()
         {
             return None;
         }
@@ -79,7 +85,7 @@ impl Connections {
             headless: AtomicBool::new(true),
             life: Arc::default(),
         };
-        book.lives.insert(id, Arc::clone(&place.life));
+        book.lives.insert(id, (source, Arc::clone(&place.life)));
         book.note_headless(&place, &self.caps);
         Some(place)
     }
@@ -90,7 +96,7 @@ impl Connections {
     pub(crate) async fn close_idle(&self) {
         loop {
             tokio::time::sleep(BETWEEN_LOOKS).await;
-            for life in self.book().lives.values() {
+            for (_, life) in self.book().lives.values() {
                 if life.looked_at_idle() > LOOKS {
                     life.closing.notify_one();
                 }
@@ -98,9 +104,11 @@ impl Connections {
         }
     }
 
-    /// Closes the oldest connection without a whole header, if there is one.
+    /// Closes the oldest connection without a whole header, or else the one that has been idle for
+    /// longest.
     pub(crate) fn make_room(&self) {
-        self.book().close_oldest();
+        let mut book = self.book();
+        let _one = book.close_oldest().or_else(|| book.close_idlest());
     }
 
     /// How many are open.
@@ -153,6 +161,8 @@ pub(crate) enum Stage {
     Header,
     /// A request is being answered.
     Answering,
+    /// It makes room for another, unless a request comes at the last moment.
+    Leaving,
 }
 
 impl Life {
@@ -169,6 +179,19 @@ impl Life {
             return 0;
         }
         self.looks.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    fn looks(&self) -> u8 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    /// `None` where a request is being answered.
+    fn leave(&self) -> Option<()> {
+        let leaving = |stage| (stage != Stage::Answering as u8).then_some(Stage::Leaving as u8);
+        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.stage.fetch_update(set, read, leaving).ok()?;
+        self.closing.notify_one();
+        Some(())
     }
 }
 
@@ -235,7 +258,7 @@ impl Drop for Place {
 #[derive(Debug, Default)]
 struct Book {
     next_id: u64,
-    lives: HashMap<u64, Arc<Life>>,
+    lives: HashMap<u64, (IpAddr, Arc<Life>)>,
     by_source: HashMap<IpAddr, usize>,
     /// Without a whole header, the oldest first.
     headless: BTreeMap<u64, IpAddr>,
@@ -277,8 +300,24 @@ impl Book {
     fn close(&mut self, id: u64) -> Option<()> {
         let source = self.headless.remove(&id)?;
         self.headless_by_source.remove(&(source, id));
-        self.lives.get(&id)?.closing.notify_one();
-        Some(())
+        self.lives.get(&id)?.1.leave()
+    }
+
+    fn close_idlest_of(&mut self, source: IpAddr) -> Option<()> {
+        let of_source = self.lives.iter().filter(|(_, (of, _))| *of == source);
+        let idle = of_source.filter(|(_, (_, life))| life.is(Stage::Idle));
+        let (_, (_, life)) = idle.max_by_key(|(id, (_, life))| (life.looks(), Reverse(**id)))?;
+        life.leave()
+    }
+
+    /// Of the address that has most: whoever has few connections is not closed for who has many.
+    fn close_idlest(&mut self) -> Option<()> {
+        let mut sources: Vec<_> = self.by_source.iter().collect();
+        sources.sort_unstable_by_key(|(source, count)| (Reverse(**count), **source));
+        let sources: Vec<IpAddr> = sources.into_iter().map(|(source, _)| *source).collect();
+        sources
+            .into_iter()
+            .find_map(|source| self.close_idlest_of(source))
     }
 }
 
@@ -312,8 +351,13 @@ mod tests {
     fn busy(connections: &Arc<Connections>, source: IpAddr) -> Option<Place> {
         let place = connections.admit(source)?;
         place.begin_answer();
-        place.end_answer();
         Some(place)
+    }
+
+    fn idle(connections: &Arc<Connections>, source: IpAddr) -> Place {
+        let place = busy(connections, source).unwrap();
+        place.end_answer();
+        place
     }
 
     #[tokio::test]
@@ -354,10 +398,54 @@ mod tests {
         assert!(is_closing(&silent).await);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn where_none_is_silent_the_one_makes_room_that_was_idle_for_longest() {
+        let connections = connections();
+        let looking = Arc::clone(&connections);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { looking.close_idle().await });
+        let neighbour = idle(&connections, source(8));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let places = [7; 4].map(|last| idle(&connections, source(last)));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        for recent in [&places[0], &places[2], &places[3]] {
+            recent.begin_answer();
+            recent.end_answer();
+        }
+        let newcomer = busy(&connections, source(7)).unwrap();
+        assert!(is_closing(&places[1]).await);
+        for stays in [&places[0], &places[2], &places[3], &neighbour] {
+            assert!(!is_closing(stays).await);
+        }
+        drop(newcomer);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_few_makes_no_room_for_who_has_many() {
+        let connections = connections();
+        let few = idle(&connections, source(8));
+        let many = [1; 8].map(|last| idle(&connections, source(last)));
+        let _last = busy(&connections, source(9)).unwrap();
+        let _newcomers = [10, 11].map(|last| busy(&connections, source(last)).unwrap());
+        assert!(is_closing(&many[0]).await && is_closing(&many[1]).await);
+        assert!(!is_closing(&many[2]).await && !is_closing(&few).await);
+    }
+
+    #[test]
+    fn nobody_is_let_in_while_all_are_answered() {
+        let connections = connections();
+        let places: Vec<_> = (0..20)
+            .filter_map(|last| busy(&connections, source(last)))
+            .collect();
+        assert_eq!(places.len(), 10);
+        connections.make_room();
+        assert!(connections.admit(source(30)).is_none());
+    }
+
     #[tokio::test]
     async fn a_connection_between_requests_is_not_without_a_header() {
         let connections = connections();
-        let idle = busy(&connections, source(7)).unwrap();
+        let idle = idle(&connections, source(7));
         let _silent = [1, 2].map(|_| connections.admit(source(7)).unwrap());
         assert!(!is_closing(&idle).await);
         idle.wait_for_header();

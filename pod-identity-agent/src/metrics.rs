@@ -145,6 +145,13 @@ impl Metrics {
         }
     }
 
+    /// A client went away before its answer.
+    pub(crate) fn count_given_up(&self) {
+        self.cache_errors
+            .with_label_values(&["client", "GaveUp"])
+            .inc();
+    }
+
     /// `reason`: one of few.
     pub(crate) fn count_refusal(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();

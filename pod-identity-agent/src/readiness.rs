@@ -1,6 +1,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pod_identity_core::Failure;
+use tokio::time::Instant;
 
 use crate::eks_auth::{EksAuthError, Session};
 
@@ -22,6 +24,8 @@ struct State {
     reached: bool,
     /// What is wrong with EKS Auth, or with the way to it.
     trouble: Option<String>,
+    /// When an exchange last met with trouble.
+    met_at: Option<Instant>,
 }
 
 impl Readiness {
@@ -70,6 +74,14 @@ impl Readiness {
         self.state().reached
     }
 
+    /// Whether only a look can tell that EKS Auth is within reach: it has not been yet, or was not and
+    /// no exchange has shown since how it is now.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let state = self.state();
+        let met_lately = state.met_at.is_some_and(|at| at.elapsed() < FORGOTTEN);
+        !state.reached || state.trouble.is_some() && !met_lately
+    }
+
     /// EKS Auth is within reach.
     pub(crate) fn reached(&self) {
         let mut state = self.state();
@@ -88,7 +100,11 @@ impl Readiness {
             Err(Failure {
                 error: error @ EksAuthError::Unreachable(_),
                 ..
-            }) => self.troubled(error.to_string()),
+            }) => {
+                let mut state = self.state();
+                state.trouble = Some(error.to_string());
+                state.met_at = Some(Instant::now());
+            }
             _ => self.reached(),
         }
     }
@@ -97,3 +113,6 @@ impl Readiness {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A token that is asked about in vain is asked about again within 30 s, as long as anybody wants it.
+const FORGOTTEN: Duration = Duration::from_secs(60);

@@ -19,7 +19,7 @@ use crate::credential_cache::{Answered, CredentialCache, Denial};
 use crate::eks_auth::EksAuthError;
 use crate::metrics::Metrics;
 use crate::refusal_log::RefusalLog;
-use crate::server::Respond;
+use crate::server::{Respond, Unheard};
 
 /// Answers requests on the credentials addresses, with the official agent's texts.
 #[derive(Debug)]
@@ -101,7 +101,34 @@ impl Respond for Router {
         };
         match self.cache.answer(token, asked.source) {
             Either::Left(answered) => now(self.found(asked, answered.into_inner())),
-            Either::Right(answered) => later(async move { self.found(asked, answered.await) }),
+            Either::Right(answered) => later(async move {
+                let mut patience = Patience(Some(&self.metrics));
+                let answered = answered.await;
+                patience.0 = None;
+                self.found(asked, answered)
+            }),
+        }
+    }
+
+    fn note(&self, unheard: Unheard, peer: SocketAddr) {
+        let reason = match unheard {
+            Unheard::NoPlace => "Connections",
+            Unheard::TooLarge => "TooLarge",
+            Unheard::NotHttp => "Http",
+        };
+        self.metrics.count_refusal(reason);
+        let (now, source) = (Instant::now(), peer.ip().to_canonical());
+        self.log.note(now, source, reason, &unheard.to_string());
+    }
+}
+
+/// That of a client who waits: where it is dropped before it is emptied, the client has gone.
+struct Patience<'a>(Option<&'a Metrics>);
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if let Some(metrics) = self.0 {
+            metrics.count_given_up();
         }
     }
 }

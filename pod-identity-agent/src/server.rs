@@ -15,7 +15,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::at_hand::{AtHand, now};
@@ -31,6 +31,22 @@ pub(crate) trait Respond: Send + Sync + 'static {
         request: &Request<Incoming>,
         peer: SocketAddr,
     ) -> AtHand<'_, Response<Full<Bytes>>>;
+
+    /// Takes note of what was refused before there was a request.
+    fn note(&self, unheard: Unheard, peer: SocketAddr) {
+        debug!("client-addr" = %peer, "{unheard}");
+    }
+}
+
+/// Why a connection ends without a request that could be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unheard {
+    #[error("too many connections; this one is closed")]
+    NoPlace,
+    #[error("the request header is larger than 16 KiB")]
+    TooLarge,
+    #[error("this is not an HTTP/1.1 request")]
+    NotHttp,
 }
 
 /// Who never has to wait for an answer.
@@ -49,37 +65,40 @@ where
 
 /// Serves HTTP/1.1 on one socket: a task for each connection that gets a place, until told to stop.
 ///
-/// When `stop` turns true, no more connections are accepted, idle ones are closed, and requests in
-/// flight have [`DRAIN`] to finish.
+/// When `stop` turns true, those who have connected already are heard, no more connections are accepted,
+/// idle ones are closed, and requests in flight have [`DRAIN`] to finish.
 pub(crate) async fn serve(
     listener: TcpListener,
     places: Arc<Connections>,
     responder: Arc<impl Respond>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
+    let mut stopped = stop.clone();
     let mut connections = JoinSet::new();
     let mut said = Exhaustion::default();
     let graceful = GracefulShutdown::new();
+    let welcome = |connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
+        let Some(place) = places.admit(peer.ip().to_canonical()) else {
+            responder.note(Unheard::NoPlace, peer);
+            return;
+        };
+        let (place, responder) = (Arc::new(place), Arc::clone(&responder));
+        let (watcher, mut stop) = (graceful.watcher(), stop.clone());
+        connections.spawn(async move {
+            if speaks(&stream, &place, &mut stop).await {
+                // On the heap only now: a silent connection costs next to nothing.
+                Box::pin(connection(stream, peer, place, &*responder, watcher)).await;
+            }
+        });
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_ended) = connections.join_next() => continue,
-            _stopped = stop.wait_for(|stop| *stop) => break,
+            _stopped = stopped.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => match places.admit(peer.ip().to_canonical()) {
-                Some(place) => {
-                    let (place, responder) = (Arc::new(place), Arc::clone(&responder));
-                    let (watcher, mut stop) = (graceful.watcher(), stop.clone());
-                    connections.spawn(async move {
-                        if speaks(&stream, &place, &mut stop).await {
-                            // On the heap only now: a silent connection costs next to nothing.
-                            Box::pin(connection(stream, peer, place, &*responder, watcher)).await;
-                        }
-                    });
-                }
-                None => debug!("client-addr" = %peer, "too many connections; this one is closed"),
-            },
+            Ok((stream, peer)) => welcome(&mut connections, stream, peer),
             Err(error) => {
                 if is_exhaustion(&error) {
                     said.note(&error);
@@ -89,11 +108,12 @@ pub(crate) async fn serve(
             }
         }
     }
+    let last_call = Instant::now() + LAST_CALL;
+    while let Ok(Ok((stream, peer))) = timeout_at(last_call, listener.accept()).await {
+        welcome(&mut connections, stream, peer);
+    }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
         warn!(
             connections = connections.len(),
             "requests were still in flight at the deadline of the shutdown"
@@ -105,11 +125,14 @@ pub(crate) async fn serve(
 async fn speaks(stream: &TcpStream, place: &Place, stop: &mut watch::Receiver<bool>) -> bool {
     let mut byte = [0];
     tokio::select! {
+        biased;
         // `readable` may be wrong once, and then there would be a buffer for nothing.
-        peeked = stream.peek(&mut byte) => matches!(peeked, Ok(1..)),
-        () = place.closing() => false,
-        _stopped = stop.wait_for(|stop| *stop) => false,
+        peeked = stream.peek(&mut byte) => return matches!(peeked, Ok(1..)),
+        () = place.closing() => return false,
+        _stopped = stop.wait_for(|stop| *stop) => {}
     }
+    let peeked = timeout(LAST_CALL, stream.peek(&mut byte)).await;
+    matches!(peeked, Ok(Ok(1..)))
 }
 
 async fn connection(
@@ -142,8 +165,11 @@ async fn connection(
     tokio::select! {
         biased;
         ended = graceful.watch(connection) => {
-            if let Err(error) = ended {
-                debug!(%error, "client-addr" = %peer, "connection ended");
+            match ended {
+                Err(error) if error.is_parse_too_large() => responder.note(Unheard::TooLarge, peer),
+                Err(error) if error.is_parse() => responder.note(Unheard::NotHttp, peer),
+                Err(error) => debug!(%error, "client-addr" = %peer, "connection ended"),
+                Ok(()) => {}
             }
         }
         () = place.closing() => debug!("client-addr" = %peer, "connection closed: idle, or others need the room"),
@@ -155,6 +181,9 @@ const MAX_HEADERS: usize = 16 * 1024;
 
 /// Requests in flight have this long at a shutdown; an answer takes a second at most.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// At a shutdown: what the kernel has is heard in much less.
+const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// After a failed accept: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -43,29 +43,41 @@ impl Upstream {
         result
     }
 
-    /// Looks every 5 s whether EKS Auth is within reach, until it has been once.
+    /// Looks every 5 s whether EKS Auth is within reach: until it has been once, and when an exchange has
+    /// met with trouble that no other has shown to be over.
     pub(crate) async fn look(&self) {
         let mut said = None;
-        while !self.readiness.has_reached() {
-            let checked = timeout(TIME_FOR_A_LOOK, self.eks_auth.check()).await;
-            match checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())) {
-                Ok(()) => {
-                    self.readiness.reached();
-                    info!("EKS Auth is within reach");
-                    return;
-                }
-                Err(reason) => {
-                    self.readiness.troubled(reason.clone());
-                    if said.as_ref() != Some(&reason) {
-                        warn!(
-                            reason,
-                            "not ready: EKS Auth is not within reach; looking again every 5 s"
-                        );
-                        said = Some(reason);
-                    }
-                }
+        loop {
+            if self.readiness.is_in_doubt() {
+                let checked = timeout(TIME_FOR_A_LOOK, self.eks_auth.check()).await;
+                self.looked(
+                    checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())),
+                    &mut said,
+                );
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    fn looked(&self, checked: Result<(), String>, said: &mut Option<String>) {
+        let is_first = !self.readiness.has_reached();
+        match checked {
+            Ok(()) => {
+                self.readiness.reached();
+                if is_first {
+                    info!("EKS Auth is within reach");
+                }
+            }
+            Err(reason) => {
+                self.readiness.troubled(reason.clone());
+                if is_first && said.as_ref() != Some(&reason) {
+                    warn!(
+                        reason,
+                        "not ready: EKS Auth is not within reach; looking again every 5 s"
+                    );
+                    *said = Some(reason);
+                }
+            }
         }
     }
 }
@@ -86,7 +98,7 @@ mod tests {
     use crate::eks_auth::{Checking, Exchange};
     use crate::logging::tests::logged;
 
-    /// Never within reach, for a reason after the other.
+    /// Gives no credentials; what a look finds, the last first, and then nothing wrong.
     #[derive(Debug)]
     struct Away(Mutex<Vec<&'static str>>);
 
@@ -98,22 +110,36 @@ mod tests {
 
         fn check(&self) -> Checking<'_> {
             let mut reasons = self.0.lock().unwrap();
-            let reason = reasons.pop().unwrap_or("no route").to_owned();
-            Box::pin(async { Err(reason) })
+            let found = reasons
+                .pop()
+                .map_or(Ok(()), |reason| Err(reason.to_owned()));
+            Box::pin(async { found })
         }
+    }
+
+    fn upstream(reasons: &[&'static str]) -> Upstream {
+        Upstream {
+            eks_auth: Arc::new(Away(Mutex::new(reasons.to_vec()))),
+            clock: Arc::new(SystemClock),
+            outage: Outage::default(),
+            readiness: Arc::new(Readiness::new(true)),
+            metrics: Arc::new(Metrics::new()),
+            audit: AuditLog::off(),
+        }
+    }
+
+    async fn ask_in_vain(upstream: &Upstream) {
+        let (token, pod) = (
+            Secret::from("token".to_owned()),
+            IpAddr::from([10, 0, 0, 7]),
+        );
+        let asked = upstream.assume_role(&token, pod, TIME_FOR_A_LOOK).await;
+        asked.unwrap_err();
     }
 
     #[test]
     fn each_reason_not_to_be_ready_is_said_once_even_if_a_pod_has_met_it_before() {
-        let reasons = Mutex::new(vec!["no credentials", "no credentials"]);
-        let upstream = Upstream {
-            eks_auth: Arc::new(Away(reasons)),
-            clock: Arc::new(SystemClock),
-            outage: Outage::default(),
-            readiness: Arc::new(Readiness::new(false)),
-            metrics: Arc::new(Metrics::new()),
-            audit: AuditLog::off(),
-        };
+        let upstream = upstream(&["no route", "no route", "no credentials", "no credentials"]);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -121,12 +147,7 @@ mod tests {
             .unwrap();
         let lines = logged(LevelFilter::INFO, || {
             runtime.block_on(async {
-                let (token, pod) = (
-                    Secret::from("token".to_owned()),
-                    IpAddr::from([10, 0, 0, 7]),
-                );
-                let asked = upstream.assume_role(&token, pod, TIME_FOR_A_LOOK).await;
-                asked.unwrap_err();
+                ask_in_vain(&upstream).await;
                 let looked = timeout(BETWEEN_LOOKS * 6, upstream.look()).await;
                 looked.unwrap_err();
             });
@@ -136,5 +157,20 @@ mod tests {
             .filter(|line| line["msg"].as_str().unwrap().starts_with("not ready"));
         let reasons: Vec<_> = not_ready.map(|line| line["reason"].clone()).collect();
         assert_eq!(reasons, ["no credentials", "no route"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_that_no_exchange_shows_to_be_over_is_looked_into_after_a_minute() {
+        let upstream = upstream(&[]);
+        let looked = timeout(BETWEEN_LOOKS, upstream.look()).await;
+        looked.unwrap_err();
+        assert!(!upstream.readiness.is_degraded());
+        ask_in_vain(&upstream).await;
+        for passed in 0..70 {
+            let looked = timeout(Duration::from_secs(1), upstream.look()).await;
+            looked.unwrap_err();
+            let is_degraded = upstream.readiness.is_degraded();
+            assert_eq!(is_degraded, passed < 60, "after {passed} s");
+        }
     }
 }

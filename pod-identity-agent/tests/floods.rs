@@ -1,22 +1,18 @@
-//! Connections by the hundreds: slow, silent, endless, idle.
+//! Connections by the hundreds: slow, silent, endless, at rest.
 #![cfg(target_os = "linux")]
 #![cfg(test)]
 
 mod support;
 
 use std::fs;
-use std::time::Duration;
 
 use pod_identity_core::{Clock, SystemClock};
 use pod_identity_testkit::MockEksAuth;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use support::client::{self, Client, Request};
 use support::process::Server;
-use support::scene::Scene;
-use support::settings::Settings;
-use support::{ROLE, SECOND, pod, soon};
+use support::{ROLE, pod, soon};
 
 #[tokio::test]
 async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
@@ -65,6 +61,20 @@ async fn a_pod_that_floods_gets_in_itself() {
 }
 
 #[tokio::test]
+async fn connections_that_rest_make_room_for_another_of_their_pod() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut resting = Vec::new();
+    for _ in 0..300 {
+        let mut client = Client::connect_from(pod(0), server.credentials).await;
+        client.ask(Request::of("/")).await;
+        resting.push(client);
+    }
+    resting[0].closed().await;
+    resting[299].ask(Request::of("/")).await;
+}
+
+#[tokio::test]
 async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
@@ -82,30 +92,6 @@ async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
     assert_eq!(said.len(), 1, "once, not for each: {said:?}");
     drop(silent);
     newcomer(&eks, &server).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_kept_for_90_seconds() {
-    let scene = Scene::flowing(Settings::DEFAULT).await;
-    let token = scene.token();
-    let mut client = scene.connect().await;
-    let key = client.ask(Request::with_token(&token)).await.key();
-    for rest in [31, 61, 89] {
-        sleep(rest * SECOND).await;
-        assert_eq!(client.ask(Request::with_token(&token)).await.key(), key);
-    }
-    let closed = tokio::time::timeout(91 * SECOND, client.until_closed());
-    assert!(closed.await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_header_has_5_seconds_from_its_first_byte() {
-    let scene = Scene::flowing(Settings::DEFAULT).await;
-    let mut client = scene.connect().await;
-    sleep(60 * SECOND).await;
-    client.send_bytes(b"GET /v1/credentials HTTP/1.1\r\n").await;
-    let closed = tokio::time::timeout(Duration::from_millis(5100), client.until_closed());
-    assert!(closed.await.is_ok());
 }
 
 /// A pod that has not been here before.

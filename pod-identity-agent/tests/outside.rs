@@ -1,5 +1,5 @@
 //! What only time shows, on the built program: its wall clock is stepped by libfaketime, or real time
-//! passes. `just rows` runs it; `refresh`, `floods` and `trouble` show the same in virtual time.
+//! passes. `just rows` runs it; `refresh`, `idle` and `trouble` show the same in virtual time.
 #![cfg(target_os = "linux")]
 #![cfg(test)]
 

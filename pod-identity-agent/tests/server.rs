@@ -36,6 +36,32 @@ async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
 }
 
 #[tokio::test]
+async fn requests_that_came_before_the_signal_are_answered_also_on_new_connections() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let token = token(&eks);
+    client::insist(server.credentials, &token).await.key();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(Client::connect(server.credentials).await);
+    }
+    // While it stands still, both come together.
+    server.program.signal(Signal::STOP);
+    for _ in 0..40 {
+        clients.push(Client::connect(server.credentials).await);
+    }
+    for client in &mut clients {
+        client.send(Request::with_token(&token)).await;
+    }
+    server.program.signal(Signal::TERM);
+    server.program.signal(Signal::CONT);
+    for client in &mut clients {
+        client.answer().await.key();
+    }
+    assert_eq!(server.program.end().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn a_connection_without_a_request_does_not_hold_up_the_end() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;

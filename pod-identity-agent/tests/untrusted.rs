@@ -249,6 +249,43 @@ async fn local_refusals_are_counted_by_reason_and_said_once_for_each_source() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_it_is_a_request_is_counted_and_said_too() {
+    let scene = Scene::start().await;
+    let mut large = scene.connect().await;
+    let header = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    large.send_bytes(header.as_bytes()).await;
+    assert_eq!(large.answer().await.status, 431);
+    let mut nonsense = scene.connect().await;
+    nonsense.send_bytes(b"\x16\x03\x01 hello\r\n\r\n").await;
+    assert_eq!(nonsense.answer().await.status, 400);
+
+    // As many as one address may have, all of them waiting for an answer.
+    let (token, gate) = (scene.token(), scene.eks.gate());
+    let mut crowd = Vec::new();
+    for _ in 0..256 {
+        let mut client = Client::connect_from(pod(0), scene.address).await;
+        client.send(Request::with_token(&token)).await;
+        scene.catch_up().await;
+        crowd.push(client);
+    }
+    let mut one_more = Client::connect_from(pod(0), scene.address).await;
+    one_more.closed().await;
+    gate.release();
+    for mut client in crowd {
+        client.answer().await.key();
+    }
+
+    let page = scene.exposition().await;
+    let said = scene.end().await.lines("requests refused");
+    for reason in ["TooLarge", "Http", "Connections"] {
+        let line = format!("pod_identity_refusals{{reason=\"{reason}\"}} 1\n");
+        assert!(page.contains(&line), "{line} in {page}");
+        let times = said.iter().filter(|line| line["reason"] == reason).count();
+        assert_eq!(times, 1, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_misses_share_a_few_connections_to_eks_auth() {
     let scene = Scene::start().await;
     scene
