@@ -303,21 +303,23 @@ impl Book {
         self.lives.get(&id)?.1.leave()
     }
 
-    fn close_idlest_of(&mut self, source: IpAddr) -> Option<()> {
-        let of_source = self.lives.iter().filter(|(_, (of, _))| *of == source);
-        let idle = of_source.filter(|(_, (_, life))| life.is(Stage::Idle));
-        let (_, (_, life)) = idle.max_by_key(|(id, (_, life))| (life.looks(), Reverse(**id)))?;
-        life.leave()
+    fn close_idlest_of(&self, source: IpAddr) -> Option<()> {
+        self.close_idlest_if(|of| of == source)
     }
 
     /// Of the address that has most: whoever has few connections is not closed for who has many.
-    fn close_idlest(&mut self) -> Option<()> {
-        let mut sources: Vec<_> = self.by_source.iter().collect();
-        sources.sort_unstable_by_key(|(source, count)| (Reverse(**count), **source));
-        let sources: Vec<IpAddr> = sources.into_iter().map(|(source, _)| *source).collect();
-        sources
-            .into_iter()
-            .find_map(|source| self.close_idlest_of(source))
+    fn close_idlest(&self) -> Option<()> {
+        self.close_idlest_if(|_any| true)
+    }
+
+    fn close_idlest_if(&self, may_go: impl Fn(IpAddr) -> bool) -> Option<()> {
+        let may_go = |source: IpAddr, life: &Life| life.is(Stage::Idle) && may_go(source);
+        let idle = self.lives.iter();
+        let idle = idle.filter(|(_, (source, life))| may_go(*source, life));
+        let (_, (_, life)) = idle.max_by_key(|(id, (source, life))| {
+            (self.by_source.get(source), life.looks(), Reverse(**id))
+        })?;
+        life.leave()
     }
 }
 
