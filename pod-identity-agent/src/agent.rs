@@ -83,11 +83,12 @@ impl Agent {
 
     /// Serves until `stop` is ready, then lets requests in flight finish.
     ///
-    /// Probes and metrics are answered by a thread of their own, so that no load starves them.
+    /// Probes are answered by a thread of their own and metrics by another, so that no load starves them
+    /// and nobody who reads metrics holds kubelet up.
     ///
     /// # Errors
-    /// When a listening socket that was handed in does not tell its address, or that thread cannot be
-    /// started.
+    /// When a listening socket that was handed in does not tell its address, or one of those threads
+    /// cannot be started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {
@@ -121,15 +122,16 @@ impl Agent {
             connections: Arc::clone(&places),
             metrics: self.metrics,
         };
-        let side = SideRuntime::start()?;
+        let for_kubelet = SideRuntime::start("probes", Caps::default())?;
         for listen in self.probes {
             let probes = probes.clone();
-            side.serve(listen, "probes", move |request: &_| probes.respond(request))?;
+            for_kubelet.serve(listen, move |request: &_| probes.respond(request))?;
         }
+        let for_scrapers = SideRuntime::start("metrics", scrapers_caps())?;
         for listen in self.exposition {
             let probes = probes.clone();
             let respond = move |request: &_| probes.respond_with_metrics(request);
-            side.serve(listen, "metrics", respond)?;
+            for_scrapers.serve(listen, respond)?;
         }
 
         let mut background = JoinSet::new();
@@ -173,7 +175,8 @@ impl AgentBuilder {
         self
     }
 
-    /// Another place to answer `/metrics`, `/healthz` and `/readyz` at. None by default.
+    /// Another place to answer `/metrics`, `/healthz` and `/readyz` at, over few connections at once: 64,
+    /// of these 16 from one address. None by default.
     pub fn listen_metrics(mut self, listen: Listen) -> Self {
         self.exposition.push(listen);
         self
@@ -290,3 +293,16 @@ pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
 
 /// The least patient SDKs give up after 1 s.
 pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);
+
+/// A Prometheus needs one connection or two, while every pod may reach this port and each page is made
+/// anew: these bound how many pages are under way at once, for one address and for all.
+fn scrapers_caps() -> Caps {
+    Caps {
+        per_source: 16,
+        per_node_address: 16,
+        total: 64,
+        headless_per_source: 8,
+        headless: 32,
+        ..Caps::default()
+    }
+}

@@ -9,11 +9,13 @@ use crate::connections::{Caps, Connections};
 use crate::listener::Listen;
 use crate::server::{Respond, serve};
 
-/// A thread with a runtime of its own for what must be answered under any load: probes and metrics.
+/// A thread with a runtime and places of its own, for what must be answered under any load: one for
+/// probes, and another for metrics, because the crowd that all addresses let in would hold kubelet up.
 ///
 /// Dropping it stops what it serves.
 #[derive(Debug)]
 pub(crate) struct SideRuntime {
+    name: &'static str,
     handle: Handle,
     stopping: watch::Sender<bool>,
     places: Arc<Connections>,
@@ -21,16 +23,18 @@ pub(crate) struct SideRuntime {
 }
 
 impl SideRuntime {
+    /// `name` is for the thread and the log: `probes`, `metrics`.
+    ///
     /// # Errors
     /// When the runtime or its thread cannot be started.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(name: &'static str, caps: Caps) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stopping, mut stopped) = watch::channel(false);
-        let places = Arc::new(Connections::new(Caps::default()));
+        let places = Arc::new(Connections::new(caps));
         let all = Arc::clone(&places);
         let thread = std::thread::Builder::new()
-            .name("probes".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
@@ -41,6 +45,7 @@ impl SideRuntime {
                 });
             })?;
         Ok(Self {
+            name,
             handle,
             stopping,
             places,
@@ -52,15 +57,11 @@ impl SideRuntime {
     ///
     /// # Errors
     /// When a socket that listens already cannot be moved to this runtime.
-    pub(crate) fn serve(
-        &self,
-        listen: Listen,
-        name: &'static str,
-        responder: impl Respond,
-    ) -> io::Result<()> {
+    pub(crate) fn serve(&self, listen: Listen, responder: impl Respond) -> io::Result<()> {
         let _entered = self.handle.enter();
         let listen = listen.moved_here()?;
         let (places, stopped) = (Arc::clone(&self.places), self.stopping.subscribe());
+        let name = self.name;
         self.handle.spawn(async move {
             let listener = listen.listening(name).await;
             serve(listener, places, Arc::new(responder), stopped).await;

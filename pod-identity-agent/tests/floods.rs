@@ -94,6 +94,42 @@ async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
     newcomer(&eks, &server).await;
 }
 
+#[tokio::test]
+async fn connections_that_rest_on_the_metrics_port_leave_kubelet_its_probes() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut resting = Vec::new();
+    // More than the probes have places.
+    for number in 0..17 * 256 {
+        let mut client = Client::connect_from(pod(number % 17), server.metrics).await;
+        client.send(Request::of("/healthz")).await;
+        if client.is_answered().await {
+            resting.push(client);
+        }
+    }
+    assert!(!resting.is_empty());
+    let alive = client::ask(server.probes, Request::of("/healthz")).await;
+    alive.assert_text(200, "ok\n");
+}
+
+#[tokio::test]
+async fn a_pod_that_floods_the_metrics_port_does_not_keep_a_scraper_out() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let pages = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8);
+    let mut flood = Vec::new();
+    for _ in 0..300 {
+        let mut client = Client::connect_from(pod(0), server.metrics).await;
+        client.send_bytes(pages.as_bytes()).await;
+        if client.is_answered().await {
+            flood.push(client);
+        }
+    }
+    let page = client::ask_from(pod(200), server.metrics, Request::of("/metrics")).await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(!flood.is_empty());
+}
+
 /// A pod that has not been here before.
 async fn newcomer(eks: &MockEksAuth, server: &Server) {
     let token = token(eks);

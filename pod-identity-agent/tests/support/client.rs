@@ -141,6 +141,12 @@ impl Client {
         soon(self.read(true)).await
     }
 
+    /// Waits until an answer begins, or the server has closed the connection without one.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        let read = soon(self.stream.read_buf(&mut self.rest)).await;
+        matches!(read, Ok(1..))
+    }
+
     pub(crate) async fn ask(&mut self, request: Request<'_>) -> Answer {
         self.send(request).await;
         soon(self.read(request.method != "HEAD")).await
