@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
+use prometheus::IntCounter;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -63,6 +64,7 @@ impl Agent {
             eks_auth: Arc::new(eks_auth),
             clock: Arc::new(SystemClock),
             audit: AuditLog::off(),
+            lost_lines: Vec::new(),
             settings: Settings {
                 audience: DEFAULT_AUDIENCE.to_owned(),
                 answer_within: DEFAULT_ANSWER_WITHIN,
@@ -153,6 +155,7 @@ pub struct AgentBuilder {
     eks_auth: Arc<dyn EksAuth>,
     clock: Arc<dyn Clock>,
     audit: AuditLog,
+    lost_lines: Vec<IntCounter>,
     settings: Settings,
     strict_readiness: bool,
     hosts: Vec<IpAddr>,
@@ -244,6 +247,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Counters of [`Metrics::lost_lines`], for `/metrics`; none by default.
+    pub(crate) fn lost_lines(mut self, lost: impl IntoIterator<Item = IntCounter>) -> Self {
+        self.lost_lines.extend(lost);
+        self
+    }
+
     /// Whether `/readyz` fails in an outage of EKS Auth too; by default it does only until EKS Auth has
     /// been within reach once, because what is cached is served.
     pub fn strict_readiness(mut self, strict: bool) -> Self {
@@ -260,6 +269,9 @@ impl AgentBuilder {
     /// The agent, which does nothing before [`Agent::run`].
     pub fn build(self) -> Agent {
         let metrics = Arc::new(Metrics::new());
+        for lost in self.lost_lines {
+            metrics.show(lost);
+        }
         let readiness = Arc::new(Readiness::new(self.strict_readiness));
         let upstream = Arc::new(Upstream {
             eks_auth: self.eks_auth,

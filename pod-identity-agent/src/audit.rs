@@ -15,27 +15,30 @@ use crate::eks_auth::{EksAuthError, Session};
 /// `time`, `outcome` (`issued`, or the error's code), `source` (the address that first asked),
 /// `namespace` and `service-account` as EKS Auth verified them, `claimed-pod` from the token if it is a
 /// well-formed name, `association`, `role-session`, `request-id`, `expiration`. Never a secret.
-#[derive(Debug)]
+///
+/// A line is written by the task that asked EKS Auth: what may block, such as a pipe that nobody reads,
+/// belongs behind a writer that only queues.
 pub struct AuditLog {
-    to: To,
-}
-
-enum To {
-    Nowhere,
-    Stdout,
     /// Held for one line.
-    File(Mutex<File>),
+    to: Option<Mutex<Box<dyn Write + Send>>>,
 }
 
 impl AuditLog {
     /// No audit.
     pub fn off() -> Self {
-        Self { to: To::Nowhere }
+        Self { to: None }
     }
 
     /// Among the log on standard output.
     pub fn stdout() -> Self {
-        Self { to: To::Stdout }
+        Self::to(io::stdout())
+    }
+
+    /// To any writer; each write is one line.
+    pub fn to(writer: impl Write + Send + 'static) -> Self {
+        Self {
+            to: Some(Mutex::new(Box::new(writer))),
+        }
     }
 
     /// Appended to a file, which only its owner may read.
@@ -43,12 +46,7 @@ impl AuditLog {
     /// # Errors
     /// When the file cannot be opened.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let to = To::File(Mutex::new(options.open(path)?));
-        Ok(Self { to })
+        open(path).map(Self::to)
     }
 
     pub(crate) fn record(
@@ -58,21 +56,24 @@ impl AuditLog {
         token: &str,
         result: &Result<Session, Failure<EksAuthError>>,
     ) {
-        if matches!(self.to, To::Nowhere) {
+        let Some(to) = &self.to else {
             return;
-        }
+        };
         let mut line = Value::Object(entry(now, source, token, result)).to_string();
         line.push('\n');
+        let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
         // Credentials are given out even where the audit cannot be written; the log shows that it ends.
-        let _unwritten = match &self.to {
-            To::Nowhere => Ok(()),
-            To::Stdout => io::stdout().write_all(line.as_bytes()),
-            To::File(file) => file
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .write_all(line.as_bytes()),
-        };
+        let _unwritten = to.write_all(line.as_bytes()).and_then(|()| to.flush());
     }
+}
+
+/// Opens a file for an audit, which is appended to it.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn entry(
@@ -136,13 +137,11 @@ pub(crate) fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-impl fmt::Debug for To {
+impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nowhere => "Nowhere",
-            Self::Stdout => "Stdout",
-            Self::File(_) => "File",
-        })
+        f.debug_struct("AuditLog")
+            .field("on", &self.to.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,11 +13,17 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use http::Uri;
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
+use prometheus::IntCounter;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::line_writer::{LineWriter, Lines};
+use crate::metrics::Metrics;
 use crate::signals::Signals;
-use crate::{Agent, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, go_duration, logging};
+use crate::{
+    Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, audit, go_duration,
+    logging,
+};
 
 /// Runs the program with these arguments, the first being its own name, and returns its exit code:
 /// 0, 64 for a wrong command line (`EX_USAGE` of sysexits.h), 1 for anything else that stops it, or that
@@ -37,24 +43,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Version => {
             say(&mut io::stdout(), env!("CARGO_PKG_VERSION")).map(|()| ExitCode::SUCCESS)
         }
-        Command::Server(server) => {
-            start_logging(level, io::stdout());
-            block_on(serve(*server)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Server(server) => server.run(level).map(|()| ExitCode::SUCCESS),
         #[cfg(target_os = "linux")]
-        Command::Initialize => {
-            start_logging(level, io::stdout());
-            let done = block_on(async {
+        Command::Initialize => start_logging(level, io::stdout()).and_then(|_log| {
+            block_on(async {
                 let done = crate::initialize::initialize().await;
                 done.map_err(io::Error::other)
-            });
-            done.map(|()| ExitCode::SUCCESS)
-        }
+            })
+            .map(|()| ExitCode::SUCCESS)
+        }),
         #[cfg(feature = "dev")]
         Command::Dev(options) => {
             // Standard output belongs to what `dev` prints, or to the command that it runs.
-            start_logging(level, io::stderr());
-            block_on(crate::dev::run(options))
+            start_logging(level, io::stderr()).and_then(|_log| block_on(crate::dev::run(options)))
         }
     };
     done.unwrap_or_else(|error| {
@@ -172,8 +173,44 @@ enum When {
 
 impl Server {
     /// # Errors
-    /// When the audit log cannot be opened.
-    fn agent(self) -> io::Result<Agent> {
+    /// When the audit log cannot be opened, or the agent cannot run.
+    fn run(self, level: LevelFilter) -> io::Result<()> {
+        let log = LineWriter::start("log", io::stdout())?;
+        let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
+        log_to(level, log.lines(lost_log.clone()));
+        // Both writers outlive the runtime, whose tasks have the last word.
+        let audit_file;
+        let audit = match self.audit_log.as_str() {
+            "on" => AuditLog::to(log.lines(lost_audit.clone())),
+            "off" => AuditLog::off(),
+            path => {
+                let file = audit::open(Path::new(path)).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot open the audit log {path}: {error}"),
+                    )
+                })?;
+                audit_file = LineWriter::start("audit", file)?;
+                AuditLog::to(audit_file.lines(lost_audit.clone()))
+            }
+        };
+        block_on(self.serve(audit, [lost_log, lost_audit]))
+    }
+
+    async fn serve(self, audit: AuditLog, lost_lines: [IntCounter; 2]) -> io::Result<()> {
+        info!(
+            "cluster-name" = self.cluster_name,
+            version = env!("CARGO_PKG_VERSION"),
+            "starting"
+        );
+        let mut signals = Signals::new()?;
+        #[cfg(unix)]
+        crate::open_files::raise_limit();
+        let agent = self.agent().audit(audit).lost_lines(lost_lines).build();
+        agent.run(signals.either()).await
+    }
+
+    fn agent(self) -> AgentBuilder {
         let retention = self.max_credential_retention_before_renewal;
         let mut limits = CacheLimits::default();
         limits.held = if retention.is_zero() {
@@ -182,16 +219,6 @@ impl Server {
             self.max_cache_size
         };
         limits.refreshes_per_second = self.max_service_qps;
-        let audit = match self.audit_log.as_str() {
-            "on" => AuditLog::stdout(),
-            "off" => AuditLog::off(),
-            path => AuditLog::file(Path::new(path)).map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot open the audit log {path}: {error}"),
-                )
-            })?,
-        };
         let at = |address, port| Listen::At(SocketAddr::new(address, port));
         let mut builder = Agent::builder(self.eks_auth())
             .policy(RefreshPolicy::agent().with_retention(retention))
@@ -202,7 +229,6 @@ impl Server {
             .node_budget(self.node_budget)
             .node_addresses(node_addresses())
             .strict_readiness(self.readiness == When::Strict)
-            .audit(audit)
             .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port));
         if !self.no_metrics {
             builder = builder.listen_metrics(at(self.metrics_address, self.metrics_port));
@@ -210,7 +236,7 @@ impl Server {
         for host in self.bind_hosts {
             builder = builder.listen(at(host, self.port));
         }
-        Ok(builder.build())
+        builder
     }
 
     fn eks_auth(&self) -> SdkEksAuth {
@@ -289,18 +315,6 @@ impl Verbosity {
     }
 }
 
-async fn serve(server: Server) -> io::Result<()> {
-    info!(
-        "cluster-name" = server.cluster_name,
-        version = env!("CARGO_PKG_VERSION"),
-        "starting"
-    );
-    let mut signals = Signals::new()?;
-    #[cfg(unix)]
-    crate::open_files::raise_limit();
-    server.agent()?.run(signals.either()).await
-}
-
 fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -308,7 +322,15 @@ fn block_on<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         .block_on(future)
 }
 
-fn start_logging(level: LevelFilter, writer: impl Write + Send + 'static) {
+/// What is logged is written out until the returned value is dropped.
+#[cfg(any(target_os = "linux", feature = "dev"))]
+fn start_logging(level: LevelFilter, to: impl Write + Send + 'static) -> io::Result<LineWriter> {
+    let log = LineWriter::start("log", to)?;
+    log_to(level, log.lines(Metrics::lost_lines("log")));
+    Ok(log)
+}
+
+fn log_to(level: LevelFilter, writer: Lines) {
     let subscriber = logging::subscriber(level, writer);
     // Another one is there already only where this function runs in a test.
     let _already = tracing::subscriber::set_global_default(subscriber);

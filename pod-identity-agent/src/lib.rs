@@ -27,6 +27,7 @@ mod header_deadline;
 mod http_clients;
 #[cfg(target_os = "linux")]
 mod initialize;
+mod line_writer;
 mod listener;
 pub mod logging;
 mod metrics;

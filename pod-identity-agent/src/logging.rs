@@ -12,7 +12,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-/// A subscriber that writes one JSON object a line.
+/// A subscriber that writes one JSON object a line, each with one write.
+///
+/// Whatever logs does the writing: what may block, such as a pipe that nobody reads, belongs behind a
+/// writer that only queues.
 ///
 /// This project's events appear from `level` on. Those of other crates appear from `warn` on, whatever
 /// the level: at finer levels they may print what they send and receive, and that holds secrets.

@@ -64,6 +64,14 @@ pub(crate) struct Reading {
 }
 
 impl Metrics {
+    /// Counts the lines of this log, `log` or `audit`, that could not be written.
+    pub(crate) fn lost_lines(log: &'static str) -> IntCounter {
+        let name = "pod_identity_log_lines_lost";
+        let help = "Lines that nobody read in time or that could not be written, by log.";
+        IntCounter::with_opts(Opts::new(name, help).const_label("log", log))
+            .expect("a metric's name must be valid")
+    }
+
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
@@ -124,6 +132,11 @@ impl Metrics {
             gauges: Gauges::new(r),
             registry,
         }
+    }
+
+    /// Shows a counter that somebody else increments.
+    pub(crate) fn show(&self, counter: IntCounter) {
+        register(&self.registry, Ok(counter));
     }
 
     pub(crate) fn count_response(&self, status: StatusCode, took: Duration) {

@@ -70,7 +70,7 @@ impl Program {
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Waits until it ends.
+    /// Waits until it ends. What nobody has read by then is read afterwards.
     pub(crate) async fn end(mut self) -> Ended {
         let status = soon(self.child.wait()).await.unwrap();
         Ended {
@@ -99,20 +99,33 @@ impl Ended {
 /// What a process writes, line by line.
 pub(crate) struct Output {
     lines: watch::Receiver<Vec<String>>,
+    reads: watch::Sender<bool>,
     reading: JoinSet<()>,
 }
 
 impl Output {
     fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let (written, lines) = watch::channel(Vec::new());
+        let (reads, mut may_read) = watch::channel(true);
         let mut reading = JoinSet::new();
         reading.spawn(async move {
             let mut stream = BufReader::new(stream).lines();
             while let Some(line) = stream.next_line().await.unwrap() {
                 written.send_modify(|lines| lines.push(line));
+                // The pipe stays open meanwhile.
+                let _dropped = may_read.wait_for(|may| *may).await;
             }
         });
-        Self { lines, reading }
+        Self {
+            lines,
+            reads,
+            reading,
+        }
+    }
+
+    /// From the next line on nobody reads, and the pipe fills; or somebody reads again.
+    pub(crate) fn read(&self, reads: bool) {
+        self.reads.send_replace(reads);
     }
 
     /// Waits for a line.
@@ -146,6 +159,7 @@ impl Output {
 
     /// All of it, when it has ended.
     async fn all(&mut self) -> String {
+        self.read(true);
         while soon(self.reading.join_next()).await.is_some() {}
         let lines = self.lines.borrow();
         lines.iter().map(|line| format!("{line}\n")).collect()

@@ -1,0 +1,225 @@
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+/// A thread that writes out what [`Lines`] take, so that nobody else waits for whoever reads it.
+///
+/// A pipe is not read while the container runtime restarts or its disk is full. Tasks that waited for
+/// it would leave no thread to answer pods with what is held.
+///
+/// Dropping it waits until all is written, but not longer than [`LAST_WORDS`]. `tracing_appender` would
+/// wait for ever: where its queue is full, its guard says so on standard output.
+#[derive(Debug)]
+pub(crate) struct LineWriter {
+    queue: Arc<Queue>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<Infallible>,
+}
+
+impl LineWriter {
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(crate) fn start(name: &str, to: impl Write + Send + 'static) -> io::Result<Self> {
+        let (ending, ended) = channel();
+        let queue = Arc::new(Queue::default());
+        let lines = Arc::clone(&queue);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || write_out(&lines, to, ending))?;
+        Ok(Self { queue, ended })
+    }
+
+    /// Another way in. What comes by it and cannot be written is counted as `lost`.
+    pub(crate) fn lines(&self, lost: IntCounter) -> Lines {
+        Lines {
+            queue: Arc::clone(&self.queue),
+            lost,
+        }
+    }
+}
+
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_one();
+        // Either way it is over: nothing is left, or nobody reads.
+        let _ended = self.ended.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// A writer that never waits. Each write is one line, which is written whole or, if there is no room,
+/// lost.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    queue: Arc<Queue>,
+    lost: IntCounter,
+}
+
+impl Write for Lines {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let line = Line {
+            text: text.into(),
+            lost: self.lost.clone(),
+        };
+        if let Err(line) = self.queue.push(line) {
+            line.lost.inc();
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Line {
+    text: Box<[u8]>,
+    lost: IntCounter,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Held to put a line in or to take one out, never while it is written.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// # Errors
+    /// The line, when there is no room for it.
+    fn push(&self, line: Line) -> Result<(), Line> {
+        let mut state = self.lock();
+        let bytes = state.bytes + line.text.len();
+        if state.closed || bytes > MOST_BYTES {
+            return Err(line);
+        }
+        state.bytes = bytes;
+        state.lines.push_back(line);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next line. There is none any more when the queue is closed and empty.
+    fn pop(&self) -> Option<Line> {
+        let is_idle = |state: &mut State| state.lines.is_empty() && !state.closed;
+        let state = self.changed.wait_while(self.lock(), is_idle);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let line = state.lines.pop_front()?;
+        state.bytes -= line.text.len();
+        Some(line)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+/// Line by line: a short write to a pipe is not mixed with those of others.
+fn write_out(queue: &Queue, mut to: impl Write, _ending: Sender<Infallible>) {
+    while let Some(line) = queue.pop() {
+        // A log that cannot be written is no reason to stop giving out credentials.
+        if to.write_all(&line.text).and_then(|()| to.flush()).is_err() {
+            line.lost.inc();
+        }
+    }
+}
+
+/// Some 2,000 lines of the audit or 4,000 of the log: several minutes of a busy node, and little beside
+/// the memory that a node agent is granted.
+const MOST_BYTES: usize = 1 << 20;
+
+/// How long the end of the process waits for somebody to read: short beside the 30 s that a pod has to
+/// end, long for whoever reads at all.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written, when somebody takes it: a pipe without room of its own.
+    fn pipe() -> (impl Write + Send + 'static, Receiver<Vec<u8>>) {
+        struct Pipe(std::sync::mpsc::SyncSender<Vec<u8>>);
+        impl Write for Pipe {
+            fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+                let closed = |_closed| io::Error::from(io::ErrorKind::BrokenPipe);
+                self.0.send(text.to_vec()).map_err(closed)?;
+                Ok(text.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, receiver) = std::sync::mpsc::sync_channel(0);
+        (Pipe(sender), receiver)
+    }
+
+    fn counter() -> IntCounter {
+        IntCounter::new("lost", "Lost.").unwrap()
+    }
+
+    #[test]
+    fn a_line_without_room_is_lost_and_counted_by_the_way_it_came() {
+        let queue = Arc::new(Queue::default());
+        let (lost_log, lost_audit) = (counter(), counter());
+        let lines = |lost: &IntCounter| Lines {
+            queue: Arc::clone(&queue),
+            lost: lost.clone(),
+        };
+        let (mut log, mut audit) = (lines(&lost_log), lines(&lost_audit));
+        log.write_all(&[b'x'; MOST_BYTES]).unwrap();
+        audit.write_all(b"1\n").unwrap();
+        assert_eq!((lost_log.get(), lost_audit.get()), (0, 1));
+        queue.pop().unwrap();
+        audit.write_all(b"2\n").unwrap();
+        assert_eq!(*queue.pop().unwrap().text, *b"2\n");
+        assert_eq!((lost_log.get(), lost_audit.get()), (0, 1));
+    }
+
+    #[test]
+    fn what_waits_is_written_in_its_order_before_the_end() {
+        let (to, read) = pipe();
+        let writer = LineWriter::start("test", to).unwrap();
+        let (mut log, mut audit) = (writer.lines(counter()), writer.lines(counter()));
+        log.write_all(b"1\n").unwrap();
+        audit.write_all(b"2\n").unwrap();
+        log.write_all(b"3\n").unwrap();
+        let reading = thread::spawn(move || read.iter().collect::<Vec<_>>().concat());
+        drop(writer);
+        assert_eq!(reading.join().unwrap(), b"1\n2\n3\n");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted_and_the_next_is_tried() {
+        let (to, read) = pipe();
+        drop(read);
+        let writer = LineWriter::start("test", to).unwrap();
+        let lost = counter();
+        let mut lines = writer.lines(lost.clone());
+        lines.write_all(b"1\n").unwrap();
+        lines.write_all(b"2\n").unwrap();
+        drop(writer);
+        assert_eq!(lost.get(), 2);
+    }
+}
