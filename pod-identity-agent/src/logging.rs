@@ -152,6 +152,19 @@ pub(crate) mod tests {
             .collect()
     }
 
+    /// The same of what takes time, which passes when nobody has anything to do.
+    pub(crate) fn logged_in_virtual_time(
+        level: LevelFilter,
+        logging: impl Future<Output = ()>,
+    ) -> Vec<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        logged(level, || runtime.block_on(logging))
+    }
+
     #[test]
     fn a_line_has_the_official_names_and_its_fields_beside_them() {
         let lines = logged(LevelFilter::INFO, || {

@@ -121,28 +121,21 @@ mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
-    use crate::logging::tests::logged;
+    use crate::logging::tests::logged_in_virtual_time;
 
     #[test]
     fn where_every_other_exchange_fails_an_outage_is_said_once_a_minute_and_so_is_its_end() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let lines = logged(LevelFilter::INFO, || {
-            runtime.block_on(async {
-                let (outage, token) = (Outage::default(), Secret::from("token".to_owned()));
-                for exchange in 0..120 {
-                    let error = EksAuthError::Unreachable("no route".to_owned());
-                    let class = match exchange % 2 {
-                        0 => FailureClass::Transient,
-                        _ => FailureClass::Gone,
-                    };
-                    outage.note(&token, &Err(Failure::new(class, error)));
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            });
+        let lines = logged_in_virtual_time(LevelFilter::INFO, async {
+            let (outage, token) = (Outage::default(), Secret::from("token".to_owned()));
+            for exchange in 0..120 {
+                let error = EksAuthError::Unreachable("no route".to_owned());
+                let class = match exchange % 2 {
+                    0 => FailureClass::Transient,
+                    _ => FailureClass::Gone,
+                };
+                outage.note(&token, &Err(Failure::new(class, error)));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
         });
         let said = |msg: &str| {
             let lines = lines.iter();

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::eks_auth::{Checking, Exchange};
-    use crate::logging::tests::logged;
+    use crate::logging::tests::logged_in_virtual_time;
 
     /// Gives no credentials; what a look finds, the last first, and then nothing wrong.
     #[derive(Debug)]
@@ -140,17 +140,10 @@ mod tests {
     #[test]
     fn each_reason_not_to_be_ready_is_said_once_even_if_a_pod_has_met_it_before() {
         let upstream = upstream(&["no route", "no route", "no credentials", "no credentials"]);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let lines = logged(LevelFilter::INFO, || {
-            runtime.block_on(async {
-                ask_in_vain(&upstream).await;
-                let looked = timeout(BETWEEN_LOOKS * 6, upstream.look()).await;
-                looked.unwrap_err();
-            });
+        let lines = logged_in_virtual_time(LevelFilter::INFO, async {
+            ask_in_vain(&upstream).await;
+            let looked = timeout(BETWEEN_LOOKS * 6, upstream.look()).await;
+            looked.unwrap_err();
         });
         let not_ready = lines
             .iter()

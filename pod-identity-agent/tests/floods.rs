@@ -6,13 +6,13 @@ mod support;
 
 use std::fs;
 
-use pod_identity_core::{Clock, SystemClock};
 use pod_identity_testkit::MockEksAuth;
 use tokio::task::JoinSet;
 
 use support::client::{self, Client, Request};
 use support::process::Server;
-use support::{ROLE, pod, soon};
+use support::shop::{shop, token};
+use support::{pod, soon};
 
 #[tokio::test]
 async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
@@ -152,14 +152,4 @@ fn limit_descriptors(server: &Server, most: u64) {
         maximum: Some(most),
     };
     prlimit(pid, Resource::Nofile, limit).unwrap();
-}
-
-async fn shop() -> MockEksAuth {
-    let eks = soon(MockEksAuth::start()).await;
-    eks.associate("shop", "cart", ROLE);
-    eks
-}
-
-fn token(eks: &MockEksAuth) -> String {
-    eks.issuer().token("shop", "cart").mint(SystemClock.now())
 }

@@ -23,7 +23,8 @@ use tokio::task::JoinSet;
 
 use support::client::{self, Request as Ask};
 use support::process::{NODE_CREDENTIALS, Server, arguments};
-use support::{ROLE, soon};
+use support::shop::shop;
+use support::soon;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pod-identity-agent");
 
@@ -131,12 +132,6 @@ async fn told(flags: &[&str]) -> RecordedRequest {
     let agent = before(&eks, &metadata, flags).await;
     ask(&eks, &agent).await;
     eks.requests().remove(0)
-}
-
-async fn shop() -> MockEksAuth {
-    let eks = MockEksAuth::start().await;
-    eks.associate("shop", "cart", ROLE);
-    eks
 }
 
 async fn before(eks: &MockEksAuth, metadata: &Metadata, flags: &[&str]) -> Server {

@@ -5,11 +5,10 @@
 mod support;
 
 use pod_identity_core::{Clock, SystemClock};
-use pod_identity_testkit::MockEksAuth;
 
 use support::client::{self, Answer, Request};
 use support::process::Server;
-use support::{ROLE, soon};
+use support::shop::{shop, token};
 
 #[tokio::test]
 async fn not_ready_before_eks_auth_has_been_within_reach_and_ready_from_then_on() {
@@ -108,14 +107,4 @@ async fn degraded(server: &Server) -> String {
     let mut lines = page.lines();
     let line = lines.find_map(|line| line.strip_prefix("pod_identity_degraded "));
     line.expect("there must be a gauge").to_owned()
-}
-
-async fn shop() -> MockEksAuth {
-    let eks = soon(MockEksAuth::start()).await;
-    eks.associate("shop", "cart", ROLE);
-    eks
-}
-
-fn token(eks: &MockEksAuth) -> String {
-    eks.issuer().token("shop", "cart").mint(SystemClock.now())
 }

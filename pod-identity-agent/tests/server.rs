@@ -9,13 +9,14 @@ use std::net::TcpListener;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, SystemClock};
-use pod_identity_testkit::{Fault, MockEksAuth, assert_no_secrets};
+use pod_identity_testkit::{Fault, assert_no_secrets};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use support::client::{self, Client, Request};
 use support::process::{NODE_CREDENTIALS, NODE_SECRET, Program, Server, address_of, arguments};
-use support::{HOUR, ROLE, soon};
+use support::shop::{shop, token};
+use support::{HOUR, soon};
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
@@ -442,17 +443,6 @@ async fn a_container_provider_in_its_own_environment_is_never_asked() {
     let asked = tempting.accept().map(drop).map_err(|error| error.kind());
     assert_eq!(asked, Err(ErrorKind::WouldBlock));
     assert_eq!(eks.request_count(), 0);
-}
-
-/// A mock that knows `shop/cart`, by the real clock.
-async fn shop() -> MockEksAuth {
-    let eks = soon(MockEksAuth::start()).await;
-    eks.associate("shop", "cart", ROLE);
-    eks
-}
-
-fn token(eks: &MockEksAuth) -> String {
-    eks.issuer().token("shop", "cart").mint(SystemClock.now())
 }
 
 fn environment() -> Vec<(&'static str, &'static str)> {

@@ -9,8 +9,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pod_identity_core::{Clock, SystemClock};
-use pod_identity_testkit::MockEksAuth;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -22,7 +20,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use support::client::{self, Answer, Request};
 use support::process::{NODE_CREDENTIALS, Program, address_of, arguments};
-use support::{ROLE, soon};
+use support::shop::{shop, token};
+use support::soon;
 
 #[tokio::test]
 async fn a_proxy_of_the_environment_is_used_for_neither_probes_nor_what_no_proxy_names() {
@@ -336,14 +335,4 @@ fn certified(root: &Path) -> ServerConfig {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap()
-}
-
-async fn shop() -> MockEksAuth {
-    let eks = soon(MockEksAuth::start()).await;
-    eks.associate("shop", "cart", ROLE);
-    eks
-}
-
-fn token(eks: &MockEksAuth) -> String {
-    eks.issuer().token("shop", "cart").mint(SystemClock.now())
 }

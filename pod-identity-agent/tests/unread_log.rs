@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use support::client::{self, Client, Request};
 use support::process::Server;
-use support::{ROLE, soon};
+use support::shop::{shop, token};
 
 #[tokio::test]
 async fn pods_are_answered_lost_lines_are_counted_and_the_process_ends() {
@@ -86,16 +86,6 @@ async fn lost(server: &Server, log: &str) -> u64 {
 
 fn audited(lines: &str) -> usize {
     lines.matches("\"msg\":\"audit\"").count()
-}
-
-async fn shop() -> MockEksAuth {
-    let eks = soon(MockEksAuth::start()).await;
-    eks.associate("shop", "cart", ROLE);
-    eks
-}
-
-fn token(eks: &MockEksAuth) -> String {
-    eks.issuer().token("shop", "cart").mint(SystemClock.now())
 }
 
 /// One client stands for many pods.

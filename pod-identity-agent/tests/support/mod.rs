@@ -14,6 +14,7 @@ mod rest;
 pub(crate) mod scene;
 #[cfg(unix)]
 pub(crate) mod settings;
+pub(crate) mod shop;
 pub(crate) mod wall;
 
 use std::net::IpAddr;
