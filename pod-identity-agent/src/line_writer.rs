@@ -145,8 +145,7 @@ fn write_out(queue: &Queue, mut to: impl Write, _ending: Sender<Infallible>) {
     }
 }
 
-/// Some 2,000 lines of the audit or 4,000 of the log: several minutes of a busy node, and little beside
-/// the memory that a node agent is granted.
+/// Some thousands of lines, and little beside the memory that a node agent is granted.
 const MOST_BYTES: usize = 1 << 20;
 
 /// How long the end of the process waits for somebody to read: short beside the 30 s that a pod has to
