@@ -10,20 +10,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::audit::AuditLog;
-use crate::budget::Budget;
-use crate::connections::{Caps, Connections};
-use crate::credential_cache::{CredentialCache, Settings};
-use crate::eks_auth::EksAuth;
-use crate::listener::Listen;
-use crate::metrics::Metrics;
-use crate::outage::Outage;
-use crate::probes::Probes;
-use crate::readiness::Readiness;
-use crate::router::{Hosts, Router};
-use crate::server::serve;
-use crate::side_runtime::SideRuntime;
-use crate::upstream::Upstream;
+use crate::credentials::cache::{CredentialCache, Settings};
+use crate::credentials::handler::{Hosts, Router};
+use crate::credentials::rate_limit::Budget;
+use crate::eks_auth::exchange::EksAuth;
+use crate::eks_auth::upstream::Upstream;
+use crate::serve::connections::{Caps, Connections};
+use crate::serve::listener::Listen;
+use crate::serve::probes::Probes;
+use crate::serve::server::serve;
+use crate::serve::side_runtime::SideRuntime;
+use crate::telemetry::audit::AuditLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::outage::Outage;
+use crate::telemetry::readiness::Readiness;
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///

@@ -13,50 +13,23 @@
 //! | `dev` | yes | the command `dev`: the agent on loopback with an embedded mock of EKS Auth; leave it out of images |
 
 mod agent;
-mod at_hand;
-mod audit;
-mod budget;
-mod cache_state;
 pub mod cli;
-mod connections;
-mod credential_cache;
-mod eks_auth;
-mod entry;
-mod go_duration;
-mod header_deadline;
-mod http_clients;
-#[cfg(target_os = "linux")]
-mod initialize;
-mod line_writer;
-mod listener;
-pub mod logging;
-mod metrics;
-mod node_identity;
-#[cfg(unix)]
-mod open_files;
-mod outage;
-mod own_credentials;
-mod probes;
-mod readiness;
-mod refusal_log;
-mod router;
-mod sdk_eks_auth;
-mod server;
-mod side_runtime;
-mod signals;
-mod upstream;
-mod upstream_pace;
-
+mod credentials;
 #[cfg(feature = "dev")]
 mod dev;
+mod eks_auth;
+mod node;
+mod serve;
+mod telemetry;
 
 pub use agent::{Agent, AgentBuilder};
-pub use audit::AuditLog;
-pub use budget::Budget;
-pub use eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
-pub use listener::Listen;
-pub use node_identity::NodeIdentity;
-pub use sdk_eks_auth::SdkEksAuth;
+pub use credentials::rate_limit::Budget;
+pub use eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
+pub use eks_auth::node_identity::NodeIdentity;
+pub use eks_auth::sdk::SdkEksAuth;
+pub use serve::listener::Listen;
+pub use telemetry::audit::AuditLog;
+pub use telemetry::logging;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -17,7 +17,7 @@ pub(crate) use options::Options;
 
 use self::sandbox::Sandbox;
 use self::switch::Switch;
-use crate::signals::Signals;
+use crate::node::signals::Signals;
 
 /// Runs the agent until the command ends or, without one, until a signal.
 ///

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::go_duration;
+use crate::cli::go_duration;
 
 /// The flags of `dev`. Each has a default that works.
 #[derive(Debug, Args)]

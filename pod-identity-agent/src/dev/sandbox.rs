@@ -13,8 +13,9 @@ use tracing::info;
 use super::environment::Environment;
 use super::options::Options;
 use crate::cli::variable;
-use crate::listener::cure;
-use crate::{Agent, Listen, SdkEksAuth, http_clients};
+use crate::eks_auth::http_clients;
+use crate::serve::listener::cure;
+use crate::{Agent, Listen, SdkEksAuth};
 
 /// An EKS cluster with one pod, as far as credentials are concerned.
 pub(super) struct Sandbox {

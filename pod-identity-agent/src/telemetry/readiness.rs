@@ -4,7 +4,7 @@ use std::time::Duration;
 use pod_identity_core::Failure;
 use tokio::time::Instant;
 
-use crate::eks_auth::{EksAuthError, Session};
+use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// Whether pods can be sent here, and if not, why, in words.
 ///

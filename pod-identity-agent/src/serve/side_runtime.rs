@@ -5,9 +5,9 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-use crate::connections::{Caps, Connections};
-use crate::listener::Listen;
-use crate::server::{Respond, serve};
+use crate::serve::connections::{Caps, Connections};
+use crate::serve::listener::Listen;
+use crate::serve::server::{Respond, serve};
 
 /// A thread with a runtime and places of its own, for what must be answered under any load: one for
 /// probes, and another for metrics, because the crowd that all addresses let in would hold kubelet up.

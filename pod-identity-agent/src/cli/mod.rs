@@ -1,5 +1,7 @@
 //! The command line: that of the official agent, and `dev`.
 
+pub(crate) mod go_duration;
+
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::{self, Write};
@@ -17,13 +19,11 @@ use prometheus::IntCounter;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::line_writer::{LineWriter, Lines};
-use crate::metrics::Metrics;
-use crate::signals::Signals;
-use crate::{
-    Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, audit, go_duration,
-    logging,
-};
+use crate::node::signals::Signals;
+use crate::telemetry::audit;
+use crate::telemetry::line_writer::{LineWriter, Lines};
+use crate::telemetry::metrics::Metrics;
+use crate::{Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth, logging};
 
 /// Runs the program with these arguments, the first being its own name, and returns its exit code:
 /// 0, 64 for a wrong command line (`EX_USAGE` of sysexits.h), 1 for anything else that stops it, or that
@@ -47,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Initialize => start_logging(level, io::stdout()).and_then(|_log| {
             block_on(async {
-                let done = crate::initialize::initialize().await;
+                let done = crate::node::initialize::initialize().await;
                 done.map_err(io::Error::other)
             })
             .map(|()| ExitCode::SUCCESS)
@@ -205,7 +205,7 @@ impl Server {
         );
         let mut signals = Signals::new()?;
         #[cfg(unix)]
-        crate::open_files::raise_limit();
+        crate::node::open_files::raise_limit();
         let agent = self.agent().audit(audit).lost_lines(lost_lines).build();
         agent.run(signals.either()).await
     }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use pod_identity_core::{Failure, ServiceAccountToken, Timestamp, UnverifiedClaims};
 use serde_json::{Map, Value, json};
 
-use crate::eks_auth::{EksAuthError, Session};
+use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// One JSON line for each set of credentials that EKS Auth issued or refused.
 ///

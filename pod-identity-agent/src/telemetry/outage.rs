@@ -5,8 +5,8 @@ use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken, Unve
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::audit::is_dns_name;
-use crate::eks_auth::{EksAuthError, Session};
+use crate::eks_auth::exchange::{EksAuthError, Session};
+use crate::telemetry::audit::is_dns_name;
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
 ///
@@ -121,7 +121,7 @@ mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
-    use crate::logging::tests::logged_in_virtual_time;
+    use crate::telemetry::logging::tests::logged_in_virtual_time;
 
     #[test]
     fn where_every_other_exchange_fails_an_outage_is_said_once_a_minute_and_so_is_its_end() {

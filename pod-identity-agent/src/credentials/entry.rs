@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{ClaimError, Expiring, Secret, ServiceAccountToken, Timestamp};
 
-use crate::eks_auth::Session;
+use crate::eks_auth::exchange::Session;
 
 /// What is kept of a token: itself, to ask again, and when it may be used.
 pub(crate) struct TokenRequest {

@@ -13,8 +13,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::credential_cache::{Denial, Lookup};
-use crate::eks_auth::{EksAuthError, Session};
+use crate::credentials::cache::{Denial, Lookup};
+use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// The agent's metrics: the official agent's names, each with the meaning that its name promises, and
 /// more.

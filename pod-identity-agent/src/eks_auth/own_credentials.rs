@@ -19,7 +19,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentials
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use pod_identity_core::{Clock, SystemClock};
 
-use crate::http_clients;
+use crate::eks_auth::http_clients;
 
 /// Who the agent is to AWS: its region and its credentials.
 #[derive(Debug)]

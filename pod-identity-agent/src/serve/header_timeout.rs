@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::connections::{Place, Stage};
+use crate::serve::connections::{Place, Stage};
 
 /// A stream whose peer has so long for each request header, counted from its first byte.
 ///
@@ -111,7 +111,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::connections::{Caps, Connections};
+    use crate::serve::connections::{Caps, Connections};
 
     fn place() -> Arc<Place> {
         let connections = Arc::new(Connections::new(Caps::default()));

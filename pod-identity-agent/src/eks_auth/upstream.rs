@@ -6,11 +6,11 @@ use pod_identity_core::{Clock, Failure, Secret};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use crate::audit::AuditLog;
-use crate::eks_auth::{EksAuth, EksAuthError, Session};
-use crate::metrics::Metrics;
-use crate::outage::Outage;
-use crate::readiness::Readiness;
+use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
+use crate::telemetry::audit::AuditLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::outage::Outage;
+use crate::telemetry::readiness::Readiness;
 
 /// EKS Auth, with everything that an exchange leaves behind: a deadline kept, a measurement, a line in
 /// the audit, a word in the log if it is news, and whether the agent is ready.
@@ -95,8 +95,8 @@ mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
-    use crate::eks_auth::{Checking, Exchange};
-    use crate::logging::tests::logged_in_virtual_time;
+    use crate::eks_auth::exchange::{Checking, Exchange};
+    use crate::telemetry::logging::tests::logged_in_virtual_time;
 
     /// Gives no credentials; what a look finds, the last first, and then nothing wrong.
     #[derive(Debug)]

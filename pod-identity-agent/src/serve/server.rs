@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use crate::at_hand::{AtHand, now};
-use crate::connections::{Connections, Place};
-use crate::header_deadline::HeaderDeadline;
+use crate::credentials::at_hand::{AtHand, now};
+use crate::serve::connections::{Connections, Place};
+use crate::serve::header_timeout::HeaderDeadline;
 
 /// Who answers requests. None of them has a body that matters.
 pub(crate) trait Respond: Send + Sync + 'static {

@@ -14,12 +14,12 @@ use pod_identity_core::wire::agent;
 use pod_identity_core::{Endpoint, TokenError};
 use tokio::time::Instant;
 
-use crate::at_hand::{AtHand, later, now};
-use crate::credential_cache::{Answered, CredentialCache, Denial};
-use crate::eks_auth::EksAuthError;
-use crate::metrics::Metrics;
-use crate::refusal_log::RefusalLog;
-use crate::server::{Respond, Unheard};
+use crate::credentials::at_hand::{AtHand, later, now};
+use crate::credentials::cache::{Answered, CredentialCache, Denial};
+use crate::eks_auth::exchange::EksAuthError;
+use crate::serve::server::{Respond, Unheard};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::refusal_log::RefusalLog;
 
 /// Answers requests on the credentials addresses, with the official agent's texts.
 #[derive(Debug)]

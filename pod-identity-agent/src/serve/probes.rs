@@ -6,11 +6,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::connections::Connections;
-use crate::credential_cache::CredentialCache;
-use crate::metrics::{Metrics, Reading};
-use crate::readiness::Readiness;
-use crate::router::text;
+use crate::credentials::cache::CredentialCache;
+use crate::credentials::handler::text;
+use crate::serve::connections::Connections;
+use crate::telemetry::metrics::{Metrics, Reading};
+use crate::telemetry::readiness::Readiness;
 
 /// Answers liveness and readiness probes, and, on the metrics address, the metrics.
 #[derive(Clone)]

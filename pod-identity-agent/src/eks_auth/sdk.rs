@@ -21,9 +21,10 @@ use pod_identity_core::{Credentials, Failure, FailureClass, Secret, Timestamp};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use crate::eks_auth::{Checking, EksAuth, EksAuthError, Exchange, Session};
-use crate::own_credentials::Identity;
-use crate::{NodeIdentity, http_clients, own_credentials};
+use crate::NodeIdentity;
+use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
+use crate::eks_auth::own_credentials::Identity;
+use crate::eks_auth::{http_clients, own_credentials};
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
 /// credentials.

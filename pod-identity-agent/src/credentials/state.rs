@@ -11,12 +11,12 @@ use pod_identity_core::{
 };
 use tokio::sync::watch;
 
-use crate::budget::Budgets;
-use crate::credential_cache::{Denial, Settings};
-use crate::eks_auth::EksAuthError;
-use crate::entry::{Entry, TokenRequest};
-use crate::metrics::Reading;
-use crate::upstream_pace::UpstreamPace;
+use crate::credentials::cache::{Denial, Settings};
+use crate::credentials::entry::{Entry, TokenRequest};
+use crate::credentials::rate_limit::Budgets;
+use crate::eks_auth::exchange::EksAuthError;
+use crate::eks_auth::pace::UpstreamPace;
+use crate::telemetry::metrics::Reading;
 
 /// All that changes: the slots, who waits for them, and what bounds the exchanges with EKS Auth.
 ///

@@ -13,13 +13,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::at_hand::{AtHand, later, now};
-use crate::budget::Budget;
-use crate::cache_state::{Found, Outcome, Running, State};
-use crate::eks_auth::EksAuthError;
-use crate::entry::{Entry, NOT_BEFORE_LEEWAY, TokenRequest};
-use crate::metrics::Reading;
-use crate::upstream::Upstream;
+use crate::credentials::at_hand::{AtHand, later, now};
+use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY, TokenRequest};
+use crate::credentials::rate_limit::Budget;
+use crate::credentials::state::{Found, Outcome, Running, State};
+use crate::eks_auth::exchange::EksAuthError;
+use crate::eks_auth::upstream::Upstream;
+use crate::telemetry::metrics::Reading;
 
 /// The prepared answers of all tokens, fetched and refreshed.
 ///

@@ -1,0 +1,7 @@
+//! What belongs to the node and the process: the link with the addresses, open files, signals.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod initialize;
+#[cfg(unix)]
+pub(crate) mod open_files;
+pub(crate) mod signals;
