@@ -82,126 +82,61 @@
 //! # }
 //! ```
 
-mod agent_answer;
-mod agent_fault;
-mod agent_request;
-mod agent_service;
-mod answer;
-mod api_error;
-mod association;
-mod association_json;
-mod associations;
-mod associations_api;
+mod agent;
 mod blocking;
-mod call;
 #[cfg(feature = "program")]
 pub mod cli;
-mod clock;
-mod cluster;
-mod connection;
-mod credential_source;
-mod delivery;
-mod discovery;
-mod eks_auth;
-mod eks_auth_builder;
-mod eks_auth_service;
-mod expectation;
+mod eks;
 mod fault;
-mod faults;
-mod form;
-mod gate;
-#[cfg(feature = "scenario")]
-mod gates;
-mod gzip;
-mod hosts;
-mod ids;
-mod issuer;
-mod layout;
-mod limiter;
-mod mock_agent;
-mod mock_agent_builder;
-mod operation;
-mod operation_faults;
-mod partition;
-mod plan;
-mod played;
-mod pod_token;
-mod recorder;
-mod refusal;
-mod request_head;
-mod role;
-mod roles;
+mod http;
 #[cfg(feature = "scenario")]
 mod scenario;
-mod secrets;
-mod server;
-mod service_error;
-mod session;
-mod session_tags;
-mod signature_check;
-mod signing_key;
-mod sigv4;
-mod spoilt;
-mod sts;
-mod success_body;
 mod sync;
-mod throttle;
-#[cfg(feature = "scenario")]
-mod timeline;
-mod token_builder;
-mod token_defect;
-mod token_policy;
-mod trust_condition;
-mod trust_policy;
-mod visibility;
-mod volume;
+mod token;
 mod webhook;
-mod when;
-mod wildcard;
-mod wire;
 
-pub use agent_fault::{AgentFault, AgentResponder};
-pub use agent_request::{AgentOutcome, AgentRequest};
-pub use api_error::{ApiError, ApiErrorCode};
-pub use association::Association;
+pub use self::http::delivery::{Ending, Stage};
+pub use self::http::gate::Gate;
+pub use self::http::recorder::{Outcome, RecordedRequest};
+pub use agent::builder::MockAgentBuilder;
+pub use agent::credential_source::CredentialSource;
+pub use agent::expectation::Expectations;
+pub use agent::fault::{AgentFault, AgentResponder};
+pub use agent::field_defect::{Defect, Field, TimeFormat};
+pub use agent::mock_agent::MockAgent;
+pub use agent::request::{AgentOutcome, AgentRequest};
+pub use agent::token_policy::TokenPolicy;
 pub use blocking::{Blocking, BlockingMockAgent, BlockingMockEksAuth};
-pub use clock::SettableClock;
-pub use credential_source::CredentialSource;
-pub use delivery::{Ending, Stage};
-pub use eks_auth::MockEksAuth;
-pub use eks_auth_builder::MockEksAuthBuilder;
-pub use expectation::Expectations;
-pub use fault::{Fault, Responder};
-pub use gate::Gate;
-pub use issuer::{Issuer, VerifyError};
-pub use mock_agent::MockAgent;
-pub use mock_agent_builder::MockAgentBuilder;
-pub use operation::Operation;
-pub use operation_faults::OperationFaults;
-pub use pod_token::PodToken;
-pub use recorder::{Outcome, RecordedRequest};
-pub use role::Role;
+pub use eks::api_error::{ApiError, ApiErrorCode};
+pub use eks::associations::association::Association;
+pub use eks::associations::visibility::Visibility;
+pub use eks::builder::MockEksAuthBuilder;
+pub use eks::iam::condition::TrustPolicyError;
+pub use eks::iam::role::Role;
+pub use eks::mock_eks_auth::MockEksAuth;
+pub use eks::operation::Operation;
+pub use eks::operation_faults::OperationFaults;
+pub use eks::service_error::ServiceError;
+pub use eks::session::Session;
+pub use eks::sigv4::check::{SignatureCheck, SignatureError};
+pub use fault::fault::{Fault, Responder};
+pub use fault::when::When;
 #[cfg(feature = "scenario")]
 pub use scenario::{Scenario, ScenarioError};
-pub use secrets::assert_no_secrets;
-pub use service_error::ServiceError;
-pub use session::Session;
-pub use signature_check::{SignatureCheck, SignatureError};
-pub use signing_key::SigningKey;
-pub use spoilt::{Defect, Field, TimeFormat};
-pub use token_builder::TokenBuilder;
-pub use token_defect::{InPlaceWrite, TokenDefect};
-pub use token_policy::TokenPolicy;
-pub use trust_condition::TrustPolicyError;
-pub use visibility::Visibility;
-pub use volume::ProjectedVolume;
+pub use token::builder::TokenBuilder;
+pub use token::clock::SettableClock;
+pub use token::defect::{InPlaceWrite, TokenDefect};
+pub use token::issuer::{Issuer, VerifyError};
+pub use token::keys::SigningKey;
+pub use token::pod_token::PodToken;
+pub use token::secrets::assert_no_secrets;
+pub use token::volume::ProjectedVolume;
 pub use webhook::{
     IdentitiesError, JsonPatch, MountedToken, PatchError, PodContainer, PodError, WebhookConfig,
     mutate_pod,
 };
 #[cfg(feature = "webhook")]
 pub use webhook::{MockWebhook, MockWebhookBuilder};
-pub use when::When;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 
-use crate::refusal::Refusal;
+use crate::agent::refusal::Refusal;
 
 /// An answer of the agent before it goes to the wire.
 pub(crate) type AgentAnswer = Response<Bytes>;

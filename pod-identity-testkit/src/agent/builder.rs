@@ -6,19 +6,20 @@ use std::time::Duration;
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
-use crate::agent_service::AgentService;
-use crate::faults::Faults;
-use crate::hosts::Hosts;
-use crate::limiter::Limiter;
-use crate::pod_token::PodToken;
-use crate::recorder::Recorder;
-use crate::server::Server;
+use crate::Scenario;
+use crate::agent::hosts::Hosts;
+use crate::agent::service::AgentService;
+use crate::fault::queue::Faults;
+use crate::http::limiter::Limiter;
+use crate::http::recorder::Recorder;
+use crate::http::server::Server;
+#[cfg(feature = "scenario")]
+use crate::scenario::{Source, timeline::Timeline};
+use crate::token::pod_token::PodToken;
 use crate::{
     Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
     TokenPolicy,
 };
-#[cfg(feature = "scenario")]
-use crate::{Scenario, scenario::Source, timeline::Timeline};
 
 /// Sets up a [`MockAgent`].
 ///

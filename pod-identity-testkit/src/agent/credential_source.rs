@@ -7,8 +7,9 @@ use std::time::Duration;
 use pod_identity_core::wire::eks_auth::{AssumeRoleRequest, AssumeRoleResponse, ErrorCode};
 use pod_identity_core::{Credentials, Secret, Timestamp, TokenDigest};
 
-use crate::eks_auth_service::EksAuthService;
-use crate::{AgentRequest, MockEksAuth, ServiceError, ids};
+use crate::eks::service::EksAuthService;
+use crate::token::ids;
+use crate::{AgentRequest, MockEksAuth, ServiceError};
 
 /// Where a [`MockAgent`](crate::MockAgent) gets its credentials from.
 ///

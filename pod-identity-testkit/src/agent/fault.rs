@@ -8,8 +8,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use pod_identity_core::wire::eks_auth::ErrorCode;
 
-use crate::agent_answer;
-use crate::faults::Injected;
+use crate::agent::answer;
+use crate::fault::queue::Injected;
 use crate::{AgentRequest, Defect, Field, Gate, ServiceError, Stage, TimeFormat};
 
 /// What a [`MockAgent`](crate::MockAgent) does to a request instead of, or besides, answering it properly.
@@ -88,12 +88,12 @@ impl AgentFault {
     /// # Panics
     /// When the status is not of three digits.
     pub fn text(status: u16, words: impl fmt::Display) -> Self {
-        Self::Answer(agent_answer::text(agent_answer::status(status), words))
+        Self::Answer(answer::text(answer::status(status), words))
     }
 
     /// Answers 200 with this body, which claims to be JSON.
     pub fn body(body: impl Into<Bytes>) -> Self {
-        Self::Answer(agent_answer::json(body))
+        Self::Answer(answer::json(body))
     }
 
     /// Answers 200 with JSON that breaks off.
@@ -109,7 +109,7 @@ impl AgentFault {
     /// Answers 200 with a page of HTML, as a captive portal or a wrong proxy does.
     pub fn html() -> Self {
         let page = "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>\n";
-        Self::Answer(agent_answer::html(StatusCode::OK, page))
+        Self::Answer(answer::html(StatusCode::OK, page))
     }
 
     /// Answers with a redirect.
@@ -117,7 +117,7 @@ impl AgentFault {
     /// # Panics
     /// When the status is not of three digits or the location is not a header value.
     pub fn redirect(status: u16, location: &str) -> Self {
-        Self::Answer(agent_answer::redirect(status, location))
+        Self::Answer(answer::redirect(status, location))
     }
 
     /// Answers with what the closure makes of the request.

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use pod_identity_core::Endpoint;
 
-use crate::refusal::Refusal;
+use crate::agent::refusal::Refusal;
 
 /// The names under which the agent may be called.
 #[derive(Debug)]

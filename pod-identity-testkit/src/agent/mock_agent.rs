@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Secret, variables};
 
-use crate::agent_service::AgentService;
-use crate::expectation::Expectation;
-use crate::recorder::Recorder;
-use crate::server::Server;
+use crate::agent::expectation::Expectation;
+use crate::agent::service::AgentService;
+use crate::http::recorder::Recorder;
+use crate::http::server::Server;
 use crate::sync::lock;
 use crate::{
     AgentFault, AgentRequest, BlockingMockAgent, Expectations, Gate, MockAgentBuilder, PodToken,
@@ -287,7 +287,7 @@ impl MockAgent {
         let requests = self.requests();
         let max_in_flight = self.max_in_flight();
         let expectations = lock(&self.expectations);
-        let report = crate::expectation::report(&expectations, &requests, max_in_flight);
+        let report = crate::agent::expectation::report(&expectations, &requests, max_in_flight);
         drop(expectations);
         if let Some(report) = report {
             panic!("mock agent at {}: {report}", self.address());

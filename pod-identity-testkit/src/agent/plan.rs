@@ -5,12 +5,13 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue};
 use pod_identity_core::{Credentials, Timestamp};
 
-use crate::agent_answer::{self, AgentAnswer};
-use crate::delivery::{Delivery, Wait};
-use crate::refusal::Refusal;
-use crate::success_body::SuccessBody;
-use crate::wire::{Framing, Wire};
-use crate::{AgentFault, AgentRequest, Defect, Ending, Field, Stage, TimeFormat, gzip};
+use crate::agent::answer::{self, AgentAnswer};
+use crate::agent::body::SuccessBody;
+use crate::agent::refusal::Refusal;
+use crate::http::delivery::{Delivery, Wait};
+use crate::http::gzip;
+use crate::http::wire::{Framing, Wire};
+use crate::{AgentFault, AgentRequest, Defect, Ending, Field, Stage, TimeFormat};
 
 /// What the faults of one request have come to: what is answered instead, what is changed, and how it
 /// gets to the client.
@@ -86,7 +87,7 @@ impl Plan {
     pub(crate) fn answer(&self, request: &AgentRequest) -> Option<AgentAnswer> {
         match self.answer.as_ref()? {
             AgentFault::Error(error) => Some(Refusal::EksAuth(error.clone()).answer()),
-            AgentFault::Status(status) => Some(agent_answer::official(*status)),
+            AgentFault::Status(status) => Some(answer::official(*status)),
             AgentFault::Answer(answer) => Some(answer.clone()),
             AgentFault::Respond(closure) => Some(closure.answer(request)),
             _ => None,

@@ -3,8 +3,9 @@ use http::header::{ALLOW, HeaderValue};
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{ClaimError, TokenError};
 
-use crate::agent_answer::{AgentAnswer, text};
-use crate::{ServiceError, ids};
+use crate::ServiceError;
+use crate::agent::answer::{AgentAnswer, text};
+use crate::token::ids;
 
 /// Every answer of the official agent that is not a set of credentials.
 #[derive(Debug)]

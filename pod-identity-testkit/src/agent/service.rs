@@ -5,20 +5,20 @@ use pod_identity_core::wire::agent;
 use pod_identity_core::{Clock, Credentials, Secret, ServiceAccountToken, Timestamp, TokenDigest};
 use tokio::net::TcpStream;
 
-use crate::agent_answer::{self, AgentAnswer};
-use crate::connection::{Connection, Ended, Next};
-use crate::delivery::{Delivery, Step};
-use crate::faults::{Asker, Clearing, Faults};
-use crate::hosts::Hosts;
-use crate::limiter::Limiter;
-use crate::plan::Plan;
-use crate::pod_token::PodToken;
-use crate::recorder::{InFlight, Recorder};
-use crate::refusal::Refusal;
-use crate::request_head::RequestHead;
-use crate::server::Service;
+use crate::agent::answer::{self, AgentAnswer};
+use crate::agent::hosts::Hosts;
+use crate::agent::plan::Plan;
+use crate::agent::refusal::Refusal;
+use crate::fault::queue::{Asker, Clearing, Faults};
+use crate::http::connection::{Connection, Ended, Next};
+use crate::http::delivery::{Delivery, Step};
+use crate::http::limiter::Limiter;
+use crate::http::recorder::{InFlight, Recorder};
+use crate::http::request_head::RequestHead;
+use crate::http::server::Service;
+use crate::http::wire::Wire;
 use crate::sync::lock;
-use crate::wire::Wire;
+use crate::token::pod_token::PodToken;
 use crate::{AgentFault, AgentOutcome, AgentRequest, CredentialSource, TokenPolicy};
 
 /// The node agent behind its socket: records a request, plays its faults, and answers.
@@ -136,7 +136,7 @@ impl AgentService {
         }
         match self.grant(plan, request, head, token) {
             Ok(credentials) => {
-                let answer = agent_answer::json(plan.success(&credentials));
+                let answer = answer::json(plan.success(&credentials));
                 (answer, Some(credentials.access_key_id().to_owned()))
             }
             Err(refusal) => (refusal.answer(), None),
@@ -205,7 +205,7 @@ impl AgentService {
     /// As Go's `net/http` does, without recording what is not a request.
     async fn refuse_garbage(&self, connection: &mut Connection) -> Result<(), Ended> {
         let mut clearing = self.faults.clearing();
-        let answer = agent_answer::text(StatusCode::BAD_REQUEST, "400 Bad Request");
+        let answer = answer::text(StatusCode::BAD_REQUEST, "400 Bad Request");
         let wire = Plan::default().wire(answer, true);
         for step in Delivery::default().steps(&wire) {
             connection.take(step, &mut clearing).await?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{ClaimError, Secret, ServiceAccountToken, Timestamp};
 
-use crate::refusal::Refusal;
+use crate::agent::refusal::Refusal;
 use crate::{Issuer, ServiceError, TokenBuilder};
 
 /// Which tokens a [`MockAgent`](crate::MockAgent) gives credentials for.

@@ -22,9 +22,9 @@ use tokio::net::TcpStream;
 use super::controls::Controls;
 use super::moving_clock::MovingClock;
 use super::pod;
-use crate::answer::{self, Answer};
+use crate::http::answer::{self, Answer};
+use crate::http::server::{Server, Service};
 use crate::scenario::{FaultWords, Order, OrderError, Orderable, Queues};
-use crate::server::{Server, Service};
 
 /// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
 /// port of its own. Dropping it stops it, and the mock.

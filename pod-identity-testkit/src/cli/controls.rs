@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::pod_volume::PodVolume;
 use super::report;
-use crate::faults::Faults;
-use crate::operation_faults::AllFaults;
+use crate::eks::operation_faults::AllFaults;
+use crate::fault::queue::Faults;
+use crate::scenario::timeline::{Deed, Staged, Timeline};
 use crate::scenario::{Order, Orderable, Queues};
-use crate::timeline::{Deed, Staged, Timeline};
 use crate::{AgentFault, Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
 
 /// What can be done to a mock from outside. What fails does so because the token cannot be written, or

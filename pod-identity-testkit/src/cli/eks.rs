@@ -14,7 +14,7 @@ use super::pod::{self, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::ready;
 use super::signals::Signals;
-use crate::timeline::Timeline;
+use crate::scenario::timeline::Timeline;
 use crate::{MockEksAuth, MockEksAuthBuilder, SignatureCheck};
 
 /// The flags of `eks`.

@@ -5,7 +5,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use tokio::net::TcpListener;
 
-use crate::mock_agent_builder::default_pod;
+use crate::agent::builder::default_pod;
 use crate::{Scenario, ScenarioError};
 
 /// Whose token it is.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use pod_identity_core::{Clock, Timestamp};
 
 use super::moving_clock::MovingClock;
-use crate::timeline::{Deed, Staged, Timeline};
+use crate::scenario::timeline::{Deed, Staged, Timeline};
 use crate::{ProjectedVolume, TokenBuilder};
 
 /// The token of a pod whose node agent is not ours.

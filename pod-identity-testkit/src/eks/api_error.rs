@@ -1,4 +1,4 @@
-use crate::answer::Answer;
+use crate::http::answer::Answer;
 use crate::{Fault, Operation};
 
 /// An error of EKS or STS, to be injected into [one operation](crate::MockEksAuth::on).

@@ -7,22 +7,22 @@ use std::sync::atomic::AtomicBool;
 use pod_identity_core::{Clock, Secret, SystemClock};
 use tokio::net::TcpListener;
 
-use crate::associations::Associations;
-use crate::cluster::Cluster;
-use crate::eks_auth_service::EksAuthService;
+use crate::eks::associations::store::Associations;
+use crate::eks::cluster::Cluster;
+use crate::eks::iam::roles::Roles;
+use crate::eks::operation_faults::AllFaults;
+use crate::eks::service::EksAuthService;
+use crate::eks::session::Sessions;
+use crate::eks::sigv4::check::Keys;
+use crate::eks::throttle::Throttle;
 #[cfg(feature = "scenario")]
-use crate::gates::Gates;
-use crate::operation_faults::AllFaults;
-use crate::recorder::Recorder;
-use crate::roles::Roles;
+use crate::http::gates::Gates;
+use crate::http::recorder::Recorder;
+use crate::http::server::Server;
+#[cfg(feature = "scenario")]
+use crate::scenario::timeline::Timeline;
 #[cfg(feature = "scenario")]
 use crate::scenario::{Queues, Rate, Scenario};
-use crate::server::Server;
-use crate::session::Sessions;
-use crate::signature_check::Keys;
-use crate::throttle::Throttle;
-#[cfg(feature = "scenario")]
-use crate::timeline::Timeline;
 use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].

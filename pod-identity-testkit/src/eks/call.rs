@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
 use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
 
-use crate::operation::Route;
+use crate::eks::operation::Route;
 use crate::{Operation, RecordedRequest};
 
 /// A request with what could be read of it.

@@ -7,13 +7,14 @@ use pod_identity_core::wire::eks_auth::{
 };
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
-use crate::associations::{Associated, Associations};
-use crate::partition::partition;
-use crate::roles::{PODS, Roles};
-use crate::session::Minted;
-use crate::session_tags::session_tags;
-use crate::trust_policy::{Attempt, Principal};
-use crate::{Association, Issuer, ServiceError, Session, TokenBuilder, ids};
+use crate::eks::associations::store::{Associated, Associations};
+use crate::eks::iam::roles::{PODS, Roles};
+use crate::eks::iam::trust_policy::{Attempt, Principal};
+use crate::eks::partition::partition;
+use crate::eks::session::Minted;
+use crate::eks::session_tags::session_tags;
+use crate::token::ids;
+use crate::{Association, Issuer, ServiceError, Session, TokenBuilder};
 
 /// A cluster as EKS Auth knows it: the service without its socket.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 use http::request::Parts;
 use serde_json::json;
 
-use crate::answer::{self, Answer};
+use crate::http::answer::{self, Answer};
 use crate::{Issuer, Operation};
 
 /// The issuer's documents: what says where its keys are, and the keys.

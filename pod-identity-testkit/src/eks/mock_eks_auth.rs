@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use pod_identity_core::Secret;
 
-use crate::eks_auth_service::EksAuthService;
-use crate::recorder::Recorder;
-use crate::server::Server;
+use crate::eks::service::EksAuthService;
+use crate::http::recorder::Recorder;
+use crate::http::server::Server;
 use crate::{
     Association, BlockingMockEksAuth, Fault, Gate, Issuer, MockEksAuthBuilder, Operation,
     OperationFaults, RecordedRequest, Role, Session, Visibility, When, assert_no_secrets,

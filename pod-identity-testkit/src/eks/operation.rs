@@ -3,8 +3,8 @@ use std::fmt;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::answer::{self, Answer};
-use crate::sts;
+use crate::eks::sts;
+use crate::http::answer::{self, Answer};
 
 /// What a request asks the mock for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::Clock;
 
-use crate::faults::Faults;
+use crate::fault::queue::Faults;
 use crate::{Fault, Gate, Operation, When};
 
 /// The faults of one operation; from [`MockEksAuth::on`](crate::MockEksAuth::on).

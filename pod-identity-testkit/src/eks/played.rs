@@ -1,8 +1,8 @@
 use std::future;
 use std::time::Duration;
 
-use crate::answer::{Answer, bare, json};
-use crate::faults::{Asker, Faults};
+use crate::fault::queue::{Asker, Faults};
+use crate::http::answer::{Answer, bare, json};
 use crate::{Fault, RecordedRequest};
 
 /// What the faults of one request have come to.

@@ -17,19 +17,20 @@ use pod_identity_core::{Clock, ServiceAccountToken};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::answer::{self, Answer, ErrorCodeOf};
-use crate::associations_api::AssociationsApi;
-use crate::call::{Call, text};
-use crate::cluster::Cluster;
-use crate::discovery::discovery;
-use crate::operation_faults::AllFaults;
-use crate::played::{Changes, Played};
-use crate::recorder::{Outcome, Recorder};
-use crate::server::Service;
-use crate::signature_check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
-use crate::sts::Sts;
-use crate::throttle::Throttle;
-use crate::{Operation, RecordedRequest, ServiceError, ids};
+use crate::eks::associations::api::AssociationsApi;
+use crate::eks::call::{Call, text};
+use crate::eks::cluster::Cluster;
+use crate::eks::discovery::discovery;
+use crate::eks::operation_faults::AllFaults;
+use crate::eks::played::{Changes, Played};
+use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
+use crate::eks::sts::Sts;
+use crate::eks::throttle::Throttle;
+use crate::http::answer::{self, Answer, ErrorCodeOf};
+use crate::http::recorder::{Outcome, Recorder};
+use crate::http::server::Service;
+use crate::token::ids;
+use crate::{Operation, RecordedRequest, ServiceError};
 
 /// EKS Auth, the associations API, `GetCallerIdentity` and the issuer's documents behind one socket:
 /// records a request, plays its faults, then lets the service that is meant answer.

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode};
 
 use crate::Operation;
-use crate::answer::Answer;
+use crate::http::answer::Answer;
 
 /// An error answer of EKS Auth in its exact wire form.
 ///

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::UnverifiedClaims;
 
-use crate::cluster::Cluster;
+use crate::eks::cluster::Cluster;
 
 /// "EKS Pod Identity attaches six tags" (EKS user guide), unless the association disables them.
 pub(crate) fn session_tags(

@@ -3,10 +3,10 @@ use http::request::Parts;
 use pod_identity_core::Timestamp;
 use pod_identity_core::wire::eks_auth::ErrorBody;
 
-use crate::answer::{self, Answer, ErrorCodeOf};
-use crate::form::Form;
-use crate::ids;
-use crate::signature_check::{Dialect, Keys, Scope, SignatureError, Signer};
+use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureError, Signer};
+use crate::http::answer::{self, Answer, ErrorCodeOf};
+use crate::http::form::Form;
+use crate::token::ids;
 
 /// STS as far as `GetCallerIdentity`: the query protocol, which answers in XML.
 #[derive(Debug)]

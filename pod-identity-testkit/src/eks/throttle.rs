@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
 
-use crate::limiter::Limiter;
+use crate::http::limiter::Limiter;
 use crate::sync::lock;
 
 /// How many requests EKS Auth answers, for the cluster and for each of its nodes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Response;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 
-use crate::faults::Injected;
+use crate::fault::queue::Injected;
 use crate::{Gate, RecordedRequest, ServiceError};
 
 /// What a mock does to a request instead of, or besides, answering it properly.

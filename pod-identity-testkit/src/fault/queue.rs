@@ -4,10 +4,10 @@ use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 use tokio::sync::watch;
 
 use crate::When;
+use crate::fault::when::Schedule;
 #[cfg(feature = "scenario")]
-use crate::gates::Gates;
+use crate::http::gates::Gates;
 use crate::sync::lock;
-use crate::when::Schedule;
 
 /// What can be injected into a mock.
 pub(crate) trait Injected: Clone {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use pod_identity_core::{Timestamp, TokenDigest};
 
 use crate::Gate;
-use crate::faults::Asker;
+use crate::fault::queue::Asker;
 
 /// Which requests a fault is for.
 ///

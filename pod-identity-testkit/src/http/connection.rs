@@ -5,9 +5,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::delivery::{Step, Wait};
-use crate::faults::Clearing;
-use crate::request_head::{BadHead, RequestHead};
+use crate::fault::queue::Clearing;
+use crate::http::delivery::{Step, Wait};
+use crate::http::request_head::{BadHead, RequestHead};
 
 /// The server's side of one HTTP/1 connection, where answers may go wrong at any byte: what hyper
 /// rightly does not let a server do.

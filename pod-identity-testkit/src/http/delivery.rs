@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::Gate;
-use crate::wire::Wire;
+use crate::http::wire::Wire;
 
 /// Where in an answer something happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

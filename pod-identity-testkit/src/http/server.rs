@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
 #[cfg(feature = "scenario")]
-use crate::timeline::Timeline;
+use crate::scenario::timeline::Timeline;
 
 /// What a server serves.
 pub(crate) trait Service: Send + Sync + 'static {

@@ -1,7 +1,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use crate::Stage;
-use crate::agent_answer::AgentAnswer;
+use crate::agent::answer::AgentAnswer;
 
 /// An answer as bytes.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use super::order::Order;
 use super::span::Span;
 use super::table;
-use crate::gates::Gates;
+use crate::http::gates::Gates;
 use crate::{Association, Fault, Role, SignatureCheck, TrustPolicyError, Visibility};
 
 /// `[eks]`: the AWS side of the cluster.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::order::Order;
 use super::span::Span;
 use super::table;
-use crate::timeline::{Deed, Step};
+use crate::scenario::timeline::{Deed, Step};
 use crate::{AgentFault, Fault, SigningKey, TokenDefect};
 
 /// `[[timeline]]`: what happens at one time.

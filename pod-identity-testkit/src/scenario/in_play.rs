@@ -1,7 +1,7 @@
 use std::io;
 
 use super::Queues;
-use crate::timeline::Timeline;
+use crate::scenario::timeline::Timeline;
 use crate::{BlockingMockAgent, BlockingMockEksAuth, Gate, MockAgent, MockEksAuth};
 
 impl MockAgent {

@@ -14,6 +14,7 @@ mod queues;
 mod scenario;
 mod span;
 mod table;
+pub(crate) mod timeline;
 
 pub(crate) use eks_part::Rate;
 pub use error::ScenarioError;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer};
 use super::Queues;
 use super::fault_words::{FaultWords, TokenAge};
 use super::table;
-use crate::faults::Injected;
-use crate::gates::Gates;
-use crate::timeline::{Deed, Step};
+use crate::fault::queue::Injected;
+use crate::http::gates::Gates;
+use crate::scenario::timeline::{Deed, Step};
 use crate::{Gate, Operation, ServiceError, Stage, When};
 
 /// A fault that has been understood: what, for which requests, and when.

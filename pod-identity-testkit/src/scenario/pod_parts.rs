@@ -3,7 +3,7 @@ use toml::Spanned;
 
 use super::order::Order;
 use super::span::Span;
-use crate::mock_agent_builder::default_pod;
+use crate::agent::builder::default_pod;
 use crate::{AgentFault, Issuer, TokenPolicy};
 
 /// `[pod]`: whose token it is.

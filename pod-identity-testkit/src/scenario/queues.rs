@@ -1,7 +1,7 @@
 use super::order::Orderable;
-use crate::faults::Faults;
-use crate::gates::Gates;
-use crate::operation_faults::AllFaults;
+use crate::eks::operation_faults::AllFaults;
+use crate::fault::queue::Faults;
+use crate::http::gates::Gates;
 use crate::{AgentFault, Fault, Operation};
 
 /// Where the faults of a mock wait: in one queue, or in one for each operation.

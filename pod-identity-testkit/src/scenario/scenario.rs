@@ -14,9 +14,9 @@ use super::happening::{Happening, Which};
 use super::order::{Order, Orderable};
 use super::pod_parts::{AgentPart, PodPart, Source};
 use crate::Issuer;
-use crate::agent_service::AgentService;
-use crate::eks_auth_service::EksAuthService;
-use crate::timeline::Step;
+use crate::agent::service::AgentService;
+use crate::eks::service::EksAuthService;
+use crate::scenario::timeline::Step;
 
 /// Mocks, their faults, and what happens when, from a TOML file.
 ///

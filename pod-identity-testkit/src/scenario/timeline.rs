@@ -8,10 +8,10 @@ use pod_identity_core::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::agent_service::AgentService;
-use crate::eks_auth_service::EksAuthService;
+use crate::agent::service::AgentService;
+use crate::eks::service::EksAuthService;
+use crate::http::server::{Server, Service};
 use crate::scenario::Queues;
-use crate::server::{Server, Service};
 use crate::sync::lock;
 use crate::{SigningKey, TokenDefect};
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Issuer;
-use crate::ids::uuid_of;
+use crate::token::ids::uuid_of;
 
 /// A projected service-account token before it is signed.
 ///

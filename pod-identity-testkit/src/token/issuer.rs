@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::signing_key::KeyPair;
 use crate::sync::lock;
+use crate::token::keys::KeyPair;
 use crate::{SigningKey, TokenBuilder};
 
 /// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.

@@ -16,7 +16,7 @@ mod symlinked {
     use pod_identity_core::{Clock, SystemClock};
 
     use crate::ProjectedVolume;
-    use crate::ids::digits;
+    use crate::token::ids::digits;
 
     const DATA: &str = "..data";
     const DATA_TEMPORARY: &str = "..data_tmp";

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pod_identity_core::{Clock, Secret, Timestamp, TokenDigest};
 
-use crate::clock::Follower;
 use crate::sync::lock;
+use crate::token::clock::Follower;
 use crate::{ProjectedVolume, SettableClock, TokenBuilder};
 
 /// The token of one pod in its projected volume, refreshed when kubelet does it: after 80 % of its

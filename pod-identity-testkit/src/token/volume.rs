@@ -9,7 +9,8 @@ use pod_identity_core::TokenFile;
 use tempfile::TempDir;
 
 use crate::sync::lock;
-use crate::{InPlaceWrite, TokenDefect, layout};
+use crate::token::layout;
+use crate::{InPlaceWrite, TokenDefect};
 
 /// A projected volume as a container sees it, with a token that can be rotated. [`PodToken`](crate::PodToken)
 /// does so when kubelet would.

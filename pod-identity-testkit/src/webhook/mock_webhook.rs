@@ -9,7 +9,7 @@ use super::identities_file::IdentitiesFile;
 use super::service::{PATH, WebhookService};
 use super::tls::Identity;
 use crate::WebhookConfig;
-use crate::server::Server;
+use crate::http::server::Server;
 
 /// The mutating webhook of EKS on a loopback port: [`mutate_pod`](crate::mutate_pod) behind `/mutate`,
 /// over TLS with a certificate that signed itself.

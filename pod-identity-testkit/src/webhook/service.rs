@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use super::identities_file::IdentitiesFile;
 use super::review::Review;
 use crate::WebhookConfig;
-use crate::answer::{self, Answer};
-use crate::server::Service;
+use crate::http::answer::{self, Answer};
+use crate::http::server::Service;
 
 /// The webhook behind its socket.
 pub(crate) struct WebhookService {

@@ -4,12 +4,16 @@ use pod_identity_core::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::association_json::{CreateRequest, Described, Listed, Summary, Tags, UpdateRequest};
-use crate::associations::{Associated, Key, MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
-use crate::cluster::Cluster;
-use crate::form::Form;
-use crate::operation::Route;
-use crate::roles::RoleProblem;
+use crate::eks::associations::json::{
+    CreateRequest, Described, Listed, Summary, Tags, UpdateRequest,
+};
+use crate::eks::associations::store::{
+    Associated, Key, MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused,
+};
+use crate::eks::cluster::Cluster;
+use crate::eks::iam::roles::RoleProblem;
+use crate::eks::operation::Route;
+use crate::http::form::Form;
 use crate::{ApiError, ApiErrorCode, Association, Operation};
 
 /// The associations API of EKS for one cluster: the service without its socket.

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use pod_identity_core::{Timestamp, epoch_seconds};
 use serde::{Deserialize, Serialize};
 
-use crate::associations::Associated;
-use crate::cluster::Cluster;
+use crate::eks::associations::store::Associated;
+use crate::eks::cluster::Cluster;
 use crate::{ApiError, ApiErrorCode, Association};
 
 /// The body of `CreatePodIdentityAssociation`.

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
 
-use crate::association_json::{CreateRequest, UpdateRequest};
-use crate::ids::association_id;
+use crate::eks::associations::json::{CreateRequest, UpdateRequest};
+use crate::eks::associations::visibility::Due;
 use crate::sync::lock;
-use crate::visibility::Due;
+use crate::token::ids::association_id;
 use crate::{ApiError, Association, Visibility};
 
 /// The associations of one cluster; one per service account, as in the real service.

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
-use crate::trust_policy::{Attempt, Principal};
-use crate::wildcard::{is_arn_like, is_like};
+use crate::eks::iam::trust_policy::{Attempt, Principal};
+use crate::eks::iam::wildcard::{is_arn_like, is_like};
 
 /// One key of a statement's `Condition`.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 use crate::TrustPolicyError;
-use crate::trust_policy::TrustPolicy;
+use crate::eks::iam::trust_policy::TrustPolicy;
 
 /// An IAM role with its trust policy, for [`MockEksAuth::put_role`](crate::MockEksAuth::put_role).
 ///

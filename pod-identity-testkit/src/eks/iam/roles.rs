@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::Role;
+use crate::eks::iam::trust_policy::{Attempt, Principal, TrustPolicy};
 use crate::sync::lock;
-use crate::trust_policy::{Attempt, Principal, TrustPolicy};
 
 /// The roles of all accounts. Until the first is told, every role exists and trusts everybody.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::trust_condition::{Condition, TrustPolicyError};
-use crate::wildcard::is_like;
+use crate::eks::iam::condition::{Condition, TrustPolicyError};
+use crate::eks::iam::wildcard::is_like;
 
 /// Who may assume a role: the part of IAM's language that trust policies use.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use http::request::Parts;
 use pod_identity_core::{Secret, Timestamp};
 use serde::Deserialize;
 
-use crate::session::{Minted, Sessions};
-use crate::sigv4::{NoSignature, Signature, amz_date};
+use crate::eks::session::{Minted, Sessions};
+use crate::eks::sigv4::signature::{NoSignature, Signature, amz_date};
 
 /// How [`MockEksAuth`](crate::MockEksAuth) looks at the SigV4 signatures of what calls EKS Auth and the
 /// associations API.

@@ -1,0 +1,16 @@
+//! The mock of the node agent.
+
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod builder;
+pub(crate) mod credential_source;
+pub(crate) mod expectation;
+pub(crate) mod fault;
+pub(crate) mod field_defect;
+pub(crate) mod hosts;
+pub(crate) mod mock_agent;
+pub(crate) mod plan;
+pub(crate) mod refusal;
+pub(crate) mod request;
+pub(crate) mod service;
+pub(crate) mod token_policy;

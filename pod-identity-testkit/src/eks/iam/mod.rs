@@ -1,0 +1,7 @@
+//! Roles and their trust policies.
+
+pub(crate) mod condition;
+pub(crate) mod role;
+pub(crate) mod roles;
+pub(crate) mod trust_policy;
+pub(crate) mod wildcard;

@@ -1,0 +1,21 @@
+//! The mock of EKS Auth and of what is around it: associations, roles, STS, the issuer's documents.
+
+pub(crate) mod api_error;
+pub(crate) mod associations;
+pub(crate) mod builder;
+pub(crate) mod call;
+pub(crate) mod cluster;
+pub(crate) mod discovery;
+pub(crate) mod iam;
+pub(crate) mod mock_eks_auth;
+pub(crate) mod operation;
+pub(crate) mod operation_faults;
+pub(crate) mod partition;
+pub(crate) mod played;
+pub(crate) mod service;
+pub(crate) mod service_error;
+pub(crate) mod session;
+pub(crate) mod session_tags;
+pub(crate) mod sigv4;
+pub(crate) mod sts;
+pub(crate) mod throttle;

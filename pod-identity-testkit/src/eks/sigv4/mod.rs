@@ -1,0 +1,4 @@
+//! Signatures of requests to AWS.
+
+pub(crate) mod check;
+pub(crate) mod signature;

@@ -1,0 +1,12 @@
+//! Tokens: who issues them, the volume they are projected into, and the time.
+
+pub(crate) mod builder;
+pub(crate) mod clock;
+pub(crate) mod defect;
+pub(crate) mod ids;
+pub(crate) mod issuer;
+pub(crate) mod keys;
+pub(crate) mod layout;
+pub(crate) mod pod_token;
+pub(crate) mod secrets;
+pub(crate) mod volume;
