@@ -50,9 +50,9 @@ rows:
     library=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
     [ -e "$library" ] || { echo 'libfaketime is missing: apt-get install faketime' >&2; exit 1; }
     export POD_IDENTITY_LIBFAKETIME=$library
-    cargo test --package pod-identity-agent \
-        --test contract --test fetching --test trouble --test untrusted --test whole_chain
-    cargo test --package pod-identity-agent --test restart --test outside -- --ignored
+    cargo test --package pod-identity-agent --test scenes -- contract fetching trouble untrusted whole_chain
+    cargo test --package pod-identity-agent --test scenes restart -- --ignored
+    cargo test --package pod-identity-agent --test program outside -- --ignored
 
 # The published vectors, in the folder that POD_IDENTITY_VECTORS names
 vectors:

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
+#[cfg(feature = "scenario")]
 use crate::Scenario;
 use crate::agent::hosts::Hosts;
 use crate::agent::service::AgentService;

@@ -1,0 +1,20 @@
+//! The program as a process: its command line, its surroundings, its end.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(all(unix, feature = "dev"))]
+mod dev;
+#[cfg(target_os = "linux")]
+mod node;
+#[cfg(target_os = "linux")]
+mod outside;
+#[cfg(unix)]
+mod readiness;
+#[cfg(unix)]
+mod server;
+#[cfg(target_os = "linux")]
+mod surroundings;
+#[cfg(unix)]
+mod unread_log;

@@ -1,0 +1,189 @@
+//! What the program makes of the node that it runs on.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pod_identity_core::{Clock, SystemClock};
+use pod_identity_testkit::{MockEksAuth, RecordedRequest};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::support::client::{self, Request as Ask};
+use crate::support::process::{NODE_CREDENTIALS, Server, arguments};
+use crate::support::shop::shop;
+use crate::support::soon;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pod-identity-agent");
+
+/// The official DaemonSet's command is `/go-runner /eks-pod-identity-agent server`.
+#[test]
+fn under_the_name_of_the_runner_it_is_the_program_that_is_to_be_run() {
+    let image = tempfile::tempdir().unwrap();
+    let runner = image.path().join("go-runner");
+    symlink(PROGRAM, &runner).unwrap();
+    let run = |arguments: &[&str]| {
+        let ended = Command::new(&runner).args(arguments).output().unwrap();
+        let text =
+            String::from_utf8(ended.stdout).unwrap() + std::str::from_utf8(&ended.stderr).unwrap();
+        (ended.status.code(), text)
+    };
+    let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        run(&["/eks-pod-identity-agent", "version"]),
+        (Some(0), version)
+    );
+    let (code, text) = run(&["/eks-pod-identity-agent", "server"]);
+    assert_eq!(code, Some(64));
+    assert!(text.contains("--cluster-name"), "{text}");
+    let (code, text) = run(&[]);
+    assert_eq!(code, Some(64));
+    assert!(text.contains("a command is missing"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_of_the_node_is_told_unless_asked_for() {
+    let told = told(&[]).await;
+    assert_eq!(
+        (told.eks_node_name, told.instance_id, told.zone),
+        (None, None, None)
+    );
+}
+
+#[tokio::test]
+async fn instance_metadata_is_asked_for_instance_and_zone_and_a_flag_wins() {
+    let told = told(&[
+        "--discover-node",
+        "--node-name",
+        "ip-10-0-0-7",
+        "--zone",
+        "usw2-az9",
+    ])
+    .await;
+    assert_eq!(told.eks_node_name.as_deref(), Some("ip-10-0-0-7"));
+    assert_eq!(told.instance_id.as_deref(), Some("i-0123456789abcdef0"));
+    assert_eq!(told.zone.as_deref(), Some("usw2-az9"));
+}
+
+#[tokio::test]
+async fn what_instance_metadata_does_not_say_is_left_out_and_logged() {
+    let eks = shop().await;
+    let metadata = Metadata::start(&[]).await;
+    let agent = before(&eks, &metadata, &["--discover-node"]).await;
+    ask(&eks, &agent).await;
+    let told = eks.requests().remove(0);
+    assert_eq!((told.instance_id, told.zone), (None, None));
+    agent
+        .program
+        .stdout
+        .says("instance metadata does not say")
+        .await;
+}
+
+/// The limit of many systems is lower than the connections that are accepted.
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_it_may() {
+    let mut agent = Command::new("sh")
+        .args([
+            "-c",
+            r#"ulimit -S -n 256 && ulimit -H -n 4000 && exec "$0" "$@""#,
+            PROGRAM,
+        ])
+        .args(arguments("test-cluster", "http://127.0.0.1:9"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(agent.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains("listening"));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", agent.id())).unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers = line.unwrap().split_whitespace();
+    let numbers: Vec<u64> = numbers.filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(numbers, [4000, 4000], "{line:?}");
+}
+
+/// What EKS Auth was told of a node with instance metadata.
+async fn told(flags: &[&str]) -> RecordedRequest {
+    let eks = shop().await;
+    let metadata = Metadata::start(&[
+        ("/latest/meta-data/instance-id", "i-0123456789abcdef0"),
+        (
+            "/latest/meta-data/placement/availability-zone",
+            "us-west-2a",
+        ),
+    ])
+    .await;
+    let agent = before(&eks, &metadata, flags).await;
+    ask(&eks, &agent).await;
+    eks.requests().remove(0)
+}
+
+async fn before(eks: &MockEksAuth, metadata: &Metadata, flags: &[&str]) -> Server {
+    let url = format!("http://{}", metadata.address);
+    let [key, secret] = NODE_CREDENTIALS;
+    let metadata = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str());
+    Server::with(eks, flags, &[key, secret, metadata]).await
+}
+
+async fn ask(eks: &MockEksAuth, agent: &Server) {
+    let token = eks.issuer().token("shop", "cart").mint(SystemClock.now());
+    client::insist(agent.credentials, &token).await.key();
+    let unknown = client::ask(agent.credentials, Ask::of("/")).await;
+    assert_eq!(unknown.status, 404);
+    soon(eks.wait_for_answers(1)).await;
+}
+
+/// Instance metadata (IMDSv2) with so many facts.
+struct Metadata {
+    address: SocketAddr,
+    _serving: JoinSet<()>,
+}
+
+impl Metadata {
+    async fn start(facts: &'static [(&str, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _peer)) = listener.accept().await {
+                let service = service_fn(move |request: Request<_>| {
+                    std::future::ready(Ok::<_, Infallible>(metadata(facts, &request)))
+                });
+                connections
+                    .spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self {
+            address,
+            _serving: serving,
+        }
+    }
+}
+
+fn metadata<B>(facts: &[(&str, &str)], request: &Request<B>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if path == "/latest/api/token" {
+        let response = Response::builder().header("x-aws-ec2-metadata-token-ttl-seconds", "21600");
+        return response.body("token".into()).unwrap();
+    }
+    match facts.iter().find(|(known, _)| *known == path) {
+        Some((_, fact)) => Response::new((*fact).to_owned().into()),
+        None => {
+            let response = Response::builder().status(StatusCode::NOT_FOUND);
+            response.body(Full::default()).unwrap()
+        }
+    }
+}

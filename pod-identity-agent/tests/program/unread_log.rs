@@ -1,0 +1,94 @@
+//! `server` while nobody reads its log: the container runtime restarts, or its disk is full.
+
+use std::fs;
+
+use pod_identity_core::{Clock, SystemClock};
+use pod_identity_testkit::MockEksAuth;
+use rustix::process::Signal;
+
+use crate::support::client::{self, Client, Request};
+use crate::support::process::Server;
+use crate::support::shop::{shop, token};
+
+#[tokio::test]
+async fn pods_are_answered_lost_lines_are_counted_and_the_process_ends() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &UNBOUND).await;
+    let held = token(&eks);
+    client::insist(server.credentials, &held).await.key();
+    server.program.stdout.read(false);
+
+    exchange(&eks, &server, MORE_THAN_THE_AGENT_KEEPS).await;
+    assert!(lost(&server, "audit").await > 0);
+    let answer = client::ask(server.credentials, Request::with_token(&held)).await;
+    answer.key();
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_waits_is_written_out_at_the_end_when_somebody_reads_again() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &UNBOUND).await;
+    server.program.stdout.read(false);
+    exchange(&eks, &server, MORE_THAN_A_PIPE_HOLDS).await;
+    assert_eq!(lost(&server, "audit").await, 0);
+
+    server.program.stdout.read(true);
+    server.program.signal(Signal::TERM);
+    server.program.stdout.says("stopping").await;
+    let ended = server.program.end().await;
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(audited(&ended.stdout), MORE_THAN_A_PIPE_HOLDS);
+}
+
+#[tokio::test]
+async fn an_audit_in_a_file_goes_on() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    let more = [&UNBOUND[..], &["--audit-log", file.to_str().unwrap()]].concat();
+    let server = Server::start(&eks, &more).await;
+    exchange(&eks, &server, 3).await;
+    server.program.signal(Signal::TERM);
+    let ended = server.program.end().await;
+    assert_eq!((ended.code, audited(&ended.stdout)), (Some(0), 0));
+    assert_eq!(audited(&fs::read_to_string(file).unwrap()), 3);
+}
+
+/// So many exchanges with EKS Auth, each with another token, which it refuses: that is quicker than to
+/// sign as many.
+async fn exchange(eks: &MockEksAuth, server: &Server, times: usize) {
+    let longest_name = "p".repeat(253);
+    let good = eks.issuer().token("shop", "cart").pod(longest_name);
+    let good = good.mint(SystemClock.now());
+    let (start, signature) = good.split_at(good.len() - 20);
+    let mut client = Client::connect(server.credentials).await;
+    for number in 0..times {
+        let forged = format!("{start}{number:010}{}", &signature[10..]);
+        let answer = client.ask(Request::with_token(&forged)).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+    }
+}
+
+/// Lines of this log that were lost, as the metrics tell.
+async fn lost(server: &Server, log: &str) -> u64 {
+    let page = client::ask(server.metrics, Request::of("/metrics")).await;
+    let name = format!("pod_identity_log_lines_lost{{log=\"{log}\"}} ");
+    let value = page.body.lines().find_map(|line| line.strip_prefix(&name));
+    let value = value.unwrap_or_else(|| panic!("no {name}: {}", page.body));
+    value.parse().unwrap()
+}
+
+fn audited(lines: &str) -> usize {
+    lines.matches("\"msg\":\"audit\"").count()
+}
+
+/// One client stands for many pods.
+const UNBOUND: [&str; 4] = ["--pod-budget", "1000000/1000000", "--answer-within", "10s"];
+
+/// 64 KiB on Linux, and a line has more than 500 bytes.
+const MORE_THAN_A_PIPE_HOLDS: usize = 200;
+
+/// A MiB, and what the pipe holds.
+const MORE_THAN_THE_AGENT_KEEPS: usize = 2300;

@@ -1,0 +1,23 @@
+//! What the agent answers, in process and mostly in virtual time. With `POD_IDENTITY_LIBFAKETIME` set the same
+//! scenes are played on the built program; see `just rows`.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(unix)]
+mod contract;
+#[cfg(unix)]
+mod fetching;
+#[cfg(target_os = "linux")]
+mod idle;
+#[cfg(target_os = "linux")]
+mod refresh;
+#[cfg(target_os = "linux")]
+mod restart;
+#[cfg(unix)]
+mod trouble;
+#[cfg(target_os = "linux")]
+mod untrusted;
+#[cfg(unix)]
+mod whole_chain;

@@ -1,0 +1,487 @@
+//! A cache of slots, in virtual time.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use crate::support::cache::{Answer, CacheDriver, Request, source};
+use crate::support::{Error, HOUR, START, failure, millis, secs, set};
+use pod_identity_core::FailureClass::{Denied, Gone, Transient};
+use pod_identity_core::{Asked, CacheAttempt, CacheLimits, RefreshPolicy};
+
+type Driver = CacheDriver<u32>;
+
+fn agent() -> RefreshPolicy {
+    RefreshPolicy::agent()
+}
+
+fn limits(change: impl FnOnce(&mut CacheLimits)) -> CacheLimits {
+    let mut limits = CacheLimits::default();
+    change(&mut limits);
+    limits
+}
+
+fn ready(key: &str) -> Answer {
+    Answer::Ready(key.to_owned())
+}
+
+/// A driver that holds a set of six hours for each of these keys.
+fn holding(limits: CacheLimits, keys: std::ops::Range<u32>) -> Driver {
+    let mut driver = Driver::new(agent(), limits);
+    driver.mint(6 * HOUR);
+    for key in keys {
+        assert_eq!(driver.ask_from(source(key), key), Answer::Wait);
+    }
+    driver
+}
+
+fn begin_refresh(driver: &mut Driver) -> CacheAttempt<u32> {
+    driver.hold_back();
+    driver.look_at(driver.cache.poll_timeout().expect("a refresh must be due"));
+    driver.mint(6 * HOUR);
+    driver.open.pop_front().expect("a refresh must be due")
+}
+
+// Held sets are bounded by use
+
+#[test]
+fn the_least_recently_used_goes() {
+    let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
+    assert_eq!(driver.ask(1), ready("1"));
+    driver.ask(3);
+    let held = [1, 2, 3].map(|key| driver.is_held(key));
+    assert_eq!(held, [true, false, true]);
+    assert_eq!((driver.cache.held_len(), driver.cache.evicted()), (2, 1));
+}
+
+#[test]
+fn a_hit_is_a_use_and_wants_nothing() {
+    let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
+    let now = driver.now;
+    let (request, held) = driver.cache.hit(now, &1).expect("it must be held");
+    assert_eq!((request.0, held.access_key_id()), (driver.end, "1"));
+    driver.ask(3);
+    let held = [1, 2, 3].map(|key| driver.is_held(key));
+    assert_eq!(held, [true, false, true]);
+    assert_eq!(driver.started.len(), 3);
+}
+
+#[test]
+fn there_is_no_hit_where_an_ask_would_find_something_to_do() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    assert!(driver.cache.hit(driver.now, &2).is_none(), "unknown");
+    let due = driver.cache.poll_timeout().unwrap();
+    assert!(driver.cache.hit(due - secs(1), &1).is_some());
+    assert!(driver.cache.hit(due, &1).is_none(), "due");
+    assert!(
+        driver.cache.hit(START, &1).is_none(),
+        "the clock was stepped"
+    );
+    assert!(driver.cache.hit(START + 7 * HOUR, &1).is_none(), "expired");
+}
+
+#[test]
+fn a_refresh_is_not_a_use() {
+    let mut driver = holding(limits(|limits| limits.held = 2), 1..2);
+    driver.run(secs(1));
+    driver.ask(2);
+    driver.run(4 * HOUR);
+    let mut refreshed: Vec<u32> = driver.started.iter().skip(2).map(|(_, key)| *key).collect();
+    refreshed.sort_unstable();
+    assert_eq!(refreshed, [1, 2]);
+    let order: Vec<u32> = driver.cache.iter_held().map(|(key, _)| *key).collect();
+    assert_eq!(order, [1, 2], "the least recently used first");
+}
+
+#[test]
+fn a_hot_key_survives_a_flood_of_two_thousand_others() {
+    let mut driver = holding(CacheLimits::default(), 0..1);
+    for key in 1..=3000 {
+        driver.ask_from(source(key), key);
+        if key % 100 == 0 {
+            assert_eq!(driver.ask(0), ready("0"));
+        }
+    }
+    assert_eq!(driver.cache.held_len(), 2000);
+    assert_eq!(driver.cache.evicted(), 1001);
+}
+
+#[test]
+fn with_no_room_at_all_those_who_waited_get_their_result_and_nothing_is_kept() {
+    let mut driver = holding(limits(|limits| limits.held = 0), 1..2);
+    assert_eq!(driver.told, [(1, Ok("1".to_owned()))]);
+    assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (0, 0));
+    assert_eq!(driver.ask(1), Answer::Wait);
+    assert_eq!(driver.started.len(), 2);
+    assert_eq!(driver.cache.poll_timeout(), None);
+}
+
+#[test]
+fn a_slot_that_is_evicted_in_flight_takes_its_late_answer_along() {
+    let mut driver = holding(limits(|limits| limits.held = 1), 1..2);
+    let late = begin_refresh(&mut driver);
+    driver.ask(2);
+    assert!(driver.cache.peek(&1).is_none());
+    assert!(!driver.answer(late, Ok(set("late", driver.now + HOUR))));
+    assert!(driver.cache.peek(&1).is_none());
+}
+
+#[test]
+fn a_late_answer_does_not_reach_a_new_slot_under_the_same_key() {
+    let mut driver = holding(limits(|limits| limits.held = 1), 1..2);
+    let late = begin_refresh(&mut driver);
+    driver.ask(2);
+    driver.hold_back();
+    driver.ask(1);
+    let current = driver.open.pop_front().unwrap();
+    assert!(!driver.answer(late, Err(failure(Denied))));
+    assert!(driver.is_waiting());
+    let fetched = Ok(set("new", driver.now + 6 * HOUR));
+    assert!(driver.answer(current, fetched));
+    assert_eq!(driver.told.last(), Some(&(1, Ok("new".to_owned()))));
+}
+
+#[test]
+fn whoever_waited_for_an_evicted_slot_shares_the_result_of_the_next_one() {
+    let mut driver = holding(limits(|limits| limits.held = 1), 1..2);
+    driver.run(4 * HOUR);
+    driver.hold_back();
+    driver.now = START + 24 * HOUR;
+    let asked = driver
+        .cache
+        .ask(driver.now, 1, source(1), || unreachable!());
+    let Asked::Pending(ticket) = asked else {
+        panic!("{asked:?}")
+    };
+    driver.drain();
+    driver.mint(6 * HOUR);
+    driver.ask(2);
+    assert!(driver.cache.peek(&1).is_none());
+    driver.ask(1);
+    assert!(driver.cache.outcome(&1, ticket).is_some());
+}
+
+// Slots that hold nothing have a table of their own
+
+#[test]
+fn a_flood_of_unknown_keys_pushes_out_nothing_held() {
+    let mut driver = holding(CacheLimits::default(), 0..100);
+    driver.hold_back();
+    for key in 100..3_100 {
+        driver.ask_from(source(key % 1000), key);
+        assert!(driver.cache.empty_len() <= 1024);
+    }
+    for key in 0..100 {
+        assert_eq!(driver.ask(key), ready(&key.to_string()));
+    }
+}
+
+#[test]
+fn a_source_has_its_share_and_leaves_the_rest_to_others() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    for key in 0..256 {
+        assert_eq!(driver.ask_from(source(1), key), Answer::Wait);
+    }
+    assert_eq!(driver.ask_from(source(1), 256), Answer::Full);
+    assert_eq!(driver.ask_from(source(1), 0), Answer::Wait, "no newcomer");
+    assert_eq!(driver.ask_from(source(2), 257), Answer::Wait);
+}
+
+#[test]
+fn in_a_full_table_a_newcomer_takes_the_place_of_the_oldest_of_the_largest_source() {
+    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
+    for (from, key) in [(2, 1), (1, 2), (1, 3), (1, 4)] {
+        driver.ask_from(source(from), key);
+    }
+    assert_eq!(driver.ask_from(source(3), 5), Answer::Wait);
+    let known = [1, 2, 3, 4, 5].map(|key| driver.cache.peek(&key).is_some());
+    assert_eq!(known, [true, false, true, true, true]);
+}
+
+#[test]
+fn in_a_full_table_nobody_gains_a_place_from_one_who_has_no_more_than_that() {
+    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
+    for (from, key) in [(1, 1), (1, 2), (2, 3), (2, 4)] {
+        driver.ask_from(source(from), key);
+    }
+    assert_eq!(driver.ask_from(source(1), 5), Answer::Full);
+    let attempt = driver.open[0];
+    driver.answer(attempt, Err(failure(Denied)));
+    assert_eq!(driver.ask_from(source(1), 5), Answer::Wait);
+}
+
+#[test]
+fn the_sources_of_first_fetches_take_turns() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    for (from, key) in [
+        (1, 10),
+        (1, 11),
+        (1, 12),
+        (1, 13),
+        (2, 20),
+        (2, 21),
+        (3, 30),
+    ] {
+        let asked = driver
+            .cache
+            .ask(START, key, source(from), || Request(START + HOUR));
+        assert!(matches!(asked, Asked::Pending(_)));
+    }
+    let order: Vec<u32> = std::iter::from_fn(|| {
+        let (attempt, _) = driver.cache.poll_fetch(START)?;
+        Some(attempt.key())
+    })
+    .collect();
+    assert_eq!(order, [10, 20, 30, 11, 21, 12, 13]);
+}
+
+#[test]
+fn a_slot_whose_fetch_failed_is_forgotten_once_those_who_waited_know() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.serve(|_key, _now| Err(failure(Denied)));
+    driver.ask(1);
+    let refused = Err(Error::Service(Denied));
+    assert_eq!(driver.told, [(1, refused)]);
+    assert!(driver.cache.peek(&1).is_none());
+    driver.ask(1);
+    assert_eq!(driver.started.len(), 2, "no negative cache");
+}
+
+#[test]
+fn a_held_set_that_is_gone_upstream_is_forgotten() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    driver.serve(|_key, _now| Err(failure(Gone)));
+    driver.run(24 * HOUR);
+    assert_eq!(driver.started.len(), 2);
+    assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (0, 0));
+    assert_eq!(driver.cache.poll_timeout(), None);
+}
+
+#[test]
+fn one_key_from_two_sources_is_one_fetch() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.ask_from(source(1), 1);
+    driver.ask_from(source(2), 1);
+    assert_eq!(driver.started.len(), 1);
+    let attempt = driver.open[0];
+    driver.answer(attempt, Ok(set("one", START + HOUR)));
+    assert_eq!(driver.told.len(), 2);
+}
+
+// The pace
+
+/// Sixty sets whose refreshes are due at once; the higher the key, the earlier the expiry.
+fn sixty_due(limits: CacheLimits) -> Driver {
+    let mut driver = Driver::new(agent().with_retention(secs(30)), limits);
+    driver.serve(|key, now| Ok(set(&key.to_string(), now + 6 * HOUR - secs(key.into()))));
+    for key in 0..60 {
+        driver.ask_from(source(key), key);
+    }
+    driver.mint(12 * HOUR);
+    driver.started.clear();
+    driver.look_at(START + secs(31));
+    driver
+}
+
+#[test]
+fn sixty_refreshes_that_are_due_at_once_take_twenty_seconds_in_the_order_of_expiry() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.run(secs(26));
+    let keys: Vec<u32> = driver
+        .started
+        .iter()
+        .map(|(_, key)| *key)
+        .take(60)
+        .collect();
+    assert!(keys.iter().copied().eq((0..60).rev()), "{keys:?}");
+    let last = driver.started[59].0.saturating_since(START + secs(31));
+    assert!(secs(19) < last && last < secs(20), "{last:?}");
+}
+
+#[test]
+fn the_pace_is_what_the_limits_say() {
+    for (per_second, started) in [
+        (0.0, 1..=1),
+        (-1.0, 1..=1),
+        (f64::NAN, 1..=1),
+        (0.5, 5..=6),
+        (3.0, 30..=31),
+        (1e9, 60..=60),
+        (f64::INFINITY, 60..=60),
+    ] {
+        let mut driver = sixty_due(limits(|limits| limits.refreshes_per_second = per_second));
+        driver.run(secs(10));
+        let made = driver.started.len();
+        assert!(started.contains(&made), "{per_second}: {made}");
+    }
+}
+
+#[test]
+fn a_first_fetch_is_not_paced_and_goes_before_any_refresh() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.started.clear();
+    for key in 100..200 {
+        driver.ask_from(source(key), key);
+    }
+    let first: Vec<u32> = driver.started.iter().map(|(_, key)| *key).collect();
+    assert!(first.into_iter().eq(100..200));
+}
+
+#[test]
+fn whoever_asks_for_a_set_in_the_backlog_gets_it_at_once() {
+    let mut driver = sixty_due(CacheLimits::default());
+    assert_eq!(driver.ask(0), ready("0"));
+    assert_eq!(driver.started.len(), 1);
+}
+
+#[test]
+fn whoever_waits_for_a_set_that_expired_in_the_backlog_does_not_wait_for_the_pace() {
+    let mut driver = sixty_due(limits(|limits| limits.refreshes_per_second = 0.0));
+    driver.look_at(START + 7 * HOUR);
+    driver.started.clear();
+    assert_eq!(driver.ask(0), Answer::Wait);
+    assert_eq!(driver.started, [(driver.now, 0)]);
+}
+
+// The end of a request
+
+#[test]
+fn when_its_token_has_expired_an_entry_vanishes_without_another_attempt() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.end = START + 2 * HOUR;
+    driver.mint(6 * HOUR);
+    driver.ask(1);
+    driver.run(24 * HOUR);
+    assert_eq!(driver.started.len(), 1);
+    assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (0, 0));
+    assert_eq!(driver.cache.poll_timeout(), None);
+}
+
+#[test]
+fn a_refresh_that_the_pace_held_back_until_its_token_expired_is_not_made() {
+    let mut driver = Driver::new(
+        agent(),
+        limits(|limits| limits.refreshes_per_second = 1.0 / 600.0),
+    );
+    driver.end = START + 3 * HOUR + secs(1000);
+    driver.mint(6 * HOUR);
+    for key in 0..10 {
+        driver.ask(key);
+    }
+    driver.started.clear();
+    driver.look_at(START + 3 * HOUR);
+    driver.run(24 * HOUR);
+    assert_eq!(driver.started.len(), 2, "at once, and after 600 s");
+    assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (0, 0));
+}
+
+#[test]
+fn a_refresh_that_fails_until_the_token_expires_does_not_spin_then() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.end = START + 4 * HOUR;
+    driver.mint(6 * HOUR);
+    driver.ask(1);
+    driver.serve(|_key, _now| Err(failure(Transient)));
+    driver.run(24 * HOUR);
+    assert_eq!(driver.cache.poll_timeout(), None);
+    assert!(driver.started.last().unwrap().0 < driver.end);
+}
+
+// Clock steps
+
+#[test]
+fn after_a_step_back_no_deadline_is_left_in_the_future() {
+    let mut driver = sixty_due(limits(|limits| limits.refreshes_per_second = 0.1));
+    driver.hold_back();
+    driver.ask_from(source(100), 100);
+    driver.run(secs(1));
+    driver.look_at(driver.now - 12 * HOUR);
+    let next = driver.cache.poll_timeout().unwrap();
+    assert!(
+        next <= driver.now + secs(10),
+        "{next} is long after {}",
+        driver.now
+    );
+}
+
+#[test]
+fn after_a_step_back_everything_is_refreshed_at_the_pace() {
+    let mut driver = holding(CacheLimits::default(), 0..30);
+    driver.mint(24 * HOUR);
+    driver.started.clear();
+    driver.look_at(START - HOUR);
+    driver.run(secs(11));
+    let mut keys: Vec<u32> = driver.started.iter().map(|(_, key)| *key).collect();
+    assert!(driver.started[29].0 >= START - HOUR + secs(9));
+    keys.sort_unstable();
+    assert!(keys.into_iter().eq(0..30));
+}
+
+#[test]
+fn after_a_step_forward_nothing_expired_is_handed_out() {
+    let mut driver = holding(CacheLimits::default(), 0..3);
+    driver.look_at(START + 7 * HOUR);
+    assert_eq!(driver.started.len(), 4, "the first refresh begins at once");
+    driver.hold_back();
+    assert_eq!(driver.ask(0), ready("0"), "refreshed");
+    assert_eq!(driver.ask(1), Answer::Wait);
+}
+
+// Size
+
+#[test]
+fn a_hundred_thousand_slots_cost_no_scan_per_event() {
+    const SLOTS: u32 = 100_000;
+    const EVENTS: u32 = 5_000;
+    let mut driver = CacheDriver::<Counted>::new(
+        agent(),
+        limits(|limits| {
+            limits.held = 100_000;
+            limits.refreshes_per_second = 1e9;
+        }),
+    );
+    driver.mint(6 * HOUR);
+    for key in 0..SLOTS {
+        driver.ask_from(source(key), Counted(key));
+        driver.now = driver.now + millis(50);
+    }
+    assert_eq!(driver.cache.held_len(), 100_000);
+    TOUCHES.set(0);
+    driver.started.clear();
+    for key in 0..EVENTS {
+        let next = driver.cache.poll_timeout().unwrap();
+        driver.run(next.saturating_since(driver.now));
+        driver.ask(Counted(key * 97 % SLOTS));
+    }
+    assert!(driver.started.len() >= EVENTS as usize);
+    let touches = TOUCHES.get() / u64::from(EVENTS);
+    assert!(touches < 200, "an event touches {touches} keys");
+}
+
+thread_local! {
+    static TOUCHES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A key that counts how often any of its kind is hashed or compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted(u32);
+
+impl Hash for Counted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        TOUCHES.set(TOUCHES.get() + 1);
+        self.0.hash(state);
+    }
+}
+
+impl Ord for Counted {
+    fn cmp(&self, other: &Self) -> Ordering {
+        TOUCHES.set(TOUCHES.get() + 1);
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Counted {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}

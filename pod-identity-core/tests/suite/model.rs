@@ -1,0 +1,356 @@
+//! Random lives keep the invariants of slot and cache.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{Error, Fetched, START, failure, millis, secs, set};
+use pod_identity_core::{
+    Ask, Attempt, Credentials, FailureClass, RefreshPolicy, Slot, Ticket, Timestamp,
+};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Ask(u8),
+    /// Answers the attempt in flight of a slot.
+    Answer(u8, Brought),
+    /// Answers an attempt that has been answered or given up.
+    AnswerLate(Brought),
+    Advance(Duration),
+    Back(Duration),
+    /// Goes to the next deadline.
+    Timeout,
+    Invalidate,
+    Refresh,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Brought {
+    Lifetime(u64),
+    Failure(FailureClass, Option<u64>),
+}
+
+impl Brought {
+    fn fetched(self, key: &str, now: Timestamp) -> Fetched {
+        match self {
+            Self::Lifetime(lifetime) => Ok(set(key, now + secs(lifetime))),
+            Self::Failure(class, hint) => Err(failure(class).with_retry_after(hint.map(secs))),
+        }
+    }
+}
+
+fn brought() -> impl Strategy<Value = Brought> {
+    let class = prop_oneof![
+        Just(FailureClass::Gone),
+        Just(FailureClass::Denied),
+        Just(FailureClass::Throttled),
+        Just(FailureClass::Transient),
+        Just(FailureClass::Malformed),
+    ];
+    prop_oneof![
+        (0..100u64).prop_map(Brought::Lifetime),
+        (0..50_000u64).prop_map(Brought::Lifetime),
+        (class, proptest::option::of(0..400u64))
+            .prop_map(|(class, hint)| Brought::Failure(class, hint)),
+    ]
+}
+
+fn time() -> impl Strategy<Value = Duration> {
+    prop_oneof![0..5_000u64, 0..120_000u64, 0..20_000_000u64].prop_map(millis)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(Op::Ask),
+        4 => (any::<u8>(), brought()).prop_map(|(which, brought)| Op::Answer(which, brought)),
+        1 => brought().prop_map(Op::AnswerLate),
+        3 => time().prop_map(Op::Advance),
+        1 => time().prop_map(Op::Back),
+        4 => Just(Op::Timeout),
+        1 => Just(Op::Invalidate),
+        1 => Just(Op::Refresh),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = RefreshPolicy> {
+    prop_oneof![
+        Just(RefreshPolicy::provider()),
+        Just(RefreshPolicy::provider().with_serve_expired(false)),
+        Just(RefreshPolicy::agent()),
+        Just(RefreshPolicy::sep()),
+    ]
+}
+
+fn end() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        Just(Timestamp::MAX),
+        (0..30_000u64).prop_map(|after| START + secs(after))
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_slot_keeps_its_promises(
+        policy in policy(),
+        end in end(),
+        ops in proptest::collection::vec(op(), 1..80),
+    ) {
+        let mut life = Life::new(policy, end);
+        for op in ops {
+            life.apply(op);
+            life.check();
+        }
+        life.wind_up();
+    }
+}
+
+/// The longest that anybody is left waiting when attempts are answered: the agent lingers 30 s, and
+/// an attempt that is not answered is given up after 10 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+struct Flight {
+    attempt: Attempt,
+    since: Timestamp,
+    overdue: bool,
+}
+
+/// A slot with its driver, who knows what it was told.
+struct Life {
+    slot: Slot<Credentials, Error>,
+    policy: RefreshPolicy,
+    now: Timestamp,
+    flight: Option<Flight>,
+    late: Vec<Attempt>,
+    waiting: Vec<Ticket>,
+    rejected: Option<String>,
+    minted: u32,
+}
+
+impl Life {
+    fn new(policy: RefreshPolicy, end: Timestamp) -> Self {
+        Self {
+            slot: Slot::new(Arc::new(policy.clone()), 7).with_end(end),
+            policy,
+            now: START,
+            flight: None,
+            late: Vec::new(),
+            waiting: Vec::new(),
+            rejected: None,
+            minted: 0,
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Ask(_) => self.ask(),
+            Op::Answer(_, brought) => self.answer(brought),
+            Op::AnswerLate(brought) => {
+                if let Some(late) = self.late.pop() {
+                    let fetched = brought.fetched("late", self.now);
+                    assert!(!self.slot.handle_fetched(late, self.now, fetched));
+                }
+            }
+            Op::Advance(time) => self.now = self.now + time,
+            Op::Back(time) => self.now = self.now - time,
+            Op::Timeout => self.pass_time(),
+            Op::Invalidate => {
+                let held = self.slot.held().map(|held| held.access_key_id().to_owned());
+                if let Some(key) = held {
+                    self.slot.invalidate(&key);
+                    self.rejected = Some(key);
+                }
+            }
+            Op::Refresh => {
+                let ticket = self.slot.refresh(self.now);
+                self.waiting.push(ticket);
+            }
+        }
+        self.drain();
+    }
+
+    fn ask(&mut self) {
+        let held = match self.slot.ask(self.now) {
+            Ask::Ready(held) => held.clone(),
+            Ask::Pending(ticket) => return self.waiting.push(ticket),
+        };
+        if self.policy != RefreshPolicy::sep() {
+            let left = held.expiration().saturating_since(self.now);
+            let stale = self.policy == RefreshPolicy::provider() && self.slot.failures() > 0;
+            assert!(left > secs(15) || stale, "{left:?} left");
+            assert_ne!(Some(held.access_key_id()), self.rejected.as_deref());
+        }
+    }
+
+    fn answer(&mut self, brought: Brought) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        self.minted += 1;
+        let fetched = brought.fetched(&format!("ASIA{}", self.minted), self.now);
+        self.slot.handle_fetched(flight.attempt, self.now, fetched);
+        self.late.push(flight.attempt);
+    }
+
+    /// After the deadline nothing may be left to do at once.
+    fn pass_time(&mut self) {
+        let next = self.slot.poll_timeout();
+        self.now = next.unwrap_or(self.now).max(self.now);
+        for _ in 0..3 {
+            self.slot.handle_timeout(self.now);
+            self.drain();
+        }
+        let next = self.slot.poll_timeout();
+        assert!(
+            next.is_none_or(|next| next > self.now),
+            "busy: {:?}",
+            self.slot
+        );
+    }
+
+    fn drain(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.since = flight.since.min(self.now);
+            flight.overdue |= flight.since + 2 * flight.attempt.timeout() <= self.now;
+        }
+        while let Some(attempt) = self.slot.poll_fetch(self.now) {
+            let flight = Flight {
+                attempt,
+                since: self.now,
+                overdue: false,
+            };
+            if let Some(before) = self.flight.replace(flight) {
+                assert!(before.overdue, "two attempts in flight");
+                self.late.push(before.attempt);
+            }
+        }
+        let slot = &self.slot;
+        self.waiting
+            .retain(|ticket| slot.outcome(*ticket).is_none());
+    }
+
+    fn check(&self) {
+        if self.slot.is_vacant() {
+            assert_eq!(self.slot.poll_timeout(), None);
+            assert!(self.waiting.is_empty(), "nobody may wait for nothing");
+        }
+        if !self.waiting.is_empty() {
+            assert!(self.slot.is_fetching() || self.slot.is_resting());
+        }
+    }
+
+    /// Answers every attempt from here on: everybody is told within bounded time.
+    fn wind_up(&mut self) {
+        let since = self.now;
+        self.slot.handle_timeout(self.now);
+        self.drain();
+        while !self.waiting.is_empty() {
+            self.pass_time();
+            self.answer(Brought::Failure(FailureClass::Transient, None));
+            self.drain();
+            let waited = self.now.saturating_since(since);
+            assert!(waited <= LONGEST_WAIT, "still waiting after {waited:?}");
+        }
+    }
+}
+
+mod cache {
+    use crate::support::cache::{CacheDriver, source};
+    use pod_identity_core::{CacheAttempt, CacheLimits};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_cache_keeps_its_promises(
+            end in end(),
+            ops in proptest::collection::vec(op(), 1..120),
+        ) {
+            let mut limits = CacheLimits::default();
+            (limits.held, limits.empty, limits.empty_per_source) = (2, 3, 2);
+            let mut driver = CacheDriver::new(RefreshPolicy::agent(), limits);
+            driver.end = end;
+            let mut late = VecDeque::new();
+            for op in ops {
+                apply(&mut driver, &mut late, op);
+                check(&driver);
+            }
+            wind_up(&mut driver);
+        }
+    }
+
+    const KEYS: u8 = 6;
+
+    fn apply(driver: &mut CacheDriver<u8>, late: &mut VecDeque<CacheAttempt<u8>>, op: Op) {
+        match op {
+            Op::Ask(which) => {
+                let key = which % KEYS;
+                driver.ask_from(source(u32::from(which) / 64), key);
+            }
+            Op::Answer(which, brought) => {
+                let open = driver.open.len();
+                if let Some(attempt) = driver.open.remove(usize::from(which) % open.max(1)) {
+                    late.push_back(attempt);
+                    driver.answer(attempt, brought.fetched("any", driver.now));
+                }
+            }
+            Op::AnswerLate(brought) => {
+                if let Some(attempt) = late.pop_front() {
+                    let fetched = brought.fetched("late", driver.now);
+                    assert!(!driver.answer(attempt, fetched));
+                }
+            }
+            Op::Advance(time) => driver.now = driver.now + time,
+            Op::Back(time) => driver.now = driver.now - time,
+            Op::Timeout | Op::Invalidate | Op::Refresh => pass_time(driver),
+        }
+    }
+
+    fn pass_time(driver: &mut CacheDriver<u8>) {
+        let next = driver.cache.poll_timeout().unwrap_or(driver.now);
+        for _ in 0..3 {
+            driver.look_at(next.max(driver.now));
+        }
+        let next = driver.cache.poll_timeout();
+        assert!(next.is_none_or(|next| next > driver.now), "busy");
+    }
+
+    fn check(driver: &CacheDriver<u8>) {
+        let cache = &driver.cache;
+        let slots: Vec<_> = (0..KEYS).filter_map(|key| cache.peek(&key)).collect();
+        let held = slots.iter().filter(|slot| slot.held().is_some()).count();
+        assert_eq!(cache.held_len(), held);
+        assert_eq!(cache.empty_len(), slots.len() - held);
+        assert!(held <= 2 && slots.len() - held <= 3 + 2);
+
+        let deadline = slots.iter().filter_map(|slot| slot.poll_timeout()).min();
+        let next = cache.poll_timeout();
+        assert!(
+            deadline.is_none_or(|deadline| next.is_some_and(|next| next <= deadline)),
+            "a slot's deadline {deadline:?} is missed by {next:?}"
+        );
+        assert!(
+            next == deadline || slots.iter().any(|slot| slot.is_fetching()),
+            "{next:?} is nobody's deadline"
+        );
+        assert!(slots.iter().all(|slot| !slot.is_vacant()));
+    }
+
+    fn wind_up(driver: &mut CacheDriver<u8>) {
+        let since = driver.now;
+        driver.look_at(since);
+        while driver.is_waiting() {
+            pass_time(driver);
+            while let Some(attempt) = driver.open.pop_front() {
+                let fetched = Brought::Failure(FailureClass::Transient, None);
+                driver.answer(attempt, fetched.fetched("any", driver.now));
+            }
+            let waited = driver.now.saturating_since(since);
+            assert!(waited <= LONGEST_WAIT, "still waiting after {waited:?}");
+        }
+    }
+}

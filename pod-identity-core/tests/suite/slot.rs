@@ -1,0 +1,809 @@
+//! One credential's life, in virtual time.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{Answer, Driver, Error, HOUR, START, failure, millis, minting, secs, set};
+use FailureClass::{Denied, Gone, Malformed, Throttled, Transient};
+use pod_identity_core::{FailureClass, RefreshPolicy, Slot, SlotError, Timestamp};
+
+fn provider() -> RefreshPolicy {
+    RefreshPolicy::provider()
+}
+
+fn agent() -> RefreshPolicy {
+    RefreshPolicy::agent()
+}
+
+fn fail_closed() -> RefreshPolicy {
+    provider().with_serve_expired(false)
+}
+
+fn ready(key: &str) -> Answer {
+    Answer::Ready(key.to_owned())
+}
+
+/// A driver whose refresh of a set that lives six hours has just begun.
+fn refreshing(policy: RefreshPolicy) -> Driver {
+    let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+    let due = driver.slot.due_at().expect("a set must be held");
+    driver.run(due.saturating_since(START));
+    assert_eq!(driver.started.len(), 2);
+    driver
+}
+
+// Sharing
+
+#[test]
+fn all_who_ask_with_nothing_held_share_one_fetch() {
+    let mut driver = Driver::new(agent());
+    let tickets = [driver.wait(), driver.wait(), driver.wait()];
+    assert_eq!(driver.started.len(), 1);
+    assert!(
+        tickets
+            .iter()
+            .all(|ticket| driver.outcome(*ticket).is_none())
+    );
+    driver.answer(Ok(set("new", START + HOUR)));
+    for ticket in tickets {
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_refresh_while_a_valid_set_is_held() {
+    for policy in [provider(), agent()] {
+        let mut driver = refreshing(policy);
+        assert_eq!(driver.ask(), ready("old"));
+        let expires = driver.now + 6 * HOUR;
+        driver.answer(Ok(set("new", expires)));
+        assert_eq!(driver.ask(), ready("new"));
+        assert_eq!(driver.started.len(), 2);
+    }
+}
+
+#[test]
+fn a_failure_is_for_those_who_waited_and_for_nobody_later() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::new(policy);
+        let waited = [driver.wait(), driver.wait()];
+        driver.answer(Err(failure(Denied)));
+        for ticket in waited {
+            assert_eq!(driver.outcome(ticket), Some(Err(&Error::Service(Denied))));
+        }
+        let later = driver.wait();
+        assert_eq!(driver.outcome(later), None);
+        assert_eq!(driver.started.len(), 2, "no negative cache");
+    }
+}
+
+#[test]
+fn a_refresh_on_demand_joins_the_fetch_under_way_and_cuts_a_rest_short() {
+    let mut driver = refreshing(provider());
+    let joined = driver.slot.refresh(driver.now);
+    driver.answer(Err(failure(Transient)));
+    assert_eq!(driver.outcome(joined), Some(Ok("old")));
+    assert!(driver.slot.is_resting());
+    let ticket = driver.slot.refresh(driver.now);
+    let attempt = driver.slot.poll_fetch(driver.now).unwrap();
+    let fetched = Ok(set("new", driver.now + 6 * HOUR));
+    assert!(driver.slot.handle_fetched(attempt, driver.now, fetched));
+    assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+}
+
+#[test]
+fn equal_seeds_give_equal_lives() {
+    let life = |seed| {
+        let mut driver = Driver::seeded(provider(), seed);
+        driver.serve(minting(HOUR));
+        driver.ask();
+        driver.run(24 * HOUR);
+        driver.started
+    };
+    assert_eq!(life(1), life(1));
+    assert_ne!(
+        life(1),
+        life(2),
+        "those who started together do not refresh together"
+    );
+}
+
+// Failures
+
+#[test]
+fn with_nothing_held_the_class_decides_how_often_it_is_tried_before_those_who_wait_are_told() {
+    for (policy, class, hint, attempts, told_after) in [
+        (provider(), Gone, None, 1..=1, 0..=0),
+        (provider(), Denied, None, 1..=1, 0..=0),
+        (provider(), Throttled, None, 5..=5, 2550..=5100),
+        (provider(), Throttled, Some(3), 4..=4, 9000..=9000),
+        (provider(), Throttled, Some(20), 1..=1, 0..=0),
+        (provider(), Transient, None, 5..=5, 2550..=5100),
+        (provider(), Malformed, None, 5..=5, 2550..=5100),
+        (agent(), Gone, None, 1..=1, 0..=0),
+        (agent(), Denied, None, 1..=1, 0..=0),
+        (agent(), Throttled, None, 8..=20, 25_000..=30_000),
+        (agent(), Throttled, Some(9), 4..=4, 27_000..=27_000),
+        (agent(), Throttled, Some(60), 1..=1, 0..=0),
+        (agent(), Transient, None, 8..=20, 25_000..=30_000),
+        (agent(), Malformed, None, 1..=1, 0..=0),
+    ] {
+        let row = format!("{class:?} with hint {hint:?}, {attempts:?} attempts");
+        let mut driver = Driver::new(policy);
+        driver.serve(move |_now| {
+            let failure = failure(class).with_retry_after(hint.map(secs));
+            (Duration::ZERO, Err(failure))
+        });
+        let ticket = driver.wait();
+        let told = driver.run_until_settled(ticket).as_millis();
+        assert!(told_after.contains(&told), "{row}: told after {told} ms");
+        assert_eq!(driver.outcome(ticket), Some(Err(&Error::Service(class))));
+        driver.run(HOUR);
+        let made = driver.started.len();
+        assert!(attempts.contains(&made), "{row}: {made}");
+        assert!(driver.slot.is_vacant(), "{row}: nothing happens by itself");
+    }
+}
+
+#[test]
+fn with_a_set_held_the_class_decides_whether_it_is_kept_and_when_it_is_tried_again() {
+    for policy in [provider(), agent()] {
+        for (class, hint, next) in [
+            (Gone, None, None),
+            (Denied, None, Some(500..=1000)),
+            (Throttled, None, Some(500..=1000)),
+            (Throttled, Some(40), Some(40_000..=40_000)),
+            (Throttled, Some(86_400), Some(300_000..=300_000)),
+            (Transient, None, Some(500..=1000)),
+            (Malformed, None, Some(500..=1000)),
+        ] {
+            let row = format!("{class:?} with hint {hint:?}");
+            let mut driver = refreshing(policy.clone());
+            let failure = failure(class).with_retry_after(hint.map(secs));
+            driver.answer(Err(failure));
+            driver.run(secs(301));
+            match next {
+                None => {
+                    assert!(driver.slot.is_vacant(), "{row}");
+                    driver.wait();
+                    assert_eq!(driver.started.len(), 3, "{row}: only when asked again");
+                }
+                Some(next) => {
+                    assert_eq!(driver.ask(), ready("old"), "{row}");
+                    let rest = driver.pauses(1)[0].as_millis();
+                    assert!(next.contains(&rest), "{row}: {rest} ms");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_on_the_provider_knows_after_five_attempts_and_ten_seconds() {
+    for (slow, attempts) in [
+        (millis(0), 5..=5),
+        (millis(900), 5..=5),
+        (secs(4), 2..=3),
+        (secs(60), 2..=2),
+    ] {
+        let mut driver = Driver::new(provider());
+        driver.serve(move |_now| (slow, Err(failure(Transient))));
+        let ticket = driver.wait();
+        let told = driver.run_until_settled(ticket);
+        assert!(
+            told <= secs(10),
+            "attempts of {slow:?}: told after {told:?}"
+        );
+        assert!(attempts.contains(&driver.started.len()), "{slow:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_away_for_two_seconds_is_not_noticed() {
+    for seed in 0..100 {
+        let mut driver = Driver::seeded(provider(), seed);
+        driver.fail(Transient);
+        let ticket = driver.wait();
+        driver.run(secs(2));
+        driver.serve(minting(6 * HOUR));
+        driver.run_until_settled(ticket);
+        assert!(matches!(driver.outcome(ticket), Some(Ok(_))), "{seed}");
+    }
+}
+
+#[test]
+fn the_agent_goes_on_for_thirty_seconds_after_the_last_ask() {
+    let mut driver = Driver::new(agent());
+    driver.fail(Transient);
+    driver.ask();
+    driver.run(secs(20));
+    let last_ask = driver.now;
+    driver.ask();
+    driver.run(HOUR);
+    let last = driver.started.last().unwrap().saturating_since(last_ask);
+    assert!(last > secs(24) && last <= secs(30), "{last:?}");
+    assert!(driver.slot.is_vacant());
+}
+
+#[test]
+fn a_client_that_gave_up_finds_the_answer_when_it_comes_back() {
+    let mut driver = Driver::new(agent());
+    driver.fail(Throttled);
+    driver.ask();
+    driver.run(secs(15));
+    driver.serve(minting(6 * HOUR));
+    driver.run(secs(6));
+    assert_eq!(driver.ask(), ready("ASIA1"));
+}
+
+#[test]
+fn a_failing_refresh_rests_twice_as_long_each_time_up_to_the_cap_with_jitter() {
+    for (policy, cap) in [(provider(), 60), (agent(), 30)] {
+        let mut driver = refreshing(policy);
+        driver.fail(Transient);
+        driver.run(secs(14 * 60));
+        for (failures, rest) in driver.pauses(1).into_iter().enumerate() {
+            let whole = secs(1 << failures.min(10)).min(secs(cap));
+            assert!(
+                whole / 2 <= rest && rest <= whole,
+                "after {failures}: {rest:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_has_failed_for_a_quarter_of_an_hour_rests_five_to_ten_minutes() {
+    let mut driver = refreshing(provider());
+    driver.fail(Transient);
+    driver.run(secs(15 * 60));
+    let later = driver.started.len();
+    driver.run(secs(30 * 60));
+    for rest in driver.pauses(later) {
+        assert!(secs(300) <= rest && rest <= secs(600), "{rest:?}");
+    }
+}
+
+#[test]
+fn in_the_last_minute_of_a_set_the_rest_is_one_to_five_seconds() {
+    for policy in [provider(), agent()] {
+        let mut driver = refreshing(policy);
+        driver.fail(Transient);
+        let expires = START + 6 * HOUR;
+        driver.run((expires - secs(60)).saturating_since(driver.now));
+        let before = driver.started.len();
+        driver.run(secs(60));
+        let rests = driver.pauses(before);
+        assert!(rests.len() >= 10, "{rests:?}");
+        assert!(
+            rests
+                .iter()
+                .all(|rest| secs(1) <= *rest && *rest <= secs(5))
+        );
+    }
+}
+
+#[test]
+fn once_the_set_has_expired_the_hurry_is_over_and_recovery_still_takes_a_minute_at_most() {
+    for policy in [provider(), fail_closed(), agent()] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        driver.fail(Transient);
+        driver.run(HOUR + secs(5));
+        let before = driver.started.len();
+        driver.run(2 * HOUR);
+        for rest in driver.pauses(before) {
+            assert!(secs(15) <= rest && rest <= secs(60), "{rest:?}");
+        }
+        driver.serve(minting(HOUR));
+        driver.run(secs(61));
+        assert_eq!(driver.ask(), ready("ASIA1"));
+    }
+}
+
+#[test]
+fn failures_are_counted_until_a_success() {
+    let mut driver = refreshing(agent());
+    let began = driver.now;
+    driver.fail(Transient);
+    driver.run(secs(10));
+    assert!(driver.slot.failures() > 2);
+    assert_eq!(driver.slot.failing_since(), Some(began));
+    assert_eq!(driver.slot.last_error(), Some(&Error::Service(Transient)));
+    driver.serve(minting(6 * HOUR));
+    driver.run(secs(30));
+    assert_eq!(
+        (driver.slot.failures(), driver.slot.failing_since()),
+        (0, None)
+    );
+    assert_eq!(driver.slot.last_error(), None);
+}
+
+// Late, duplicate and missing answers
+
+#[test]
+fn a_duplicate_answer_is_ignored() {
+    let mut driver = Driver::new(agent());
+    driver.ask();
+    let attempt = driver.open[0];
+    driver.answer(Ok(set("first", START + HOUR)));
+    let again = Ok(set("second", START + 2 * HOUR));
+    assert!(!driver.slot.handle_fetched(attempt, START, again));
+    assert_eq!(driver.ask(), ready("first"));
+}
+
+#[test]
+fn an_answer_that_nobody_is_waiting_for_is_ignored() {
+    let mut other = Driver::new(agent());
+    other.fail(Transient);
+    other.ask();
+    other.run(secs(2));
+    let unknown = {
+        other.slot.refresh(other.now);
+        other.slot.poll_fetch(other.now).unwrap()
+    };
+    let mut driver = Driver::new(agent());
+    let ticket = driver.wait();
+    let fetched = Ok(set("unknown", START + HOUR));
+    assert!(!driver.slot.handle_fetched(unknown, START, fetched));
+    assert_eq!(driver.outcome(ticket), None);
+}
+
+#[test]
+fn an_attempt_that_is_never_answered_is_given_up_and_its_late_answer_ignored() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::new(policy.with_attempts(1));
+        let ticket = driver.wait();
+        let attempt = driver.open[0];
+        assert_eq!(driver.run_until_settled(ticket), 2 * attempt.timeout());
+        let abandoned = Error::Slot(SlotError::Abandoned);
+        assert_eq!(driver.outcome(ticket), Some(Err(&abandoned)));
+        let late = Ok(set("late", START + HOUR));
+        assert!(!driver.slot.handle_fetched(attempt, driver.now, late));
+        assert!(driver.slot.is_vacant());
+    }
+}
+
+#[test]
+fn a_late_answer_does_not_stand_in_for_the_attempt_after_it() {
+    let mut driver = Driver::new(agent());
+    let ticket = driver.wait();
+    driver.run(secs(8));
+    assert_eq!(driver.started.len(), 2);
+    let late = Err(failure(Denied));
+    assert!(!driver.slot.handle_fetched(driver.open[0], driver.now, late));
+    assert_eq!(driver.outcome(ticket), None);
+    assert!(driver.slot.is_fetching());
+}
+
+// What is fetched
+
+#[test]
+fn a_set_that_does_not_live_longer_is_no_progress_and_the_longest_lived_is_kept() {
+    for policy in [provider(), agent()] {
+        for shorter in [0, 1, 600].map(secs) {
+            let mut driver = refreshing(policy.clone());
+            driver.answer(Ok(set("other", START + 6 * HOUR - shorter)));
+            assert_eq!(driver.ask(), ready("old"), "shorter by {shorter:?}");
+            assert!(driver.slot.is_resting());
+            assert_eq!(driver.slot.last_error(), None, "it was not an error either");
+            driver.run(secs(1));
+            assert_eq!(driver.started.len(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_keeps_handing_out_the_same_set_is_asked_ever_more_rarely() {
+    let mut driver = refreshing(provider());
+    driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
+    driver.run(secs(40 * 60));
+    let made = driver.started.len();
+    assert!((15..=40).contains(&made), "{made}");
+    assert_eq!(driver.ask(), ready("old"));
+}
+
+#[test]
+fn a_set_with_fifteen_seconds_left_counts_as_expired_when_it_comes() {
+    for (left, accepted) in [(0, false), (14, false), (15, false), (16, true)] {
+        let mut driver = Driver::new(agent());
+        let ticket = driver.wait();
+        driver.answer(Ok(set("short", START + secs(left))));
+        let refused = Error::Slot(SlotError::Expiring { left: secs(left) });
+        let expected = if accepted { Ok("short") } else { Err(&refused) };
+        assert_eq!(driver.outcome(ticket), Some(expected), "{left} s left");
+    }
+}
+
+#[test]
+fn a_set_with_fifteen_seconds_left_is_not_handed_out_any_more() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        driver.now = START + HOUR - millis(15_001);
+        assert_eq!(driver.ask(), ready("old"));
+        driver.now = START + HOUR - secs(15);
+        let ticket = driver.wait();
+        driver.answer(Ok(set("new", START + 2 * HOUR)));
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+#[test]
+fn every_lifetime_is_refreshed_before_it_ends_and_never_twice_within_ten_seconds() {
+    for lifetime in LIFETIMES.map(secs) {
+        for policy in [provider(), agent()] {
+            for seed in 0..20 {
+                let mut driver = Driver::seeded(policy.clone(), seed);
+                driver.serve(minting(lifetime));
+                driver.ask();
+                driver.run(4 * lifetime);
+                assert!(driver.started.len() >= 4, "{lifetime:?}");
+                for pause in driver.pauses(0) {
+                    assert!(pause >= secs(10), "{lifetime:?}: after {pause:?}");
+                    assert!(pause < lifetime, "{lifetime:?}: after {pause:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_agent_serves_has_more_than_fifteen_minutes_left_if_the_lifetime_allows() {
+    for lifetime in LIFETIMES
+        .map(secs)
+        .into_iter()
+        .filter(|all| *all > secs(1860))
+    {
+        for seed in 0..20 {
+            let mut driver = Driver::seeded(agent(), seed);
+            driver.serve(minting(lifetime));
+            driver.ask();
+            driver.run(secs(1));
+            for _ in 0..600 {
+                driver.run(lifetime / 150);
+                assert!(matches!(driver.ask(), Answer::Ready(_)));
+                let left = driver.slot.held().unwrap().expiration();
+                let left = left.saturating_since(driver.now);
+                assert!(left > secs(900), "{lifetime:?}: {left:?} left");
+            }
+        }
+    }
+}
+
+const LIFETIMES: [u64; 20] = [
+    20, 25, 30, 31, 45, 60, 120, 300, 600, 900, 1200, 1201, 1800, 1861, 3540, 3600, 5399, 5400,
+    21_600, 43_200,
+];
+
+// Expired and failing
+
+#[test]
+fn an_expired_set_is_handed_out_while_refreshing_fails_unless_told_to_fail_closed() {
+    for (policy, served) in [(provider(), true), (fail_closed(), false), (agent(), false)] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        driver.fail(Transient);
+        driver.run(2 * HOUR);
+        assert_eq!(driver.ask() == ready("old"), served);
+    }
+}
+
+#[test]
+fn an_expired_set_is_refreshed_before_anybody_gets_it() {
+    for policy in [provider(), fail_closed(), agent()] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        driver.now = START + 2 * HOUR;
+        let ticket = driver.wait();
+        assert_eq!(driver.started.len(), 2);
+        driver.answer(Ok(set("new", START + 3 * HOUR)));
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+#[test]
+fn whoever_waited_for_the_refresh_of_an_expired_set_gets_it_when_that_fails_unless_it_is_gone() {
+    for (policy, class, expected) in [
+        (provider(), Transient, Ok("old")),
+        (provider(), Denied, Ok("old")),
+        (provider(), Gone, Err(&Error::Service(Gone))),
+        (fail_closed(), Transient, Err(&Error::Service(Transient))),
+        (agent(), Denied, Err(&Error::Service(Denied))),
+    ] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        driver.now = START + 2 * HOUR;
+        driver.fail(class);
+        let ticket = driver.wait();
+        driver.run_until_settled(ticket);
+        assert_eq!(driver.outcome(ticket), Some(expected), "{class:?}");
+    }
+}
+
+// Invalidation
+
+#[test]
+fn a_rejected_set_is_refreshed_at_once_and_not_handed_out_again() {
+    for policy in [provider(), fail_closed()] {
+        let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+        driver.slot.invalidate("old");
+        driver.run(secs(0));
+        assert_eq!(driver.started.len(), 2);
+        let ticket = driver.wait();
+        driver.answer(Ok(set("new", START + 6 * HOUR + secs(1))));
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+#[test]
+fn a_rejected_set_is_not_handed_out_when_refreshing_fails_either() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.slot.invalidate("old");
+    driver.fail(Denied);
+    let ticket = driver.wait();
+    driver.run_until_settled(ticket);
+    assert_eq!(driver.outcome(ticket), Some(Err(&Error::Service(Denied))));
+    driver.wait();
+}
+
+#[test]
+fn the_rejected_set_fetched_again_is_an_error() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.slot.invalidate("old");
+    driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
+    let ticket = driver.wait();
+    driver.run_until_settled(ticket);
+    let repeated = Error::Slot(SlotError::Repeated);
+    assert_eq!(driver.outcome(ticket), Some(Err(&repeated)));
+    driver.wait();
+}
+
+#[test]
+fn a_rejected_set_gives_way_to_one_that_lives_shorter() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.slot.invalidate("old");
+    let ticket = driver.wait();
+    driver.answer(Ok(set("new", START + HOUR)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    assert_eq!(driver.ask(), ready("new"));
+}
+
+#[test]
+fn the_rejection_of_another_set_than_the_held_one_changes_nothing() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.slot.invalidate("older");
+    driver.run(HOUR);
+    assert_eq!(driver.ask(), ready("old"));
+    assert_eq!(driver.started.len(), 1);
+}
+
+#[test]
+fn whoever_asks_for_a_rejected_set_during_a_rest_does_not_wait_for_its_end() {
+    let mut driver = refreshing(provider());
+    driver.answer(Err(failure(Transient)));
+    assert!(driver.slot.is_resting());
+    driver.slot.invalidate("old");
+    driver.wait();
+    assert_eq!(driver.started.len(), 3);
+}
+
+#[test]
+fn a_set_that_is_rejected_while_its_refresh_is_in_flight_gives_way_to_the_answer() {
+    let mut driver = refreshing(provider());
+    driver.slot.invalidate("old");
+    let ticket = driver.wait();
+    assert_eq!(driver.started.len(), 2, "the fetch in flight is joined");
+    let expires = driver.now + 6 * HOUR;
+    driver.answer(Ok(set("new", expires)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    driver.run(secs(60));
+    assert_eq!(driver.started.len(), 2);
+}
+
+// The end of the request
+
+fn ending(after: Duration) -> Driver {
+    let slot = Slot::new(Arc::new(agent()), 7).with_end(START + after);
+    let mut driver = Driver::of(slot);
+    driver.ask();
+    driver.answer(Ok(set("old", START + 6 * HOUR)));
+    driver
+}
+
+#[test]
+fn when_the_request_ends_what_was_fetched_with_it_goes_and_no_refresh_happens() {
+    let mut driver = ending(2 * HOUR);
+    driver.run(2 * HOUR - millis(1));
+    assert_eq!(driver.ask(), ready("old"));
+    driver.run(12 * HOUR);
+    assert!(driver.slot.is_vacant());
+    assert_eq!(driver.started.len(), 1);
+    assert_eq!(driver.slot.poll_timeout(), None);
+}
+
+#[test]
+fn a_request_that_ends_during_a_rest_ends_the_attempts() {
+    let mut driver = ending(3 * HOUR);
+    driver.fail(Transient);
+    driver.run(12 * HOUR);
+    assert!(driver.started.len() > 10);
+    assert!(driver.started.last().unwrap() < &(START + 3 * HOUR));
+    assert!(driver.slot.is_vacant());
+}
+
+#[test]
+fn a_driver_that_slept_past_the_end_starts_nothing() {
+    let mut driver = ending(4 * HOUR);
+    driver.step_to(START + 5 * HOUR);
+    assert_eq!(driver.started.len(), 1);
+    assert!(driver.slot.is_vacant());
+}
+
+#[test]
+fn a_refresh_that_was_not_started_before_the_end_is_not_wanted_any_more() {
+    let mut driver = ending(4 * HOUR);
+    let due = driver.slot.due_at().unwrap();
+    driver.slot.handle_timeout(due);
+    assert!(driver.slot.is_fetching());
+    assert_eq!(driver.slot.poll_timeout(), Some(START + 4 * HOUR));
+    driver.step_to(START + 4 * HOUR);
+    assert_eq!(driver.started.len(), 1);
+}
+
+#[test]
+fn whoever_asks_after_the_end_gets_the_services_own_answer_after_one_attempt() {
+    let mut driver = ending(2 * HOUR);
+    driver.run(3 * HOUR);
+    driver.fail(Transient);
+    let ticket = driver.wait();
+    assert_eq!(driver.run_until_settled(ticket), secs(0));
+    assert_eq!(driver.started.len(), 2);
+}
+
+// Clock steps
+
+#[test]
+fn a_clock_stepped_back_does_not_give_up_the_attempt_in_flight() {
+    for step in [millis(1), secs(9), HOUR, 24 * HOUR] {
+        for policy in [provider(), agent()] {
+            let mut driver = Driver::new(policy);
+            let ticket = driver.wait();
+            driver.step_to(START - step);
+            assert_eq!(driver.started.len(), 1, "back by {step:?}");
+            let expires = driver.now + HOUR;
+            driver.answer(Ok(set("new", expires)));
+            assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+        }
+    }
+}
+
+#[test]
+fn a_clock_stepped_back_leaves_a_lost_attempt_no_more_than_its_time() {
+    let mut driver = Driver::new(agent().with_attempts(1));
+    let ticket = driver.wait();
+    driver.step_to(START - HOUR);
+    let timeout = driver.open[0].timeout();
+    assert_eq!(driver.run_until_settled(ticket), 2 * timeout);
+}
+
+#[test]
+fn a_clock_stepped_back_neither_prolongs_a_rest_nor_skips_it() {
+    for step in [millis(1), secs(9), HOUR] {
+        let mut driver = refreshing(agent());
+        let hint = failure(Throttled).with_retry_after(Some(secs(20)));
+        driver.answer(Err(hint));
+        driver.step_to(driver.now - step);
+        assert_eq!(driver.started.len(), 2, "back by {step:?}");
+        driver.run(secs(20));
+        assert_eq!(driver.started.len(), 3, "back by {step:?}");
+    }
+}
+
+#[test]
+fn after_a_step_back_the_agent_does_not_linger_longer_than_thirty_seconds() {
+    let mut driver = Driver::new(agent());
+    driver.fail(Transient);
+    driver.ask();
+    driver.step_to(START - HOUR);
+    driver.run(secs(31));
+    assert!(driver.slot.is_vacant());
+}
+
+#[test]
+fn a_set_that_was_fetched_later_than_now_is_refreshed_and_served_meanwhile() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+        driver.step_to(START - HOUR);
+        assert_eq!(driver.started.len(), 2);
+        assert_eq!(driver.ask(), ready("old"));
+        driver.answer(Ok(set("new", START + 7 * HOUR)));
+        driver.run(HOUR);
+        assert_eq!(driver.ask(), ready("new"));
+        assert_eq!(driver.started.len(), 2, "once");
+    }
+}
+
+#[test]
+fn a_clock_that_is_corrected_by_seconds_starts_nothing() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.step_to(START - secs(9));
+    assert_eq!(driver.started.len(), 1);
+}
+
+#[test]
+fn a_clock_stepped_forward_serves_nothing_expired_and_refreshes_at_once() {
+    for (policy, lifetime) in [
+        (agent(), 59 * 60),
+        (agent(), 3 * 3600),
+        (fail_closed(), 59 * 60),
+    ] {
+        let mut driver = Driver::holding(policy, "old", secs(lifetime));
+        driver.step_to(START + 2 * HOUR);
+        assert_eq!(driver.started.len(), 2, "{lifetime} s");
+        let left = lifetime > 7200;
+        assert_eq!(driver.ask() == ready("old"), left, "{lifetime} s");
+    }
+}
+
+#[test]
+fn a_clock_that_goes_wrong_and_right_again_leaves_a_slot_in_good_order() {
+    for policy in [provider(), agent()] {
+        for hours in [-12, -1, 1, 12, 48] {
+            let error = Rc::new(Cell::new(0));
+            let mut mint = minting(6 * HOUR);
+            let mut driver = Driver::new(policy.clone());
+            let local = Rc::clone(&error);
+            driver.serve(move |now| mint(shifted(now, -local.get())));
+            driver.ask();
+            driver.run(HOUR);
+            for hours in [hours, -hours] {
+                error.set(error.get() + hours);
+                driver.step_to(shifted(driver.now, hours));
+                driver.run(secs(10));
+            }
+            assert!(matches!(driver.ask(), Answer::Ready(_)), "{hours} h");
+            let before = driver.started.len();
+            driver.run(12 * HOUR);
+            assert!(matches!(driver.ask(), Answer::Ready(_)), "{hours} h");
+            let refreshes = driver.started.len() - before;
+            assert!((2..=5).contains(&refreshes), "{hours} h: {refreshes}");
+        }
+    }
+}
+
+fn shifted(at: Timestamp, hours: i64) -> Timestamp {
+    Timestamp::from_unix_secs(at.as_unix_secs() + hours * 3600)
+}
+
+// The published behaviour; its vectors are in `vectors.rs`
+
+#[test]
+fn under_sep_a_due_refresh_is_waited_for_and_its_failure_falls_back_on_the_held_set() {
+    let mut driver = refreshing(RefreshPolicy::sep());
+    let ticket = driver.wait();
+    driver.answer(Err(failure(Transient)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("old")));
+    assert_eq!(driver.ask(), ready("old"));
+    assert_eq!(driver.slot.poll_timeout(), Some(driver.now + secs(7 * 60)));
+}
+
+#[test]
+fn under_sep_a_refusal_is_repeated_for_five_seconds_whatever_is_held() {
+    let mut driver = refreshing(RefreshPolicy::sep());
+    driver.wait();
+    driver.answer(Err(failure(Denied)));
+    driver.run(millis(4999));
+    let repeated = driver.wait();
+    assert_eq!(driver.outcome(repeated), Some(Err(&Error::Service(Denied))));
+    assert_eq!(driver.started.len(), 2);
+    driver.run(millis(1));
+    let anew = driver.wait();
+    assert_eq!(driver.outcome(anew), None);
+}
+
+#[test]
+fn under_sep_a_refusal_with_nothing_held_is_not_tried_again_by_itself() {
+    let mut driver = Driver::new(RefreshPolicy::sep());
+    driver.fail(Denied);
+    driver.ask();
+    driver.run(HOUR);
+    assert_eq!(driver.started.len(), 1);
+}

@@ -1,0 +1,113 @@
+//! What is logged: once as a warning, then in a whisper, and never a secret.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, Once};
+
+use crate::support::{SECRET_KEY, SESSION_TOKEN, Script, Step, VirtualClock, hours, minutes};
+use pod_identity_provider::Secret;
+use pod_identity_testkit::assert_no_secrets;
+use tokio::time::sleep;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn collect() -> (Self, tracing::subscriber::DefaultGuard) {
+        listen_everywhere();
+        let lines = Self::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn count(&self, level: &str, message: &str) -> usize {
+        let text = self.text();
+        text.lines()
+            .filter(|line| line.contains(&format!(" {level} ")) && line.contains(message))
+            .count()
+    }
+}
+
+/// While there is one subscriber only, tracing remembers of a place that logs what the thread that came
+/// there first wanted: that of another test may want nothing. A second subscriber ends that.
+fn listen_everywhere() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let sink = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(std::io::sink)
+            .finish();
+        tracing::subscriber::set_global_default(sink).unwrap();
+    });
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_once_and_its_end_once() {
+    let (lines, _guard) = Lines::collect();
+    let clock = VirtualClock::start();
+    let time = clock.clone();
+    let script = Script::new(&clock, move |_| {
+        let elapsed = time.true_time().saturating_since(crate::support::START);
+        if elapsed > hours(5) && elapsed < hours(5) + minutes(30) {
+            Step::Status(
+                503,
+                "[some-request-id]: (ServiceUnavailableException): down",
+            )
+        } else {
+            Step::Fresh(hours(6))
+        }
+    });
+    let provider = script
+        .builder()
+        .token(Secret::from("header.claims.signature".to_owned()))
+        .build()
+        .unwrap();
+    provider.warm_up().await.unwrap();
+    sleep(hours(6)).await;
+    assert_eq!(
+        lines.count("WARN", "fetching AWS credentials failed"),
+        1,
+        "{}",
+        lines.text()
+    );
+    assert!(lines.count("DEBUG", "fetching AWS credentials failed") > 3);
+    assert_eq!(lines.count("INFO", "AWS credentials are fetched again"), 1);
+    assert_eq!(lines.count("DEBUG", "AWS credentials fetched"), 1);
+    assert_eq!(lines.count("WARN", ""), 1);
+    assert_no_secrets(&lines.text(), &["header.claims", SECRET_KEY, SESSION_TOKEN]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_kind_of_failure_is_told_again() {
+    let (lines, _guard) = Lines::collect();
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |call| match call {
+        1 => Step::Fresh(hours(6)),
+        2..=4 => Step::Broken,
+        _ => Step::Status(403, "no"),
+    });
+    let provider = script.provider();
+    provider.warm_up().await.unwrap();
+    sleep(hours(5) + minutes(30)).await;
+    assert_eq!(lines.count("WARN", "reset by the script"), 1);
+    assert_eq!(lines.count("WARN", "HTTP 403: no"), 1);
+}

@@ -1,0 +1,189 @@
+//! A provider outlives the runtime that it was built on, and needs no live task.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{Script, Step, VirtualClock, hours, minutes};
+use pod_identity_core::SystemClock;
+use pod_identity_provider::{FetchError, PodIdentityProvider};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn scripted(
+    step: impl Fn(usize) -> Step + Send + Sync + 'static,
+) -> (Arc<Script>, PodIdentityProvider) {
+    let script = Script::new(&VirtualClock::start(), step);
+    let provider = script
+        .builder()
+        .clock(Arc::new(SystemClock))
+        .build()
+        .unwrap();
+    (script, provider)
+}
+
+/// Sets that outlive the present, whenever that is.
+fn for_a_century(_call: usize) -> Step {
+    Step::Fresh(hours(24 * 365 * 100))
+}
+
+#[test]
+fn credentials_survive_their_runtime_and_need_none_to_be_read() {
+    let (script, provider) = scripted(for_a_century);
+    runtime().block_on(provider.warm_up()).unwrap();
+    assert_eq!(provider.snapshot().unwrap().access_key_id(), "ASIA1");
+    runtime().block_on(async {
+        assert_eq!(
+            provider.credentials().await.unwrap().access_key_id(),
+            "ASIA1"
+        );
+        assert_eq!(
+            provider.refresh_now().await.unwrap().access_key_id(),
+            "ASIA2"
+        );
+    });
+    assert_eq!(script.calls(), 2);
+}
+
+#[test]
+fn the_background_task_is_started_anew_on_another_runtime() {
+    let paused = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let first = paused();
+    let (script, provider) = first.block_on(async {
+        let script = Script::new(&VirtualClock::start(), |_| Step::Fresh(hours(6)));
+        let provider = script.provider();
+        provider.warm_up().await.unwrap();
+        (script, provider)
+    });
+    drop(first);
+    paused().block_on(async {
+        sleep(hours(5) + minutes(30)).await;
+        assert_eq!(script.calls(), 1, "nobody asked, and there is no task");
+        assert_eq!(
+            provider.credentials().await.unwrap().access_key_id(),
+            "ASIA1"
+        );
+        sleep(minutes(1)).await;
+        assert_eq!(script.calls(), 2);
+        sleep(hours(6)).await;
+        assert_eq!(script.calls(), 3, "though nobody asked");
+    });
+}
+
+#[test]
+fn a_fetch_that_died_with_its_runtime_is_begun_again_by_the_next() {
+    let (script, provider) = scripted(|call| {
+        if call == 1 {
+            Step::Hang
+        } else {
+            for_a_century(call)
+        }
+    });
+    let first = runtime();
+    first.block_on(async {
+        tokio::time::timeout(Duration::from_millis(30), provider.credentials())
+            .await
+            .unwrap_err();
+    });
+    drop(first);
+    assert!(matches!(
+        provider.state().last_error,
+        Some(FetchError::Interrupted)
+    ));
+    assert_eq!(
+        runtime()
+            .block_on(provider.credentials())
+            .unwrap()
+            .access_key_id(),
+        "ASIA2"
+    );
+    assert_eq!(script.calls(), 2);
+}
+
+#[test]
+fn two_runtimes_share_one_fetch_and_one_outlives_the_other() {
+    let (script, provider) = scripted(|call| {
+        if call == 1 {
+            Step::Hang
+        } else {
+            for_a_century(call)
+        }
+    });
+    let first = runtime();
+    let (started, has_started) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn({
+        let provider = provider.clone();
+        move || {
+            has_started.recv().unwrap();
+            runtime().block_on(provider.credentials())
+        }
+    });
+    first.block_on(async {
+        tokio::time::timeout(Duration::from_millis(30), provider.credentials())
+            .await
+            .unwrap_err();
+        started.send(()).unwrap();
+        tokio::task::yield_now().await;
+    });
+    drop(first);
+    assert_eq!(waiting.join().unwrap().unwrap().access_key_id(), "ASIA2");
+    assert_eq!(script.most_in_flight(), 1);
+}
+
+#[test]
+fn a_runtime_that_nobody_drives_holds_up_nobody_for_long() {
+    let script = Script::new(&VirtualClock::start(), |call| {
+        if call == 1 {
+            Step::Hang
+        } else {
+            for_a_century(call)
+        }
+    });
+    let builder = script
+        .builder()
+        .clock(Arc::new(SystemClock))
+        .attempt_timeout(Duration::from_millis(100));
+    let provider = builder.build().unwrap();
+    let parked = runtime();
+    parked.block_on(async {
+        tokio::time::timeout(Duration::from_millis(5), provider.credentials())
+            .await
+            .unwrap_err();
+    });
+    // Nothing polls the attempt any more, and nothing drops it: it is given up after twice its timeout.
+    assert_eq!(
+        runtime()
+            .block_on(provider.credentials())
+            .unwrap()
+            .access_key_id(),
+        "ASIA2"
+    );
+    assert_eq!(script.calls(), 2);
+}
+
+#[test]
+fn without_a_runtime_there_is_an_error_and_no_panic() {
+    let (script, provider) = scripted(for_a_century);
+    assert!(provider.snapshot().is_none());
+    provider.invalidate("ASIA1");
+    let mut future = std::pin::pin!(provider.credentials());
+    let poll = future
+        .as_mut()
+        .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    assert!(matches!(
+        poll,
+        std::task::Poll::Ready(Err(FetchError::NoRuntime))
+    ));
+    assert_eq!(script.calls(), 0);
+    runtime().block_on(provider.warm_up()).unwrap();
+}
