@@ -25,17 +25,17 @@ pub(crate) fn missing(groups: &[Group]) -> io::Result<Vec<String>> {
 
 /// What there has to be, as the beginning of a fault's `Debug`.
 fn wanted() -> io::Result<Vec<String>> {
-    let mut wanted = variants("agent_fault", "AgentFault")?;
-    wanted.extend(variants("token_defect", "TokenDefect")?);
-    for format in variants("spoilt", "TimeFormat")? {
+    let mut wanted = variants("agent/fault", "AgentFault")?;
+    wanted.extend(variants("token/defect", "TokenDefect")?);
+    for format in variants("agent/field_defect", "TimeFormat")? {
         wanted.push(format!("Expiration({format}"));
     }
-    for stage in variants("delivery", "Stage")? {
+    for stage in variants("http/delivery", "Stage")? {
         for fault in ["Hold", "Stall", "Close", "Reset"] {
             wanted.push(format!("{fault}({stage}"));
         }
     }
-    for defect in variants("spoilt", "Defect")? {
+    for defect in variants("agent/field_defect", "Defect")? {
         for field in Field::ALL {
             wanted.push(format!("Field({field:?}, {defect}"));
         }
