@@ -12,7 +12,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `digest` | no | `TokenDigest`, the SHA-256 of a token as a cache key |
-//! | `cache` | no | `SlotCache`, a bounded cache of slots |
+//! | `cache` | no | `SlotCache`, a bounded cache of slots, and `KeyedLogSuppressor` |
 //!
 //! # Example: one credential's life, by hand
 //! ```
@@ -45,6 +45,9 @@ mod clock;
 mod credentials;
 mod endpoint;
 mod failure;
+#[cfg(feature = "cache")]
+mod keyed_log_suppressor;
+mod log_suppressor;
 mod policy;
 mod secret;
 #[cfg(feature = "cache")]
@@ -52,6 +55,7 @@ mod shares;
 mod slot;
 mod timestamp;
 mod token;
+mod token_bucket;
 mod token_file;
 pub mod wire;
 
@@ -62,6 +66,9 @@ pub use clock::{Clock, SystemClock};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
 pub use failure::{Failure, FailureClass};
+#[cfg(feature = "cache")]
+pub use keyed_log_suppressor::KeyedLogSuppressor;
+pub use log_suppressor::LogSuppressor;
 pub use policy::{RefreshPolicy, Window};
 pub use secret::Secret;
 pub use slot::{Ask, Attempt, Expiring, Slot, SlotError, Ticket};
@@ -69,4 +76,5 @@ pub use timestamp::{Timestamp, TimestampError, epoch_seconds};
 #[cfg(feature = "digest")]
 pub use token::TokenDigest;
 pub use token::{ClaimError, ServiceAccountToken, TokenError, UnverifiedClaims};
+pub use token_bucket::TokenBucket;
 pub use token_file::{TokenFile, TokenFileError, TokenFileProblem};
