@@ -1,0 +1,132 @@
+{{/* Names and selectors are those of the official chart's release: a selector cannot be changed afterwards. */}}
+
+{{- define "pod-identity-agent.name" -}}
+{{- include "pod-identity-agent.suffixed" (list (.root.Values.nameOverride | default "eks-pod-identity-agent") .suffix) }}
+{{- end }}
+
+{{- define "pod-identity-agent.fullname" -}}
+{{- $release := .root.Release.Name }}
+{{- $name := .root.Values.nameOverride | default "eks-pod-identity-agent" }}
+{{- $full := contains $name $release | ternary $release (printf "%s-%s" $release $name) }}
+{{- include "pod-identity-agent.suffixed" (list (.root.Values.fullnameOverride | default $full) .suffix) }}
+{{- end }}
+
+{{/* A name and a suffix, at most 63 characters long; what is too long is taken off the name. */}}
+{{- define "pod-identity-agent.suffixed" -}}
+{{- $name := index . 0 }}
+{{- $suffix := index . 1 }}
+{{- if $suffix }}
+{{- printf "%s-%s" (trunc (sub 62 (len $suffix) | int) $name | trimSuffix "-") $suffix }}
+{{- else }}
+{{- trunc 63 $name | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "pod-identity-agent.selector" -}}
+app.kubernetes.io/name: {{ include "pod-identity-agent.name" . }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "pod-identity-agent.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "pod-identity-agent.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app: eks-pod-identity-agent
+{{- end }}
+
+{{- define "pod-identity-agent.image" -}}
+{{- with .Values.image }}
+{{- if .override }}
+{{- .override }}
+{{- else if and .containerRegistry .tag }}
+{{- printf "%s/eks/eks-pod-identity-agent:%s" .containerRegistry .tag }}
+{{- else }}
+{{- fail "image.override is empty: set it to the agent's image, as in registry.example/pod-identity-agent:0.1.0 (image/build makes one)" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "pod-identity-agent.clusterName" -}}
+{{- if has .Values.clusterName (list "" nil "EKS_CLUSTER_NAME") }}
+{{- fail "clusterName is not set: set it to the name of the EKS cluster" }}
+{{- end }}
+{{- .Values.clusterName | toString | quote }}
+{{- end }}
+
+{{/* A number of a values file is a float here; as JSON a large one keeps its digits. */}}
+{{- define "pod-identity-agent.quoted" -}}
+{{- kindIs "string" . | ternary . (toJson .) | quote }}
+{{- end }}
+
+{{/* A list, or the text of one, as the official chart's values have it. */}}
+{{- define "pod-identity-agent.command" -}}
+{{- kindIs "string" . | ternary (fromYamlArray (toString .)) . | toJson }}
+{{- end }}
+
+{{/* The arguments of a map: two for each entry. */}}
+{{- define "pod-identity-agent.args" -}}
+{{- range $flag, $value := . }}
+- {{ $flag | quote }}
+- {{ include "pod-identity-agent.quoted" $value }}
+{{- end }}
+{{- end }}
+
+{{/*
+A container's security context: everything off except one capability, and what the values say over it.
+`privileged` is written out because a field that is left out would keep its old value where another tool's
+DaemonSet is taken over.
+*/}}
+{{- define "pod-identity-agent.securityContext" -}}
+{{- $context := dict
+  "runAsUser" 0
+  "privileged" false
+  "allowPrivilegeEscalation" false
+  "readOnlyRootFilesystem" true
+  "capabilities" (dict "drop" (list "ALL") "add" (list .capability))
+  "seccompProfile" (dict "type" "RuntimeDefault") }}
+{{- range .over }}
+{{- $context = mustMergeOverwrite $context (deepCopy (. | default dict)) }}
+{{- end }}
+{{- /* The API server refuses a privileged container that may not escalate. */}}
+{{- if $context.privileged }}
+{{- $_ := set $context "allowPrivilegeEscalation" true }}
+{{- end }}
+{{- toYaml $context }}
+{{- end }}
+
+{{/* Where the certificates come from, as JSON: a volume, its mount, and the file that AWS_CA_BUNDLE names. */}}
+{{- define "pod-identity-agent.caBundle" -}}
+{{- $bundle := .Values.caBundle }}
+{{- $region := .Values.env.AWS_REGION | default "" | toString }}
+{{- $file := "/etc/pki/tls/certs/ca-bundle.crt" }}
+{{- $hostPath := $bundle.hostPath | default (ternary $file "" (and (contains "-iso" $region) (not $bundle.configMap))) }}
+{{- if and $bundle.configMap $bundle.hostPath }}
+{{- fail "caBundle.configMap and caBundle.hostPath are both set: name one of them" }}
+{{- else if $bundle.configMap }}
+{{- $source := dict "name" $bundle.configMap "items" (list (dict "key" $bundle.key "path" "ca-bundle.crt")) }}
+{{- toJson (dict
+  "volume" (dict "name" "ca-bundle" "configMap" $source)
+  "mount" (dict "name" "ca-bundle" "mountPath" "/etc/pod-identity" "readOnly" true)
+  "file" "/etc/pod-identity/ca-bundle.crt") }}
+{{- else if $hostPath }}
+{{- toJson (dict
+  "volume" (dict "name" "ca-bundle" "hostPath" (dict "path" $hostPath "type" "File"))
+  "mount" (dict "name" "ca-bundle" "mountPath" $file "readOnly" true)
+  "file" $file) }}
+{{- else }}
+{{- toJson dict }}
+{{- end }}
+{{- end }}
+
+{{/* Empty where pods run as the namespace's default service account. */}}
+{{- define "pod-identity-agent.serviceAccount" -}}
+{{- $account := .Values.serviceAccount }}
+{{- if $account.create }}
+{{- $account.name | default (include "pod-identity-agent.fullname" (dict "root" . "suffix" "")) }}
+{{- else if $account.name }}
+{{- $account.name }}
+{{- else if .Values.podLivenessCheck.enabled }}
+{{- fail "podLivenessCheck.enabled needs a service account of its own, or every pod of the namespace could read the pods of the cluster: set serviceAccount.create, or serviceAccount.name" }}
+{{- end }}
+{{- end }}
