@@ -3,16 +3,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use pod_identity_core::{Ask, Attempt, Clock, RefreshPolicy, Slot, Ticket, Timestamp};
+use pod_identity_core::{
+    Ask, Attempt, Clock, Credentials, Failure, RefreshPolicy, Slot, Ticket, Timestamp,
+};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::answer::{Answer, Fetched};
 use crate::fetch::Source;
 use crate::observer::{self, Event};
 use crate::published::Published;
-use crate::set::Set;
+use crate::shared_credentials::SharedCredentials;
 use crate::tasks::Tasks;
 use crate::{FetchError, Observer, State};
 
@@ -57,13 +58,15 @@ impl Driver {
     }
 
     /// A look at the set, if nothing but reading the clock is needed to hand it out.
-    pub(crate) fn at_hand<R>(&self, look: impl FnOnce(&Set) -> R) -> Option<R> {
+    pub(crate) fn with_current<R>(&self, look: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
         let published = self.published.load();
         published.as_ref()?.at(self.clock.now()).map(look)
     }
 
     /// The set, after a fetch if need be.
-    pub(crate) async fn obtain(self: &Arc<Self>) -> Result<Set, FetchError> {
+    pub(crate) async fn current_or_fetch(
+        self: &Arc<Self>,
+    ) -> Result<SharedCredentials, FetchError> {
         require_runtime()?;
         match self.ask() {
             Ok(set) => Ok(set),
@@ -72,7 +75,7 @@ impl Driver {
     }
 
     /// The set as it is; a refresh that is due begins.
-    pub(crate) fn glance(self: &Arc<Self>) -> Option<Set> {
+    pub(crate) fn try_current(self: &Arc<Self>) -> Option<SharedCredentials> {
         match Handle::try_current() {
             Ok(_) => self.ask().ok(),
             // An attempt needs a runtime; the background task has one.
@@ -81,7 +84,7 @@ impl Driver {
     }
 
     /// Fetches now, whatever is held.
-    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<Set, FetchError> {
+    pub(crate) async fn refresh(self: &Arc<Self>) -> Result<SharedCredentials, FetchError> {
         require_runtime()?;
         let (ticket, _) = self.drive(|slot, now| slot.refresh(now));
         let set = self.settled(ticket).await?;
@@ -99,7 +102,7 @@ impl Driver {
     pub(crate) fn state(&self) -> State {
         let slot = self.slot();
         let now = self.clock.now();
-        let held = slot.held().map(Set::credentials);
+        let held = slot.held().map(SharedCredentials::credentials);
         State {
             ready: slot.peek(now).is_some(),
             access_key_id: held.map(|held| held.access_key_id().to_owned()),
@@ -113,7 +116,7 @@ impl Driver {
         }
     }
 
-    fn ask(self: &Arc<Self>) -> Result<Set, Ticket> {
+    fn ask(self: &Arc<Self>) -> Result<SharedCredentials, Ticket> {
         let (asked, handed_out) = self.drive(|slot, now| match slot.ask(now) {
             Ask::Ready(set) => Ok(set.clone()),
             Ask::Pending(ticket) => Err(ticket),
@@ -122,7 +125,7 @@ impl Driver {
     }
 
     /// Waits for a fetch. Bounded, whatever becomes of the tasks that work on it.
-    async fn settled(self: &Arc<Self>, ticket: Ticket) -> Result<Set, FetchError> {
+    async fn settled(self: &Arc<Self>, ticket: Ticket) -> Result<SharedCredentials, FetchError> {
         let budget = self.policy.wait().min(LONGEST_WAIT) + self.policy.attempt_timeout();
         let mut changed = self.changed.subscribe();
         let outcome = timeout(budget, async {
@@ -154,7 +157,7 @@ impl Driver {
     fn drive<R>(
         self: &Arc<Self>,
         act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R,
-    ) -> (R, Option<Set>) {
+    ) -> (R, Option<SharedCredentials>) {
         let runtime = Handle::try_current().ok();
         let mut slot = self.slot();
         // Read under the lock, so that the slot sees the time go forward.
@@ -183,7 +186,11 @@ impl Driver {
         (result, handed_out)
     }
 
-    fn publish(&self, slot: &CredentialSlot, now: Timestamp) -> (Option<Set>, Option<Event>) {
+    fn publish(
+        &self,
+        slot: &CredentialSlot,
+        now: Timestamp,
+    ) -> (Option<SharedCredentials>, Option<Event>) {
         let published = Published::of(slot, &self.policy, now).map(Arc::new);
         let set = published.as_ref().map(|published| published.set().clone());
         let before = self.published.swap(published.clone());
@@ -195,23 +202,18 @@ impl Driver {
 
     fn start(self: &Arc<Self>, attempt: Attempt, runtime: &Handle) {
         let source = self.source.clone();
-        let answer = Answer::owed_to(Arc::downgrade(self), attempt);
+        let completion = Completion::new(Arc::downgrade(self), attempt);
         self.tasks.start_attempt(runtime, async move {
             let fetched = source.fetch(attempt.timeout()).await;
-            answer.give(fetched);
+            completion.complete(fetched);
         });
     }
 
-    pub(crate) fn handle_fetched(
-        self: &Arc<Self>,
-        attempt: Attempt,
-        took: Duration,
-        result: Fetched,
-    ) {
+    fn handle_fetched(self: &Arc<Self>, attempt: Attempt, took: Duration, result: Fetched) {
         let (event, _) = self.drive(|slot, now| {
             let failures = slot.failures();
             let error = slot.last_error().cloned();
-            let in_time = slot.handle_fetched(attempt, now, result.map(Set::from));
+            let in_time = slot.handle_fetched(attempt, now, result.map(SharedCredentials::from));
             in_time
                 .then(|| Event::after(slot, took, failures, error.as_ref()))
                 .flatten()
@@ -267,7 +269,49 @@ async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
     }
 }
 
-type CredentialSlot = Slot<Set, FetchError>;
+/// Answers an attempt exactly once. Dropping it is an answer too: it is dropped when the attempt panics,
+/// and when its runtime is shut down.
+struct Completion {
+    driver: Weak<Driver>,
+    attempt: Attempt,
+    began: Instant,
+    is_complete: bool,
+}
+
+impl Completion {
+    fn new(driver: Weak<Driver>, attempt: Attempt) -> Self {
+        Self {
+            driver,
+            attempt,
+            began: Instant::now(),
+            is_complete: false,
+        }
+    }
+
+    fn complete(mut self, fetched: Fetched) {
+        self.answer(fetched);
+    }
+
+    fn answer(&mut self, fetched: Fetched) {
+        if std::mem::replace(&mut self.is_complete, true) {
+            return;
+        }
+        if let Some(driver) = self.driver.upgrade() {
+            driver.handle_fetched(self.attempt, self.began.elapsed(), fetched);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.answer(Err(FetchError::Interrupted.into_failure()));
+    }
+}
+
+/// The result of an attempt.
+type Fetched = Result<Credentials, Failure<FetchError>>;
+
+type CredentialSlot = Slot<SharedCredentials, FetchError>;
 
 /// A wall clock that was stepped, or a machine that was asleep, is noticed within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);

@@ -113,7 +113,6 @@
 //! | `Interrupted` | the runtime was shut down under the attempt | none: the next caller begins again | `provider_error` |
 //! | `NoRuntime` | called outside of tokio with nothing held | call it within a runtime | `provider_error` |
 
-mod answer;
 mod builder;
 mod connection;
 mod driver;
@@ -129,7 +128,7 @@ mod reqsign;
 mod resolver;
 #[cfg(feature = "aws")]
 mod sdk;
-mod set;
+mod shared_credentials;
 mod state;
 mod tasks;
 #[cfg(feature = "rustls")]

@@ -5,7 +5,7 @@ use pod_identity_core::{Expiring, Slot, Timestamp};
 use tracing::{debug, info, warn};
 
 use crate::FetchError;
-use crate::set::Set;
+use crate::shared_credentials::SharedCredentials;
 
 /// Is told what happens, to count it or to show it.
 ///
@@ -72,7 +72,7 @@ impl Event {
     /// What an attempt's answer has done to the slot, which had failed `failures` times before, the last
     /// time with `error`.
     pub(crate) fn after(
-        slot: &Slot<Set, FetchError>,
+        slot: &Slot<SharedCredentials, FetchError>,
         took: Duration,
         failures: u32,
         error: Option<&FetchError>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use pod_identity_core::Credentials;
 
 use crate::driver::Driver;
-use crate::set::Set;
+use crate::shared_credentials::SharedCredentials;
 use crate::{Builder, ConfigError, FetchError, State};
 
 /// AWS credentials from the container-credentials endpoint, refreshed ahead of time.
@@ -60,9 +60,9 @@ impl PodIdentityProvider {
     /// [`FetchError`] when there is no set to hand out, after five attempts or 10 s
     /// ([`RefreshPolicy::provider`](crate::RefreshPolicy::provider)).
     pub async fn credentials(&self) -> Result<Arc<Credentials>, FetchError> {
-        match self.at_hand(|set| set.credentials().clone()) {
+        match self.with_current(|set| set.credentials().clone()) {
             Some(credentials) => Ok(credentials),
-            None => Ok(self.obtain().await?.credentials().clone()),
+            None => Ok(self.current_or_fetch().await?.credentials().clone()),
         }
     }
 
@@ -71,9 +71,9 @@ impl PodIdentityProvider {
     ///
     /// `None` starts a fetch if it is called within a tokio runtime.
     pub fn snapshot(&self) -> Option<Arc<Credentials>> {
-        let take = |set: &Set| set.credentials().clone();
-        self.at_hand(take)
-            .or_else(|| self.driver.as_ref().ok()?.glance().as_ref().map(take))
+        let take = |set: &SharedCredentials| set.credentials().clone();
+        self.with_current(take)
+            .or_else(|| self.driver.as_ref().ok()?.try_current().as_ref().map(take))
     }
 
     /// Fetches now, whatever is held: after a role was changed, for example. Joins a fetch that is
@@ -122,12 +122,12 @@ impl PodIdentityProvider {
         }
     }
 
-    pub(crate) fn at_hand<R>(&self, look: impl FnOnce(&Set) -> R) -> Option<R> {
-        self.driver.as_ref().ok()?.at_hand(look)
+    pub(crate) fn with_current<R>(&self, look: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
+        self.driver.as_ref().ok()?.with_current(look)
     }
 
-    pub(crate) async fn obtain(&self) -> Result<Set, FetchError> {
-        self.driver()?.obtain().await
+    pub(crate) async fn current_or_fetch(&self) -> Result<SharedCredentials, FetchError> {
+        self.driver()?.current_or_fetch().await
     }
 
     fn driver(&self) -> Result<&Arc<Driver>, FetchError> {

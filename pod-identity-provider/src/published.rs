@@ -4,12 +4,12 @@ use pod_identity_core::{Expiring, RefreshPolicy, Slot, Timestamp};
 
 use crate::FetchError;
 use crate::observer::Event;
-use crate::set::Set;
+use crate::shared_credentials::SharedCredentials;
 
 /// What may be handed out without asking the slot, and for how long.
 #[derive(Debug)]
 pub(crate) struct Published {
-    set: Set,
+    set: SharedCredentials,
     from: Timestamp,
     until: Timestamp,
     /// When the set expired that is handed out for want of a better one.
@@ -21,7 +21,7 @@ impl Published {
     /// From what the slot would answer at `now`. It stays true until the slot has something to do or the
     /// set is about to expire.
     pub(crate) fn of(
-        slot: &Slot<Set, FetchError>,
+        slot: &Slot<SharedCredentials, FetchError>,
         policy: &RefreshPolicy,
         now: Timestamp,
     ) -> Option<Self> {
@@ -43,7 +43,7 @@ impl Published {
 
     /// The set, unless the slot has to be asked at `now`: it has something to do, or the clock was
     /// stepped back.
-    pub(crate) fn at(&self, now: Timestamp) -> Option<&Set> {
+    pub(crate) fn at(&self, now: Timestamp) -> Option<&SharedCredentials> {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
@@ -60,7 +60,7 @@ impl Published {
             })
     }
 
-    pub(crate) fn set(&self) -> &Set {
+    pub(crate) fn set(&self) -> &SharedCredentials {
         &self.set
     }
 }

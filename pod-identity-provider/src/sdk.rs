@@ -1,8 +1,6 @@
 use aws_credential_types::Credentials as SdkCredentials;
-use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
-use pod_identity_core::Credentials;
 
 use crate::{ConfigError, FetchError, PodIdentityProvider};
 
@@ -12,19 +10,17 @@ impl ProvideCredentials for PodIdentityProvider {
     where
         Self: 'a,
     {
-        match self.at_hand(|set| set.sdk().clone()) {
+        match self.with_current(|set| set.sdk().clone()) {
             Some(credentials) => future::ProvideCredentials::ready(Ok(credentials)),
-            None => {
-                future::ProvideCredentials::new(
-                    async move { Ok(self.obtain().await?.sdk().clone()) },
-                )
-            }
+            None => future::ProvideCredentials::new(async move {
+                Ok(self.current_or_fetch().await?.sdk().clone())
+            }),
         }
     }
 
     /// What is held, for a call that ran out of time.
     fn fallback_on_interrupt(&self) -> Option<SdkCredentials> {
-        self.at_hand(|set| set.sdk().clone())
+        self.with_current(|set| set.sdk().clone())
     }
 }
 
@@ -52,22 +48,3 @@ impl From<ConfigError> for CredentialsError {
         FetchError::from(error).into()
     }
 }
-
-pub(crate) fn convert(credentials: &Credentials) -> SdkCredentials {
-    let builder = SdkCredentials::builder()
-        .access_key_id(credentials.access_key_id())
-        .secret_access_key(credentials.secret_access_key().expose())
-        .session_token(credentials.session_token().expose())
-        .expiry(credentials.expiration().into())
-        .provider_name(PROVIDER_NAME);
-    let builder = match credentials.account_id() {
-        Some(account_id) => builder.account_id(account_id),
-        None => builder,
-    };
-    let mut sdk = builder.build();
-    sdk.set_property(vec![AwsCredentialFeature::CredentialsHttp]);
-    sdk
-}
-
-/// What the SDK's logs and errors call this provider.
-const PROVIDER_NAME: &str = "PodIdentity";

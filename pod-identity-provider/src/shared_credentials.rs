@@ -1,20 +1,22 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+#[cfg(feature = "aws")]
+use aws_credential_types::credential_feature::AwsCredentialFeature;
 use pod_identity_core::{Credentials, Expiring, Timestamp};
 
-/// A set of credentials in every form that it is handed out in; cheap to clone.
+/// One set of credentials in each form in which callers want it. Cloning it allocates nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Set(Arc<Forms>);
+pub(crate) struct SharedCredentials(Arc<Inner>);
 
 #[derive(Debug)]
-struct Forms {
+struct Inner {
     credentials: Arc<Credentials>,
     #[cfg(feature = "aws")]
     sdk: aws_credential_types::Credentials,
 }
 
-impl Set {
+impl SharedCredentials {
     /// The same set with another expiry.
     pub(crate) fn expiring_at(&self, expiration: Timestamp) -> Self {
         let held = &self.0.credentials;
@@ -40,24 +42,45 @@ impl Set {
     }
 }
 
-impl From<Credentials> for Set {
+impl From<Credentials> for SharedCredentials {
     fn from(credentials: Credentials) -> Self {
-        Self(Arc::new(Forms {
+        Self(Arc::new(Inner {
             #[cfg(feature = "aws")]
-            sdk: crate::sdk::convert(&credentials),
+            sdk: to_sdk(&credentials),
             credentials: Arc::new(credentials),
         }))
     }
 }
 
-impl Expiring for Set {
+impl Expiring for SharedCredentials {
     fn expiration(&self) -> Timestamp {
         self.0.credentials.expiration()
     }
 }
 
-impl Borrow<Credentials> for Set {
+impl Borrow<Credentials> for SharedCredentials {
     fn borrow(&self) -> &Credentials {
         &self.0.credentials
     }
 }
+
+#[cfg(feature = "aws")]
+fn to_sdk(credentials: &Credentials) -> aws_credential_types::Credentials {
+    let builder = aws_credential_types::Credentials::builder()
+        .access_key_id(credentials.access_key_id())
+        .secret_access_key(credentials.secret_access_key().expose())
+        .session_token(credentials.session_token().expose())
+        .expiry(credentials.expiration().into())
+        .provider_name(PROVIDER_NAME);
+    let builder = match credentials.account_id() {
+        Some(account_id) => builder.account_id(account_id),
+        None => builder,
+    };
+    let mut sdk = builder.build();
+    sdk.set_property(vec![AwsCredentialFeature::CredentialsHttp]);
+    sdk
+}
+
+/// What the SDK's logs and errors call this provider.
+#[cfg(feature = "aws")]
+const PROVIDER_NAME: &str = "PodIdentity";
