@@ -21,8 +21,8 @@ pub(crate) struct Sts<'a> {
 impl Sts<'_> {
     /// A form in the body, or in the query of a GET, which may be presigned.
     pub(crate) fn call(&self, head: &Parts, body: &[u8]) -> (Answer, Option<SignatureError>) {
-        let query = Form::parse(head.uri.query().unwrap_or_default());
-        let posted = Form::parse(&String::from_utf8_lossy(body));
+        let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
+        let posted = Form::parse(body);
         let get = |name| posted.get(name).or_else(|| query.get(name));
         if get("Action") != Some("GetCallerIdentity") {
             let action = get("Action").unwrap_or_default();

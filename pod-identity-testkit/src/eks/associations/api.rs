@@ -37,7 +37,7 @@ impl AssociationsApi<'_> {
                 .because(format!("No cluster found for name: {name}.")));
         }
         let resource = route.resource.as_deref().unwrap_or_default();
-        let query = Form::parse(query);
+        let query = Form::parse(query.as_bytes());
         match route.operation {
             Operation::CreatePodIdentityAssociation => self.create(parsed(body)?),
             Operation::ListPodIdentityAssociations => self.list(&query),
