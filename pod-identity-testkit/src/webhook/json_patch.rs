@@ -1,10 +1,12 @@
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, Patch, PatchOperation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A JSON patch as the webhook answers it: serialised, it is the array of RFC 6902.
+/// A JSON patch (RFC 6902) as the webhook answers it.
 ///
-/// It holds additions only, the one operation that this webhook uses; another one does not
-/// deserialise. As in RFC 6902 §4.1, adding what is there already replaces it.
+/// It serializes to the array of RFC 6902, with the members of an operation in the order of the
+/// official webhook: `op`, `path`, `value`. The webhook itself makes additions only.
 ///
 /// ```
 /// use pod_identity_testkit::JsonPatch;
@@ -19,87 +21,40 @@ use serde_json::Value;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct JsonPatch(Vec<Addition>);
-
-/// The members are serialised in the order of the official webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Addition {
-    op: Operation,
-    path: String,
-    value: Value,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Operation {
-    Add,
-}
+pub struct JsonPatch(Patch);
 
 impl JsonPatch {
-    /// Whether it changes nothing: the webhook has nothing to do with the pod.
+    /// Returns whether the patch changes nothing, which is so for a pod that the webhook ignores.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The document as the API server would have it after this patch.
+    /// Returns the document that the API server has after this patch.
     ///
     /// # Errors
-    /// [`PatchError`] when the parent of an addition is not there, or is no object or array that has
-    /// room for it.
+    /// [`PatchError`] if the document lacks a path that an operation needs: the parent of an addition
+    /// must exist, and must be an object or a long enough array.
     pub fn apply_to(&self, document: &Value) -> Result<Value, PatchError> {
         let mut patched = document.clone();
-        for addition in &self.0 {
-            let added = add(&mut patched, &addition.path, &addition.value);
-            added.ok_or_else(|| PatchError(addition.path.clone()))?;
-        }
+        json_patch::patch(&mut patched, &self.0)
+            .map_err(|error| PatchError(error.path.to_string()))?;
         Ok(patched)
     }
 
     pub(crate) fn add(&mut self, path: impl Into<String>, value: Value) {
-        self.0.push(Addition {
-            op: Operation::Add,
-            path: path.into(),
-            value,
-        });
+        let path = PointerBuf::parse(path.into()).expect("a path must be a JSON pointer");
+        self.0
+            .0
+            .push(PatchOperation::Add(AddOperation { path, value }));
     }
 }
 
-/// A patch does not fit a document. It names the path that could not be added.
+/// A patch does not fit a document. It names the path that the document lacks.
 ///
-/// The remedy is to apply a patch to the pod that it was made for.
+/// Apply a patch to the pod that it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the document has no place for {0:?}")]
 pub struct PatchError(String);
-
-/// Nothing, when there is no place for it.
-fn add(document: &mut Value, path: &str, value: &Value) -> Option<()> {
-    let Some((parent, member)) = path.rsplit_once('/') else {
-        *document = path.is_empty().then(|| value.clone())?;
-        return Some(());
-    };
-    match document.pointer_mut(parent)? {
-        Value::Object(members) => {
-            members.insert(unescape(member), value.clone());
-        }
-        Value::Array(elements) => {
-            let index = match member {
-                "-" => elements.len(),
-                digits => digits.parse().ok()?,
-            };
-            if index > elements.len() {
-                return None;
-            }
-            elements.insert(index, value.clone());
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-/// RFC 6901 §4.
-fn unescape(member: &str) -> String {
-    member.replace("~1", "/").replace("~0", "~")
-}
 
 #[cfg(test)]
 mod tests {
@@ -108,8 +63,8 @@ mod tests {
     use super::*;
 
     fn added(document: Value, path: &str) -> Option<Value> {
-        let mut patch = JsonPatch::default();
-        patch.add(path, json!("new"));
+        let patch = json!([{"op": "add", "path": path, "value": "new"}]);
+        let patch: JsonPatch = serde_json::from_value(patch).ok()?;
         patch.apply_to(&document).ok()
     }
 
@@ -155,8 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn another_operation_is_refused() {
-        let remove = json!([{"op": "remove", "path": "/a", "value": null}]);
-        serde_json::from_value::<JsonPatch>(remove).unwrap_err();
+    fn members_are_in_the_order_of_the_official_webhook() {
+        let mut patch = JsonPatch::default();
+        patch.add("/a", json!({"z": 1, "b": 2}));
+        assert_eq!(
+            serde_json::to_string(&patch).unwrap(),
+            r#"[{"op":"add","path":"/a","value":{"b":2,"z":1}}]"#
+        );
     }
 }
