@@ -7,9 +7,10 @@ use pod_identity_core::wire::eks_auth::{
 };
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
-use crate::eks::associations::store::{Associated, Associations};
+use crate::eks::associations::associated::Associated;
+use crate::eks::associations::store::Associations;
+use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::roles::{PODS, Roles};
-use crate::eks::iam::trust_policy::{Attempt, Principal};
 use crate::eks::partition::partition;
 use crate::eks::session::Minted;
 use crate::eks::session_tags::session_tags;
@@ -51,7 +52,7 @@ impl Cluster {
         let tags = if association.disable_session_tags {
             BTreeMap::new()
         } else {
-            session_tags(self, &claims)
+            session_tags(self.arn(), self.name.clone(), &claims)
         };
         self.check_trust(association, &tags)?;
         let lifetime = lifetime.unwrap_or(association.credential_lifetime());

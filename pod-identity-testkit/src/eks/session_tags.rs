@@ -2,17 +2,18 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::UnverifiedClaims;
 
-use crate::eks::cluster::Cluster;
-
-/// "EKS Pod Identity attaches six tags" (EKS user guide), unless the association disables them.
+/// Returns the six tags of a session, unless its association disables them.
+///
+/// "EKS Pod Identity attaches six tags" (EKS user guide).
 pub(crate) fn session_tags(
-    cluster: &Cluster,
+    cluster_arn: String,
+    cluster_name: String,
     claims: &UnverifiedClaims,
 ) -> BTreeMap<String, String> {
     let text = |claim: &Option<String>| claim.clone().unwrap_or_default();
     let tags = [
-        ("eks-cluster-arn", cluster.arn()),
-        ("eks-cluster-name", cluster.name.clone()),
+        ("eks-cluster-arn", cluster_arn),
+        ("eks-cluster-name", cluster_name),
         ("kubernetes-namespace", text(&claims.namespace)),
         ("kubernetes-service-account", text(&claims.service_account)),
         ("kubernetes-pod-name", text(&claims.pod)),

@@ -46,11 +46,22 @@ enum Signature {
     None,
 }
 
+impl Issuer {
+    /// A token for a pod of a service account, to be adjusted and minted.
+    pub fn token(
+        &self,
+        namespace: impl Into<String>,
+        service_account: impl Into<String>,
+    ) -> TokenBuilder {
+        TokenBuilder::new(self.clone(), namespace.into(), service_account.into())
+    }
+}
+
 impl TokenBuilder {
     /// The audience of Pod Identity: `pods.eks.amazonaws.com`.
     pub const AUDIENCE: &str = "pods.eks.amazonaws.com";
 
-    pub(crate) fn new(issuer: Issuer, namespace: String, service_account: String) -> Self {
+    fn new(issuer: Issuer, namespace: String, service_account: String) -> Self {
         let node = format!("ip-10-0-0-1.{}.compute.internal", issuer.region());
         Self {
             issuer,

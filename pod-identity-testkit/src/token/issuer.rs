@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use crate::SigningKey;
 use crate::sync::lock;
 use crate::token::keys::KeyPair;
-use crate::{SigningKey, TokenBuilder};
 
 /// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.
 ///
@@ -92,15 +92,6 @@ impl Issuer {
         let mut keys = lock(&self.0.keys);
         let old = keys.len().saturating_sub(1);
         keys.drain(..old);
-    }
-
-    /// A token for a pod of a service account, to be adjusted and minted.
-    pub fn token(
-        &self,
-        namespace: impl Into<String>,
-        service_account: impl Into<String>,
-    ) -> TokenBuilder {
-        TokenBuilder::new(self.clone(), namespace.into(), service_account.into())
     }
 
     /// The claims of a token whose signature and issuer are right. Times and audience are not

@@ -5,6 +5,9 @@ pub(crate) use plain::*;
 #[cfg(unix)]
 pub(crate) use symlinked::*;
 
+/// The name of the token's file in EKS.
+pub(crate) const FILE_NAME: &str = "eks-pod-identity-token";
+
 /// The steps of `pkg/volume/util/atomic_writer.go` in Kubernetes.
 #[cfg(unix)]
 mod symlinked {
@@ -15,7 +18,7 @@ mod symlinked {
 
     use pod_identity_core::{Clock, SystemClock};
 
-    use crate::ProjectedVolume;
+    use super::FILE_NAME;
     use crate::token::ids::digits;
 
     const DATA: &str = "..data";
@@ -26,15 +29,15 @@ mod symlinked {
         let new = payload_name();
         let payload = directory.join(&new);
         fs::DirBuilder::new().mode(0o755).create(&payload)?;
-        write(&payload.join(ProjectedVolume::FILE_NAME), token, mode)?;
+        write(&payload.join(FILE_NAME), token, mode)?;
         put_link(Path::new(&new), &directory.join(DATA))?;
-        show(&directory.join(ProjectedVolume::FILE_NAME))?;
+        show(&directory.join(FILE_NAME))?;
         old.map_or(Ok(()), |old| fs::remove_dir_all(directory.join(old)))
     }
 
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
         let old = target(directory)?;
-        fs::remove_file(directory.join(ProjectedVolume::FILE_NAME))?;
+        fs::remove_file(directory.join(FILE_NAME))?;
         fs::remove_file(directory.join(DATA))?;
         old.map_or(Ok(()), |old| fs::remove_dir_all(directory.join(old)))
     }
@@ -83,7 +86,7 @@ mod symlinked {
 
     /// Makes the visible path lead to the payload, if a test has put something else there.
     fn show(visible: &Path) -> io::Result<()> {
-        let payload = Path::new(DATA).join(ProjectedVolume::FILE_NAME);
+        let payload = Path::new(DATA).join(FILE_NAME);
         match present(fs::symlink_metadata(visible))? {
             Some(found) if found.is_symlink() && fs::read_link(visible)? == payload => Ok(()),
             Some(found) if found.is_dir() => {
@@ -132,14 +135,14 @@ mod plain {
     use std::path::Path;
     use std::{fs, io};
 
-    use crate::ProjectedVolume;
+    use super::FILE_NAME;
 
     pub(crate) fn replace(directory: &Path, token: &[u8], mode: u32) -> io::Result<()> {
-        rename_over(&directory.join(ProjectedVolume::FILE_NAME), token, mode)
+        rename_over(&directory.join(FILE_NAME), token, mode)
     }
 
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-        fs::remove_file(directory.join(ProjectedVolume::FILE_NAME))
+        fs::remove_file(directory.join(FILE_NAME))
     }
 
     /// Removes what is there, whatever it is.

@@ -53,7 +53,7 @@ pub struct ProjectedVolume {
 
 impl ProjectedVolume {
     /// The name of the token file: `eks-pod-identity-token`.
-    pub const FILE_NAME: &str = "eks-pod-identity-token";
+    pub const FILE_NAME: &str = layout::FILE_NAME;
 
     /// A volume without a token yet, in a temporary directory that goes when this is dropped: in memory
     /// where there is `/dev/shm`, as kubelet has it, unless `TMPDIR` says where.

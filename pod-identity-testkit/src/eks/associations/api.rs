@@ -4,12 +4,11 @@ use pod_identity_core::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::eks::associations::associated::{Associated, Key};
 use crate::eks::associations::json::{
     CreateRequest, Described, Listed, Summary, Tags, UpdateRequest,
 };
-use crate::eks::associations::store::{
-    Associated, Key, MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused,
-};
+use crate::eks::associations::store::{MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
 use crate::eks::cluster::Cluster;
 use crate::eks::iam::roles::RoleProblem;
 use crate::eks::operation::Route;
@@ -74,7 +73,7 @@ impl AssociationsApi<'_> {
         };
         let (page, more) = self.cluster.associations.page(after, max, wanted);
         let next_token = page.last().filter(|_| more).map(next_token);
-        let summary = |associated| Summary::new(self.cluster, associated);
+        let summary = |associated| self.summary(associated);
         Ok(json(&Listed {
             associations: page.iter().map(summary).collect(),
             next_token,
@@ -184,7 +183,19 @@ impl AssociationsApi<'_> {
     }
 
     fn described(&self, associated: &Associated) -> String {
-        json(&Described::new(self.cluster, associated))
+        let association = &associated.association;
+        let external_id = association.target_role_arn.as_ref();
+        let external_id = external_id.map(|_| self.cluster.external_id(association));
+        json(&Described::new(
+            self.summary(associated),
+            associated,
+            external_id,
+        ))
+    }
+
+    fn summary<'b>(&'b self, associated: &'b Associated) -> Summary<'b> {
+        let arn = self.cluster.association_arn(&associated.id);
+        Summary::new(&self.cluster.name, arn, associated)
     }
 }
 

@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use pod_identity_core::{Timestamp, epoch_seconds};
 use serde::{Deserialize, Serialize};
 
-use crate::eks::associations::store::Associated;
-use crate::eks::cluster::Cluster;
+use crate::eks::associations::associated::Associated;
 use crate::{ApiError, ApiErrorCode, Association};
 
 /// The body of `CreatePodIdentityAssociation`.
@@ -141,19 +140,22 @@ pub(crate) struct Listed<'a> {
 }
 
 impl<'a> Described<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, associated: &'a Associated) -> Self {
+    pub(crate) fn new(
+        summary: Summary<'a>,
+        associated: &'a Associated,
+        external_id: Option<String>,
+    ) -> Self {
         let association = &associated.association;
-        let target_role_arn = association.target_role_arn.as_deref();
         Self {
             association: Description {
-                summary: Summary::new(cluster, associated),
+                summary,
                 role_arn: &association.role_arn,
                 tags: &association.tags,
                 created_at: associated.created_at,
                 modified_at: associated.modified_at,
                 disable_session_tags: association.disable_session_tags,
-                target_role_arn,
-                external_id: target_role_arn.map(|_| cluster.external_id(association)),
+                target_role_arn: association.target_role_arn.as_deref(),
+                external_id,
                 policy: association.policy.as_deref(),
             },
         }
@@ -161,13 +163,17 @@ impl<'a> Described<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, associated: &'a Associated) -> Self {
+    pub(crate) fn new(
+        cluster_name: &'a str,
+        association_arn: String,
+        associated: &'a Associated,
+    ) -> Self {
         let association = &associated.association;
         Self {
-            cluster_name: &cluster.name,
+            cluster_name,
             namespace: &association.namespace,
             service_account: &association.service_account,
-            association_arn: cluster.association_arn(&associated.id),
+            association_arn,
             association_id: &associated.id,
             owner_arn: association.owner_arn.as_deref(),
         }

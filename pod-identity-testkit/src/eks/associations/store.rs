@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
 
+use crate::eks::associations::associated::{Associated, Key};
 use crate::eks::associations::json::{CreateRequest, UpdateRequest};
 use crate::eks::associations::visibility::Due;
 use crate::sync::lock;
-use crate::token::ids::association_id;
 use crate::{ApiError, Association, Visibility};
 
 /// The associations of one cluster; one per service account, as in the real service.
@@ -26,18 +26,6 @@ struct State {
     visibility: Visibility,
     /// What has been done with which `clientRequestToken`, and the id of the association.
     done: BTreeMap<String, (Asked, String)>,
-}
-
-/// Namespace and service account.
-pub(crate) type Key = (String, String);
-
-/// An association as it is kept.
-#[derive(Debug, Clone)]
-pub(crate) struct Associated {
-    pub(crate) id: String,
-    pub(crate) association: Association,
-    pub(crate) created_at: Timestamp,
-    pub(crate) modified_at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -279,25 +267,6 @@ impl State {
         if let Some(token) = token {
             self.done.insert(token, (asked, id.to_owned()));
         }
-    }
-}
-
-impl Associated {
-    fn new(association: Association, now: Timestamp) -> Self {
-        Self {
-            id: association_id(&mut fastrand::Rng::new()),
-            association,
-            created_at: now,
-            modified_at: now,
-        }
-    }
-
-    pub(crate) fn key(&self) -> Key {
-        let association = &self.association;
-        (
-            association.namespace.clone(),
-            association.service_account.clone(),
-        )
     }
 }
 

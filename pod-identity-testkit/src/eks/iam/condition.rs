@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::eks::iam::trust_policy::{Attempt, Principal};
+use crate::eks::iam::attempt::Attempt;
 use crate::eks::iam::wildcard::{is_arn_like, is_like};
 
 /// One key of a statement's `Condition`.
@@ -93,29 +93,6 @@ impl Condition {
     }
 }
 
-impl Attempt<'_> {
-    fn value(&self, key: &str) -> Option<&str> {
-        match self.tag_in(key) {
-            Some(wanted) => {
-                let mut tags = self.tags.iter();
-                let tag = tags.find(|(tag, _)| tag.eq_ignore_ascii_case(wanted));
-                tag.map(|(_, value)| value.as_str())
-            }
-            None => self.context.get(key).map(String::as_str),
-        }
-    }
-
-    /// The tags are those of the request; being transitive, they are also those of a role that goes on
-    /// to assume another.
-    fn tag_in<'k>(&self, key: &'k str) -> Option<&'k str> {
-        let of_principal = match self.principal {
-            Principal::Role(_) => key.strip_prefix("aws:principaltag/"),
-            Principal::Service(_) => None,
-        };
-        of_principal.or_else(|| key.strip_prefix("aws:requesttag/"))
-    }
-}
-
 fn texts(values: &Value) -> Vec<String> {
     match values {
         Value::Array(values) => values.iter().flat_map(texts).collect(),
@@ -131,6 +108,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::eks::iam::attempt::Principal;
 
     #[test]
     fn operators_compare_as_in_iam() {

@@ -1,5 +1,6 @@
 //! Roles and their trust policies.
 
+pub(crate) mod attempt;
 pub(crate) mod condition;
 pub(crate) mod role;
 pub(crate) mod roles;

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::Role;
-use crate::eks::iam::trust_policy::{Attempt, Principal, TrustPolicy};
+use crate::eks::iam::attempt::{Attempt, Principal};
+use crate::eks::iam::trust_policy::TrustPolicy;
 use crate::sync::lock;
 
 /// The roles of all accounts. Until the first is told, every role exists and trusts everybody.

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::condition::{Condition, TrustPolicyError};
 use crate::eks::iam::wildcard::is_like;
 
@@ -15,24 +16,6 @@ struct Statement {
     principals: PrincipalJson,
     actions: Vec<String>,
     conditions: Vec<Condition>,
-}
-
-/// Who wants to assume a role.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Principal<'a> {
-    Service(&'a str),
-    /// Its ARN.
-    Role(&'a str),
-}
-
-/// One attempt to assume a role.
-#[derive(Debug)]
-pub(crate) struct Attempt<'a> {
-    pub(crate) principal: Principal<'a>,
-    /// The session tags to be.
-    pub(crate) tags: &'a BTreeMap<String, String>,
-    /// Other keys of conditions in small letters, such as `aws:sourcearn`.
-    pub(crate) context: BTreeMap<&'static str, String>,
 }
 
 impl TrustPolicy {
