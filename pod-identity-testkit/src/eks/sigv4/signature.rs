@@ -125,8 +125,8 @@ impl Signature {
     fn canonical(&self, head: &Parts, body: &[u8]) -> String {
         let mut lines = vec![
             head.method.to_string(),
-            // The path as sent, encoded once more: every service does that but S3.
-            encoded(head.uri.path(), &PATH),
+            // Normalized and encoded once more: every service does that but S3.
+            encoded(&normalized(head.uri.path()), &PATH),
             canonical_query(head),
         ];
         for name in self.signed_headers.split(';') {
@@ -157,6 +157,28 @@ fn moment(text: &str) -> Option<Timestamp> {
     let (year, month, date) = (part(day, 0, 4)?, part(day, 4, 6)?, part(day, 6, 8)?);
     let (hour, minute, second) = (part(time, 0, 2)?, part(time, 2, 4)?, part(time, 4, 6)?);
     Timestamp::parse_rfc3339(&format!("{year}-{month}-{date}T{hour}:{minute}:{second}Z")).ok()
+}
+
+/// The path without empty and dot segments: "Normalize URI paths according to RFC 3986" (the documentation
+/// of Signature Version 4).
+fn normalized(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            segment => segments.push(segment),
+        }
+    }
+    let is_directory = ["/", "/.", "/.."].iter().any(|end| path.ends_with(end));
+    let end = if is_directory && !segments.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    format!("/{}{end}", segments.join("/"))
 }
 
 fn field(fields: &str, name: &str) -> Option<String> {
