@@ -138,7 +138,8 @@ pub use webhook::{
 #[cfg(feature = "webhook")]
 pub use webhook::{MockWebhook, MockWebhookBuilder};
 
-/// Compiles the example of the README.
+/// Compiles the examples of the README, with the test harness: without it, what is in a `#[test]` would not
+/// even be type-checked.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
