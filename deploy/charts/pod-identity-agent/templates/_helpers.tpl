@@ -54,9 +54,9 @@ app: eks-pod-identity-agent
 {{- .Values.clusterName | toString | quote }}
 {{- end }}
 
-{{/* A number of a values file is a float here; as JSON a large one keeps its digits. */}}
+{{/* A number of a values file is a float here; as JSON a large one keeps its digits. Nothing is an empty text. */}}
 {{- define "pod-identity-agent.quoted" -}}
-{{- kindIs "string" . | ternary . (toJson .) | quote }}
+{{- or (kindIs "string" .) (kindIs "invalid" .) | ternary (. | default "") (toJson .) | quote }}
 {{- end }}
 
 {{/* A list, or the text of one, as the official chart's values have it. */}}
