@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -14,16 +13,18 @@ use crate::credentials::cache::{CredentialCache, Settings};
 use crate::credentials::handler::{Hosts, Router};
 use crate::credentials::rate_limit::Budget;
 use crate::eks_auth::exchange::EksAuth;
+use crate::eks_auth::outage::Outage;
+use crate::eks_auth::reachability::Reachability;
 use crate::eks_auth::upstream::Upstream;
 use crate::serve::connections::{Caps, Connections};
+use crate::serve::drain;
 use crate::serve::listener::Listen;
 use crate::serve::probes::Probes;
 use crate::serve::server::serve;
 use crate::serve::side_runtime::SideRuntime;
 use crate::telemetry::audit::AuditLog;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::outage::Outage;
-use crate::telemetry::readiness::Readiness;
+use crate::telemetry::metrics::{Metrics, Reading};
+use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
@@ -50,6 +51,7 @@ pub struct Agent {
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    listening: ReadinessBlocker,
     caps: Caps,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
@@ -102,27 +104,37 @@ impl Agent {
             Hosts::new(hosts),
         ));
         let places = Arc::new(Connections::new(self.caps));
-        let (stopping, stopped) = watch::channel(false);
+        let (trigger, watcher) = drain::channel();
+        let listening = Arc::new(self.listening);
 
         let mut servers = JoinSet::new();
         for listen in self.credentials {
             let (router, places) = (Arc::clone(&router), Arc::clone(&places));
-            let (readiness, mut stopped) = (Arc::clone(&self.readiness), stopped.clone());
+            let (listening, metrics) = (Arc::clone(&listening), Arc::clone(&self.metrics));
+            let mut drain = watcher.clone();
             servers.spawn(async move {
                 let listener = tokio::select! {
                     listener = listen.listening("credentials") => listener,
-                    _stopped = stopped.wait_for(|stop| *stop) => return,
+                    () = drain.started() => return,
                 };
-                readiness.listener_up();
-                serve(listener, places, router, stopped).await;
+                listening.release();
+                metrics.count_listener();
+                serve(listener, places, router, drain).await;
             });
         }
 
         let probes = Probes {
-            readiness: Arc::clone(&self.readiness),
-            cache: Arc::clone(&self.cache),
-            connections: Arc::clone(&places),
+            readiness: self.readiness,
             metrics: self.metrics,
+            reading: {
+                let (cache, places) = (Arc::clone(&self.cache), Arc::clone(&places));
+                let upstream = Arc::clone(&self.upstream);
+                Arc::new(move || Reading {
+                    connections: places.open(),
+                    degraded: upstream.reachability.is_unreachable(),
+                    ..cache.reading()
+                })
+            },
         };
         let for_kubelet = SideRuntime::start("probes", Caps::default())?;
         for listen in self.probes {
@@ -139,11 +151,11 @@ impl Agent {
         let mut background = JoinSet::new();
         background.spawn(self.cache.run());
         background.spawn(async move { places.close_idle().await });
-        background.spawn(async move { self.upstream.look().await });
+        background.spawn(async move { self.upstream.probe().await });
 
         stop.await;
         info!("stopping; requests in flight finish first");
-        stopping.send_replace(true);
+        trigger.start();
         while servers.join_next().await.is_some() {}
         Ok(())
     }
@@ -272,12 +284,13 @@ impl AgentBuilder {
         for lost in self.lost_lines {
             metrics.show(lost);
         }
-        let readiness = Arc::new(Readiness::new(self.strict_readiness));
+        let readiness = Readiness::new(self.strict_readiness);
+        let listening = readiness.blocker("no credentials address can be listened on yet");
         let upstream = Arc::new(Upstream {
             eks_auth: self.eks_auth,
             clock: Arc::clone(&self.clock),
             outage: Outage::default(),
-            readiness: Arc::clone(&readiness),
+            reachability: Reachability::new(&readiness),
             metrics: Arc::clone(&metrics),
             audit: self.audit,
         });
@@ -291,6 +304,7 @@ impl AgentBuilder {
             cache: Arc::new(cache),
             metrics,
             readiness,
+            listening,
             caps,
             hosts: self.hosts,
             credentials: self.credentials,

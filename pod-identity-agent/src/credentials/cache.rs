@@ -82,6 +82,18 @@ impl Denial {
     }
 }
 
+impl Denial {
+    /// The type and the error code, as labels of a metric.
+    pub(crate) fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token(_) | Self::Claims(_) => ("token", self.reason().unwrap_or("Malformed")),
+            Self::EksAuth(error) | Self::Late(Some(error), _) => ("eks_auth", error.label()),
+            Self::Late(None, _) => ("eks_auth", "Timeout"),
+            Self::OverBudget(_) | Self::Busy => ("agent", self.reason().unwrap_or("Other")),
+        }
+    }
+}
+
 /// The prepared body, and whether it was at hand.
 pub(crate) type Answered = Result<(Bytes, Lookup), Denial>;
 

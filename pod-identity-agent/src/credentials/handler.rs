@@ -1,12 +1,10 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,10 +12,9 @@ use pod_identity_core::wire::agent;
 use pod_identity_core::{Endpoint, TokenError};
 use tokio::time::Instant;
 
-use crate::credentials::at_hand::{AtHand, later, now};
-use crate::credentials::cache::{Answered, CredentialCache, Denial};
+use crate::credentials::cache::{Answered, CredentialCache, Denial, Lookup};
 use crate::eks_auth::exchange::EksAuthError;
-use crate::serve::server::{Respond, Unheard};
+use crate::serve::respond::{ConnectionRejected, Reply, Respond, text};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::refusal_log::RefusalLog;
 
@@ -54,10 +51,19 @@ impl Router {
     }
 
     fn found(&self, asked: Asked, answered: Answered) -> Response<Full<Bytes>> {
-        self.metrics.count_lookup(&answered);
         match answered {
-            Ok((body, _lookup)) => self.counted(asked, json(body)),
-            Err(denial) => self.refused(asked, Refusal::Denied(denial)),
+            Ok((body, lookup)) => {
+                match lookup {
+                    Lookup::Hit => self.metrics.count_hit(),
+                    Lookup::Miss => self.metrics.count_miss(),
+                }
+                self.counted(asked, json(body))
+            }
+            Err(denial) => {
+                let (kind, code) = denial.labels();
+                self.metrics.count_cache_error(kind, code);
+                self.refused(asked, Refusal::Denied(denial))
+            }
         }
     }
 
@@ -86,39 +92,35 @@ struct Asked {
 }
 
 impl Respond for Router {
-    fn respond(
-        &self,
-        request: &Request<Incoming>,
-        peer: SocketAddr,
-    ) -> AtHand<'_, Response<Full<Bytes>>> {
+    fn respond(&self, request: &Request<Incoming>, source: IpAddr) -> Reply<'_> {
         let asked = Asked {
             at: Instant::now(),
-            source: peer.ip().to_canonical(),
+            source,
         };
         let token = match self.token(request) {
             Ok(token) => token,
-            Err(refusal) => return now(self.refused(asked, refusal)),
+            Err(refusal) => return Reply::Ready(self.refused(asked, refusal)),
         };
         match self.cache.answer(token, asked.source) {
-            Either::Left(answered) => now(self.found(asked, answered.into_inner())),
-            Either::Right(answered) => later(async move {
+            Either::Left(answered) => Reply::Ready(self.found(asked, answered.into_inner())),
+            Either::Right(answered) => Reply::Pending(Box::pin(async move {
                 let mut patience = Patience(Some(&self.metrics));
                 let answered = answered.await;
                 patience.0 = None;
                 self.found(asked, answered)
-            }),
+            })),
         }
     }
 
-    fn note(&self, unheard: Unheard, peer: SocketAddr) {
-        let reason = match unheard {
-            Unheard::NoPlace => "Connections",
-            Unheard::TooLarge => "TooLarge",
-            Unheard::NotHttp => "Http",
+    fn note_rejected(&self, rejected: ConnectionRejected, source: IpAddr) {
+        let reason = match rejected {
+            ConnectionRejected::TooMany => "Connections",
+            ConnectionRejected::HeaderTooLarge => "TooLarge",
+            ConnectionRejected::NotHttp => "Http",
         };
         self.metrics.count_refusal(reason);
-        let (now, source) = (Instant::now(), peer.ip().to_canonical());
-        self.log.note(now, source, reason, &unheard.to_string());
+        let message = rejected.to_string();
+        self.log.note(Instant::now(), source, reason, &message);
     }
 }
 
@@ -274,19 +276,6 @@ fn json(body: Bytes) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// As Go's `http.Error`: plain text, a trailing newline, no sniffing.
-pub(crate) fn text(status: StatusCode, words: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(words + "\n")));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

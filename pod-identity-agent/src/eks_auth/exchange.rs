@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Credentials, Failure, FailureClass, Secret, SlotError};
 
 /// EKS Auth, as the agent needs it: one exchange of a token for a session.
@@ -105,6 +106,19 @@ impl EksAuthError {
     pub(crate) fn timed_out(timeout: Duration) -> Failure<Self> {
         let words = format!("no answer within {} ms", timeout.as_millis());
         Failure::new(FailureClass::Transient, Self::Unreachable(words))
+    }
+
+    /// The value of this error in a metric's label. Label values come from a fixed set: a code that EKS
+    /// Auth does not document is `Other`.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Refused { code, .. } => {
+                ErrorCode::from_name(code).map_or("Other", ErrorCode::name)
+            }
+            Self::Unreachable(_) => "Unreachable",
+            Self::Malformed(_) => "Malformed",
+            Self::Slot(_) => "Expired",
+        }
     }
 
     /// Whether it is about the cluster rather than about the token: a missing association is a 404 too.

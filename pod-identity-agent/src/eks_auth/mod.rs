@@ -1,9 +1,12 @@
 //! EKS Auth: the trait between it and the agent, AWS's client behind the trait, and the pace of calls.
 
+pub(crate) mod audit_entry;
 pub(crate) mod exchange;
 pub(crate) mod http_clients;
 pub(crate) mod node_identity;
+pub(crate) mod outage;
 pub(crate) mod own_credentials;
 pub(crate) mod pace;
+pub(crate) mod reachability;
 pub(crate) mod sdk;
 pub(crate) mod upstream;

@@ -2,15 +2,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Failure, Secret};
+use pod_identity_core::{Clock, Failure, Secret, ServiceAccountToken};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use crate::eks_auth::audit_entry::audit_entry;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
+use crate::eks_auth::outage::Outage;
+use crate::eks_auth::reachability::Reachability;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::outage::Outage;
-use crate::telemetry::readiness::Readiness;
 
 /// EKS Auth, with everything that an exchange leaves behind: a deadline kept, a measurement, a line in
 /// the audit, a word in the log if it is news, and whether the agent is ready.
@@ -19,7 +20,7 @@ pub(crate) struct Upstream {
     pub(crate) eks_auth: Arc<dyn EksAuth>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) outage: Outage,
-    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) reachability: Reachability,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: AuditLog,
 }
@@ -35,45 +36,51 @@ impl Upstream {
         let began = Instant::now();
         let exchange = timeout(time, self.eks_auth.assume_role(token)).await;
         let result = exchange.unwrap_or_else(|_elapsed| Err(EksAuthError::timed_out(time)));
-        self.metrics.count_exchange(began.elapsed(), &result);
-        self.readiness.note(&result);
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(failure) => failure.error.label(),
+        };
+        self.metrics.count_exchange(began.elapsed(), outcome);
+        self.reachability.note(&result);
         self.outage.note(token, &result);
+        let token = ServiceAccountToken::parse(token.expose()).ok();
+        let now = self.clock.now();
         self.audit
-            .record(self.clock.now(), source, token.expose(), &result);
+            .record(&audit_entry(now, source, token.as_ref(), &result));
         result
     }
 
-    /// Looks every 5 s whether EKS Auth is within reach: until it has been once, and when an exchange has
-    /// met with trouble that no other has shown to be over.
-    pub(crate) async fn look(&self) {
+    /// Probes EKS Auth every 5 s while only a probe can tell whether it is within reach: see
+    /// [`Reachability::needs_probe`]. Runs until dropped.
+    pub(crate) async fn probe(&self) {
         let mut said = None;
         loop {
-            if self.readiness.is_in_doubt() {
-                let checked = timeout(TIME_FOR_A_LOOK, self.eks_auth.check()).await;
-                self.looked(
+            if self.reachability.needs_probe() {
+                let checked = timeout(PROBE_TIMEOUT, self.eks_auth.check()).await;
+                self.note_probe(
                     checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())),
                     &mut said,
                 );
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
-    fn looked(&self, checked: Result<(), String>, said: &mut Option<String>) {
-        let is_first = !self.readiness.has_reached();
+    fn note_probe(&self, checked: Result<(), String>, said: &mut Option<String>) {
+        let is_first = !self.reachability.was_reached();
         match checked {
             Ok(()) => {
-                self.readiness.reached();
+                self.reachability.mark_reachable();
                 if is_first {
                     info!("EKS Auth is within reach");
                 }
             }
             Err(reason) => {
-                self.readiness.troubled(reason.clone());
+                self.reachability.mark_unreachable(reason.clone());
                 if is_first && said.as_ref() != Some(&reason) {
                     warn!(
                         reason,
-                        "not ready: EKS Auth is not within reach; looking again every 5 s"
+                        "not ready: EKS Auth is not within reach; trying again every 5 s"
                     );
                     *said = Some(reason);
                 }
@@ -83,9 +90,9 @@ impl Upstream {
 }
 
 /// As often as kubelet asks, by the official chart's probe.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-const TIME_FOR_A_LOOK: Duration = Duration::from_secs(4);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
@@ -97,8 +104,9 @@ mod tests {
     use super::*;
     use crate::eks_auth::exchange::{Checking, Exchange};
     use crate::telemetry::logging::tests::logged_in_virtual_time;
+    use crate::telemetry::readiness::Readiness;
 
-    /// Gives no credentials; what a look finds, the last first, and then nothing wrong.
+    /// Gives no credentials; probes find these reasons, the last first, and then nothing wrong.
     #[derive(Debug)]
     struct Away(Mutex<Vec<&'static str>>);
 
@@ -122,7 +130,7 @@ mod tests {
             eks_auth: Arc::new(Away(Mutex::new(reasons.to_vec()))),
             clock: Arc::new(SystemClock),
             outage: Outage::default(),
-            readiness: Arc::new(Readiness::new(true)),
+            reachability: Reachability::new(&Readiness::new(true)),
             metrics: Arc::new(Metrics::new()),
             audit: AuditLog::off(),
         }
@@ -133,7 +141,7 @@ mod tests {
             Secret::from("token".to_owned()),
             IpAddr::from([10, 0, 0, 7]),
         );
-        let asked = upstream.assume_role(&token, pod, TIME_FOR_A_LOOK).await;
+        let asked = upstream.assume_role(&token, pod, PROBE_TIMEOUT).await;
         asked.unwrap_err();
     }
 
@@ -142,7 +150,7 @@ mod tests {
         let upstream = upstream(&["no route", "no route", "no credentials", "no credentials"]);
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
             ask_in_vain(&upstream).await;
-            let looked = timeout(BETWEEN_LOOKS * 6, upstream.look()).await;
+            let looked = timeout(PROBE_INTERVAL * 6, upstream.probe()).await;
             looked.unwrap_err();
         });
         let not_ready = lines
@@ -153,16 +161,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_that_no_exchange_shows_to_be_over_is_looked_into_after_a_minute() {
+    async fn trouble_that_no_exchange_shows_to_be_over_is_probed_after_a_minute() {
         let upstream = upstream(&[]);
-        let looked = timeout(BETWEEN_LOOKS, upstream.look()).await;
+        let looked = timeout(PROBE_INTERVAL, upstream.probe()).await;
         looked.unwrap_err();
-        assert!(!upstream.readiness.is_degraded());
+        assert!(!upstream.reachability.is_unreachable());
         ask_in_vain(&upstream).await;
         for passed in 0..70 {
-            let looked = timeout(Duration::from_secs(1), upstream.look()).await;
+            let looked = timeout(Duration::from_secs(1), upstream.probe()).await;
             looked.unwrap_err();
-            let is_degraded = upstream.readiness.is_degraded();
+            let is_degraded = upstream.reachability.is_unreachable();
             assert_eq!(is_degraded, passed < 60, "after {passed} s");
         }
     }

@@ -6,9 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::credentials::cache::CredentialCache;
-use crate::credentials::handler::text;
-use crate::serve::connections::Connections;
+use crate::serve::respond::text;
 use crate::telemetry::metrics::{Metrics, Reading};
 use crate::telemetry::readiness::Readiness;
 
@@ -16,9 +14,9 @@ use crate::telemetry::readiness::Readiness;
 #[derive(Clone)]
 pub(crate) struct Probes {
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) cache: Arc<CredentialCache>,
-    pub(crate) connections: Arc<Connections>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Reads the state of the agent for the gauges.
+    pub(crate) reading: Arc<dyn Fn() -> Reading + Send + Sync>,
 }
 
 impl Probes {
@@ -28,13 +26,13 @@ impl Probes {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok".to_owned()),
             "/readyz" => {
-                let (ready, words) = self.readiness.report();
-                let status = if ready {
+                let report = self.readiness.report();
+                let status = if report.ready {
                     StatusCode::OK
                 } else {
                     StatusCode::SERVICE_UNAVAILABLE
                 };
-                text(status, words)
+                text(status, report.message)
             }
             _ => text(StatusCode::NOT_FOUND, "404 page not found".to_owned()),
         }
@@ -45,13 +43,8 @@ impl Probes {
         if request.uri().path() != "/metrics" {
             return self.respond(request);
         }
-        let reading = Reading {
-            connections: self.connections.open(),
-            listeners: self.readiness.listening(),
-            degraded: self.readiness.is_degraded(),
-            ..self.cache.reading()
-        };
-        let mut response = Response::new(Full::new(Bytes::from(self.metrics.render(&reading))));
+        let page = self.metrics.render(&(self.reading)());
+        let mut response = Response::new(Full::new(Bytes::from(page)));
         let exposition = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, exposition);
         response

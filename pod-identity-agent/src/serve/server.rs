@@ -1,93 +1,50 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use crate::credentials::at_hand::{AtHand, now};
 use crate::serve::connections::{Connections, Place};
+use crate::serve::drain::DrainWatcher;
 use crate::serve::header_timeout::HeaderDeadline;
+use crate::serve::respond::{ConnectionRejected, Respond};
 
-/// Who answers requests. None of them has a body that matters.
-pub(crate) trait Respond: Send + Sync + 'static {
-    /// What has to be waited for is waited for without the request, which keeps the buffer that it was
-    /// read into.
-    fn respond(
-        &self,
-        request: &Request<Incoming>,
-        peer: SocketAddr,
-    ) -> AtHand<'_, Response<Full<Bytes>>>;
-
-    /// Takes note of what was refused before there was a request.
-    fn note(&self, unheard: Unheard, peer: SocketAddr) {
-        debug!("client-addr" = %peer, "{unheard}");
-    }
-}
-
-/// Why a connection ends without a request that could be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unheard {
-    #[error("too many connections; this one is closed")]
-    NoPlace,
-    #[error("the request header is larger than 16 KiB")]
-    TooLarge,
-    #[error("this is not an HTTP/1.1 request")]
-    NotHttp,
-}
-
-/// Who never has to wait for an answer.
-impl<F> Respond for F
-where
-    F: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
-{
-    fn respond(
-        &self,
-        request: &Request<Incoming>,
-        _peer: SocketAddr,
-    ) -> AtHand<'_, Response<Full<Bytes>>> {
-        now(self(request))
-    }
-}
-
-/// Serves HTTP/1.1 on one socket: a task for each connection that gets a place, until told to stop.
+/// Serves HTTP/1.1 on one socket, with a task for each connection that is admitted.
 ///
-/// When `stop` turns true, those who have connected already are heard, no more connections are accepted,
-/// idle ones are closed, and requests in flight have [`DRAIN`] to finish.
+/// When the shutdown starts, connections that the kernel has accepted already are served, no more are
+/// accepted, idle ones are closed, and requests in flight have [`DRAIN_TIMEOUT`] to finish.
 pub(crate) async fn serve(
     listener: TcpListener,
     places: Arc<Connections>,
     responder: Arc<impl Respond>,
-    stop: watch::Receiver<bool>,
+    mut drain: DrainWatcher,
 ) {
-    let mut stopped = stop.clone();
+    let watcher = drain.clone();
     let mut connections = JoinSet::new();
     let mut said = Exhaustion::default();
-    let graceful = GracefulShutdown::new();
     let welcome = |connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
-        let Some(place) = places.admit(peer.ip().to_canonical()) else {
-            responder.note(Unheard::NoPlace, peer);
+        let source = peer.ip().to_canonical();
+        let Some(place) = places.admit(source) else {
+            responder.note_rejected(ConnectionRejected::TooMany, source);
             return;
         };
         let (place, responder) = (Arc::new(place), Arc::clone(&responder));
-        let (watcher, mut stop) = (graceful.watcher(), stop.clone());
+        let mut drain = watcher.clone();
         connections.spawn(async move {
-            if speaks(&stream, &place, &mut stop).await {
+            if speaks(&stream, &place, &mut drain).await {
                 // On the heap only now: a silent connection costs next to nothing.
-                Box::pin(connection(stream, peer, place, &*responder, watcher)).await;
+                Box::pin(connection(stream, peer, place, &*responder, drain)).await;
             }
         });
     };
@@ -95,7 +52,7 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_ended) = connections.join_next() => continue,
-            _stopped = stopped.wait_for(|stop| *stop) => break,
+            () = drain.started() => break,
         };
         match accepted {
             Ok((stream, peer)) => welcome(&mut connections, stream, peer),
@@ -108,12 +65,13 @@ pub(crate) async fn serve(
             }
         }
     }
-    let last_call = Instant::now() + LAST_CALL;
-    while let Ok(Ok((stream, peer))) = timeout_at(last_call, listener.accept()).await {
+    let accept_end = Instant::now() + ACCEPT_DRAIN;
+    while let Ok(Ok((stream, peer))) = timeout_at(accept_end, listener.accept()).await {
         welcome(&mut connections, stream, peer);
     }
     drop(listener);
-    if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN_TIMEOUT, ended).await.is_err() {
         warn!(
             connections = connections.len(),
             "requests were still in flight at the deadline of the shutdown"
@@ -122,16 +80,16 @@ pub(crate) async fn serve(
 }
 
 /// Whether the peer says anything before the connection has to go.
-async fn speaks(stream: &TcpStream, place: &Place, stop: &mut watch::Receiver<bool>) -> bool {
+async fn speaks(stream: &TcpStream, place: &Place, drain: &mut DrainWatcher) -> bool {
     let mut byte = [0];
     tokio::select! {
         biased;
         // `readable` may be wrong once, and then there would be a buffer for nothing.
         peeked = stream.peek(&mut byte) => return matches!(peeked, Ok(1..)),
         () = place.closing() => return false,
-        _stopped = stop.wait_for(|stop| *stop) => {}
+        () = drain.started() => {}
     }
-    let peeked = timeout(LAST_CALL, stream.peek(&mut byte)).await;
+    let peeked = timeout(ACCEPT_DRAIN, stream.peek(&mut byte)).await;
     matches!(peeked, Ok(Ok(1..)))
 }
 
@@ -140,19 +98,19 @@ async fn connection(
     peer: SocketAddr,
     place: Arc<Place>,
     responder: &impl Respond,
-    graceful: Watcher,
+    mut drain: DrainWatcher,
 ) {
     // Answers are one write each; waiting for more to send would only delay them.
     stream
         .set_nodelay(true)
         .unwrap_or_else(|error| debug!(%error, "nodelay"));
     let stream = HeaderDeadline::new(stream, Arc::clone(&place));
-    let place = &*place;
+    let (place, source) = (&*place, peer.ip().to_canonical());
     let service = service_fn(|request: Request<Incoming>| {
         place.begin_answer();
-        let response = responder.respond(&request, peer);
+        let reply = responder.respond(&request, source);
         async {
-            let response = response.await;
+            let response = reply.response().await;
             place.end_answer();
             Ok::<_, Infallible>(response)
         }
@@ -162,17 +120,28 @@ async fn connection(
         // One buffer for head and body: for so few bytes a copy is cheaper than two pieces in one write.
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
         biased;
-        ended = graceful.watch(connection) => {
-            match ended {
-                Err(error) if error.is_parse_too_large() => responder.note(Unheard::TooLarge, peer),
-                Err(error) if error.is_parse() => responder.note(Unheard::NotHttp, peer),
-                Err(error) => debug!(%error, "client-addr" = %peer, "connection ended"),
-                Ok(()) => {}
-            }
+        ended = connection.as_mut() => ended,
+        () = place.closing() => {
+            debug!("client-addr" = %peer, "connection closed: idle, or others need the room");
+            return;
         }
-        () = place.closing() => debug!("client-addr" = %peer, "connection closed: idle, or others need the room"),
+        () = drain.started() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    match ended {
+        Err(error) if error.is_parse_too_large() => {
+            responder.note_rejected(ConnectionRejected::HeaderTooLarge, source);
+        }
+        Err(error) if error.is_parse() => {
+            responder.note_rejected(ConnectionRejected::NotHttp, source);
+        }
+        Err(error) => debug!(%error, "client-addr" = %peer, "connection ended"),
+        Ok(()) => {}
     }
 }
 
@@ -180,10 +149,10 @@ async fn connection(
 const MAX_HEADERS: usize = 16 * 1024;
 
 /// Requests in flight have this long at a shutdown; an answer takes a second at most.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// At a shutdown: what the kernel has is heard in much less.
-const LAST_CALL: Duration = Duration::from_millis(50);
+const ACCEPT_DRAIN: Duration = Duration::from_millis(50);
 
 /// After a failed accept: long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
 
 use crate::serve::connections::{Caps, Connections};
+use crate::serve::drain::{self, DrainTrigger};
 use crate::serve::listener::Listen;
-use crate::serve::server::{Respond, serve};
+use crate::serve::respond::Respond;
+use crate::serve::server::serve;
 
 /// A thread with a runtime and places of its own, for what must be answered under any load: one for
 /// probes, and another for metrics, because the crowd that all addresses let in would hold kubelet up.
@@ -17,7 +18,7 @@ use crate::serve::server::{Respond, serve};
 pub(crate) struct SideRuntime {
     name: &'static str,
     handle: Handle,
-    stopping: watch::Sender<bool>,
+    drain: DrainTrigger,
     places: Arc<Connections>,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,7 +31,7 @@ impl SideRuntime {
     pub(crate) fn start(name: &'static str, caps: Caps) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (stopping, mut stopped) = watch::channel(false);
+        let (drain, mut draining) = drain::channel();
         let places = Arc::new(Connections::new(caps));
         let all = Arc::clone(&places);
         let thread = std::thread::Builder::new()
@@ -38,8 +39,7 @@ impl SideRuntime {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        // An error says that the sender is gone, which means the same.
-                        _stopped = stopped.wait_for(|stop| *stop) => {}
+                        () = draining.started() => {}
                         () = all.close_idle() => {}
                     }
                 });
@@ -47,7 +47,7 @@ impl SideRuntime {
         Ok(Self {
             name,
             handle,
-            stopping,
+            drain,
             places,
             thread: Some(thread),
         })
@@ -60,11 +60,11 @@ impl SideRuntime {
     pub(crate) fn serve(&self, listen: Listen, responder: impl Respond) -> io::Result<()> {
         let _entered = self.handle.enter();
         let listen = listen.moved_here()?;
-        let (places, stopped) = (Arc::clone(&self.places), self.stopping.subscribe());
+        let (places, drain) = (Arc::clone(&self.places), self.drain.watcher());
         let name = self.name;
         self.handle.spawn(async move {
             let listener = listen.listening(name).await;
-            serve(listener, places, Arc::new(responder), stopped).await;
+            serve(listener, places, Arc::new(responder), drain).await;
         });
         Ok(())
     }
@@ -72,7 +72,7 @@ impl SideRuntime {
 
 impl Drop for SideRuntime {
     fn drop(&mut self) {
-        self.stopping.send_replace(true);
+        self.drain.start();
         if let Some(thread) = self.thread.take() {
             // It panicked, or it ended; either way it is over.
             let _ended = thread.join();

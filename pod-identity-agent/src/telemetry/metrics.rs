@@ -1,10 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::StatusCode;
-use pod_identity_core::Failure;
-use pod_identity_core::wire::eks_auth::ErrorCode;
 use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
@@ -12,9 +9,6 @@ use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-
-use crate::credentials::cache::{Denial, Lookup};
-use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// The agent's metrics: the official agent's names, each with the meaning that its name promises, and
 /// more.
@@ -57,7 +51,6 @@ pub(crate) struct Reading {
     pub(crate) refresh_lag: Duration,
     pub(crate) shortest_life: Duration,
     pub(crate) connections: usize,
-    pub(crate) listeners: usize,
     pub(crate) degraded: bool,
     /// Exchanges a second, where EKS Auth has set a limit.
     pub(crate) upstream_rate: Option<f64>,
@@ -147,41 +140,41 @@ impl Metrics {
         self.answer_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn count_lookup(&self, answered: &Result<(Bytes, Lookup), Denial>) {
-        match answered {
-            Ok((_, Lookup::Hit)) => self.hits.inc(),
-            Ok((_, Lookup::Miss)) => self.misses.inc(),
-            Err(denial) => {
-                let (kind, code) = labels(denial);
-                self.cache_errors.with_label_values(&[kind, code]).inc();
-            }
-        }
+    /// Counts a request that was answered from the cache.
+    pub(crate) fn count_hit(&self) {
+        self.hits.inc();
     }
 
-    /// A client went away before its answer.
+    /// Counts a request that waited for EKS Auth and got credentials.
+    pub(crate) fn count_miss(&self) {
+        self.misses.inc();
+    }
+
+    /// Counts a request without credentials. Both labels must come from a small, fixed set.
+    pub(crate) fn count_cache_error(&self, kind: &'static str, code: &'static str) {
+        self.cache_errors.with_label_values(&[kind, code]).inc();
+    }
+
+    /// Counts a client that disconnected before its answer.
     pub(crate) fn count_given_up(&self) {
-        self.cache_errors
-            .with_label_values(&["client", "GaveUp"])
-            .inc();
+        self.count_cache_error("client", "GaveUp");
     }
 
-    /// `reason`: one of few.
+    /// `reason` must come from a small, fixed set.
     pub(crate) fn count_refusal(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
-    pub(crate) fn count_exchange(
-        &self,
-        took: Duration,
-        result: &Result<Session, Failure<EksAuthError>>,
-    ) {
-        let outcome = match result {
-            Ok(_) => "ok",
-            Err(failure) => code(&failure.error),
-        };
+    /// `outcome` must come from a small, fixed set.
+    pub(crate) fn count_exchange(&self, took: Duration, outcome: &'static str) {
         self.eks_auth_seconds
             .with_label_values(&[outcome])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a credentials address that is listened on.
+    pub(crate) fn count_listener(&self) {
+        self.gauges.listeners.inc();
     }
 
     /// The exposition text, with the gauges as they are now.
@@ -248,7 +241,6 @@ impl Gauges {
         self.refresh_lag.set(reading.refresh_lag.as_secs_f64());
         self.shortest_life.set(reading.shortest_life.as_secs_f64());
         whole(&self.connections, reading.connections as u64);
-        whole(&self.listeners, reading.listeners as u64);
         whole(&self.degraded, u64::from(reading.degraded));
         self.upstream_rate.set(reading.upstream_rate.unwrap_or(0.0));
     }
@@ -272,25 +264,4 @@ fn register<C: Collector + Clone + 'static>(
     let registered = registry.register(Box::new(metric.clone()));
     registered.expect("a metric's name must be registered once");
     metric
-}
-
-/// Few values each: a code that EKS Auth does not document counts as `Other`.
-fn labels(denial: &Denial) -> (&'static str, &'static str) {
-    match denial {
-        Denial::Token(_) | Denial::Claims(_) => ("token", denial.reason().unwrap_or("Malformed")),
-        Denial::EksAuth(error) | Denial::Late(Some(error), _) => ("eks_auth", code(error)),
-        Denial::Late(None, _) => ("eks_auth", "Timeout"),
-        Denial::OverBudget(_) | Denial::Busy => ("agent", denial.reason().unwrap_or("Other")),
-    }
-}
-
-fn code(error: &EksAuthError) -> &'static str {
-    match error {
-        EksAuthError::Refused { code, .. } => {
-            ErrorCode::from_name(code).map_or("Other", ErrorCode::name)
-        }
-        EksAuthError::Unreachable(_) => "Unreachable",
-        EksAuthError::Malformed(_) => "Malformed",
-        EksAuthError::Slot(_) => "Expired",
-    }
 }

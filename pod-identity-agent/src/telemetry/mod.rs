@@ -4,6 +4,5 @@ pub(crate) mod audit;
 pub(crate) mod line_writer;
 pub mod logging;
 pub(crate) mod metrics;
-pub(crate) mod outage;
 pub(crate) mod readiness;
 pub(crate) mod refusal_log;

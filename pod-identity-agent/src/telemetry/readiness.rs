@@ -1,118 +1,161 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pod_identity_core::Failure;
-use tokio::time::Instant;
-
-use crate::eks_auth::exchange::{EksAuthError, Session};
-
-/// Whether pods can be sent here, and if not, why, in words.
+/// Whether pods can be sent to this node, and if not, why.
 ///
-/// Ready means: at least one credentials listener is up, and EKS Auth has been within reach once, with
-/// credentials of the agent's own. A later outage leaves it ready, because what is cached is served;
-/// the words then say what is wrong. In strict mode it does not.
+/// Each thing that pods need holds a [`ReadinessBlocker`]. The agent is ready once every blocker has been
+/// released. One that blocks again later makes the agent *degraded*: it stays ready, because what is
+/// cached is still served, and the report gives the reason. In strict mode a degraded agent is not ready.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     strict: bool,
-    state: Mutex<State>,
+    /// In the order of their making, in which reasons are reported. Held to read or write one entry.
+    blockers: Mutex<Vec<Blocker>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    listening: usize,
-    /// Has been within reach once.
-    reached: bool,
-    /// What is wrong with EKS Auth, or with the way to it.
-    trouble: Option<String>,
-    /// When an exchange last met with trouble.
-    met_at: Option<Instant>,
+#[derive(Debug)]
+struct Blocker {
+    /// Why it blocks; `None` when released.
+    reason: Option<String>,
+    /// Whether it has been released at least once.
+    released: bool,
+}
+
+/// Keeps the agent from being ready until released.
+///
+/// Dropping it does not release it: what ends without having succeeded has not made the agent ready.
+#[derive(Debug)]
+pub(crate) struct ReadinessBlocker {
+    readiness: Arc<Readiness>,
+    index: usize,
+}
+
+/// The answer to a readiness probe.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) ready: bool,
+    /// `ok`, or what is wrong.
+    pub(crate) message: String,
 }
 
 impl Readiness {
-    pub(crate) fn new(strict: bool) -> Self {
-        Self {
+    pub(crate) fn new(strict: bool) -> Arc<Self> {
+        Arc::new(Self {
             strict,
-            state: Mutex::default(),
+            blockers: Mutex::default(),
+        })
+    }
+
+    /// A new blocker, which blocks.
+    pub(crate) fn blocker(self: &Arc<Self>, reason: &str) -> ReadinessBlocker {
+        let mut blockers = self.lock();
+        blockers.push(Blocker {
+            reason: Some(reason.to_owned()),
+            released: false,
+        });
+        ReadinessBlocker {
+            readiness: Arc::clone(self),
+            index: blockers.len() - 1,
         }
     }
 
-    /// Whether it is ready, and the reason or what is wrong all the same.
-    pub(crate) fn report(&self) -> (bool, String) {
-        let state = self.state();
-        let reason = match &state.trouble {
-            Some(trouble) => trouble.clone(),
-            None if !state.reached => "EKS Auth has not been reached yet".to_owned(),
-            None => String::new(),
+    pub(crate) fn report(&self) -> Report {
+        let blockers = self.lock();
+        let reason_of = |released: bool| {
+            let mut blocking = blockers.iter().filter(|one| one.released == released);
+            blocking.find_map(|one| one.reason.as_deref())
         };
-        match (state.listening, state.reached) {
-            (0, _) => (
-                false,
-                "no credentials address can be listened on yet".to_owned(),
-            ),
-            (_, false) => (false, reason),
-            (_, true) if reason.is_empty() => (true, "ok".to_owned()),
-            (_, true) => (!self.strict, format!("degraded: {reason}")),
+        if let Some(reason) = reason_of(false) {
+            return Report {
+                ready: false,
+                message: reason.to_owned(),
+            };
+        }
+        match reason_of(true) {
+            Some(reason) => Report {
+                ready: !self.strict,
+                message: format!("degraded: {reason}"),
+            },
+            None => Report {
+                ready: true,
+                message: "ok".to_owned(),
+            },
         }
     }
 
-    /// Credentials listeners that are up.
-    pub(crate) fn listening(&self) -> usize {
-        self.state().listening
-    }
-
-    /// Whether something is wrong with EKS Auth or the way to it.
-    pub(crate) fn is_degraded(&self) -> bool {
-        self.state().trouble.is_some()
-    }
-
-    pub(crate) fn listener_up(&self) {
-        self.state().listening += 1;
-    }
-
-    /// Whether EKS Auth has been within reach once.
-    pub(crate) fn has_reached(&self) -> bool {
-        self.state().reached
-    }
-
-    /// Whether only a look can tell that EKS Auth is within reach: it has not been yet, or was not and
-    /// no exchange has shown since how it is now.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        let state = self.state();
-        let met_lately = state.met_at.is_some_and(|at| at.elapsed() < FORGOTTEN);
-        !state.reached || state.trouble.is_some() && !met_lately
-    }
-
-    /// EKS Auth is within reach.
-    pub(crate) fn reached(&self) {
-        let mut state = self.state();
-        state.trouble = None;
-        state.reached = true;
-    }
-
-    /// EKS Auth is not within reach.
-    pub(crate) fn troubled(&self, words: String) {
-        self.state().trouble = Some(words);
-    }
-
-    /// Any answer shows that EKS Auth is within reach, a refusal too.
-    pub(crate) fn note(&self, result: &Result<Session, Failure<EksAuthError>>) {
-        match result {
-            Err(Failure {
-                error: error @ EksAuthError::Unreachable(_),
-                ..
-            }) => {
-                let mut state = self.state();
-                state.trouble = Some(error.to_string());
-                state.met_at = Some(Instant::now());
-            }
-            _ => self.reached(),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Blocker>> {
+        self.blockers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A token that is asked about in vain is asked about again within 30 s, as long as anybody wants it.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+impl ReadinessBlocker {
+    /// Blocks, for this reason instead of the one before.
+    pub(crate) fn block(&self, reason: String) {
+        self.update(|blocker| blocker.reason = Some(reason));
+    }
+
+    /// Blocks no more. Repeated calls change nothing.
+    pub(crate) fn release(&self) {
+        self.update(|blocker| {
+            blocker.reason = None;
+            blocker.released = true;
+        });
+    }
+
+    /// Whether it has been released at least once.
+    pub(crate) fn was_released(&self) -> bool {
+        let blockers = self.readiness.lock();
+        blockers
+            .get(self.index)
+            .is_some_and(|blocker| blocker.released)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Blocker)) {
+        // Blockers are only ever added, so the index stays valid.
+        if let Some(blocker) = self.readiness.lock().get_mut(self.index) {
+            change(blocker);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(readiness: &Readiness) -> (bool, String) {
+        let Report { ready, message } = readiness.report();
+        (ready, message)
+    }
+
+    #[test]
+    fn the_agent_is_ready_once_every_blocker_was_released() {
+        let readiness = Readiness::new(false);
+        let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
+        assert_eq!(report(&readiness), (false, "first".to_owned()));
+        first.release();
+        second.block("still second".to_owned());
+        assert_eq!(report(&readiness), (false, "still second".to_owned()));
+        assert!(first.was_released() && !second.was_released());
+        second.release();
+        assert_eq!(report(&readiness), (true, "ok".to_owned()));
+    }
+
+    #[test]
+    fn a_blocker_that_blocks_again_degrades_and_in_strict_mode_makes_unready() {
+        for strict in [false, true] {
+            let readiness = Readiness::new(strict);
+            let blocker = readiness.blocker("not yet");
+            blocker.release();
+            blocker.block("outage".to_owned());
+            assert_eq!(report(&readiness), (!strict, "degraded: outage".to_owned()));
+            blocker.release();
+            assert_eq!(report(&readiness), (true, "ok".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_blocker_that_is_dropped_still_blocks() {
+        let readiness = Readiness::new(false);
+        drop(readiness.blocker("never came up"));
+        assert_eq!(report(&readiness), (false, "never came up".to_owned()));
+    }
+}

@@ -5,8 +5,8 @@ use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken, Unve
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::eks_auth::audit_entry::is_dns_name;
 use crate::eks_auth::exchange::{EksAuthError, Session};
-use crate::telemetry::audit::is_dns_name;
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
 ///

@@ -1,0 +1,71 @@
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tracing::debug;
+
+/// Answers requests. Request bodies are ignored.
+pub(crate) trait Respond: Send + Sync + 'static {
+    /// `source` is the address of the peer; an IPv4 address that is mapped into IPv6 is given as IPv4.
+    ///
+    /// A [`Reply::Pending`] must not borrow from the request: the buffer that the request was read into
+    /// is not held while the reply is awaited.
+    fn respond(&self, request: &Request<Incoming>, source: IpAddr) -> Reply<'_>;
+
+    /// Called when a connection is closed, or answered by hyper, before there was a request to answer.
+    fn note_rejected(&self, rejected: ConnectionRejected, source: IpAddr) {
+        debug!("client-addr" = %source, "{rejected}");
+    }
+}
+
+/// A response, now or later. Most are ready: only a pending one costs an allocation.
+pub(crate) enum Reply<'a> {
+    Ready(Response<Full<Bytes>>),
+    Pending(BoxFuture<'a, Response<Full<Bytes>>>),
+}
+
+impl Reply<'_> {
+    pub(crate) async fn response(self) -> Response<Full<Bytes>> {
+        match self {
+            Self::Ready(response) => response,
+            Self::Pending(response) => response.await,
+        }
+    }
+}
+
+/// Why a connection ended without a request that could be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConnectionRejected {
+    #[error("too many connections; this one is closed")]
+    TooMany,
+    #[error("the request header is larger than 16 KiB")]
+    HeaderTooLarge,
+    #[error("this is not an HTTP/1.1 request")]
+    NotHttp,
+}
+
+impl<F> Respond for F
+where
+    F: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+{
+    fn respond(&self, request: &Request<Incoming>, _source: IpAddr) -> Reply<'_> {
+        Reply::Ready(self(request))
+    }
+}
+
+/// Returns a plain text response as Go's `http.Error` writes it: a trailing newline, no sniffing.
+pub(crate) fn text(status: StatusCode, message: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(message + "\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
