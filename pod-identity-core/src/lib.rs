@@ -47,6 +47,7 @@ mod endpoint;
 mod failure;
 #[cfg(feature = "cache")]
 mod keyed_log_suppressor;
+mod kubernetes_name;
 mod log_suppressor;
 mod policy;
 mod secret;
@@ -68,6 +69,7 @@ pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
 pub use failure::{Failure, FailureClass};
 #[cfg(feature = "cache")]
 pub use keyed_log_suppressor::KeyedLogSuppressor;
+pub use kubernetes_name::KubernetesName;
 pub use log_suppressor::LogSuppressor;
 pub use policy::{RefreshPolicy, Window};
 pub use secret::Secret;

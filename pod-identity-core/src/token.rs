@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{Secret, Timestamp};
+use crate::{KubernetesName, Secret, Timestamp};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
 ///
@@ -87,6 +87,9 @@ impl fmt::Debug for ServiceAccountToken {
 }
 
 /// The claims of a token that nobody has verified. Names and numbers in it may be invented.
+///
+/// Names of Kubernetes objects are [`KubernetesName`]s, so that they can be logged as they are; a claim
+/// that is not such a name is absent. Issuer, subject and audience are text of any kind: escape them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnverifiedClaims {
@@ -103,15 +106,15 @@ pub struct UnverifiedClaims {
     /// `iat`: when it was issued.
     pub issued_at: Option<Timestamp>,
     /// `kubernetes.io` namespace.
-    pub namespace: Option<String>,
+    pub namespace: Option<KubernetesName>,
     /// `kubernetes.io` service account name.
-    pub service_account: Option<String>,
+    pub service_account: Option<KubernetesName>,
     /// `kubernetes.io` pod name.
-    pub pod: Option<String>,
+    pub pod: Option<KubernetesName>,
     /// `kubernetes.io` pod uid.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<KubernetesName>,
     /// `kubernetes.io` node name; absent before Kubernetes 1.30.
-    pub node: Option<String>,
+    pub node: Option<KubernetesName>,
 }
 
 impl UnverifiedClaims {
@@ -253,7 +256,7 @@ impl Default for Audience {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Kubernetes {
     namespace: Option<String>,
     pod: Option<Named>,
@@ -261,7 +264,7 @@ struct Kubernetes {
     node: Option<Named>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Named {
     name: Option<String>,
     uid: Option<String>,
@@ -271,14 +274,11 @@ impl TryFrom<RawClaims> for UnverifiedClaims {
     type Error = TokenError;
 
     fn try_from(raw: RawClaims) -> Result<Self, TokenError> {
-        let (mut namespace, mut pod, mut service_account, mut node) = (None, None, None, None);
-        if let Some(kubernetes) = raw.kubernetes {
-            namespace = kubernetes.namespace;
-            pod = kubernetes.pod;
-            service_account = kubernetes.serviceaccount.and_then(|named| named.name);
-            node = kubernetes.node.and_then(|named| named.name);
-        }
-        let (pod, pod_uid) = pod.map_or((None, None), |pod| (pod.name, pod.uid));
+        let kubernetes = raw.kubernetes.unwrap_or_default();
+        let pod = kubernetes.pod.unwrap_or_default();
+        let label = |name: Option<String>| KubernetesName::label(&name?);
+        let subdomain = |name: Option<String>| KubernetesName::subdomain(&name?);
+        let name_of = |object: Option<Named>| subdomain(object?.name);
         Ok(Self {
             issuer: raw.iss,
             subject: raw.sub,
@@ -289,11 +289,11 @@ impl TryFrom<RawClaims> for UnverifiedClaims {
             expires_at: raw.exp.map(numeric_date).ok_or(TokenError::NoExpiry)?,
             not_before: raw.nbf.map(numeric_date),
             issued_at: raw.iat.map(numeric_date),
-            namespace,
-            service_account,
-            pod,
-            pod_uid,
-            node,
+            namespace: label(kubernetes.namespace),
+            service_account: name_of(kubernetes.serviceaccount),
+            pod: subdomain(pod.name),
+            pod_uid: label(pod.uid),
+            node: name_of(kubernetes.node),
         })
     }
 }
@@ -358,6 +358,26 @@ mod tests {
         );
         assert_eq!(claims.node.as_deref(), Some("n1"));
         assert_eq!(parsed.expose(), text);
+    }
+
+    #[test]
+    fn a_claimed_name_that_kubernetes_would_not_allow_is_absent() {
+        let text = token(
+            RS256,
+            r#"{"exp":2000,"kubernetes.io":{"namespace":"kube.system","node":{"name":null},
+                "pod":{"name":"cart-0\n{}","uid":"a b"},"serviceaccount":{"name":"Cart"}}}"#,
+        );
+        let parsed = ServiceAccountToken::parse(&text).unwrap();
+        let claims = parsed.claims();
+        for name in [
+            &claims.namespace,
+            &claims.service_account,
+            &claims.pod,
+            &claims.pod_uid,
+            &claims.node,
+        ] {
+            assert_eq!(*name, None);
+        }
     }
 
     #[test]

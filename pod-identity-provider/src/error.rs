@@ -2,7 +2,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::wire::agent::{DecodeError, Refusal};
+use pod_identity_core::wire::agent::{DecodeError, ErrorResponse};
 use pod_identity_core::{
     EndpointError, EndpointProblem, Failure, FailureClass, SlotError, TokenFileError,
     TokenFileProblem, variables,
@@ -66,7 +66,7 @@ pub enum FetchError {
         /// Host and port.
         endpoint: Arc<str>,
         /// What it said, bounded and without the token.
-        refusal: Arc<Refusal>,
+        refusal: Arc<ErrorResponse>,
     },
     /// The agent answered with success, but the answer is of no use.
     #[error("the answer cannot be used: {0}")]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
-use pod_identity_core::wire::agent::{self, Refusal};
+use pod_identity_core::wire::agent::{self, ErrorResponse};
 use pod_identity_core::{Credentials, Endpoint, Failure, Host, Secret};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -108,7 +108,7 @@ impl Source {
     ) -> Result<Credentials, Failure<FetchError>> {
         let body = answer.body();
         if answer.status() != StatusCode::OK {
-            let refusal = Refusal::read(answer.status().as_u16(), body, sent);
+            let refusal = ErrorResponse::read(answer.status().as_u16(), body, sent);
             let error = FetchError::Refused {
                 endpoint: self.name.clone(),
                 refusal: Arc::new(refusal),

@@ -139,7 +139,7 @@ mod transport;
 pub use builder::Builder;
 pub use error::{ConfigError, FetchError, Malformed, Stage};
 pub use observer::{Event, NoObserver, Observer};
-pub use pod_identity_core::wire::agent::{DecodeError, Refusal};
+pub use pod_identity_core::wire::agent::{DecodeError, ErrorResponse};
 pub use pod_identity_core::{
     Backoff, Clock, Credentials, Endpoint, EndpointError, EndpointProblem, RefreshPolicy, Secret,
     SlotError, SystemClock, Timestamp, TokenFileError, TokenFileProblem, Window,

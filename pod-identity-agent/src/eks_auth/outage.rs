@@ -1,11 +1,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken, UnverifiedClaims};
+use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::eks_auth::audit_entry::is_dns_name;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
@@ -75,14 +74,11 @@ impl Outage {
                 self.end();
                 let token = ServiceAccountToken::parse(token.expose()).ok();
                 let claims = token.as_ref().map(ServiceAccountToken::claims);
-                let named = |name: fn(&UnverifiedClaims) -> Option<&String>| {
-                    claims.and_then(name).filter(|name| is_dns_name(name))
-                };
                 warn!(
                     %error,
-                    "claimed-namespace" = named(|claims| claims.namespace.as_ref()),
-                    "claimed-service-account" = named(|claims| claims.service_account.as_ref()),
-                    "claimed-pod" = named(|claims| claims.pod.as_ref()),
+                    "claimed-namespace" = claims.and_then(|claims| claims.namespace.as_deref()),
+                    "claimed-service-account" = claims.and_then(|claims| claims.service_account.as_deref()),
+                    "claimed-pod" = claims.and_then(|claims| claims.pod.as_deref()),
                     "credentials refused"
                 );
             }

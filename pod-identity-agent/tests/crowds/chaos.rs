@@ -259,7 +259,7 @@ fn judge(eks: &MockEksAuth, seen: &[Seen], time: Duration) {
         let claims = request.claims.as_ref();
         if let (Some(key), Some(owner)) = (
             key,
-            claims.and_then(|claims| claims.service_account.clone()),
+            claims.and_then(|claims| claims.service_account.clone().map(String::from)),
         ) {
             owners.insert(key, owner);
         }

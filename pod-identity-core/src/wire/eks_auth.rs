@@ -200,6 +200,34 @@ impl ErrorBody {
     pub const RETRY_AFTER_HEADER: &str = "x-amz-retry-after";
 }
 
+/// An error answer of EKS Auth, read from its status, headers and body.
+///
+/// [`Display`](std::fmt::Display) is the text in which the official agent passes it on:
+/// `[request id]: (Code): message, fault: client`, or `server` for a status from 500 on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "[{}]: ({code}): {message}, fault: {}",
+    request_id.as_deref().unwrap_or_default(),
+    if *status < 500 { "client" } else { "server" }
+)]
+pub struct ErrorResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The code, such as `AccessDeniedException`.
+    pub code: String,
+    /// The service's message. Whoever reads it from the network replaces the token in it.
+    pub message: String,
+    /// The request id, which AWS support asks for.
+    pub request_id: Option<String>,
+}
+
+impl ErrorResponse {
+    /// What the answer means for the next attempt.
+    pub fn class(&self) -> FailureClass {
+        FailureClass::of(self.status, Some(&self.code))
+    }
+}
+
 /// The path of the operation for a cluster.
 pub fn path(cluster: &str) -> String {
     format!("/clusters/{cluster}/assume-role-for-pod-identity")

@@ -1,10 +1,13 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
+use pod_identity_core::wire::agent::Refusal;
+use pod_identity_core::wire::eks_auth::ErrorCode;
+use pod_identity_core::wire::plain_text;
 
-use crate::agent::refusal::Refusal;
+use crate::ServiceError;
 
 /// An answer of the agent before it goes to the wire.
 pub(crate) type AgentAnswer = Response<Bytes>;
@@ -18,19 +21,28 @@ pub(crate) fn html(status: StatusCode, body: &'static str) -> AgentAnswer {
     typed(status, "text/html; charset=utf-8", body)
 }
 
-/// As Go's `http.Error`: plain text, a trailing newline, no sniffing.
-pub(crate) fn text(status: StatusCode, words: impl fmt::Display) -> AgentAnswer {
-    let mut answer = typed(status, "text/plain; charset=utf-8", format!("{words}\n"));
-    let nosniff = HeaderValue::from_static("nosniff");
-    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    answer
+pub(crate) fn text(status: StatusCode, message: impl fmt::Display) -> AgentAnswer {
+    plain_text(status, message).map(Bytes::from)
 }
 
-/// What the official agent says with a status, as far as it uses it; else the status's own name.
+pub(crate) fn refusal(refusal: &Refusal) -> AgentAnswer {
+    refusal.to_response().map(Bytes::from)
+}
+
+/// The official agent's answer with a status, if it uses the status; else the status's own name.
 pub(crate) fn official(code: u16) -> AgentAnswer {
-    match Refusal::of_status(code) {
-        Some(refusal) => refusal.answer(),
-        None => {
+    let eks_auth = |code: ErrorCode| refusal(&ServiceError::from(code).into());
+    match code {
+        400 => eks_auth(ErrorCode::AccessDenied),
+        403 => refusal(&Refusal::HostNotAllowed {
+            host: "localhost".to_owned(),
+        }),
+        404 => eks_auth(ErrorCode::ResourceNotFound),
+        405 => refusal(&Refusal::MethodNotAllowed),
+        429 => refusal(&Refusal::TooManyRequests),
+        500 => eks_auth(ErrorCode::InternalServer),
+        503 => eks_auth(ErrorCode::ServiceUnavailable),
+        _ => {
             let status = status(code);
             text(status, status.canonical_reason().unwrap_or("no words"))
         }

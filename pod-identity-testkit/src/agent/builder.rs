@@ -3,12 +3,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pod_identity_core::wire::agent::AllowedHosts;
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
 #[cfg(feature = "scenario")]
 use crate::Scenario;
-use crate::agent::hosts::Hosts;
 use crate::agent::service::AgentService;
 use crate::fault::queue::Faults;
 use crate::http::limiter::Limiter;
@@ -185,7 +185,7 @@ impl MockAgentBuilder {
             }
         });
         let service = AgentService {
-            hosts: Hosts::new(listener.local_addr()?.ip(), this.hosts),
+            hosts: AllowedHosts::new([listener.local_addr()?.ip()]).with_names(this.hosts),
             policy: this.policy.unwrap_or_default(),
             source: this.source.unwrap_or_default(),
             token: PodToken::project(token, this.clock.now())?,

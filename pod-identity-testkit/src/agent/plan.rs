@@ -7,7 +7,6 @@ use pod_identity_core::{Credentials, Timestamp};
 
 use crate::agent::answer::{self, AgentAnswer};
 use crate::agent::body::SuccessBody;
-use crate::agent::refusal::Refusal;
 use crate::http::delivery::{Delivery, Wait};
 use crate::http::gzip;
 use crate::http::wire::{Framing, Wire};
@@ -86,7 +85,7 @@ impl Plan {
     /// The answer that stands in for the proper one.
     pub(crate) fn answer(&self, request: &AgentRequest) -> Option<AgentAnswer> {
         match self.answer.as_ref()? {
-            AgentFault::Error(error) => Some(Refusal::EksAuth(error.clone()).answer()),
+            AgentFault::Error(error) => Some(answer::refusal(&error.clone().into())),
             AgentFault::Status(status) => Some(answer::official(*status)),
             AgentFault::Answer(answer) => Some(answer.clone()),
             AgentFault::Respond(closure) => Some(closure.answer(request)),

@@ -1,14 +1,12 @@
 use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
-use pod_identity_core::wire::agent;
+use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
 use pod_identity_core::{Clock, Credentials, Secret, ServiceAccountToken, Timestamp, TokenDigest};
 use tokio::net::TcpStream;
 
 use crate::agent::answer::{self, AgentAnswer};
-use crate::agent::hosts::Hosts;
 use crate::agent::plan::Plan;
-use crate::agent::refusal::Refusal;
 use crate::fault::queue::{Asker, Clearing, Faults};
 use crate::http::connection::{Connection, Ended, Next};
 use crate::http::delivery::{Delivery, Step};
@@ -24,7 +22,7 @@ use crate::{AgentFault, AgentOutcome, AgentRequest, CredentialSource, TokenPolic
 /// The node agent behind its socket: records a request, plays its faults, and answers.
 #[derive(Debug)]
 pub(crate) struct AgentService {
-    pub(crate) hosts: Hosts,
+    pub(crate) hosts: AllowedHosts,
     pub(crate) policy: TokenPolicy,
     pub(crate) source: CredentialSource,
     pub(crate) token: PodToken,
@@ -139,7 +137,7 @@ impl AgentService {
                 let answer = answer::json(plan.success(&credentials));
                 (answer, Some(credentials.access_key_id().to_owned()))
             }
-            Err(refusal) => (refusal.answer(), None),
+            Err(refusal) => (answer::refusal(&refusal), None),
         }
     }
 
@@ -156,13 +154,13 @@ impl AgentService {
             .as_ref()
             .is_some_and(|limiter| !limiter.allows(now))
         {
-            return Err(Refusal::Limited);
+            return Err(Refusal::TooManyRequests);
         }
         if head.path() != agent::PATH {
             return Err(Refusal::NotFound);
         }
         if request.method != "GET" {
-            return Err(Refusal::Method);
+            return Err(Refusal::MethodNotAllowed);
         }
         self.hosts
             .check(request.host.as_deref().unwrap_or_default())?;
@@ -196,7 +194,7 @@ impl AgentService {
         let (credentials, on_purpose) = plan.expiring(credentials, now);
         let left = credentials.expiration().as_unix_millis() - now.as_unix_millis();
         if left <= LEAST_LIFE_MILLIS && !on_purpose {
-            return Err(Refusal::Expiring(left));
+            return Err(Refusal::Expiring { millis_left: left });
         }
         *lock(&self.last) = Some(credentials.clone());
         Ok(credentials)

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
+use pod_identity_core::wire::agent::Refusal;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{ClaimError, Secret, ServiceAccountToken, Timestamp};
 
-use crate::agent::refusal::Refusal;
 use crate::{Issuer, ServiceError, TokenBuilder};
 
 /// Which tokens a [`MockAgent`](crate::MockAgent) gives credentials for.
@@ -61,14 +61,14 @@ impl TokenPolicy {
 }
 
 fn agents_own_checks(token: &str, now: Timestamp) -> Result<(), Refusal> {
-    let token = ServiceAccountToken::parse(token).map_err(Refusal::Token)?;
+    let token = ServiceAccountToken::parse(token)?;
     let checked = token
         .claims()
         .check(now, Duration::ZERO, TokenBuilder::AUDIENCE);
     match checked {
         // The official agent leaves the audience to EKS Auth.
         Ok(()) | Err(ClaimError::Audience) => Ok(()),
-        Err(error) => Err(Refusal::Claims(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -87,5 +87,5 @@ fn verified(issuer: &Issuer, token: &str, now: Timestamp) -> Result<(), ServiceE
 }
 
 fn unknown() -> Refusal {
-    ErrorCode::InvalidToken.into()
+    ServiceError::new(ErrorCode::InvalidToken).into()
 }

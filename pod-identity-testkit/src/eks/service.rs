@@ -276,7 +276,7 @@ fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
     let named = request.eks_node_name.clone();
     named.or_else(|| request.instance_id.clone()).or_else(|| {
         let token = ServiceAccountToken::parse(request.token.expose()).ok()?;
-        token.claims().node.clone()
+        token.claims().node.clone().map(String::from)
     })
 }
 

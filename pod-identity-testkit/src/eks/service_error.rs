@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode};
+use pod_identity_core::wire::agent::Refusal;
+use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode, ErrorResponse};
 
 use crate::Operation;
 use crate::http::answer::Answer;
+use crate::token::ids;
 
 /// An error answer of EKS Auth in its exact wire form.
 ///
@@ -51,11 +53,6 @@ impl ServiceError {
         self.code
     }
 
-    /// Its words.
-    pub(crate) fn words(&self) -> &str {
-        &self.message
-    }
-
     pub(crate) fn answer(&self, operation: Operation) -> Answer {
         let (status, code) = (self.code.status(), self.code.name());
         let mut answer = operation.error(status, code, &self.message);
@@ -65,6 +62,18 @@ impl ServiceError {
             headers.insert(ErrorBody::RETRY_AFTER_HEADER, HeaderValue::from(millis));
         }
         answer
+    }
+}
+
+impl From<ServiceError> for Refusal {
+    /// As the official agent passes it on, with a request id of its own.
+    fn from(error: ServiceError) -> Self {
+        Self::EksAuth(ErrorResponse {
+            status: error.code.status(),
+            code: error.code.name().to_owned(),
+            message: error.message,
+            request_id: Some(ids::uuid(&mut fastrand::Rng::new())),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::UnverifiedClaims;
+use pod_identity_core::{KubernetesName, UnverifiedClaims};
 
 /// Returns the six tags of a session, unless its association disables them.
 ///
@@ -10,7 +10,7 @@ pub(crate) fn session_tags(
     cluster_name: String,
     claims: &UnverifiedClaims,
 ) -> BTreeMap<String, String> {
-    let text = |claim: &Option<String>| claim.clone().unwrap_or_default();
+    let text = |claim: &Option<KubernetesName>| claim.as_deref().unwrap_or_default().to_owned();
     let tags = [
         ("eks-cluster-arn", cluster_arn),
         ("eks-cluster-name", cluster_name),

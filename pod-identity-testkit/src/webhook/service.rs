@@ -2,14 +2,15 @@ use std::convert::Infallible;
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pod_identity_core::wire::plain_text;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -54,8 +55,8 @@ impl WebhookService {
         let (head, body) = request.into_parts();
         let answer = match head.uri.path() {
             PATH => self.mutate(&head, body).await,
-            "/healthz" => text(200, "ok"),
-            _ => refusal(404, "404 page not found"),
+            "/healthz" => healthy(),
+            _ => plain_text(StatusCode::NOT_FOUND, "404 page not found"),
         };
         Ok(answer.map(|body| Full::new(Bytes::from(body))))
     }
@@ -64,15 +65,22 @@ impl WebhookService {
         // Exactly this: with a charset the official one refuses it, too.
         let content_type = head.headers.get(CONTENT_TYPE);
         if content_type.is_none_or(|value| value != "application/json") {
-            return refusal(415, "Invalid Content-Type, expected `application/json`");
+            let message = "Invalid Content-Type, expected `application/json`";
+            return plain_text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
         }
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(error) => return refusal(400, &format!("cannot read body: {error}")),
+            Err(error) => {
+                let message = format_args!("cannot read body: {error}");
+                return plain_text(StatusCode::BAD_REQUEST, message);
+            }
         };
         match serde_json::from_slice::<Review>(&body) {
             Ok(review) => self.review(review),
-            Err(error) => refusal(400, &format!("cannot decode AdmissionReview: {error}")),
+            Err(error) => {
+                let message = format_args!("cannot decode AdmissionReview: {error}");
+                plain_text(StatusCode::BAD_REQUEST, message)
+            }
         }
     }
 
@@ -96,22 +104,11 @@ impl fmt::Debug for WebhookService {
     }
 }
 
-/// As Go's `http.Error`.
-fn refusal(status: u16, message: &str) -> Answer {
-    let mut answer = text(status, &format!("{message}\n"));
-    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+fn healthy() -> Answer {
+    let mut answer = Response::new("ok".to_owned());
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
-}
-
-fn text(status: u16, body: &str) -> Answer {
-    let mut answer = answer::bare(status, body.to_owned());
-    set(&mut answer, CONTENT_TYPE, "text/plain; charset=utf-8");
-    answer
-}
-
-fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
-    let value = HeaderValue::from_static(value);
-    answer.headers_mut().insert(name, value);
 }
 
 pub(crate) const PATH: &str = "/mutate";

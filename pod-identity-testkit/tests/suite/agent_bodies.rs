@@ -36,7 +36,7 @@ async fn every_error_of_eks_auth_is_passed_on_in_the_official_words() {
         assert!(words.ends_with(&format!(", fault: {fault}\n")), "{words}");
         assert_eq!(seen.header("X-Content-Type-Options"), "nosniff");
         // Our own reader knows it again.
-        let refusal = wire::Refusal::read(seen.status(), &seen.body, None);
+        let refusal = wire::ErrorResponse::read(seen.status(), &seen.body, None);
         assert_eq!(refusal.code.as_deref(), Some(code.name()));
     }
     let own = ServiceError::new(ErrorCode::AccessDenied).message("no, {}");

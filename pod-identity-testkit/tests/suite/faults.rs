@@ -122,7 +122,7 @@ async fn a_closure_answers_from_what_was_recorded() {
         http::Response::builder()
             .status(418)
             .header("x-amzn-RequestId", "mine")
-            .body(claims.pod.clone().unwrap())
+            .body(claims.pod.clone().unwrap().into())
             .unwrap()
     }));
     let answer = assume(&eks, &token(&eks)).await;

@@ -39,7 +39,7 @@ fn core_reads_every_claim_of_a_minted_token() {
     assert_eq!(claims.namespace.as_deref(), Some("shop"));
     assert_eq!(claims.service_account.as_deref(), Some("cart"));
     assert_eq!(claims.pod.as_deref(), Some("cart-0"));
-    assert_eq!(claims.pod_uid.as_ref().map(String::len), Some(36));
+    assert_eq!(claims.pod_uid.as_ref().map(|uid| uid.len()), Some(36));
     assert_eq!(claims.node.as_deref(), Some("n1"));
 }
 

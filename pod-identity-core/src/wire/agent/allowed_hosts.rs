@@ -1,0 +1,116 @@
+use std::net::IpAddr;
+
+use crate::Endpoint;
+use crate::wire::agent::Refusal;
+
+/// The hosts that a client may name in the `Host` header.
+///
+/// The check protects against DNS rebinding: a web page whose host name resolves to the agent's address
+/// still sends its own name. Always allowed are the two official addresses, [`Endpoint::EKS_IPV4`] and
+/// [`Endpoint::EKS_IPV6`].
+///
+/// ```
+/// use pod_identity_core::wire::agent::AllowedHosts;
+///
+/// let hosts = AllowedHosts::new(["127.0.0.1".parse().unwrap()]);
+/// assert!(hosts.check("127.0.0.1:8080").is_ok());
+/// assert!(hosts.check("[fd00:ec2::23]").is_ok());
+/// assert_eq!(
+///     hosts.check("rebind.example:80").unwrap_err().to_string(),
+///     "Access Denied. Called agent through invalid address, please use either \
+///      [169.254.170.23 fd00:ec2::23] address not rebind.example",
+/// );
+/// ```
+#[derive(Debug, Clone)]
+pub struct AllowedHosts {
+    addresses: Vec<IpAddr>,
+    names: Vec<String>,
+}
+
+impl AllowedHosts {
+    /// The two official addresses and `addresses`, usually those that the server listens on.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let official = [Endpoint::EKS_IPV4.into(), Endpoint::EKS_IPV6.into()];
+        Self {
+            addresses: official.into_iter().chain(addresses).collect(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Also allows these host names, compared without regard to case.
+    pub fn with_names(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.names.extend(names);
+        self
+    }
+
+    /// Checks the value of a `Host` header; an absent header is an empty value.
+    ///
+    /// A port and brackets are removed first. An IPv6 address without brackets is allowed too, because
+    /// the AWS Common Runtime sends it so.
+    ///
+    /// # Errors
+    /// [`Refusal::HostNotAllowed`], which names the host without its port.
+    pub fn check(&self, host: &str) -> Result<(), Refusal> {
+        let without_port = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+        if self.contains(without_brackets(host)) || self.contains(without_brackets(without_port)) {
+            Ok(())
+        } else {
+            Err(Refusal::HostNotAllowed {
+                host: without_brackets(without_port).to_owned(),
+            })
+        }
+    }
+
+    fn contains(&self, host: &str) -> bool {
+        let is_address = host
+            .parse()
+            .is_ok_and(|address| self.addresses.contains(&address));
+        is_address
+            || self
+                .names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(host))
+    }
+}
+
+fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_allowed_with_and_without_port_and_brackets() {
+        let hosts = AllowedHosts::new(["127.0.0.1".parse().unwrap()]);
+        for allowed in [
+            "169.254.170.23",
+            "169.254.170.23:80",
+            "[fd00:ec2::23]",
+            "[fd00:ec2::23]:80",
+            "fd00:ec2::23",
+            "[fd00:ec2:0::23]",
+            "127.0.0.1:8080",
+        ] {
+            assert!(hosts.check(allowed).is_ok(), "{allowed}");
+        }
+        for refused in [
+            "",
+            "localhost",
+            "evil.example:80",
+            "169.254.169.254",
+            "[::1]:80",
+            "169.254.170.23.evil",
+        ] {
+            assert!(hosts.check(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_allowed_in_any_case_once_it_is_added() {
+        let hosts = AllowedHosts::new([]).with_names(["localhost".to_owned()]);
+        assert!(hosts.check("LocalHost:8080").is_ok());
+        assert!(hosts.check("localhost.evil").is_err());
+    }
+}

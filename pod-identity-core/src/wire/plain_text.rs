@@ -1,0 +1,26 @@
+use std::fmt;
+
+use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Response, StatusCode};
+
+/// A response in the form of Go's `http.Error`: plain text, a trailing newline, and no sniffing of the
+/// content type. The official agent and the official webhook write their errors with that function.
+///
+/// ```
+/// use http::StatusCode;
+/// use pod_identity_core::wire::plain_text;
+///
+/// let response = plain_text(StatusCode::NOT_FOUND, "404 page not found");
+/// assert_eq!(response.body(), "404 page not found\n");
+/// assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+/// assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+/// ```
+pub fn plain_text(status: StatusCode, message: impl fmt::Display) -> Response<String> {
+    let mut response = Response::new(format!("{message}\n"));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let plain_text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, plain_text);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
