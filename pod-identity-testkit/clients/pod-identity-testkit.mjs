@@ -1,6 +1,7 @@
-// Mocks of Amazon EKS Pod Identity for tests in JavaScript, by the program `pod-identity-testkit`.
+// Mocks of Amazon EKS Pod Identity for tests in JavaScript. Each is a process of the program
+// `pod-identity-testkit`.
 //
-//     import { start } from "./pod-identity-testkit.mjs";
+//     import { start } from "pod-identity-testkit"; // or "./pod-identity-testkit.mjs", if you copy this file
 //
 //     const mock = await start("agent");
 //     await mock.fault({ status: 503, count: 2 });
@@ -8,41 +9,75 @@
 //     …
 //     await mock.close();
 //
-// Copy this file. It needs Node.js 20; the program is looked for in POD_IDENTITY_TESTKIT, else in PATH.
+// It needs Node.js 20. The program is that of the environment variable POD_IDENTITY_TESTKIT, else the one of
+// the npm package for this platform, else the one in PATH.
 
 import { spawn } from "node:child_process";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
+const PROGRAM = "pod-identity-testkit";
+const REMEDY =
+  "npm install --save-dev pod-identity-testkit, or cargo install pod-identity-testkit --features program,webhook, " +
+  "or set POD_IDENTITY_TESTKIT to its path";
+
 /**
- * Starts a mock in a process of its own: `agent` (a pod's node agent) or `eks` (the AWS side). `scenario` is
- * the path of a file with settings, faults, and what happens when.
+ * Starts a mock in a process of its own: `agent` (a pod's node agent), `eks` (the AWS side), or `webhook`.
+ *
+ * `scenario` is the path of a scenario file, `timeout` the milliseconds to wait for the ready line.
+ *
+ * The process ends with `close`, with this process, and when this process is killed.
  */
-export async function start(
-  kind = "agent",
-  args = [],
-  { scenario, program = process.env.POD_IDENTITY_TESTKIT } = {},
-) {
-  const name = program ?? "pod-identity-testkit";
+export async function start(kind = "agent", args = [], { scenario, program, timeout = 30_000 } = {}) {
+  const name = program ?? process.env.POD_IDENTITY_TESTKIT ?? installed() ?? PROGRAM;
   const all = scenario === undefined ? args : [...args, "--scenario", scenario];
-  const child = spawn(name, [kind, ...all], { stdio: ["ignore", "pipe", "inherit"] });
+  // The program ends at the end of its standard input, which the kernel closes whatever happens here.
+  const child = spawn(name, [kind, ...all], { stdio: ["pipe", "pipe", "inherit"] });
+  // A write to a program that has ended is no error of the test.
+  child.stdin.on("error", () => {});
   const exited = new Promise((resolve) => child.once("exit", resolve));
-  const ready = await new Promise((resolve, reject) => {
+  try {
+    const line = await readyLine(child, `${name} ${kind}`, timeout);
+    return new Mock(child, exited, JSON.parse(line));
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
+}
+
+function readyLine(child, name, timeout) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`${name} was not ready within ${timeout} ms: see what it wrote to standard error`));
+    }, timeout);
+    const settle = (done, result) => {
+      clearTimeout(timer);
+      done(result);
+    };
     child.once("error", (error) => {
-      const cure =
-        "cargo install pod-identity-testkit --features program, or say in POD_IDENTITY_TESTKIT where it is";
-      reject(error.code === "ENOENT" ? new Error(`${name} is not there: ${cure}`) : error);
+      settle(reject, error.code === "ENOENT" ? new Error(`${child.spawnfile} is not there: ${REMEDY}`) : error);
     });
     child.once("exit", (code) => {
-      reject(new Error(`${name} ${kind} ended with ${code} before it was ready: see its message`));
+      settle(reject, new Error(`${name} ended with ${code} before it was ready: see what it wrote to standard error`));
     });
-    createInterface({ input: child.stdout }).once("line", (line) => resolve(JSON.parse(line)));
+    createInterface({ input: child.stdout }).once("line", (line) => settle(resolve, line));
   });
-  return new Mock(child, exited, ready);
+}
+
+/** The program of the npm package for this platform, which npm installs with this one. */
+function installed() {
+  const file = process.platform === "win32" ? `${PROGRAM}.exe` : PROGRAM;
+  try {
+    return createRequire(import.meta.url).resolve(`${PROGRAM}-${process.platform}-${process.arch}/bin/${file}`);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
- * `ready` is all that the program said, `endpoint` and `tokenFile` are from there. `env` is a whole
- * environment for a child: ours, with the mock in it and nothing earlier in an SDK's chain.
+ * A running mock. `ready` is the program's ready line. `endpoint` is its URL and `tokenFile` the path of the
+ * pod's token, or undefined for a mock without one. `env` is a whole environment for a child process: that of
+ * this process, with the mock in it, and without what an SDK would use instead of the mock.
  */
 class Mock {
   #child;
@@ -50,59 +85,69 @@ class Mock {
   #killer;
 
   constructor(child, exited, ready) {
+    this.ready = ready;
+    this.endpoint = ready.endpoint;
+    this.tokenFile = ready.token_file;
+    this.unset = ready.unset ?? [];
+    const kept = Object.entries(process.env).filter(([name]) => !this.unset.includes(name));
+    this.env = { ...Object.fromEntries(kept), ...ready.env };
     this.#child = child;
     this.#exited = exited;
     this.#killer = () => child.kill();
     process.once("exit", this.#killer);
-    this.ready = ready;
-    this.endpoint = ready.endpoint;
-    this.tokenFile = ready.token_file;
-    this.unset = ready.unset;
-    const kept = Object.entries(process.env).filter(([name]) => !ready.unset.includes(name));
-    this.env = { ...Object.fromEntries(kept), ...ready.env };
   }
 
-  /** Orders a fault, such as `{ status: 503, count: 2 }` or `{ latency: "250ms", until: "back" }`. */
-  async fault(order) {
-    await this.#call("POST", "/faults", order);
+  /** Injects a fault, such as `{ status: 503, count: 2 }` or `{ latency: "250ms", until: "back" }`. */
+  async fault(fault) {
+    await this.#call("POST", "/faults", fault);
   }
 
+  /** Removes every fault, also those that have not begun. */
   async clearFaults() {
     await this.#call("DELETE", "/faults");
   }
 
-  /** Opens the gate that faults have in `until`. */
+  /** Opens the gate that faults name in `until`. */
   async release(gate) {
     await this.#call("POST", `/gates/${encodeURIComponent(gate)}`);
   }
 
-  /** What has arrived since the start or the last reset, without secrets. */
+  /** Returns the requests since the start or the last reset, without secrets. */
   async requests() {
     return (await this.#call("GET", "/requests")).requests;
   }
 
-  /** Puts a new token into the token file, as kubelet does. */
+  /** Replaces the token in the token file, as kubelet does. */
   async rotate() {
     await this.#call("POST", "/rotate");
   }
 
-  /** Moves the mock's clock, and does what the scenario has until then. */
+  /** Moves the mock's clock, and applies what the scenario has until then. */
   async advance(seconds) {
     await this.#call("POST", "/clock", { advance_seconds: seconds });
   }
 
-  /** No faults, no requests, the system's time, a new token; a scenario begins anew. */
+  /** Removes faults and requests, returns to the system's time, renews the token, restarts the scenario. */
   async reset() {
     await this.#call("POST", "/reset");
   }
 
+  /** Ends the process. Does nothing if it has ended. */
   async close() {
     process.off("exit", this.#killer);
+    this.#child.stdin.destroy();
     this.#child.kill();
     await this.#exited;
   }
 
+  async [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
+    await this.close();
+  }
+
   async #call(method, path, body) {
+    if (this.ready.admin === undefined) {
+      throw new Error(`a mock at ${this.endpoint} has no admin endpoint`);
+    }
     const { uri, token } = this.ready.admin;
     const answer = await fetch(uri + path, {
       method,

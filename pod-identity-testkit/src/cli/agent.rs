@@ -10,6 +10,7 @@ use super::admin::Admin;
 use super::controls::AgentControls;
 use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
+use super::parent::Parent;
 use super::pod::{self, Pod, ScenarioFile};
 use super::ready;
 use super::signals::Signals;
@@ -63,12 +64,13 @@ impl Mock {
     }
 }
 
-/// Serves until a signal.
+/// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
 /// When the port is taken, or standard output closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let parent = Parent::watch()?;
     let no_proxy = environment::no_proxy();
     let clock = Arc::new(MovingClock::default());
     let builder = options.mock.builder(options.port).await?;
@@ -84,6 +86,9 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let admin = Admin::start(AgentControls { agent, scenario }, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;
-    signals.either().await;
+    tokio::select! {
+        () = signals.either() => {}
+        () = parent.gone() => {}
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use super::admin::Admin;
 use super::controls::EksControls;
 use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
+use super::parent::Parent;
 use super::pod::{self, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::ready;
@@ -86,12 +87,13 @@ impl From<Signatures> for SignatureCheck {
     }
 }
 
-/// Serves until a signal.
+/// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
 /// When the port is taken, or standard output closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let parent = Parent::watch()?;
     let no_proxy = environment::no_proxy();
     let clock = Arc::new(MovingClock::default());
     let eks = options
@@ -132,7 +134,10 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let admin = Admin::start(controls, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;
-    signals.either().await;
+    tokio::select! {
+        () = signals.either() => {}
+        () = parent.gone() => {}
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod controls;
 mod eks;
 mod environment;
 mod moving_clock;
+mod parent;
 mod pod;
 mod pod_volume;
 mod ready;

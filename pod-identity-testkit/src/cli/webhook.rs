@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Map, json};
 
+use super::parent::Parent;
 use super::pod;
 use super::ready;
 use super::signals::Signals;
@@ -33,12 +34,13 @@ pub(super) struct Options {
     plain: bool,
 }
 
-/// Serves until a signal.
+/// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
 /// When the port is taken, a name cannot be in a certificate, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let parent = Parent::watch()?;
     let listener = pod::listen(options.port).await?;
     let mut config = WebhookConfig::new();
     for (namespace, service_account) in options.identity {
@@ -66,6 +68,9 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
             json!(webhook.certificate_pem()),
         ),
     ]))?;
-    signals.either().await;
+    tokio::select! {
+        () = signals.either() => {}
+        () = parent.gone() => {}
+    }
     Ok(ExitCode::SUCCESS)
 }

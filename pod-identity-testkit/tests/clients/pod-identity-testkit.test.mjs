@@ -1,9 +1,11 @@
 // The helper for Node.js against the program, as `tests/program/clients.rs` runs it.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { test } from "node:test";
 
 import { start } from "../../clients/pod-identity-testkit.mjs";
@@ -78,3 +80,65 @@ test("the environment of a child has nothing earlier in the chain", () =>
     assert.equal(process.env.AWS_ACCESS_KEY_ID, "of the caller");
     assert.ok(!("AWS_ACCESS_KEY_ID" in mock.env));
   }));
+
+test("a mock without token and admin endpoint is one too", () =>
+  withMock(["webhook", ["--plain", "--identity", "shop/cart"]], async (mock) => {
+    assert.equal(mock.tokenFile, undefined);
+    assert.ok(mock.endpoint.endsWith("/mutate"));
+    await assert.rejects(mock.requests(), /no admin endpoint/);
+  }));
+
+test("a mock that cannot be constructed leaves no process", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "program-"));
+  try {
+    for (const [says, wanted, timeout] of [
+      ["echo 'not json'", /JSON/, 30_000],
+      ["true", /not ready within 200 ms/, 200],
+    ]) {
+      const program = join(directory, "program");
+      const pid = join(directory, "pid");
+      await writeFile(program, `#!/bin/sh\necho $$ > ${pid}\n${says}\nexec sleep 60\n`, { mode: 0o755 });
+      await assert.rejects(start("agent", [], { program, timeout }), wanted);
+      await gone(Number(await readFile(pid, "utf8")));
+    }
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test("a mock ends with the process that started it, however that ends", async () => {
+  const module = new URL("../../clients/pod-identity-testkit.mjs", import.meta.url);
+  for (const end of ["", "process.kill(process.pid, 'SIGKILL')", "process.abort()", "throw new Error('crash')"]) {
+    const script = `import { start } from "${module}"; const mock = await start();
+      console.log(mock.ready.admin.uri); ${end === "" ? "process.exit()" : `setImmediate(() => { ${end} })`}`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "ignore"] });
+    const exited = new Promise((resolve) => child.once("exit", resolve));
+    let uri = "";
+    for await (const chunk of child.stdout) {
+      uri += chunk;
+    }
+    await exited;
+    await until(() => fetch(uri.trim()).then(() => false, () => true), `it outlives: ${end}`);
+  }
+});
+
+async function gone(pid) {
+  await until(async () => {
+    try {
+      process.kill(pid, 0);
+      return false;
+    } catch {
+      return true;
+    }
+  }, `process ${pid} is there`);
+}
+
+async function until(condition, message) {
+  for (let tries = 0; tries < 200; tries++) {
+    if (await condition()) {
+      return;
+    }
+    await setTimeout(50);
+  }
+  assert.fail(message);
+}

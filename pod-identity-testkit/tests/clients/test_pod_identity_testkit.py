@@ -3,9 +3,14 @@
 import json
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from pod_identity_testkit import Mock
@@ -82,6 +87,59 @@ class Helper(unittest.TestCase):
         with Mock("eks", "--cluster-name", "prod") as mock:
             self.assertEqual(mock.ready["cluster"], "prod")
             self.assertEqual(mock.env["AWS_ENDPOINT_URL_EKS"], mock.endpoint)
+
+    def test_a_mock_without_token_and_admin_endpoint_is_one_too(self):
+        with Mock("webhook", "--plain", "--identity", "shop/cart") as mock:
+            self.assertIsNone(mock.token_file)
+            self.assertTrue(mock.endpoint.endswith("/mutate"))
+            with self.assertRaisesRegex(RuntimeError, "no admin endpoint"):
+                mock.requests()
+
+    def test_a_mock_that_cannot_be_constructed_leaves_no_process(self):
+        for says, wanted, timeout in [
+            ("not json", json.JSONDecodeError, 30),
+            ("{}", KeyError, 30),
+            ("", RuntimeError, 0.2),
+        ]:
+            with tempfile.TemporaryDirectory() as directory:
+                pid = pathlib.Path(directory, "pid")
+                program = pathlib.Path(directory, "program")
+                said = f"echo '{says}'" if says else "true"
+                program.write_text(f"#!/bin/sh\necho $$ > {pid}\n{said}\nexec sleep 60\n")
+                program.chmod(0o755)
+                with self.assertRaises(wanted):
+                    Mock(program=program, timeout=timeout)
+                with self.assertRaises(ProcessLookupError):
+                    os.kill(int(pid.read_text()), 0)
+
+    def test_a_mock_ends_with_the_interpreter_however_that_ends(self):
+        for end in ["pass", "os.kill(os.getpid(), 9)", "os._exit(3)", "os.fork() and os.abort(); os.read(0, 1)"]:
+            script = (
+                "import os; from pod_identity_testkit import Mock; mock = Mock(); "
+                f"print(mock.ready['admin']['uri'], flush=True); {end}"
+            )
+            child = subprocess.Popen(
+                [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            uri = child.stdout.readline().strip()
+            # A forked child holds the mock's standard input until ours is closed; `wait` would close it.
+            while child.poll() is None:
+                time.sleep(0.02)
+            deadline = time.monotonic() + 20
+            while listens(uri):
+                self.assertLess(time.monotonic(), deadline, f"it outlives: {end}")
+                time.sleep(0.05)
+            child.stdin.close()
+            child.stdout.close()
+
+
+def listens(uri):
+    address = urllib.parse.urlsplit(uri)
+    try:
+        socket.create_connection((address.hostname, address.port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

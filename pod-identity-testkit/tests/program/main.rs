@@ -12,6 +12,8 @@ mod eks;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod parent;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod run;
