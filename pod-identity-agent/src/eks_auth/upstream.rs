@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_identity_core::{Clock, Failure, Secret, ServiceAccountToken};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument, error_span, info, warn};
 
 use crate::eks_auth::audit_entry::audit_entry;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
@@ -13,8 +13,8 @@ use crate::eks_auth::reachability::Reachability;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 
-/// EKS Auth, with everything that an exchange leaves behind: a deadline kept, a measurement, a line in
-/// the audit, a word in the log if it is news, and whether the agent is ready.
+/// EKS Auth, decorated: each exchange has a deadline, and is measured, audited, logged, and noted for
+/// readiness.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) eks_auth: Arc<dyn EksAuth>,
@@ -26,8 +26,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// One exchange within `time`. `source` is the address that first asked, for the audit.
+    /// Makes one exchange, which fails after `time`. `source` is the address that first asked, for the
+    /// audit and the log.
     pub(crate) async fn assume_role(
+        &self,
+        token: &Secret,
+        source: IpAddr,
+        time: Duration,
+    ) -> Result<Session, Failure<EksAuthError>> {
+        // At the highest level, so that its fields are on every line that is logged at all.
+        let span = error_span!("exchange", "client-addr" = %source);
+        self.exchange(token, source, time).instrument(span).await
+    }
+
+    async fn exchange(
         &self,
         token: &Secret,
         source: IpAddr,

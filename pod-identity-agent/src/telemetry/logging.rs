@@ -7,19 +7,21 @@ use std::sync::{Mutex, PoisonError};
 use pod_identity_core::{Clock, SystemClock};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
-/// A subscriber that writes one JSON object a line, each with one write.
+/// A subscriber that writes one JSON object per line, each with one write. The fields of the spans that an
+/// event is in are on its line too.
 ///
-/// Whatever logs does the writing: what may block, such as a pipe that nobody reads, belongs behind a
-/// writer that only queues.
+/// The thread that logs also writes: put a writer that can block, such as a pipe that nobody reads, behind
+/// one that only queues.
 ///
 /// This project's events appear from `level` on. Those of other crates appear from `warn` on, whatever
-/// the level: at finer levels they may print what they send and receive, and that holds secrets.
-/// `aws_config` warns at each attempt of what the agent says once, and prints answers as it does.
+/// the level: at finer levels they may print what they send and receive, which includes secrets. Those of
+/// `aws_config` appear from `error` on: it warns at each attempt, and prints responses when it does.
 pub fn subscriber(
     level: LevelFilter,
     writer: impl Write + Send + 'static,
@@ -45,9 +47,37 @@ struct JsonLines<W> {
     writer: Mutex<W>,
 }
 
-impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for JsonLines<W> {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+impl<S, W> Layer<S> for JsonLines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Write + Send + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        // From the outermost in: what is inside is more precise, and the event's own fields win.
+        if let Some(spans) = context.event_scope(event) {
+            for span in spans.from_root() {
+                if let Some(of_span) = span.extensions().get::<Fields>() {
+                    fields.0.extend(of_span.0.clone());
+                }
+            }
+        }
         fields
             .0
             .insert("level".into(), level_name(*event.metadata().level()).into());
@@ -65,6 +95,7 @@ impl<S: Subscriber, W: Write + Send + 'static> Layer<S> for JsonLines<W> {
     }
 }
 
+#[derive(Default)]
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -141,7 +172,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What is logged meanwhile, line by line.
+    /// The lines that are logged while `log` runs.
     pub(crate) fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
         let memory = Memory::default();
         with_default(subscriber(level, memory.clone()), log);
@@ -152,7 +183,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    /// The same of what takes time, which passes when nobody has anything to do.
+    /// The same for a future, in virtual time.
     pub(crate) fn logged_in_virtual_time(
         level: LevelFilter,
         logging: impl Future<Output = ()>,
@@ -183,6 +214,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_line_has_the_fields_of_the_spans_that_it_is_in_and_its_own_win() {
+        let lines = logged(LevelFilter::INFO, || {
+            let connection =
+                tracing::info_span!("connection", "client-addr" = "10.0.0.7", kind = 1);
+            let request = tracing::info_span!(parent: &connection, "request", kind = 2, id = tracing::field::Empty);
+            request.record("id", "r-1");
+            request.in_scope(|| {
+                tracing::info!("plain");
+                tracing::info!(kind = 3, "own");
+            });
+            tracing::info!("outside");
+        });
+        let [plain, own, outside] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        for line in [plain, own] {
+            assert_eq!(line["client-addr"], "10.0.0.7");
+            assert_eq!(line["id"], "r-1");
+        }
+        assert_eq!((&plain["kind"], &own["kind"]), (&2.into(), &3.into()));
+        assert!(outside.get("client-addr").is_none(), "{outside}");
+    }
+
+    #[test]
     fn other_crates_are_heard_from_warnings_on_only() {
         let lines = logged(LevelFilter::TRACE, || {
             tracing::trace!("ours");
@@ -190,10 +245,10 @@ pub(crate) mod tests {
             tracing::warn!(target: "aws_config::imds", "the answer was: secret");
             tracing::warn!(target: "rustls", "no roots");
         });
-        let words: Vec<_> = lines
+        let messages: Vec<_> = lines
             .iter()
             .map(|line| line["msg"].as_str().unwrap())
             .collect();
-        assert_eq!(words, ["ours", "no roots"]);
+        assert_eq!(messages, ["ours", "no roots"]);
     }
 }
