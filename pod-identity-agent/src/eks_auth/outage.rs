@@ -1,34 +1,36 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pod_identity_core::{Failure, FailureClass, Secret, ServiceAccountToken};
+use pod_identity_core::{Failure, FailureClass, LogSuppressor, Secret, ServiceAccountToken};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::eks_auth::exchange::{EksAuthError, Session};
 
-/// Says what is wrong with EKS Auth: once when it begins, once when it is over; in between it whispers.
-///
-/// Where one exchange fails and the next does not, each would begin and end an outage: one that begins
-/// again within a minute is whispered too.
-#[derive(Debug, Default)]
+/// Logs what is wrong with EKS Auth: once when it begins, then at most once per minute, and once when it is
+/// over. Refusals are logged each, because each is about another token.
+#[derive(Debug)]
 pub(crate) struct Outage {
-    /// Held for the comparison only.
-    said: Mutex<Said>,
+    /// Held for one comparison; the line is written outside.
+    logged: Mutex<Logged>,
 }
 
-#[derive(Debug, Default)]
-struct Said {
-    /// What was said to have begun, and has not been said to be over.
-    trouble: Option<Trouble>,
-    latest: Option<(Trouble, Instant)>,
+/// What is suppressed, because it is about EKS Auth and not about one pod.
+#[derive(Debug)]
+struct Logged {
+    outage: LogSuppressor<Instant>,
+    unknown_cluster: LogSuppressor<Instant>,
 }
 
-/// What is said once, because it is about EKS Auth and not about one pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    Outage,
-    UnknownCluster,
+impl Default for Outage {
+    fn default() -> Self {
+        Self {
+            logged: Mutex::new(Logged {
+                outage: LogSuppressor::new(INTERVAL),
+                unknown_cluster: LogSuppressor::new(INTERVAL),
+            }),
+        }
+    }
 }
 
 impl Outage {
@@ -56,21 +58,23 @@ impl Outage {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
-                if self.begin(Trouble::Outage) {
-                    warn!(%error, "EKS Auth does not give credentials now; what is held is served, and asking goes on");
+                let occurred = self.lock().outage.occurred(Instant::now());
+                if let Some(suppressed) = occurred {
+                    warn!(%error, suppressed, "EKS Auth does not give credentials now; cached ones are served, and exchanges are retried");
                 } else {
                     debug!(%error, "EKS Auth still does not give credentials");
                 }
             }
             _ if error.is_unknown_cluster() => {
-                if self.begin(Trouble::UnknownCluster) {
-                    warn!(%error, cure = "check --cluster-name and the region", "EKS Auth does not know this cluster");
+                let occurred = self.lock().unknown_cluster.occurred(Instant::now());
+                if let Some(suppressed) = occurred {
+                    warn!(%error, suppressed, cure = "check --cluster-name and the region", "EKS Auth does not know this cluster");
                 } else {
                     debug!(%error, "EKS Auth still does not know this cluster");
                 }
             }
             _ => {
-                // An answer, if not the wished one: there is no outage.
+                // A refusal is an answer: there is no outage.
                 self.end();
                 let token = ServiceAccountToken::parse(token.expose()).ok();
                 let claims = token.as_ref().map(ServiceAccountToken::claims);
@@ -85,32 +89,23 @@ impl Outage {
         }
     }
 
-    /// Whether that is news.
-    fn begin(&self, trouble: Trouble) -> bool {
-        let mut said = self.said();
-        let lately = |(latest, at): (Trouble, Instant)| latest == trouble && at.elapsed() < QUIET;
-        if said.trouble == Some(trouble) || said.latest.is_some_and(lately) {
-            return false;
-        }
-        said.trouble = Some(trouble);
-        said.latest = Some((trouble, Instant::now()));
-        true
-    }
-
     fn end(&self) {
-        let ended = self.said().trouble.take();
-        if ended.is_some() {
+        let recovered = {
+            let mut logged = self.lock();
+            // Both are asked: either may be open.
+            logged.outage.recovered() | logged.unknown_cluster.recovered()
+        };
+        if recovered {
             info!("EKS Auth answers again");
         }
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Logged> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// After this long, the same trouble is news again.
-const QUIET: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
