@@ -16,7 +16,7 @@ use crate::eks_auth::exchange::EksAuth;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
 use crate::eks_auth::upstream::Upstream;
-use crate::serve::connections::{Caps, Connections};
+use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain;
 use crate::serve::listener::Listen;
 use crate::serve::probes::Probes;
@@ -28,8 +28,8 @@ use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
-/// It takes what it works with (listening sockets, EKS Auth, a clock) and a future that ends it, and
-/// touches nothing of the process: no signals, no environment, no logger.
+/// It is given what it works with (listening sockets, EKS Auth, a clock) and a future that ends it. It uses
+/// nothing that belongs to the process: no signals, no environment, no logger.
 ///
 /// ```
 /// use pod_identity_agent::{Agent, Listen, SdkEksAuth};
@@ -52,7 +52,7 @@ pub struct Agent {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     listening: ReadinessBlocker,
-    caps: Caps,
+    connection_limits: ConnectionLimits,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
@@ -60,7 +60,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// What an agent needs at least: where it gets credentials from.
+    /// A builder for an agent that gets credentials from `eks_auth`.
     pub fn builder(eks_auth: impl EksAuth) -> AgentBuilder {
         AgentBuilder {
             eks_auth: Arc::new(eks_auth),
@@ -87,12 +87,12 @@ impl Agent {
 
     /// Serves until `stop` is ready, then lets requests in flight finish.
     ///
-    /// Probes are answered by a thread of their own and metrics by another, so that no load starves them
-    /// and nobody who reads metrics holds kubelet up.
+    /// One thread answers probes and another answers metrics, so that no load starves them and no scraper
+    /// delays kubelet.
     ///
     /// # Errors
-    /// When a listening socket that was handed in does not tell its address, or one of those threads
-    /// cannot be started.
+    /// Fails when the operating system does not give the address of a listening socket, or when one of those
+    /// threads cannot be started.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {
@@ -103,13 +103,13 @@ impl Agent {
             Arc::clone(&self.metrics),
             Hosts::new(hosts),
         ));
-        let places = Arc::new(Connections::new(self.caps));
+        let connections = Arc::new(Connections::new(self.connection_limits));
         let (trigger, watcher) = drain::channel();
         let listening = Arc::new(self.listening);
 
         let mut servers = JoinSet::new();
         for listen in self.credentials {
-            let (router, places) = (Arc::clone(&router), Arc::clone(&places));
+            let (router, connections) = (Arc::clone(&router), Arc::clone(&connections));
             let (listening, metrics) = (Arc::clone(&listening), Arc::clone(&self.metrics));
             let mut drain = watcher.clone();
             servers.spawn(async move {
@@ -119,7 +119,7 @@ impl Agent {
                 };
                 listening.release();
                 metrics.count_listener();
-                serve(listener, places, router, drain).await;
+                serve(listener, connections, router, drain).await;
             });
         }
 
@@ -127,21 +127,21 @@ impl Agent {
             readiness: self.readiness,
             metrics: self.metrics,
             reading: {
-                let (cache, places) = (Arc::clone(&self.cache), Arc::clone(&places));
+                let (cache, connections) = (Arc::clone(&self.cache), Arc::clone(&connections));
                 let upstream = Arc::clone(&self.upstream);
                 Arc::new(move || Reading {
-                    connections: places.open(),
+                    connections: connections.open(),
                     degraded: upstream.reachability.is_unreachable(),
                     ..cache.reading()
                 })
             },
         };
-        let for_kubelet = SideRuntime::start("probes", Caps::default())?;
+        let for_kubelet = SideRuntime::start("probes", ConnectionLimits::default())?;
         for listen in self.probes {
             let probes = probes.clone();
             for_kubelet.serve(listen, move |request: &_| probes.respond(request))?;
         }
-        let for_scrapers = SideRuntime::start("metrics", scrapers_caps())?;
+        let for_scrapers = SideRuntime::start("metrics", metrics_limits())?;
         for listen in self.exposition {
             let probes = probes.clone();
             let respond = move |request: &_| probes.respond_with_metrics(request);
@@ -150,18 +150,18 @@ impl Agent {
 
         let mut background = JoinSet::new();
         background.spawn(self.cache.run());
-        background.spawn(async move { places.close_idle().await });
+        background.spawn(async move { connections.close_idle().await });
         background.spawn(async move { self.upstream.probe().await });
 
         stop.await;
-        info!("stopping; requests in flight finish first");
+        info!("stopping: requests in flight finish first");
         trigger.start();
         while servers.join_next().await.is_some() {}
         Ok(())
     }
 }
 
-/// Settings of an [`Agent`]; each has a default.
+/// Settings of an [`Agent`]. All have defaults.
 #[derive(Debug)]
 pub struct AgentBuilder {
     eks_auth: Arc<dyn EksAuth>,
@@ -177,108 +177,108 @@ pub struct AgentBuilder {
 }
 
 impl AgentBuilder {
-    /// Another place to answer `GET /v1/credentials` at. Its address is accepted as `Host`, besides
-    /// `169.254.170.23` and `fd00:ec2::23`. None by default.
+    /// Adds an address that serves `GET /v1/credentials`. It is accepted as `Host`, as `169.254.170.23` and
+    /// `fd00:ec2::23` always are. Defaults to none.
     pub fn listen(mut self, listen: Listen) -> Self {
         self.credentials.push(listen);
         self
     }
 
-    /// Another place to answer `/healthz` and `/readyz` at. None by default.
+    /// Adds an address that serves `/healthz` and `/readyz`. Defaults to none.
     pub fn listen_probes(mut self, listen: Listen) -> Self {
         self.probes.push(listen);
         self
     }
 
-    /// Another place to answer `/metrics`, `/healthz` and `/readyz` at, over few connections at once: 64,
-    /// of these 16 from one address. None by default.
+    /// Adds an address that serves `/metrics`, `/healthz` and `/readyz`, over at most 64 connections, 16 of
+    /// them from one address. Defaults to none.
     pub fn listen_metrics(mut self, listen: Listen) -> Self {
         self.exposition.push(listen);
         self
     }
 
-    /// Another address that is accepted as `Host`, for an agent behind a forwarded port.
+    /// Adds an address that is accepted as `Host`, for an agent behind a forwarded port.
     pub fn host(mut self, address: IpAddr) -> Self {
         self.hosts.push(address);
         self
     }
 
-    /// Where the time comes from; the system's clock by default.
+    /// Sets the clock. Defaults to the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// When credentials are refreshed; [`RefreshPolicy::agent`] by default.
+    /// Sets when credentials are refreshed. Defaults to [`RefreshPolicy::agent`].
     pub fn policy(mut self, policy: RefreshPolicy) -> Self {
         self.settings.policy = policy;
         self
     }
 
-    /// How much is cached, and how fast it is refreshed; the official agent's figures by default.
+    /// Sets how much is cached and how fast it is refreshed. Defaults to the official agent's figures.
     pub fn limits(mut self, limits: CacheLimits) -> Self {
         self.settings.limits = limits;
         self
     }
 
-    /// How many exchanges with EKS Auth a pod's address may cause; [`Budget::POD`] by default.
+    /// Sets how many exchanges with EKS Auth a pod's address may cause. Defaults to [`Budget::POD`].
     pub fn pod_budget(mut self, budget: Budget) -> Self {
         self.settings.pod_budget = budget;
         self
     }
 
-    /// How many exchanges an address of the node's own may cause; [`Budget::NODE`] by default.
+    /// Sets how many exchanges an address of the node itself may cause. Defaults to [`Budget::NODE`].
     pub fn node_budget(mut self, budget: Budget) -> Self {
         self.settings.node_budget = budget;
         self
     }
 
-    /// The addresses of the node's own interfaces, which host-network pods share and which therefore
-    /// have larger shares of everything; none by default.
+    /// Sets the addresses of the node's own interfaces. Host-network pods share them, so their limits are
+    /// larger. Defaults to none.
     pub fn node_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.settings.node_addresses = addresses.into_iter().collect();
         self
     }
 
-    /// The audience that a token must name; `pods.eks.amazonaws.com` by default.
+    /// Sets the audience that a token must have. Defaults to `pods.eks.amazonaws.com`.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.settings.audience = audience.into();
         self
     }
 
-    /// How long a client waits for EKS Auth before it is answered 503; 900 ms by default, because the
+    /// Sets how long a client waits for EKS Auth before the response is 503. Defaults to 900 ms, because the
     /// least patient SDKs give up after 1 s.
     pub fn answer_within(mut self, time: Duration) -> Self {
         self.settings.answer_within = time;
         self
     }
 
-    /// Where each issued or refused set is written down; nowhere by default.
+    /// Sets the log of all exchanges. Defaults to none.
     pub fn audit(mut self, audit: AuditLog) -> Self {
         self.audit = audit;
         self
     }
 
-    /// Counters of [`Metrics::lost_lines`], for `/metrics`; none by default.
+    /// Adds counters made by [`Metrics::lost_lines`] to `/metrics`. Defaults to none.
     pub(crate) fn lost_lines(mut self, lost: impl IntoIterator<Item = IntCounter>) -> Self {
         self.lost_lines.extend(lost);
         self
     }
 
-    /// Whether `/readyz` fails in an outage of EKS Auth too; by default it does only until EKS Auth has
-    /// been within reach once, because what is cached is served.
+    /// Sets whether `/readyz` also fails in a later outage of EKS Auth. By default it fails only until EKS Auth
+    /// has been reached once, because cached credentials are still served.
     pub fn strict_readiness(mut self, strict: bool) -> Self {
         self.strict_readiness = strict;
         self
     }
 
-    /// What the jitter is drawn from; random by default. For tests.
+    /// Sets the seed of all jitter, for tests. Defaults to a random one.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// The agent, which does nothing before [`Agent::run`].
+    /// Builds the agent, which does nothing before [`Agent::run`].
     pub fn build(self) -> Agent {
         let metrics = Arc::new(Metrics::new());
         for lost in self.lost_lines {
@@ -294,9 +294,9 @@ impl AgentBuilder {
             metrics: Arc::clone(&metrics),
             audit: self.audit,
         });
-        let caps = Caps {
+        let connection_limits = ConnectionLimits {
             node_addresses: self.settings.node_addresses.clone(),
-            ..Caps::default()
+            ..ConnectionLimits::default()
         };
         let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
         Agent {
@@ -305,7 +305,7 @@ impl AgentBuilder {
             metrics,
             readiness,
             listening,
-            caps,
+            connection_limits,
             hosts: self.hosts,
             credentials: self.credentials,
             probes: self.probes,
@@ -314,21 +314,21 @@ impl AgentBuilder {
     }
 }
 
-/// Whom a Pod Identity token is for.
+/// The audience of Pod Identity tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
 
 /// The least patient SDKs give up after 1 s.
 pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);
 
-/// A Prometheus needs one connection or two, while every pod may reach this port and each page is made
-/// anew: these bound how many pages are under way at once, for one address and for all.
-fn scrapers_caps() -> Caps {
-    Caps {
+/// Prometheus needs one connection or two, while every pod can reach this port and each page is rendered
+/// anew: these limits bound how many pages are rendered at once, for one address and for all.
+fn metrics_limits() -> ConnectionLimits {
+    ConnectionLimits {
         per_source: 16,
         per_node_address: 16,
         total: 64,
-        headless_per_source: 8,
-        headless: 32,
-        ..Caps::default()
+        awaiting_header_per_source: 8,
+        awaiting_header: 32,
+        ..ConnectionLimits::default()
     }
 }

@@ -1,8 +1,8 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Raises this process's limit of open files to what it may need, as far as it may: many systems allow
-/// 1,024 unless a program asks for more.
+/// Raises this process's limit of open files to what it may need, or to the hard limit if that is lower.
+/// Many systems allow 1,024 unless a program asks for more.
 pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
@@ -12,9 +12,9 @@ pub(crate) fn raise_limit() {
             maximum: limit.maximum,
         };
         setrlimit(Resource::Nofile, raised)
-            .unwrap_or_else(|error| warn!(%error, "the limit of open files stays as it is"));
+            .unwrap_or_else(|error| warn!(%error, "the limit of open files cannot be raised"));
     }
 }
 
-/// For all the connections that are accepted, those to EKS Auth, and the listeners.
+/// Enough for all connections that are accepted, those to EKS Auth, and the listeners.
 const ENOUGH: u64 = 8192;

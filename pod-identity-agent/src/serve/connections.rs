@@ -7,319 +7,339 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// How many connections there may be, which one makes room for a newcomer, and how long they may rest.
+/// Limits how many connections are open and how long they may be idle, and closes one to make room for a
+/// new one.
 ///
-/// A connection that has not sent a whole request header yet is cheap to open and cheap to lose: of
-/// those the oldest is closed first, so that slow or silent clients cannot keep others out. Where there
-/// is none, the one goes that has been idle for longest, of the address that has most.
+/// A connection that has not sent a whole request header is cheap to open and cheap to lose: the oldest
+/// of those is closed first, so that slow or silent clients cannot keep others out. If there is none, the
+/// one that has been idle for longest is closed, of the source that has most connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    caps: Caps,
-    /// Held for the book-keeping only.
-    book: Mutex<Book>,
+    limits: ConnectionLimits,
+    /// Held to change or search the registry, never across an await.
+    registry: Mutex<Registry>,
 }
 
-/// The most connections that are open at once.
+/// The largest numbers of open connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Caps {
+pub(crate) struct ConnectionLimits {
     /// From one address.
     pub(crate) per_source: usize,
     /// From one address of the node's own interfaces, which host-network pods share.
     pub(crate) per_node_address: usize,
-    /// From all.
+    /// From all addresses.
     pub(crate) total: usize,
-    /// Without a whole header, from one address.
-    pub(crate) headless_per_source: usize,
-    /// Without a whole header, from all.
-    pub(crate) headless: usize,
+    /// Without a whole request header, from one address.
+    pub(crate) awaiting_header_per_source: usize,
+    /// Without a whole request header, from all addresses.
+    pub(crate) awaiting_header: usize,
     pub(crate) node_addresses: Vec<IpAddr>,
 }
 
-impl Default for Caps {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             per_source: 256,
             per_node_address: 1024,
             total: 4096,
-            headless_per_source: 128,
-            headless: 512,
+            awaiting_header_per_source: 128,
+            awaiting_header: 512,
             node_addresses: Vec::new(),
         }
     }
 }
 
 impl Connections {
-    pub(crate) fn new(caps: Caps) -> Self {
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
-            caps,
-            book: Mutex::default(),
+            limits,
+            registry: Mutex::default(),
         }
     }
 
-    /// A place for a new connection, which it holds until dropped. `None`: there are too many.
-    pub(crate) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
-        let mut book = self.book();
-        let of_source = book.by_source.get(&source).copied().unwrap_or_default();
-        let most = if self.caps.node_addresses.contains(&source) {
-            self.caps.per_node_address
+    /// Returns a permit for a new connection, which the connection holds while it is open. `None`: there are
+    /// too many connections, and none that can be closed.
+    pub(crate) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<ConnectionPermit> {
+        let mut registry = self.lock();
+        let of_source = registry.by_source.get(&source).copied().unwrap_or_default();
+        let most = if self.limits.node_addresses.contains(&source) {
+            self.limits.per_node_address
         } else {
-            self.caps.per_source
+            self.limits.per_source
         };
-        // One more is let in beyond the caps if another makes room for it.
+        // One that is told to close counts until it has closed: the limits are exceeded for that moment.
         if of_source >= most
-            && book.close_oldest_of(source).is_none()
-            && book.close_idlest_of(source).is_none()
-            || book.lives.len() >= self.caps.total
-                && book.close_oldest().is_none()
-                && book.close_idlest().is_none()
+            && registry.close_oldest_of(source).is_none()
+            && registry.close_idlest_of(source).is_none()
+            || registry.open.len() >= self.limits.total
+                && registry.close_oldest().is_none()
+                && registry.close_idlest().is_none()
         {
             return None;
         }
-        let id = book.next_id;
-        book.next_id += 1;
-        *book.by_source.entry(source).or_default() += 1;
-        let place = Place {
+        let id = registry.next_id;
+        registry.next_id += 1;
+        *registry.by_source.entry(source).or_default() += 1;
+        let permit = ConnectionPermit {
             connections: Arc::clone(self),
             id,
             source,
-            headless: AtomicBool::new(true),
-            life: Arc::default(),
+            awaiting_header: AtomicBool::new(true),
+            state: Arc::default(),
         };
-        book.lives.insert(id, (source, Arc::clone(&place.life)));
-        book.note_headless(&place, &self.caps);
-        Some(place)
+        registry
+            .open
+            .insert(id, (source, Arc::clone(&permit.state)));
+        registry.note_awaiting_header(&permit, &self.limits);
+        Some(permit)
     }
 
-    /// Closes connections that have been idle for [`IDLE_FOR`], until dropped.
+    /// Closes connections that have been idle for [`IDLE_TIMEOUT`], until dropped.
     ///
-    /// One look at all of them, now and then, costs less than a timer for each that every request sets.
+    /// A sweep over all of them, now and then, costs less than a timer per connection that every request
+    /// would reset.
     pub(crate) async fn close_idle(&self) {
         loop {
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-            for (_, life) in self.book().lives.values() {
-                if life.looked_at_idle() > LOOKS {
-                    life.closing.notify_one();
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            for (_, state) in self.lock().open.values() {
+                if state.note_idle_sweep() > IDLE_SWEEPS {
+                    state.closing.notify_one();
                 }
             }
         }
     }
 
-    /// Closes the oldest connection without a whole header, or else the one that has been idle for
-    /// longest.
+    /// Closes the oldest connection without a whole header, or, if there is none, the one that has been idle
+    /// for longest.
     pub(crate) fn make_room(&self) {
-        let mut book = self.book();
-        let _one = book.close_oldest().or_else(|| book.close_idlest());
+        let mut registry = self.lock();
+        let _one = registry.close_oldest().or_else(|| registry.close_idlest());
     }
 
-    /// How many are open.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
-        self.book().lives.len()
+        self.lock().open.len()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection may be idle for this long, and up to half a second more; the official agent's 30 s race
-/// with the pools of SDKs.
-const IDLE_FOR: Duration = Duration::from_secs(90);
+/// A connection may be idle for this long, and for up to one sweep more. Longer than the pools of SDKs keep
+/// idle connections, so that a client does not send a request into a connection that is being closed, as
+/// happens with the official agent's 30 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-const LOOKS: u8 = (IDLE_FOR.as_millis() / BETWEEN_LOOKS.as_millis()) as u8;
+const IDLE_SWEEPS: u8 = (IDLE_TIMEOUT.as_millis() / SWEEP_INTERVAL.as_millis()) as u8;
 
-/// The place of one open connection, and where that is between requests.
-///
-/// One task works on a connection, so that no order between threads is needed.
+/// The right of one connection to be open, until dropped. Keeps track of what the connection does.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     connections: Arc<Connections>,
     id: u64,
     source: IpAddr,
-    /// Whether it counts among those without a whole header.
-    headless: AtomicBool,
-    life: Arc<Life>,
+    /// Whether the registry lists it as without a whole header. Only the connection's own task reads or
+    /// writes it, so relaxed access suffices.
+    awaiting_header: AtomicBool,
+    state: Arc<ConnectionState>,
 }
 
-/// What is known of a connection without asking its task.
+/// What other tasks can see of a connection.
+///
+/// Its own task writes it for every request, so it has no lock. Each value stands for itself and publishes no
+/// other memory, so relaxed access suffices. A connection that is closed by mistake because of a stale read
+/// was between two requests, where its client must expect that anyway.
 #[derive(Debug, Default)]
-struct Life {
-    stage: AtomicU8,
-    /// How often it was idle when looked at since its latest request.
-    looks: AtomicU8,
+struct ConnectionState {
+    phase: AtomicU8,
+    /// Sweeps that have found it idle since its latest request.
+    idle_sweeps: AtomicU8,
     closing: Notify,
 }
 
-/// What a connection does.
+/// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Stage {
+pub(crate) enum Phase {
     /// It has sent nothing yet, or nothing since its latest answer.
     Idle,
     /// A request header has begun to arrive.
     Header,
     /// A request is being answered.
     Answering,
-    /// It makes room for another, unless a request comes at the last moment.
+    /// It was told to close, but a request that arrives before it does is answered.
     Leaving,
 }
 
-impl Life {
-    fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
+impl ConnectionState {
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    fn is(&self, stage: Stage) -> bool {
-        self.stage.load(Ordering::Relaxed) == stage as u8
+    fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
     }
 
-    fn looked_at_idle(&self) -> u8 {
-        if !self.is(Stage::Idle) {
+    fn note_idle_sweep(&self) -> u8 {
+        if !self.is(Phase::Idle) {
             return 0;
         }
-        self.looks.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        self.idle_sweeps
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1)
     }
 
-    fn looks(&self) -> u8 {
-        self.looks.load(Ordering::Relaxed)
+    fn idle_sweeps(&self) -> u8 {
+        self.idle_sweeps.load(Ordering::Relaxed)
     }
 
-    /// `None` where a request is being answered.
+    /// Tells it to close. `None`: a request is being answered, and nothing is changed.
     fn leave(&self) -> Option<()> {
-        let leaving = |stage| (stage != Stage::Answering as u8).then_some(Stage::Leaving as u8);
+        // One atomic step: a request that begins meanwhile either prevents this or is seen by `closing`.
+        let leaving = |phase| (phase != Phase::Answering as u8).then_some(Phase::Leaving as u8);
         let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.stage.fetch_update(set, read, leaving).ok()?;
+        self.phase.fetch_update(set, read, leaving).ok()?;
         self.closing.notify_one();
         Some(())
     }
 }
 
-impl Place {
-    pub(crate) fn is(&self, stage: Stage) -> bool {
-        self.life.is(stage)
+impl ConnectionPermit {
+    pub(crate) fn is(&self, phase: Phase) -> bool {
+        self.state.is(phase)
     }
 
-    /// The first byte of a header is here.
+    /// Notes that the first byte of a header has arrived.
     pub(crate) fn begin_header(&self) {
-        self.life.enter(Stage::Header);
+        self.state.enter(Phase::Header);
     }
 
-    /// More of a header is wanted than has arrived. Most arrive in one piece and are never counted.
+    /// Notes that a header is incomplete. Most arrive in one piece and never get here.
     pub(crate) fn wait_for_header(&self) {
-        if !self.headless.swap(true, Ordering::Relaxed) {
+        if !self.awaiting_header.swap(true, Ordering::Relaxed) {
             let connections = &self.connections;
-            connections.book().note_headless(self, &connections.caps);
+            connections
+                .lock()
+                .note_awaiting_header(self, &connections.limits);
         }
     }
 
-    /// A header is whole: the request is being answered.
+    /// Notes that a header is complete and its request is being answered.
     pub(crate) fn begin_answer(&self) {
-        self.life.enter(Stage::Answering);
-        self.life.looks.store(0, Ordering::Relaxed);
-        if self.headless.swap(false, Ordering::Relaxed) {
+        self.state.enter(Phase::Answering);
+        self.state.idle_sweeps.store(0, Ordering::Relaxed);
+        if self.awaiting_header.swap(false, Ordering::Relaxed) {
             self.connections
-                .book()
-                .forget_headless(self.id, self.source);
+                .lock()
+                .forget_awaiting_header(self.id, self.source);
         }
     }
 
-    /// The answer is made: the next byte begins another header.
+    /// Notes that the response is ready: the next byte begins another header.
     pub(crate) fn end_answer(&self) {
-        self.life.enter(Stage::Idle);
+        self.state.enter(Phase::Idle);
     }
 
-    /// Ready when the connection has to go: it has been idle for long, or others need the room.
+    /// Waits until the connection is to be closed: it has been idle for too long, or makes room for another.
     pub(crate) async fn closing(&self) {
         loop {
-            self.life.closing.notified().await;
-            // A request that came at the last moment is answered.
-            if !self.is(Stage::Answering) {
+            self.state.closing.notified().await;
+            // A request that arrived meanwhile is answered first.
+            if !self.is(Phase::Answering) {
                 return;
             }
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut book = self.connections.book();
-        book.forget_headless(self.id, self.source);
-        book.lives.remove(&self.id);
-        if let Some(count) = book.by_source.get_mut(&self.source) {
+        let mut registry = self.connections.lock();
+        registry.forget_awaiting_header(self.id, self.source);
+        registry.open.remove(&self.id);
+        if let Some(count) = registry.by_source.get_mut(&self.source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                book.by_source.remove(&self.source);
+                registry.by_source.remove(&self.source);
             }
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct Registry {
     next_id: u64,
-    lives: HashMap<u64, (IpAddr, Arc<Life>)>,
+    open: HashMap<u64, (IpAddr, Arc<ConnectionState>)>,
     by_source: HashMap<IpAddr, usize>,
-    /// Without a whole header, the oldest first.
-    headless: BTreeMap<u64, IpAddr>,
-    headless_by_source: BTreeSet<(IpAddr, u64)>,
+    /// Without a whole header, the oldest first: ids ascend.
+    awaiting_header: BTreeMap<u64, IpAddr>,
+    awaiting_header_by_source: BTreeSet<(IpAddr, u64)>,
 }
 
-impl Book {
-    fn note_headless(&mut self, place: &Place, caps: &Caps) {
-        if self.headless_of(place.source).count() >= caps.headless_per_source {
-            self.close_oldest_of(place.source);
+impl Registry {
+    fn note_awaiting_header(&mut self, permit: &ConnectionPermit, limits: &ConnectionLimits) {
+        if self.awaiting_header_of(permit.source).count() >= limits.awaiting_header_per_source {
+            self.close_oldest_of(permit.source);
         }
-        if self.headless.len() >= caps.headless {
+        if self.awaiting_header.len() >= limits.awaiting_header {
             self.close_oldest();
         }
-        self.headless.insert(place.id, place.source);
-        self.headless_by_source.insert((place.source, place.id));
+        self.awaiting_header.insert(permit.id, permit.source);
+        self.awaiting_header_by_source
+            .insert((permit.source, permit.id));
     }
 
-    fn forget_headless(&mut self, id: u64, source: IpAddr) {
-        self.headless.remove(&id);
-        self.headless_by_source.remove(&(source, id));
+    fn forget_awaiting_header(&mut self, id: u64, source: IpAddr) {
+        self.awaiting_header.remove(&id);
+        self.awaiting_header_by_source.remove(&(source, id));
     }
 
-    fn headless_of(&self, source: IpAddr) -> impl Iterator<Item = &(IpAddr, u64)> {
-        self.headless_by_source
+    fn awaiting_header_of(&self, source: IpAddr) -> impl Iterator<Item = &(IpAddr, u64)> {
+        self.awaiting_header_by_source
             .range((source, 0)..=(source, u64::MAX))
     }
 
     fn close_oldest_of(&mut self, source: IpAddr) -> Option<()> {
-        let (_, id) = *self.headless_of(source).next()?;
+        let (_, id) = *self.awaiting_header_of(source).next()?;
         self.close(id)
     }
 
     fn close_oldest(&mut self) -> Option<()> {
-        let (id, _) = self.headless.first_key_value()?;
+        let (id, _) = self.awaiting_header.first_key_value()?;
         self.close(*id)
     }
 
     fn close(&mut self, id: u64) -> Option<()> {
-        let source = self.headless.remove(&id)?;
-        self.headless_by_source.remove(&(source, id));
-        self.lives.get(&id)?.1.leave()
+        let source = self.awaiting_header.remove(&id)?;
+        self.awaiting_header_by_source.remove(&(source, id));
+        self.open.get(&id)?.1.leave()
     }
 
     fn close_idlest_of(&self, source: IpAddr) -> Option<()> {
         self.close_idlest_if(|of| of == source)
     }
 
-    /// Of the address that has most: whoever has few connections is not closed for who has many.
+    /// Of the source with most connections: a source with few loses none to one with many.
     fn close_idlest(&self) -> Option<()> {
         self.close_idlest_if(|_any| true)
     }
 
     fn close_idlest_if(&self, may_go: impl Fn(IpAddr) -> bool) -> Option<()> {
-        let may_go = |source: IpAddr, life: &Life| life.is(Stage::Idle) && may_go(source);
-        let idle = self.lives.iter();
-        let idle = idle.filter(|(_, (source, life))| may_go(*source, life));
-        let (_, (_, life)) = idle.max_by_key(|(id, (source, life))| {
-            (self.by_source.get(source), life.looks(), Reverse(**id))
+        let may_go =
+            |source: IpAddr, state: &ConnectionState| state.is(Phase::Idle) && may_go(source);
+        let idle = self.open.iter();
+        let idle = idle.filter(|(_, (source, state))| may_go(*source, state));
+        let (_, (_, state)) = idle.max_by_key(|(id, (source, state))| {
+            (
+                self.by_source.get(source),
+                state.idle_sweeps(),
+                Reverse(**id),
+            )
         })?;
-        life.leave()
+        state.leave()
     }
 }
 
@@ -332,34 +352,34 @@ mod tests {
     }
 
     fn connections() -> Arc<Connections> {
-        Arc::new(Connections::new(Caps {
+        Arc::new(Connections::new(ConnectionLimits {
             per_source: 4,
             per_node_address: 8,
             total: 10,
-            headless_per_source: 2,
-            headless: 5,
+            awaiting_header_per_source: 2,
+            awaiting_header: 5,
             node_addresses: vec![source(1)],
         }))
     }
 
-    async fn is_closing(place: &Place) -> bool {
+    async fn is_closing(permit: &ConnectionPermit) -> bool {
         tokio::select! {
             biased;
-            () = place.closing() => true,
+            () = permit.closing() => true,
             () = std::future::ready(()) => false,
         }
     }
 
-    fn busy(connections: &Arc<Connections>, source: IpAddr) -> Option<Place> {
-        let place = connections.admit(source)?;
-        place.begin_answer();
-        Some(place)
+    fn busy(connections: &Arc<Connections>, source: IpAddr) -> Option<ConnectionPermit> {
+        let permit = connections.admit(source)?;
+        permit.begin_answer();
+        Some(permit)
     }
 
-    fn idle(connections: &Arc<Connections>, source: IpAddr) -> Place {
-        let place = busy(connections, source).unwrap();
-        place.end_answer();
-        place
+    fn idle(connections: &Arc<Connections>, source: IpAddr) -> ConnectionPermit {
+        let permit = busy(connections, source).unwrap();
+        permit.end_answer();
+        permit
     }
 
     #[tokio::test]
@@ -403,20 +423,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_none_is_silent_the_one_makes_room_that_was_idle_for_longest() {
         let connections = connections();
-        let looking = Arc::clone(&connections);
+        let sweeping = Arc::clone(&connections);
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { looking.close_idle().await });
+        tasks.spawn(async move { sweeping.close_idle().await });
         let neighbour = idle(&connections, source(8));
         tokio::time::sleep(Duration::from_secs(30)).await;
-        let places = [7; 4].map(|last| idle(&connections, source(last)));
+        let permits = [7; 4].map(|last| idle(&connections, source(last)));
         tokio::time::sleep(Duration::from_secs(10)).await;
-        for recent in [&places[0], &places[2], &places[3]] {
+        for recent in [&permits[0], &permits[2], &permits[3]] {
             recent.begin_answer();
             recent.end_answer();
         }
         let newcomer = busy(&connections, source(7)).unwrap();
-        assert!(is_closing(&places[1]).await);
-        for stays in [&places[0], &places[2], &places[3], &neighbour] {
+        assert!(is_closing(&permits[1]).await);
+        for stays in [&permits[0], &permits[2], &permits[3], &neighbour] {
             assert!(!is_closing(stays).await);
         }
         drop(newcomer);
@@ -436,10 +456,10 @@ mod tests {
     #[test]
     fn nobody_is_let_in_while_all_are_answered() {
         let connections = connections();
-        let places: Vec<_> = (0..20)
+        let permits: Vec<_> = (0..20)
             .filter_map(|last| busy(&connections, source(last)))
             .collect();
-        assert_eq!(places.len(), 10);
+        assert_eq!(permits.len(), 10);
         connections.make_room();
         assert!(connections.admit(source(30)).is_none());
     }
@@ -458,20 +478,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_be_idle_for_90_seconds_after_each_request() {
         let connections = connections();
-        let looking = Arc::clone(&connections);
+        let sweeping = Arc::clone(&connections);
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { looking.close_idle().await });
-        let place = connections.admit(source(7)).unwrap();
+        tasks.spawn(async move { sweeping.close_idle().await });
+        let permit = connections.admit(source(7)).unwrap();
         for _request in 0..3 {
             tokio::time::sleep(Duration::from_secs(90)).await;
-            assert!(!is_closing(&place).await);
-            place.begin_answer();
+            assert!(!is_closing(&permit).await);
+            permit.begin_answer();
             tokio::time::sleep(Duration::from_secs(300)).await;
-            assert!(!is_closing(&place).await, "an answer may take longer");
-            place.end_answer();
+            assert!(!is_closing(&permit).await, "an answer may take longer");
+            permit.end_answer();
         }
         let ended = tokio::time::Instant::now();
-        place.closing().await;
+        permit.closing().await;
         let idle = ended.elapsed().as_secs_f64();
         assert!((90.0..=90.6).contains(&idle), "{idle} s");
     }
@@ -479,9 +499,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_comes_while_its_connection_is_closed_is_answered() {
         let connections = connections();
-        let place = connections.admit(source(7)).unwrap();
+        let permit = connections.admit(source(7)).unwrap();
         connections.make_room();
-        place.begin_answer();
-        assert!(!is_closing(&place).await);
+        permit.begin_answer();
+        assert!(!is_closing(&permit).await);
     }
 }

@@ -8,42 +8,42 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::serve::connections::{Place, Stage};
+use crate::serve::connections::{ConnectionPermit, Phase};
 
-/// A stream whose peer has so long for each request header, counted from its first byte.
+/// A stream that fails to read when a request header is not complete 5 s after its first byte.
 ///
-/// hyper's own timer runs while a connection is idle too, so it cannot be short; and it is set anew for
-/// each request, which costs more than the rest of a cached answer. This one is set only where a header
-/// does not arrive in one piece.
+/// hyper's own timer also runs while a connection is idle, so it cannot be short; and it is reset for each
+/// request, which costs more than the rest of a cached response. This one is set only when a header does
+/// not arrive in one piece.
 ///
-/// What follows a whole header in the same piece is the beginning of the next: it counts from when the
-/// answer to the first is out and more is wanted. (So does a body, which no request here needs.)
+/// Bytes behind a whole header are the beginning of the next one, which is timed from when the response to
+/// the first has been written. (So is a body, which no request here needs.)
 pub(crate) struct HeaderDeadline<S> {
     stream: S,
-    place: Arc<Place>,
-    /// The latest bytes.
+    permit: Arc<ConnectionPermit>,
+    /// The last bytes read.
     tail: [u8; END.len()],
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// How a header ends.
+/// The end of a header.
 const END: [u8; 4] = *b"\r\n\r\n";
 
-/// The official agent waits for 5 s too, but holds the bytes of a whole megabyte meanwhile.
-const TIME_FOR_A_HEADER: Duration = Duration::from_secs(5);
+/// As long as the official agent waits; that one buffers up to a megabyte meanwhile.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<S> HeaderDeadline<S> {
-    pub(crate) fn new(stream: S, place: Arc<Place>) -> Self {
+    pub(crate) fn new(stream: S, permit: Arc<ConnectionPermit>) -> Self {
         Self {
             stream,
-            place,
+            permit,
             tail: END,
             deadline: None,
         }
     }
 }
 
-/// The last bytes of `tail` and `bytes`.
+/// Shifts `bytes` into `tail` from behind.
 fn shift(tail: &mut [u8; END.len()], bytes: &[u8]) {
     for byte in bytes.iter().skip(bytes.len().saturating_sub(END.len())) {
         let [_, second, third, fourth] = *tail;
@@ -62,23 +62,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             let bytes = buf.filled().get(before..).unwrap_or_default();
             shift(&mut this.tail, bytes);
-            if !bytes.is_empty() && this.place.is(Stage::Idle) {
-                this.place.begin_header();
+            if !bytes.is_empty() && this.permit.is(Phase::Idle) {
+                this.permit.begin_header();
                 this.deadline = None;
             }
             return Poll::Ready(done);
         }
-        if this.place.is(Stage::Idle) && this.tail != END {
-            this.place.begin_header();
+        if this.permit.is(Phase::Idle) && this.tail != END {
+            this.permit.begin_header();
             this.deadline = None;
         }
-        if !this.place.is(Stage::Header) {
+        if !this.permit.is(Phase::Header) {
             return Poll::Pending;
         }
-        this.place.wait_for_header();
+        this.permit.wait_for_header();
         let deadline = this
             .deadline
-            .get_or_insert_with(|| Box::pin(sleep(TIME_FOR_A_HEADER)));
+            .get_or_insert_with(|| Box::pin(sleep(HEADER_TIMEOUT)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -111,18 +111,18 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::serve::connections::{Caps, Connections};
+    use crate::serve::connections::{ConnectionLimits, Connections};
 
-    fn place() -> Arc<Place> {
-        let connections = Arc::new(Connections::new(Caps::default()));
+    fn permit() -> Arc<ConnectionPermit> {
+        let connections = Arc::new(Connections::new(ConnectionLimits::default()));
         Arc::new(connections.admit("10.0.0.7".parse().unwrap()).unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_header_that_does_not_end_is_given_up_five_seconds_after_its_first_byte() {
         let (mut client, server) = duplex(1024);
-        let place = place();
-        let mut server = HeaderDeadline::new(server, Arc::clone(&place));
+        let permit = permit();
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
         let mut buffer = [0; 16];
         let waited = tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
         assert!(waited.is_err(), "silence has no deadline here");
@@ -142,35 +142,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn neither_an_answer_that_takes_long_nor_rest_between_requests_counts() {
         let (mut client, server) = duplex(1024);
-        let place = place();
-        let mut server = HeaderDeadline::new(server, Arc::clone(&place));
+        let permit = permit();
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
         let mut buffer = [0; 16];
-        for stage in [Place::begin_answer, Place::end_answer] {
+        for stage in [ConnectionPermit::begin_answer, ConnectionPermit::end_answer] {
             for bytes in ["GET /\r", "\n\r", "\n"] {
                 client.write_all(bytes.as_bytes()).await.unwrap();
                 assert_eq!(server.read(&mut buffer).await.unwrap(), bytes.len());
             }
-            place.begin_answer();
-            stage(&place);
+            permit.begin_answer();
+            stage(&permit);
             let waited =
                 tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
             assert!(waited.is_err(), "no deadline");
-            place.end_answer();
+            permit.end_answer();
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_header_that_begins_behind_a_whole_one_has_five_seconds_from_when_it_is_wanted() {
         let (mut client, server) = duplex(1024);
-        let place = place();
-        let mut server = HeaderDeadline::new(server, Arc::clone(&place));
+        let permit = permit();
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
         let mut buffer = [0; 16];
         client.write_all(b"GET /\r\n\r\nGET /").await.unwrap();
         assert_eq!(server.read(&mut buffer).await.unwrap(), 14);
-        place.begin_answer();
+        permit.begin_answer();
         let waited = tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
         assert!(waited.is_err(), "it is being answered");
-        place.end_answer();
+        permit.end_answer();
         let began = Instant::now();
         let error = server.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

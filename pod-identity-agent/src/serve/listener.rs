@@ -7,23 +7,23 @@ use pod_identity_core::Backoff;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
-/// Where the agent is to be reached: a socket that listens already, or an address that will.
+/// A place to listen at: a socket that listens already, or an address to bind.
 ///
-/// An address that cannot be bound is no reason to exit: it is said once and tried again, because the
-/// other addresses serve meanwhile.
+/// An address that cannot be bound does not stop the agent: the failure is logged once and binding is
+/// retried, because the other addresses serve meanwhile.
 #[non_exhaustive]
 pub enum Listen {
     /// A socket that listens.
     On(TcpListener),
-    /// An address to bind, again and again until it works.
+    /// An address to bind, retried until it works.
     At(SocketAddr),
 }
 
 impl Listen {
-    /// The address, which has its port already where the socket listens.
+    /// The address. That of a listening socket has its actual port.
     ///
     /// # Errors
-    /// When the operating system does not tell the address of a socket that listens.
+    /// Fails when the operating system does not give the address of a listening socket.
     pub fn address(&self) -> io::Result<SocketAddr> {
         match self {
             Self::On(listener) => listener.local_addr(),
@@ -31,10 +31,10 @@ impl Listen {
         }
     }
 
-    /// The same, for the runtime that is current now.
+    /// Moves a listening socket to the current runtime.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// Fails when the operating system refuses to register the socket.
     pub(crate) fn moved_here(self) -> io::Result<Self> {
         match self {
             Self::On(listener) => TcpListener::from_std(listener.into_std()?).map(Self::On),
@@ -42,7 +42,7 @@ impl Listen {
         }
     }
 
-    /// The listening socket, as soon as there is one. `name` is for the log: `credentials`, `probes`.
+    /// Waits for the listening socket. `name` appears in the log: `credentials`, `probes`.
     pub(crate) async fn listening(self, name: &'static str) -> TcpListener {
         let address = match self {
             Self::On(listener) => return listener,
@@ -52,7 +52,7 @@ impl Listen {
         loop {
             match bind(address) {
                 Ok(listener) => {
-                    // With its port, where any free one was asked for.
+                    // With the actual port, if port 0 was asked for.
                     let address = listener.local_addr().unwrap_or(address);
                     info!(%address, listener = name, "listening");
                     return listener;
@@ -60,7 +60,7 @@ impl Listen {
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {
-                        warn!(%address, listener = name, %error, cure = cure(&error), "address cannot be bound; trying again in the background");
+                        warn!(%address, listener = name, %error, cure = cure(&error), "address cannot be bound; binding is retried");
                     }
                     tokio::time::sleep(RETRY.delay(failures, 1.0)).await;
                 }
@@ -83,21 +83,21 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A restarted agent does not wait for the connections of the one before.
+    // A restarted agent need not wait until the connections of its predecessor have timed out.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Connections that wait to be accepted; the system's own limit may be lower. Tokio's 128 are too few
-/// for all pods of a node at once: whoever finds no room tries again after a second.
+/// Connections that wait to be accepted; the system's own limit may be lower. The usual 128 are too few for
+/// all pods of a node at once: the kernel of a client that finds no room retries after a second.
 const BACKLOG: u32 = 4096;
 
-/// A port that another process gives up, or a link that comes up, is found within seconds.
+/// A port that becomes free, or a link that comes up, is found within seconds.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
-/// What to do about an address that cannot be bound.
+/// The remedy for an address that cannot be bound.
 pub(crate) fn cure(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

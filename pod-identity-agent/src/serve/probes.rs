@@ -10,7 +10,7 @@ use crate::serve::respond::text;
 use crate::telemetry::metrics::{Metrics, Reading};
 use crate::telemetry::readiness::Readiness;
 
-/// Answers liveness and readiness probes, and, on the metrics address, the metrics.
+/// Answers liveness and readiness probes and, on the metrics address, `/metrics`.
 #[derive(Clone)]
 pub(crate) struct Probes {
     pub(crate) readiness: Arc<Readiness>,
@@ -20,8 +20,8 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// `/healthz` says that the process answers, which is all that a restart could mend; `/readyz` says
-    /// whether pods are served, and why not.
+    /// `/healthz` shows that the process answers: a restart mends nothing else. `/readyz` shows whether pods
+    /// are served, and if not, why.
     pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok".to_owned()),

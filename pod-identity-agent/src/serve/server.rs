@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pod_identity_core::LogSuppressor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
-use crate::serve::connections::{Connections, Place};
+use crate::serve::connections::{ConnectionPermit, Connections};
 use crate::serve::drain::DrainWatcher;
 use crate::serve::header_timeout::HeaderDeadline;
 use crate::serve::respond::{ConnectionRejected, Respond};
@@ -26,27 +27,31 @@ use crate::serve::respond::{ConnectionRejected, Respond};
 /// accepted, idle ones are closed, and requests in flight have [`DRAIN_TIMEOUT`] to finish.
 pub(crate) async fn serve(
     listener: TcpListener,
-    places: Arc<Connections>,
+    limits: Arc<Connections>,
     responder: Arc<impl Respond>,
     mut drain: DrainWatcher,
 ) {
     let watcher = drain.clone();
     let mut connections = JoinSet::new();
-    let mut said = Exhaustion::default();
-    let welcome = |connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
+    let mut exhaustion = LogSuppressor::new(EXHAUSTION_LOG_INTERVAL);
+    let admit = |connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
         let source = peer.ip().to_canonical();
-        let Some(place) = places.admit(source) else {
+        let Some(permit) = limits.admit(source) else {
             responder.note_rejected(ConnectionRejected::TooMany, source);
             return;
         };
-        let (place, responder) = (Arc::new(place), Arc::clone(&responder));
+        let (permit, responder) = (Arc::new(permit), Arc::clone(&responder));
         let mut drain = watcher.clone();
-        connections.spawn(async move {
-            if speaks(&stream, &place, &mut drain).await {
+        // Disabled unless debug lines are logged: an enabled span costs work whenever its task is polled,
+        // which is for every request.
+        let span = debug_span!("connection", "client-addr" = %peer);
+        let serving = async move {
+            if sends_something(&stream, &permit, &mut drain).await {
                 // On the heap only now: a silent connection costs next to nothing.
-                Box::pin(connection(stream, peer, place, &*responder, drain)).await;
+                Box::pin(connection(stream, source, permit, &*responder, drain)).await;
             }
-        });
+        };
+        connections.spawn(serving.instrument(span));
     };
     loop {
         let accepted = tokio::select! {
@@ -55,11 +60,18 @@ pub(crate) async fn serve(
             () = drain.started() => break,
         };
         match accepted {
-            Ok((stream, peer)) => welcome(&mut connections, stream, peer),
+            Ok((stream, peer)) => {
+                if exhaustion.recovered() {
+                    info!("connections are accepted again");
+                }
+                admit(&mut connections, stream, peer);
+            }
             Err(error) => {
                 if is_exhaustion(&error) {
-                    said.note(&error);
-                    places.make_room();
+                    if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
+                        warn!(%error, suppressed, cure = "raise the limit of open files", "connections cannot be accepted");
+                    }
+                    limits.make_room();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -67,7 +79,7 @@ pub(crate) async fn serve(
     }
     let accept_end = Instant::now() + ACCEPT_DRAIN;
     while let Ok(Ok((stream, peer))) = timeout_at(accept_end, listener.accept()).await {
-        welcome(&mut connections, stream, peer);
+        admit(&mut connections, stream, peer);
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -79,14 +91,18 @@ pub(crate) async fn serve(
     }
 }
 
-/// Whether the peer says anything before the connection has to go.
-async fn speaks(stream: &TcpStream, place: &Place, drain: &mut DrainWatcher) -> bool {
+/// Waits for the first byte. `false`: there is none, and the connection is to be closed.
+async fn sends_something(
+    stream: &TcpStream,
+    permit: &ConnectionPermit,
+    drain: &mut DrainWatcher,
+) -> bool {
     let mut byte = [0];
     tokio::select! {
         biased;
-        // `readable` may be wrong once, and then there would be a buffer for nothing.
+        // Not `readable`, which can be ready without data: that would cost a buffer for nothing.
         peeked = stream.peek(&mut byte) => return matches!(peeked, Ok(1..)),
-        () = place.closing() => return false,
+        () = permit.closing() => return false,
         () = drain.started() => {}
     }
     let peeked = timeout(ACCEPT_DRAIN, stream.peek(&mut byte)).await;
@@ -95,8 +111,8 @@ async fn speaks(stream: &TcpStream, place: &Place, drain: &mut DrainWatcher) -> 
 
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
-    place: Arc<Place>,
+    source: IpAddr,
+    permit: Arc<ConnectionPermit>,
     responder: &impl Respond,
     mut drain: DrainWatcher,
 ) {
@@ -104,14 +120,14 @@ async fn connection(
     stream
         .set_nodelay(true)
         .unwrap_or_else(|error| debug!(%error, "nodelay"));
-    let stream = HeaderDeadline::new(stream, Arc::clone(&place));
-    let (place, source) = (&*place, peer.ip().to_canonical());
+    let stream = HeaderDeadline::new(stream, Arc::clone(&permit));
+    let permit = &*permit;
     let service = service_fn(|request: Request<Incoming>| {
-        place.begin_answer();
+        permit.begin_answer();
         let reply = responder.respond(&request, source);
         async {
             let response = reply.response().await;
-            place.end_answer();
+            permit.end_answer();
             Ok::<_, Infallible>(response)
         }
     });
@@ -124,8 +140,8 @@ async fn connection(
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = place.closing() => {
-            debug!("client-addr" = %peer, "connection closed: idle, or others need the room");
+        () = permit.closing() => {
+            debug!("connection closed: idle, or to make room for another");
             return;
         }
         () = drain.started() => {
@@ -140,7 +156,7 @@ async fn connection(
         Err(error) if error.is_parse() => {
             responder.note_rejected(ConnectionRejected::NotHttp, source);
         }
-        Err(error) => debug!(%error, "client-addr" = %peer, "connection ended"),
+        Err(error) => debug!(%error, "connection failed"),
         Ok(()) => {}
     }
 }
@@ -148,36 +164,18 @@ async fn connection(
 /// Request line and headers together; the largest real token has 2.3 KB. More is answered with 431.
 const MAX_HEADERS: usize = 16 * 1024;
 
-/// Requests in flight have this long at a shutdown; an answer takes a second at most.
+/// Requests in flight have this long at a shutdown; a response takes a second at most by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// At a shutdown: what the kernel has is heard in much less.
+/// At a shutdown, connections that the kernel has accepted already are found in much less.
 const ACCEPT_DRAIN: Duration = Duration::from_millis(50);
 
-/// After a failed accept: long enough not to spin, short enough not to be noticed.
+/// After a failed accept: long enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Says that connections cannot be accepted: once, and again when it has been quiet for a minute.
-#[derive(Default)]
-struct Exhaustion {
-    latest: Option<Instant>,
-}
+const EXHAUSTION_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-impl Exhaustion {
-    fn note(&mut self, error: &io::Error) {
-        let now = Instant::now();
-        let is_news = self.latest.is_none_or(|latest| now - latest > QUIET);
-        self.latest = Some(now);
-        if is_news {
-            warn!(%error, cure = "raise the limit of open files", "connections cannot be accepted for now");
-        }
-    }
-}
-
-/// After this long without one, an error is news again.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// Whether accepting failed for want of something, rather than for the one connection.
+/// Whether accepting failed for want of descriptors or memory, rather than because of one connection.
 fn is_exhaustion(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

@@ -9,41 +9,41 @@ use std::sync::{Mutex, PoisonError};
 use pod_identity_core::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// One JSON line for each set of credentials that EKS Auth issued or refused.
+/// A log with one JSON line for each exchange with EKS Auth.
 ///
 /// `time`, `outcome` (`issued`, or the error's code), `source` (the address that first asked),
 /// `namespace` and `service-account` as EKS Auth verified them, `claimed-pod` from the token if it is a
 /// well-formed name, `association`, `role-session`, `request-id`, `expiration`. Never a secret.
 ///
-/// A line is written by the task that asked EKS Auth: what may block, such as a pipe that nobody reads,
-/// belongs behind a writer that only queues.
+/// The task of the exchange writes the line: put a writer that can block, such as a pipe that nobody reads,
+/// behind one that only queues.
 pub struct AuditLog {
-    /// Held for one line.
+    /// Held to write one line.
     to: Option<Mutex<Box<dyn Write + Send>>>,
 }
 
 impl AuditLog {
-    /// No audit.
+    /// Writes nothing.
     pub fn off() -> Self {
         Self { to: None }
     }
 
-    /// Among the log on standard output.
+    /// Writes to standard output, among the lines of the log.
     pub fn stdout() -> Self {
         Self::to(io::stdout())
     }
 
-    /// To any writer; each write is one line.
+    /// Writes to any writer; each write is one line.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
         Self {
             to: Some(Mutex::new(Box::new(writer))),
         }
     }
 
-    /// Appended to a file, which only its owner may read.
+    /// Appends to a file, which only its owner may read.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// Fails when the file cannot be opened.
     pub fn file(path: &Path) -> io::Result<Self> {
         open(path).map(Self::to)
     }

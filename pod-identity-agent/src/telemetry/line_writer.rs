@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-/// A thread that writes out what [`Lines`] take, so that nobody else waits for whoever reads it.
+/// A thread that writes out the lines given to [`Lines`], so that no task waits for the reader.
 ///
-/// A pipe is not read while the container runtime restarts or its disk is full. Tasks that waited for
-/// it would leave no thread to answer pods with what is held.
+/// Nobody reads the pipe while the container runtime restarts or its disk is full. Tasks that waited for
+/// the pipe would leave no thread to answer pods from the cache.
 ///
-/// Dropping it waits until all is written, but not longer than [`LAST_WORDS`]. `tracing_appender` would
-/// wait for ever: where its queue is full, its guard says so on standard output.
+/// Dropping it waits until everything is written, for at most [`FLUSH_TIMEOUT`]. `tracing_appender` is not
+/// used because it can wait for ever: its guard reports a full queue on standard output.
 #[derive(Debug)]
 pub(crate) struct LineWriter {
     queue: Arc<Queue>,
@@ -25,7 +25,7 @@ pub(crate) struct LineWriter {
 
 impl LineWriter {
     /// # Errors
-    /// When the thread cannot be started.
+    /// Fails when the thread cannot be started.
     pub(crate) fn start(name: &str, to: impl Write + Send + 'static) -> io::Result<Self> {
         let (ending, ended) = channel();
         let queue = Arc::new(Queue::default());
@@ -36,7 +36,7 @@ impl LineWriter {
         Ok(Self { queue, ended })
     }
 
-    /// Another way in. What comes by it and cannot be written is counted as `lost`.
+    /// Another writer to the queue. Its lines that cannot be written are counted as `lost`.
     pub(crate) fn lines(&self, lost: IntCounter) -> Lines {
         Lines {
             queue: Arc::clone(&self.queue),
@@ -49,12 +49,12 @@ impl Drop for LineWriter {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.changed.notify_one();
-        // Either way it is over: nothing is left, or nobody reads.
-        let _ended = self.ended.recv_timeout(LAST_WORDS);
+        // An error means that the thread has ended, or that nobody reads: in both cases there is no more to do.
+        let _ended = self.ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// A writer that never waits. Each write is one line, which is written whole or, if there is no room,
+/// A writer that never blocks. Each write is one line, which is written whole or, if the queue is full,
 /// lost.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -86,7 +86,7 @@ struct Line {
 
 #[derive(Default)]
 struct Queue {
-    /// Held to put a line in or to take one out, never while it is written.
+    /// Held to add or remove a line, never while one is written.
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -100,11 +100,11 @@ struct State {
 
 impl Queue {
     /// # Errors
-    /// The line, when there is no room for it.
+    /// Returns the line when the queue is full or closed.
     fn push(&self, line: Line) -> Result<(), Line> {
         let mut state = self.lock();
         let bytes = state.bytes + line.text.len();
-        if state.closed || bytes > MOST_BYTES {
+        if state.closed || bytes > MAX_BYTES {
             return Err(line);
         }
         state.bytes = bytes;
@@ -114,7 +114,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for the next line. There is none any more when the queue is closed and empty.
+    /// Waits for the next line. `None`: the queue is closed and empty.
     fn pop(&self) -> Option<Line> {
         let is_idle = |state: &mut State| state.lines.is_empty() && !state.closed;
         let state = self.changed.wait_while(self.lock(), is_idle);
@@ -135,7 +135,7 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// Line by line: a short write to a pipe is not mixed with those of others.
+/// Line by line: the kernel does not mix short writes to a pipe with those of others.
 fn write_out(queue: &Queue, mut to: impl Write, _ending: Sender<Infallible>) {
     while let Some(line) = queue.pop() {
         // A log that cannot be written is no reason to stop giving out credentials.
@@ -146,17 +146,17 @@ fn write_out(queue: &Queue, mut to: impl Write, _ending: Sender<Infallible>) {
 }
 
 /// Some thousands of lines, and little beside the memory that a node agent is granted.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
-/// How long the end of the process waits for somebody to read: short beside the 30 s that a pod has to
-/// end, long for whoever reads at all.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the reader: short beside the 30 s that a pod has to end, long
+/// enough for any reader that is alive.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What is written, when somebody takes it: a pipe without room of its own.
+    /// A pipe without a buffer: a write ends when the receiver takes it.
     fn pipe() -> (impl Write + Send + 'static, Receiver<Vec<u8>>) {
         struct Pipe(std::sync::mpsc::SyncSender<Vec<u8>>);
         impl Write for Pipe {
@@ -187,7 +187,7 @@ mod tests {
             lost: lost.clone(),
         };
         let (mut log, mut audit) = (lines(&lost_log), lines(&lost_audit));
-        log.write_all(&[b'x'; MOST_BYTES]).unwrap();
+        log.write_all(&[b'x'; MAX_BYTES]).unwrap();
         audit.write_all(b"1\n").unwrap();
         assert_eq!((lost_log.get(), lost_audit.get()), (0, 1));
         queue.pop().unwrap();

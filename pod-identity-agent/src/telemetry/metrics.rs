@@ -10,16 +10,15 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// The agent's metrics: the official agent's names, each with the meaning that its name promises, and
-/// more.
+/// The agent's metrics: those of the official agent, by their names, and more.
 ///
-/// Labels have few values, none of them from a client: no token, no role session, no pod.
+/// Label values come from small, fixed sets. None comes from a client: no token, no role session, no pod.
 pub(crate) struct Metrics {
     registry: Registry,
     responses: IntCounterVec,
     cache_errors: IntCounterVec,
     cache_state: IntCounterVec,
-    /// Of those above, what each hit counts: looked up once.
+    /// Series of the above that each hit counts, looked up once.
     ok: IntCounter,
     hits: IntCounter,
     misses: IntCounter,
@@ -29,7 +28,7 @@ pub(crate) struct Metrics {
     gauges: Gauges,
 }
 
-/// What is read off when somebody looks.
+/// Set from a [`Reading`] whenever the metrics are rendered.
 struct Gauges {
     cached: IntGauge,
     waiting: IntGauge,
@@ -52,15 +51,15 @@ pub(crate) struct Reading {
     pub(crate) shortest_life: Duration,
     pub(crate) connections: usize,
     pub(crate) degraded: bool,
-    /// Exchanges a second, where EKS Auth has set a limit.
+    /// Exchanges per second, while EKS Auth throttles.
     pub(crate) upstream_rate: Option<f64>,
 }
 
 impl Metrics {
-    /// Counts the lines of this log, `log` or `audit`, that could not be written.
+    /// A counter of lines of `log` (`log` or `audit`) that could not be written.
     pub(crate) fn lost_lines(log: &'static str) -> IntCounter {
         let name = "pod_identity_log_lines_lost";
-        let help = "Lines that nobody read in time or that could not be written, by log.";
+        let help = "Log lines lost because nobody read them in time or writing failed, by log.";
         IntCounter::with_opts(Opts::new(name, help).const_label("log", log))
             .expect("a metric's name must be valid")
     }
@@ -70,14 +69,14 @@ impl Metrics {
         let r = &registry;
         let answers = HistogramOpts::new(
             "pod_identity_answer_seconds",
-            "Time from a request for credentials to its answer.",
+            "Time from a request for credentials to its response.",
         )
         .buckets(vec![
             0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.9, 2.0,
         ]);
         let exchanges = HistogramOpts::new(
             "pod_identity_eks_auth_seconds",
-            "Time of one exchange with EKS Auth, by outcome.",
+            "Duration of exchanges with EKS Auth, by outcome.",
         )
         .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0]);
         let info = Opts::new(
@@ -93,13 +92,13 @@ impl Metrics {
         let responses = counter(
             r,
             "pod_identity_http_response",
-            "Answers to requests for credentials, by status.",
+            "Responses to requests for credentials, by status code.",
             &["code"],
         );
         let cache_state = counter(
             r,
             "pod_identity_cache_state",
-            "Requests for credentials, by whether they were at hand (hit, miss), and slots evicted.",
+            "Requests for credentials answered from the cache (hit) or by EKS Auth (miss), and tokens evicted.",
             &["state"],
         );
         Self {
@@ -119,7 +118,7 @@ impl Metrics {
             refusals: counter(
                 r,
                 "pod_identity_refusals",
-                "Requests that were refused without asking EKS Auth, by reason.",
+                "Requests refused without asking EKS Auth, by reason.",
                 &["reason"],
             ),
             gauges: Gauges::new(r),
@@ -127,7 +126,7 @@ impl Metrics {
         }
     }
 
-    /// Shows a counter that somebody else increments.
+    /// Adds a counter that is incremented elsewhere to the exposition.
     pub(crate) fn show(&self, counter: IntCounter) {
         register(&self.registry, Ok(counter));
     }
@@ -172,12 +171,12 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts a credentials address that is listened on.
+    /// Counts a credentials address that the agent has begun to listen on.
     pub(crate) fn count_listener(&self) {
         self.gauges.listeners.inc();
     }
 
-    /// The exposition text, with the gauges as they are now.
+    /// Returns the exposition text, with the gauges set from `reading`.
     pub(crate) fn render(&self, reading: &Reading) -> String {
         self.gauges.set(reading);
         let evicted = self.cache_state.with_label_values(&["evicted"]);
@@ -199,19 +198,19 @@ impl Gauges {
             ),
             waiting: whole(
                 "pod_identity_waiting_tokens",
-                "Tokens that are known and have no credentials yet.",
+                "Known tokens without credentials.",
             ),
             evicted: whole(
                 "pod_identity_evicted_tokens",
-                "Tokens forgotten to keep within the limits, since the start.",
+                "Tokens evicted to keep within the limits, since the start.",
             ),
             refresh_lag: real(
                 "pod_identity_refresh_lag_seconds",
-                "How late the latest refresh is.",
+                "How late the most overdue refresh is.",
             ),
             shortest_life: real(
                 "pod_identity_shortest_remaining_seconds",
-                "Life left of the credentials that expire first; 0 without any.",
+                "Remaining lifetime of the credentials that expire first; 0 if there are none.",
             ),
             connections: whole(
                 "pod_identity_connections",
@@ -219,15 +218,15 @@ impl Gauges {
             ),
             listeners: whole(
                 "pod_identity_listeners_up",
-                "Credentials addresses that are listened on.",
+                "Credentials addresses that the agent listens on.",
             ),
             degraded: whole(
                 "pod_identity_degraded",
-                "1 while EKS Auth does not answer or cannot be asked.",
+                "1 while EKS Auth does not answer or cannot be reached; otherwise 0.",
             ),
             upstream_rate: real(
                 "pod_identity_eks_auth_rate_limit",
-                "Exchanges a second that EKS Auth was found to grant; 0 while there is no limit.",
+                "Exchanges per second that EKS Auth was found to allow; 0 while it does not throttle.",
             ),
         }
     }

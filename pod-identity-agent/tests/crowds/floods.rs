@@ -81,10 +81,7 @@ async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
         silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
     }
     newcomer(&eks, &server).await;
-    let said = server
-        .program
-        .stdout
-        .said("connections cannot be accepted for now");
+    let said = server.program.stdout.said("connections cannot be accepted");
     assert_eq!(said.len(), 1, "once, not for each: {said:?}");
     drop(silent);
     newcomer(&eks, &server).await;
