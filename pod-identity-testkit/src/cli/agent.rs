@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use pod_identity_cli::{Environment, Signals, no_proxy, parse_lifetime};
 use serde_json::{Map, json};
 
 use super::admin::Admin;
 use super::controls::AgentControls;
-use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
 use super::pod::{self, Pod, ScenarioFile};
 use super::ready;
-use super::signals::Signals;
 use crate::{MockAgent, MockAgentBuilder};
 
 /// The flags of `agent`.
@@ -33,9 +32,9 @@ pub(super) struct Mock {
     pod: Pod,
     #[command(flatten)]
     file: ScenarioFile,
-    /// Seconds that credentials live [default: 21600]
-    #[arg(long)]
-    lifetime_seconds: Option<u64>,
+    /// Lifetime of the credentials, as in 20m or 1h30m [default: 6h]
+    #[arg(long, value_parser = parse_lifetime)]
+    credential_lifetime: Option<Duration>,
     /// Region of the SDKs [default: us-west-2]
     #[arg(long)]
     region: Option<String>,
@@ -49,8 +48,8 @@ impl Mock {
         let mut builder = MockAgent::builder()
             .listener(pod::listen(port).await?)
             .service_account(namespace, service_account);
-        if let Some(seconds) = self.lifetime_seconds {
-            builder = builder.lifetime(Duration::from_secs(seconds));
+        if let Some(lifetime) = self.credential_lifetime {
+            builder = builder.lifetime(lifetime);
         }
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);
@@ -60,7 +59,7 @@ impl Mock {
 
     pub(super) fn environment(&self, agent: &MockAgent, no_proxy: Option<&str>) -> Environment {
         let region = self.file.region(self.region.as_deref());
-        Environment::of_pod(agent, &region, no_proxy)
+        Environment::of_pod(&agent.uri(), agent.volume().token_path(), &region, no_proxy)
     }
 }
 
@@ -71,7 +70,7 @@ impl Mock {
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
-    let no_proxy = environment::no_proxy();
+    let no_proxy = no_proxy();
     let clock = Arc::new(MovingClock::default());
     let builder = options.mock.builder(options.port).await?;
     let agent = builder.clock(clock.clone()).start().await?;
@@ -81,13 +80,13 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let token_file = agent.volume().token_path();
     line.insert("token_file".to_owned(), json!(token_file));
     let environment = options.mock.environment(&agent, no_proxy.as_deref());
-    environment.add_to(&mut line);
+    ready::add_environment(&mut line, &environment);
     let scenario = options.mock.file.scenario;
     let admin = Admin::start(AgentControls { agent, scenario }, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;
     tokio::select! {
-        () = signals.either() => {}
+        () = signals.shutdown() => {}
         () = parent.gone() => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -3,18 +3,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use pod_identity_cli::{Environment, Signals, no_proxy};
 use pod_identity_core::{Clock, Secret};
 use serde_json::{Map, json};
 
 use super::admin::Admin;
 use super::controls::EksControls;
-use super::environment::{self, Environment};
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
 use super::pod::{self, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::ready;
-use super::signals::Signals;
 use crate::scenario::timeline::Timeline;
 use crate::{MockEksAuth, MockEksAuthBuilder, SignatureCheck};
 
@@ -94,7 +93,7 @@ impl From<Signatures> for SignatureCheck {
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
-    let no_proxy = environment::no_proxy();
+    let no_proxy = no_proxy();
     let clock = Arc::new(MovingClock::default());
     let eks = options
         .builder()
@@ -129,13 +128,13 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         ("access_key_id".to_owned(), json!(KEY_ID)),
         ("secret_access_key".to_owned(), json!(SECRET_KEY)),
     ]);
-    environment.add_to(&mut line);
+    ready::add_environment(&mut line, &environment);
     let controls = EksControls { eks, pod, scenario };
     let admin = Admin::start(controls, clock).await?;
     line.insert("admin".to_owned(), admin.to_json());
     ready::say(line)?;
     tokio::select! {
-        () = signals.either() => {}
+        () = signals.shutdown() => {}
         () = parent.gone() => {}
     }
     Ok(ExitCode::SUCCESS)

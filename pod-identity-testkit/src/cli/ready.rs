@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 
-use serde_json::{Map, Value};
+use pod_identity_cli::Environment;
+use serde_json::{Map, Value, json};
 
 /// Says on standard output that the mock is ready: one line of JSON, and nothing else ever.
 ///
@@ -10,4 +11,14 @@ pub(super) fn say(ready: Map<String, Value>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", Value::from(ready))?;
     stdout.flush()
+}
+
+/// Adds the members `env` and `unset` to the ready line.
+pub(super) fn add_environment(ready: &mut Map<String, Value>, environment: &Environment) {
+    let env: Map<_, _> = environment
+        .set()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
+    ready.insert("env".to_owned(), env.into());
+    ready.insert("unset".to_owned(), json!(environment.unset()));
 }

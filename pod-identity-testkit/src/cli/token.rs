@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use pod_identity_cli::parse_lifetime;
 use pod_identity_core::{Clock, SystemClock};
 
 use super::pod::{DEFAULT_REGION, Pod};
@@ -19,9 +20,9 @@ pub(super) struct Options {
     /// Audience that it is for
     #[arg(long, default_value = TokenBuilder::AUDIENCE)]
     audience: String,
-    /// Seconds from now until it expires
-    #[arg(long, default_value_t = 24 * 60 * 60)]
-    lifetime_seconds: u64,
+    /// Time from now until it expires, as in 20m or 1h30m
+    #[arg(long, value_parser = parse_lifetime, default_value = "24h")]
+    token_lifetime: Duration,
 }
 
 /// Prints a token and nothing else.
@@ -33,7 +34,7 @@ pub(super) fn print(options: &Options) -> io::Result<ExitCode> {
     let token = Issuer::for_region(&options.region)
         .token(namespace, service_account)
         .audience(&options.audience)
-        .lifetime(Duration::from_secs(options.lifetime_seconds))
+        .lifetime(options.token_lifetime)
         .mint(SystemClock.now());
     writeln!(io::stdout(), "{token}")?;
     Ok(ExitCode::SUCCESS)

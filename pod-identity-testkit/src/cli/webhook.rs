@@ -3,12 +3,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use pod_identity_cli::Signals;
 use serde_json::{Map, json};
 
 use super::parent::Parent;
 use super::pod;
 use super::ready;
-use super::signals::Signals;
 use crate::{MockWebhook, WebhookConfig};
 
 /// The flags of `webhook`.
@@ -69,7 +69,7 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         ),
     ]))?;
     tokio::select! {
-        () = signals.either() => {}
+        () = signals.shutdown() => {}
         () = parent.gone() => {}
     }
     Ok(ExitCode::SUCCESS)

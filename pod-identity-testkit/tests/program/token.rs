@@ -15,8 +15,8 @@ async fn a_token_is_all_that_is_printed() {
         "cart",
         "--audience",
         "other",
-        "--lifetime-seconds",
-        "600",
+        "--token-lifetime",
+        "10m",
     ])
     .await;
     let stdout = String::from_utf8(output.stdout).unwrap();
