@@ -1,15 +1,15 @@
 //! `dev`: everything that a pod on EKS has, on loopback, with one command.
 
-mod child;
-mod environment;
 mod options;
 mod sandbox;
 mod switch;
 
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
+use pod_identity_cli::{Environment, Failure, Signals};
 use pod_identity_core::{Clock, SystemClock};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -17,25 +17,29 @@ pub(crate) use options::Options;
 
 use self::sandbox::Sandbox;
 use self::switch::Switch;
-use crate::node::signals::Signals;
 
 /// Runs the agent until the command ends or, without one, until a signal.
 ///
 /// # Errors
-/// When the port is taken, the directory cannot be written, or the command cannot be started.
-pub(crate) async fn run(options: Options) -> io::Result<ExitCode> {
+/// Fails if the port is taken, the directory cannot be written, or the command cannot be run.
+pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let sandbox = Sandbox::start(&options, SystemClock.now()).await?;
     let environment = sandbox.environment();
     let mut switch = Switch::new()?;
+    let command = options.command(&environment);
+    if command.is_none() && io::stdin().is_terminal() {
+        switch = switch.with_enter();
+    }
+    if options.json {
+        writeln!(io::stdout(), "{}", to_json(&environment, &sandbox))?;
+    } else if command.is_none() {
+        write!(io::stdout(), "{}", to_shell(&environment))?;
+    }
 
     let mut tasks = JoinSet::new();
     tasks.spawn(sandbox.agent.run(std::future::pending()));
     tasks.spawn(sandbox.tokens.keep_fresh());
-    let command = options.command();
-    if command.is_none() && io::stdin().is_terminal() {
-        switch = switch.with_enter();
-    }
     let eks_auth = sandbox.eks_auth;
     tasks.spawn(async move {
         let mut running = true;
@@ -52,22 +56,55 @@ pub(crate) async fn run(options: Options) -> io::Result<ExitCode> {
         }
     });
 
-    if options.json {
-        writeln!(io::stdout(), "{}", environment.to_json())?;
-    } else if command.is_none() {
-        write!(io::stdout(), "{}", environment.to_shell())?;
-    }
     let done = match command {
-        Some((program, arguments)) => {
-            child::run(program, arguments, &environment, signals.terminate()).await
-        }
+        Some(command) => pod_identity_cli::run(command, signals.terminate()).await,
         None => {
             tokio::select! {
-                () = signals.either() => Ok(ExitCode::SUCCESS),
-                Some(ended) = tasks.join_next() => ended.map_err(io::Error::other)?.map(|()| ExitCode::SUCCESS),
+                () = signals.shutdown() => Ok(ExitCode::SUCCESS),
+                Some(ended) = tasks.join_next() => {
+                    ended.map_err(io::Error::other)??;
+                    Ok(ExitCode::SUCCESS)
+                }
             }
         }
     };
     tasks.shutdown().await;
     done
 }
+
+/// Lines for a POSIX shell; everything but commands is a comment, so that all of it can be sourced.
+fn to_shell(environment: &Environment) -> String {
+    let pid = process::id();
+    let mut shell = "# The agent is ready. A pod's environment, for a shell:\n".to_owned();
+    shell.push_str(&environment.to_shell());
+    shell.push_str("\n# Two commands to try in it:\n");
+    for command in TO_TRY {
+        shell.push_str(&format!("#   {command}\n"));
+    }
+    shell.push_str(&format!(
+        "\n# Enter (in this terminal), or `kill -USR1 {pid}`, stops the embedded EKS Auth, and once more \
+         restarts it. Ctrl-C ends.\n"
+    ));
+    shell
+}
+
+/// One JSON object on one line.
+fn to_json(environment: &Environment, sandbox: &Sandbox) -> String {
+    let env: serde_json::Map<_, _> = environment
+        .set()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
+    json!({
+        "env": env,
+        "unset": environment.unset(),
+        "eks_auth": sandbox.eks_auth.endpoint(),
+        "pid": process::id(),
+        "switch_eks_auth": format!("kill -USR1 {}", process::id()),
+    })
+    .to_string()
+}
+
+const TO_TRY: [&str; 2] = [
+    r#"curl -sH "Authorization: $(cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")" "$AWS_CONTAINER_CREDENTIALS_FULL_URI""#,
+    "python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'",
+];

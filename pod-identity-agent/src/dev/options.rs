@@ -1,18 +1,18 @@
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-
-use crate::cli::go_duration;
+use pod_identity_cli::{Environment, parse_lifetime};
 
 /// The flags of `dev`. Each has a default that works.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Port of the agent on 127.0.0.1; a free one unless told
+    /// Port of the agent on 127.0.0.1; 0 takes a free one
     #[arg(short, long, default_value_t = 0)]
     pub(super) port: u16,
-    /// Directory of the token volume; a temporary one unless told
+    /// Directory of the token volume; a temporary one by default
     #[arg(long)]
     pub(super) dir: Option<PathBuf>,
     /// Print one JSON object instead of shell lines
@@ -33,27 +33,24 @@ pub(crate) struct Options {
     /// Role of the association
     #[arg(long, default_value = "arn:aws:iam::111122223333:role/dev")]
     pub(super) role_arn: String,
-    /// Lifetime of a service-account token; it is rotated at 80 % of it, as kubelet does
-    #[arg(long, value_parser = lifetime, default_value = "24h")]
+    /// Lifetime of a service-account token, as in 20m or 1h30m; rotated at 80 % of it, as kubelet does
+    #[arg(long, value_parser = parse_lifetime, default_value = "24h")]
     pub(super) token_lifetime: Duration,
-    /// Lifetime of the credentials
-    #[arg(long, value_parser = lifetime, default_value = "6h")]
+    /// Lifetime of the credentials, as in 20m or 1h30m
+    #[arg(long, value_parser = parse_lifetime, default_value = "6h")]
     pub(super) credential_lifetime: Duration,
-    /// Command to run with the environment of such a pod; its exit code becomes ours
+    /// Command to run in the environment of such a pod; its exit code is passed on
     #[arg(last = true)]
     command: Vec<OsString>,
 }
 
 impl Options {
-    pub(super) fn command(&self) -> Option<(&OsStr, &[OsString])> {
+    /// The command to run in this environment, if there is one.
+    pub(super) fn command(&self, environment: &Environment) -> Option<Command> {
         let (program, arguments) = self.command.split_first()?;
-        Some((program, arguments))
-    }
-}
-
-fn lifetime(text: &str) -> Result<Duration, String> {
-    match go_duration::parse(text)? {
-        short if short < Duration::from_secs(1) => Err("expected at least 1s".to_owned()),
-        lifetime => Ok(lifetime),
+        let mut command = Command::new(program);
+        command.args(arguments);
+        environment.apply_to(&mut command);
+        Some(command)
     }
 }

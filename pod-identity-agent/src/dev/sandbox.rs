@@ -5,14 +5,14 @@ use std::time::Duration;
 use aws_sdk_eksauth::config::retry::RetryConfig;
 use aws_sdk_eksauth::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_eksauth::{Client, Config};
+use pod_identity_cli::{Environment, no_proxy};
+use pod_identity_core::wire::agent;
 use pod_identity_core::{Clock, SystemClock, Timestamp};
 use pod_identity_testkit::{Association, Issuer, MockEksAuth, ProjectedVolume, TokenBuilder};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::environment::Environment;
 use super::options::Options;
-use crate::cli::variable;
 use crate::eks_auth::http_clients;
 use crate::serve::listener::cure;
 use crate::{Agent, Listen, SdkEksAuth};
@@ -74,14 +74,11 @@ impl Sandbox {
     }
 
     pub(super) fn environment(&self) -> Environment {
-        Environment::new(
-            self.address,
+        Environment::of_pod(
+            &format!("http://{}{}", self.address, agent::PATH),
             self.tokens.volume.token_path(),
             &self.region,
-            &self.eks_auth.endpoint(),
-            variable("NO_PROXY")
-                .or_else(|| variable("no_proxy"))
-                .as_deref(),
+            no_proxy().as_deref(),
         )
     }
 }

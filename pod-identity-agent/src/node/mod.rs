@@ -1,7 +1,6 @@
-//! What belongs to the node and the process: the link with the addresses, open files, signals.
+//! What belongs to the node and the process: the link with the addresses, open files.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod initialize;
 #[cfg(unix)]
 pub(crate) mod open_files;
-pub(crate) mod signals;

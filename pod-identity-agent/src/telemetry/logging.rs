@@ -30,6 +30,7 @@ pub fn subscriber(
         "pod_identity_core",
         "pod_identity_provider",
         "pod_identity_agent",
+        "pod_identity_cli",
         "pod_identity_testkit",
     ];
     let targets = Targets::new()

@@ -52,6 +52,7 @@ async fn the_command_sees_a_pods_environment_and_nothing_that_comes_before_it() 
     assert_eq!(value("AWS_REGION"), Some("eu-central-1"));
     assert_eq!(value("AWS_DEFAULT_REGION"), Some("eu-central-1"));
     assert_eq!(value("MINE"), Some("kept"));
+    assert_eq!(value("AWS_EC2_METADATA_DISABLED"), Some("true"));
     let uri = value("AWS_CONTAINER_CREDENTIALS_FULL_URI").unwrap();
     assert!(
         uri.starts_with("http://127.0.0.1:") && uri.ends_with("/v1/credentials"),
@@ -61,9 +62,11 @@ async fn the_command_sees_a_pods_environment_and_nothing_that_comes_before_it() 
 }
 
 #[tokio::test]
-async fn a_command_that_does_not_exist_is_one_line_and_1() {
+async fn a_command_that_does_not_exist_is_one_line_and_127_as_in_a_shell() {
     let ended = dev(&["-v", "warn", "--", "/no/such/program"]).await;
-    ended.assert_one_line(1, &["cannot run /no/such/program"]);
+    ended.assert_one_line(127, &["cannot run /no/such/program"]);
+    let ended = dev(&["-v", "warn", "--", "/dev/null"]).await;
+    ended.assert_one_line(126, &["cannot run /dev/null"]);
 }
 
 #[tokio::test]

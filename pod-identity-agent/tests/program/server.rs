@@ -27,6 +27,13 @@ async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
         in_flight.send(Request::with_token(&token)).await;
         soon(gate.wait_for(1)).await;
         server.program.signal(signal);
+        let received = server.program.stdout.says("shutdown signal received").await;
+        let name = if signal == Signal::TERM {
+            "SIGTERM"
+        } else {
+            "SIGINT"
+        };
+        assert_eq!(received["signal"], name);
         server.program.stdout.says("stopping").await;
         gate.release();
         assert_eq!(in_flight.answer().await.key(), eks.minted()[0]);
