@@ -1,4 +1,5 @@
-# Needs just, cargo-deny and cargo-hack; `.ci/run` installs the versions that the gate is known to pass with.
+# `just` is on PyPI as rust-just; cargo-deny and cargo-hack are on crates.io. `.ci/run` names the versions that
+# the gate is known to pass with.
 
 published := "--package pod-identity-core --package pod-identity-provider --package pod-identity-agent --package pod-identity-testkit"
 
@@ -7,7 +8,7 @@ _default:
     @just --list --unsorted
 
 # The whole static gate
-check: fmt lint lean doc features deny no-abort
+check: fmt lint rooms lean doc features deny no-abort
 
 # Formatting
 fmt:
@@ -16,6 +17,11 @@ fmt:
 # Clippy, where a warning is an error
 lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# Who imports whom: no circles, and folders use only those that ARCHITECTURE.md allows
+rooms:
+    .ci/rooms --test
+    .ci/rooms
 
 # The agent of images: without `dev`, and without the testkit
 lean:
