@@ -83,6 +83,21 @@ pub enum Asked<'a, T> {
     Full,
 }
 
+/// What [`SlotCache::find`] knows about a key.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle each answer")]
+pub enum Found<'a, T> {
+    /// A usable value.
+    Ready(&'a T),
+    /// A usable value, in a slot with a deadline that has passed: the driver's
+    /// [`handle_timeout`](SlotCache::handle_timeout) is late, perhaps because the machine slept.
+    Overdue(&'a T),
+    /// Nothing usable, but a fetch is under way, or another attempt of it will be: wait for its outcome.
+    Pending(Ticket),
+    /// Nothing usable and nothing under way.
+    Idle,
+}
+
 /// One attempt to fetch for one key, to be answered exactly once with [`SlotCache::handle_fetched`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheAttempt<K> {
@@ -204,8 +219,45 @@ where
         }
     }
 
-    /// A client at `source` wants what belongs to `key`. `request` makes what a fetch needs, and is only
-    /// called for a key that is not known.
+    /// Looks for `key` without beginning a fetch, and counts as a use where there is an answer already.
+    ///
+    /// `read` is called with the request and the answer, and its result is returned; `None` for a key
+    /// that is not known. A usable set costs one look-up of the key, anything else two. After
+    /// [`Found::Idle`] or `None` it is [`ask`](Self::ask) that begins a fetch.
+    pub fn find<A>(
+        &mut self,
+        now: Timestamp,
+        key: K,
+        read: impl FnOnce(&mut R, Found<'_, T>) -> A,
+    ) -> Option<A> {
+        // After a step back every deadline of the slot has to be examined.
+        let is_stepped_back = now < self.latest;
+        self.notice_step(now);
+        let table = match self.held.to_back(&key) {
+            Some(node) if !is_stepped_back => {
+                if let Some(value) = node.slot.hit(now) {
+                    return Some(read(&mut node.request, Found::Ready(value)));
+                }
+                &mut self.held
+            }
+            Some(_) => &mut self.held,
+            None => &mut self.empty,
+        };
+        let node = table.get_mut(&key)?;
+        let found = match node.slot.join(now) {
+            Some(Ask::Ready(value)) => Found::Overdue(value),
+            Some(Ask::Pending(ticket)) => Found::Pending(ticket),
+            None => Found::Idle,
+        };
+        let answer = read(&mut node.request, found);
+        self.reindex(key);
+        Some(answer)
+    }
+
+    /// A client at `source` wants what belongs to `key`; where nothing usable is held and no fetch is
+    /// under way, one begins.
+    ///
+    /// `request` makes what a fetch needs, and is only called for a key that is not known.
     pub fn ask(
         &mut self,
         now: Timestamp,
@@ -214,39 +266,27 @@ where
         request: impl FnOnce() -> R,
     ) -> Asked<'_, T> {
         self.notice_step(now);
-        if self.node(&key).is_none() && !self.admit(key, source, request) {
-            return Asked::Full;
-        }
-        self.ask_again(now, key).unwrap_or(Asked::Full)
-    }
-
-    /// As [`ask`](Self::ask) for a key that is known; `None` for one that is not.
-    pub fn ask_again(&mut self, now: Timestamp, key: K) -> Option<Asked<'_, T>> {
-        self.notice_step(now);
         self.held.to_back(&key);
-        let pending = match self.node_mut(&key)?.slot.ask(now) {
-            Ask::Ready(_) => None,
-            Ask::Pending(ticket) => Some(ticket),
+        let pending = match self.node_mut(&key) {
+            Some(node) => match node.slot.ask(now) {
+                Ask::Ready(_) => None,
+                Ask::Pending(ticket) => Some(ticket),
+            },
+            None => {
+                return match self.admit(now, key, source, request) {
+                    Some(ticket) => Asked::Pending(ticket),
+                    None => Asked::Full,
+                };
+            }
         };
         self.reindex(key);
         match pending {
-            None => self.node(&key)?.slot.held().map(Asked::Ready),
-            Some(ticket) => Some(Asked::Pending(ticket)),
+            Some(ticket) => Asked::Pending(ticket),
+            None => match self.node(&key).and_then(|node| node.slot.held()) {
+                Some(value) => Asked::Ready(value),
+                None => Asked::Full,
+            },
         }
-    }
-
-    /// What is held for a key and what it was fetched with, where an ask would be answered with it and
-    /// change nothing. Counts as an ask. `None`: [`ask`](Self::ask) knows more.
-    ///
-    /// One look-up, for what is asked most.
-    pub fn hit(&mut self, now: Timestamp, key: &K) -> Option<(&R, &T)> {
-        // After a step back every deadline has to be looked at.
-        if now < self.latest {
-            return None;
-        }
-        self.latest = now;
-        let node = self.held.to_back(key)?;
-        Some((&node.request, node.slot.hit(now)?))
     }
 
     /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone
@@ -261,8 +301,10 @@ where
     }
 
     /// What is needed to fetch for a known key, without counting as a use.
-    pub fn request(&self, key: &K) -> Option<&R> {
-        self.node(key).map(|node| &node.request)
+    ///
+    /// Its expiration must not be changed.
+    pub fn request_mut(&mut self, key: &K) -> Option<&mut R> {
+        self.node_mut(key).map(|node| &mut node.request)
     }
 
     /// What belongs to a key, usable or not, without counting as a use.
@@ -355,24 +397,32 @@ where
         self.held.iter().map(|(key, node)| (key, &node.slot))
     }
 
-    fn admit(&mut self, key: K, source: IpAddr, request: impl FnOnce() -> R) -> bool {
+    /// Makes a slot with a fetch wanted, where there is room for it.
+    fn admit(
+        &mut self,
+        now: Timestamp,
+        key: K,
+        source: IpAddr,
+        request: impl FnOnce() -> R,
+    ) -> Option<Ticket> {
         let share = self.shares.of(source);
         if share >= self.limits.empty_per_source {
-            return false;
+            return None;
         }
         if self.empty.len() >= self.limits.empty {
             match self.shares.largest() {
                 // The newcomer takes the place of the oldest of whoever has the most.
                 Some((most, oldest)) if most > share + 1 => self.evict(&oldest),
-                _ => return false,
+                _ => return None,
             }
         }
         self.serial += 1;
         let request = request();
-        let slot = Slot::new(Arc::clone(&self.policy), self.random.u64(..))
+        let mut slot = Slot::new(Arc::clone(&self.policy), self.random.u64(..))
             .with_end(request.expiration())
             .with_serial(self.serial);
-        let node = Node {
+        let ticket = slot.refresh(now);
+        let mut node = Node {
             slot,
             request,
             source,
@@ -381,8 +431,10 @@ where
             turn: self.turn + share as u64,
             places: Places::default(),
         };
+        node.places = node.wanted_places();
+        self.agenda.shift(key, Places::default(), node.places);
         self.insert_empty(key, node);
-        true
+        Some(ticket)
     }
 
     /// The refresh whose turn it is, if the pace allows one now.

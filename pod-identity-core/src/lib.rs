@@ -62,7 +62,7 @@ pub mod wire;
 
 pub use backoff::Backoff;
 #[cfg(feature = "cache")]
-pub use cache::{Asked, CacheAttempt, CacheLimits, SlotCache};
+pub use cache::{Asked, CacheAttempt, CacheLimits, Found, SlotCache};
 pub use clock::{Clock, SystemClock};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};

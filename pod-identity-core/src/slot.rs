@@ -232,6 +232,16 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         }
     }
 
+    /// As [`ask`](Self::ask), but begins no fetch: `None` where an ask would begin one.
+    #[cfg(feature = "cache")]
+    pub(crate) fn join(&mut self, now: Timestamp) -> Option<Ask<'_, T>> {
+        self.handle_timeout(now);
+        match self.verdict(now) {
+            Verdict::Begin => None,
+            Verdict::Serve | Verdict::Join | Verdict::Repeat(_) => Some(self.ask(now)),
+        }
+    }
+
     /// What is held, if an ask would be answered with it and change nothing else. The time must not have
     /// been stepped back.
     #[cfg(feature = "cache")]

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use crate::support::cache::{Answer, CacheDriver, Request, source};
 use crate::support::{Error, HOUR, START, failure, millis, secs, set};
 use pod_identity_core::FailureClass::{Denied, Gone, Transient};
-use pod_identity_core::{Asked, CacheAttempt, CacheLimits, RefreshPolicy};
+use pod_identity_core::{Asked, CacheAttempt, CacheLimits, Found, RefreshPolicy};
 
 type Driver = CacheDriver<u32>;
 
@@ -55,11 +55,14 @@ fn the_least_recently_used_goes() {
 }
 
 #[test]
-fn a_hit_is_a_use_and_wants_nothing() {
+fn what_is_found_usable_is_used_and_wants_nothing() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
-    let now = driver.now;
-    let (request, held) = driver.cache.hit(now, &1).expect("it must be held");
-    assert_eq!((request.0, held.access_key_id()), (driver.end, "1"));
+    let (now, end) = (driver.now, driver.end);
+    let found = driver.cache.find(now, 1, |request, found| {
+        assert_eq!(request.0, end);
+        matches!(found, Found::Ready(held) if held.access_key_id() == "1")
+    });
+    assert_eq!(found, Some(true));
     driver.ask(3);
     let held = [1, 2, 3].map(|key| driver.is_held(key));
     assert_eq!(held, [true, false, true]);
@@ -67,17 +70,36 @@ fn a_hit_is_a_use_and_wants_nothing() {
 }
 
 #[test]
-fn there_is_no_hit_where_an_ask_would_find_something_to_do() {
+fn a_usable_set_with_a_deadline_that_has_passed_is_found_to_be_overdue() {
     let mut driver = holding(CacheLimits::default(), 1..2);
-    assert!(driver.cache.hit(driver.now, &2).is_none(), "unknown");
     let due = driver.cache.poll_timeout().unwrap();
-    assert!(driver.cache.hit(due - secs(1), &1).is_some());
-    assert!(driver.cache.hit(due, &1).is_none(), "due");
-    assert!(
-        driver.cache.hit(START, &1).is_none(),
-        "the clock was stepped"
-    );
-    assert!(driver.cache.hit(START + 7 * HOUR, &1).is_none(), "expired");
+    for (now, is_overdue) in [(due - secs(1), false), (due, true)] {
+        let found = driver.cache.find(now, 1, |_request, found| match found {
+            Found::Ready(_) => false,
+            Found::Overdue(_) => true,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found, Some(is_overdue));
+    }
+    driver.drain();
+    assert_eq!(driver.started.len(), 2, "the refresh was wanted at once");
+}
+
+#[test]
+fn finding_nothing_usable_begins_no_fetch() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    assert_eq!(driver.find(2), None, "unknown");
+    driver.hold_back();
+    driver.now = START + 7 * HOUR;
+    assert_eq!(driver.find(1), Some(Answer::Wait), "its refresh is overdue");
+    driver.drain();
+    let attempt = driver.open.pop_front().unwrap();
+    driver.answer(attempt, Err(failure(Denied)));
+    assert_eq!(driver.find(1), None, "it has failed for good");
+    driver.drain();
+    assert!(driver.open.is_empty());
+    assert_eq!(driver.ask(1), Answer::Wait);
+    assert_eq!(driver.open.len(), 1);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::{
-    Asked, CacheAttempt, CacheLimits, Credentials, Expiring, RefreshPolicy, SlotCache, Ticket,
-    Timestamp,
+    Asked, CacheAttempt, CacheLimits, Credentials, Expiring, Found, RefreshPolicy, SlotCache,
+    Ticket, Timestamp,
 };
 
 use super::{Error, Fetched, START, set};
@@ -83,8 +83,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
 
     pub(crate) fn ask_from(&mut self, source: IpAddr, key: K) -> Answer {
         let end = self.end;
-        let hit = self.cache.hit(self.now, &key);
-        let hit = hit.map(|(_, held)| Answer::Ready(held.access_key_id().to_owned()));
+        let found = self.find(key);
         let answer = match self.cache.ask(self.now, key, source, || Request(end)) {
             Asked::Ready(held) => Answer::Ready(held.access_key_id().to_owned()),
             Asked::Pending(ticket) => {
@@ -93,11 +92,26 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
             }
             Asked::Full => Answer::Full,
         };
-        if let Some(hit) = hit {
-            assert_eq!(hit, answer, "a hit is what an ask is answered with");
+        if let Some(found) = found {
+            assert_eq!(
+                found, answer,
+                "what is found is what an ask is answered with"
+            );
         }
         self.drain();
         answer
+    }
+
+    /// The answer for a key, where it takes no new fetch.
+    pub(crate) fn find(&mut self, key: K) -> Option<Answer> {
+        self.cache
+            .find(self.now, key, |_request, found| match found {
+                Found::Ready(held) | Found::Overdue(held) => {
+                    Some(Answer::Ready(held.access_key_id().to_owned()))
+                }
+                Found::Pending(_) => Some(Answer::Wait),
+                Found::Idle => None,
+            })?
     }
 
     /// Answers an attempt; whether that was taken.
