@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
+use crate::fair_queue::{FairQueue, Place};
 use crate::shares::Shares;
 use crate::{Ask, Attempt, Expiring, Failure, RefreshPolicy, Slot, SlotError, Ticket, Timestamp};
 
@@ -32,14 +33,14 @@ pub struct SlotCache<K, R, T, E> {
     empty: LinkedHashMap<K, Node<R, T, E>>,
     /// The sources of the empty slots.
     shares: Shares<K>,
+    /// Fetches that are wanted and that somebody waits for.
+    first_fetches: FairQueue<K>,
     agenda: Agenda<K>,
     next_refresh: Timestamp,
     /// Slots that may have nothing left to do.
     maybe_vacant: Vec<K>,
     latest: Timestamp,
     serial: u64,
-    /// The latest turn that a first fetch had.
-    turn: u64,
     random: fastrand::Rng,
     evicted: u64,
 }
@@ -124,16 +125,14 @@ struct Node<R, T, E> {
     source: IpAddr,
     /// Tells this slot from an earlier one under the same key.
     serial: u64,
-    /// When its first fetch has its turn among those of all sources.
-    turn: u64,
+    /// Where it waits for its first fetch, if it does.
+    turn: Option<Place>,
     places: Places,
 }
 
 /// What is to be done, each list in its own order.
 struct Agenda<K> {
     timers: BTreeSet<(Timestamp, K)>,
-    /// Wanted fetches that somebody waits for, by turn, then in the order of arrival.
-    first: BTreeSet<((u64, u64), K)>,
     /// Wanted refreshes, the earliest expiry first.
     refreshes: BTreeSet<(Timestamp, K)>,
 }
@@ -142,7 +141,6 @@ struct Agenda<K> {
 #[derive(Clone, Copy, PartialEq, Default)]
 struct Places {
     timer: Option<Timestamp>,
-    first: Option<(u64, u64)>,
     refresh: Option<Timestamp>,
 }
 
@@ -150,14 +148,12 @@ impl<K: Copy + Ord> Agenda<K> {
     fn new() -> Self {
         Self {
             timers: BTreeSet::new(),
-            first: BTreeSet::new(),
             refreshes: BTreeSet::new(),
         }
     }
 
     fn shift(&mut self, key: K, from: Places, to: Places) {
         shift(&mut self.timers, key, from.timer, to.timer);
-        shift(&mut self.first, key, from.first, to.first);
         shift(&mut self.refreshes, key, from.refresh, to.refresh);
     }
 }
@@ -184,7 +180,6 @@ impl<R, T: Expiring, E: From<SlotError>> Node<R, T, E> {
         let slot = &self.slot;
         Places {
             timer: slot.poll_timeout(),
-            first: slot.wants_first().then_some((self.turn, self.serial)),
             refresh: slot
                 .held()
                 .filter(|_held| slot.wants_refresh())
@@ -208,12 +203,12 @@ where
             held: LinkedHashMap::new(),
             empty: LinkedHashMap::new(),
             shares: Shares::new(),
+            first_fetches: FairQueue::new(),
             agenda: Agenda::new(),
             next_refresh: Timestamp::MIN,
             maybe_vacant: Vec::new(),
             latest: Timestamp::MIN,
             serial: 0,
-            turn: 0,
             random: fastrand::Rng::with_seed(seed),
             evicted: 0,
         }
@@ -314,19 +309,23 @@ where
 
     /// An attempt to start now, with what it needs: first those that somebody waits for, one of each
     /// source in turn; then, at the pace of the limits, refreshes, the earliest expiry first.
-    pub fn poll_fetch(&mut self, now: Timestamp) -> Option<(CacheAttempt<K>, &R)> {
+    ///
+    /// `may_fetch` is the driver's budget for each source: it is asked only for fetches that somebody waits
+    /// for, and where it returns true the attempt is handed out. A source for which it returns false keeps
+    /// its turn, and the driver must poll again when that changes.
+    pub fn poll_fetch(
+        &mut self,
+        now: Timestamp,
+        may_fetch: impl FnMut(IpAddr) -> bool,
+    ) -> Option<(CacheAttempt<K>, &R)> {
         self.tidy();
-        let first = self.agenda.first.first().map(|(_, key)| *key);
-        let key = match first {
+        let key = match self.first_fetches.take_turn(may_fetch) {
             Some(key) => key,
             None => self.paced_refresh(now)?,
         };
         let node = self.node_mut(&key)?;
-        let (serial, turn) = (node.serial, node.turn);
+        let serial = node.serial;
         let attempt = node.slot.poll_fetch(now)?;
-        if first.is_some() {
-            self.turn = self.turn.max(turn);
-        }
         self.reindex(key);
         let attempt = CacheAttempt {
             key,
@@ -334,6 +333,16 @@ where
             attempt,
         };
         self.node(&key).map(|node| (attempt, &node.request))
+    }
+
+    /// How many keys of a source wait for a fetch to begin.
+    pub fn waiting_of(&self, source: IpAddr) -> usize {
+        self.first_fetches.len_of(source)
+    }
+
+    /// Whether this key waits for a fetch to begin.
+    pub fn is_waiting(&self, key: &K) -> bool {
+        self.node(key).is_some_and(|node| node.turn.is_some())
     }
 
     /// What an attempt brought. `false`: it is late or its slot is gone, and nothing has changed.
@@ -411,8 +420,10 @@ where
         }
         if self.empty.len() >= self.limits.empty {
             match self.shares.largest() {
-                // The newcomer takes the place of the oldest of whoever has the most.
-                Some((most, oldest)) if most > share + 1 => self.evict(&oldest),
+                // The newcomer takes the place of the oldest of whoever has the most. A source without a slot
+                // is always let in: else as many sources as there are slots, which may be invented, would
+                // keep out all others.
+                Some((most, oldest)) if share == 0 || most > share + 1 => self.evict(&oldest),
                 _ => return None,
             }
         }
@@ -427,8 +438,7 @@ where
             request,
             source,
             serial: self.serial,
-            // Who has so many before it waits for so many turns; who has none comes next.
-            turn: self.turn + share as u64,
+            turn: Some(self.first_fetches.push(source, key, false)),
             places: Places::default(),
         };
         node.places = node.wanted_places();
@@ -459,9 +469,20 @@ where
 
     /// Brings agenda and tables in line with what the slot now says.
     fn reindex(&mut self, key: K) {
-        let Some(node) = self.node_mut(&key) else {
+        let Some(node) = self.held.get_mut(&key).or_else(|| self.empty.get_mut(&key)) else {
             return;
         };
+        match (node.turn, node.slot.wants_first()) {
+            (None, true) => {
+                let is_retry = node.slot.is_retry();
+                node.turn = Some(self.first_fetches.push(node.source, key, is_retry));
+            }
+            (Some(place), false) => {
+                self.first_fetches.remove(node.source, place);
+                node.turn = None;
+            }
+            _ => {}
+        }
         let to = node.wanted_places();
         let from = std::mem::replace(&mut node.places, to);
         let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
@@ -507,6 +528,9 @@ where
         let node = self.held.remove(key).or_else(|| self.take_empty(key));
         if let Some(node) = node {
             self.agenda.shift(*key, node.places, Places::default());
+            if let Some(place) = node.turn {
+                self.first_fetches.remove(node.source, place);
+            }
         }
     }
 

@@ -46,6 +46,8 @@ mod credentials;
 mod endpoint;
 mod failure;
 #[cfg(feature = "cache")]
+mod fair_queue;
+#[cfg(feature = "cache")]
 mod keyed_log_suppressor;
 mod kubernetes_name;
 mod log_suppressor;

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -7,7 +8,8 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(crate) struct Shares<K> {
     by_source: BTreeMap<IpAddr, BTreeMap<u64, K>>,
-    by_size: BTreeSet<(usize, IpAddr)>,
+    /// Size and oldest entry of each share: among equal sizes, the one with the oldest entry is last.
+    by_size: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
 impl<K: Copy> Shares<K> {
@@ -22,9 +24,10 @@ impl<K: Copy> Shares<K> {
         self.by_source.get(&source).map_or(0, BTreeMap::len)
     }
 
-    /// The size of the largest share, and the oldest entry in it.
+    /// The size of the largest share, and the oldest entry in it. Among equal shares it is the one with the
+    /// oldest entry.
     pub(crate) fn largest(&self) -> Option<(usize, K)> {
-        let (size, source) = self.by_size.last()?;
+        let (size, _oldest, source) = self.by_size.last()?;
         let oldest = self.by_source.get(source)?.values().next()?;
         Some((*size, *oldest))
     }
@@ -43,16 +46,27 @@ impl<K: Copy> Shares<K> {
 
     fn change(&mut self, source: IpAddr, change: impl FnOnce(&mut BTreeMap<u64, K>)) {
         let entries = self.by_source.entry(source).or_default();
-        let before = entries.len();
+        let before = rank(entries, source);
         change(entries);
-        let after = entries.len();
-        self.by_size.remove(&(before, source));
-        if after == 0 {
-            self.by_source.remove(&source);
-        } else {
-            self.by_size.insert((after, source));
+        let after = rank(entries, source);
+        if let Some(before) = before {
+            self.by_size.remove(&before);
+        }
+        match after {
+            Some(after) => {
+                self.by_size.insert(after);
+            }
+            None => {
+                self.by_source.remove(&source);
+            }
         }
     }
+}
+
+/// Where a share stands among all; `None` for an empty one.
+fn rank<K>(entries: &BTreeMap<u64, K>, source: IpAddr) -> Option<(usize, Reverse<u64>, IpAddr)> {
+    let (oldest, _) = entries.first_key_value()?;
+    Some((entries.len(), Reverse(*oldest), source))
 }
 
 #[cfg(test)]
@@ -70,6 +84,7 @@ mod tests {
         assert_eq!((shares.of(a), shares.of(b)), (2, 3));
         assert_eq!(shares.largest(), Some((3, 1)));
         shares.remove(b, 1);
+        assert_eq!(shares.largest(), Some((2, 0)), "as large, and older");
         shares.remove(b, 2);
         assert_eq!(shares.largest(), Some((2, 0)));
         for serial in [0, 3, 4] {

@@ -436,6 +436,12 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         matches!(self.phase, Phase::Wanted) && self.round.waited
     }
 
+    /// Whether the fetch in question has had an attempt that failed.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_retry(&self) -> bool {
+        self.round.attempts > 0
+    }
+
     /// Asks for a refresh now, whatever is held. A rest is cut short; a fetch under way is joined.
     ///
     /// The ticket's outcome is that fetch's.

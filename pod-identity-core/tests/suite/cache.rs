@@ -221,6 +221,18 @@ fn in_a_full_table_a_newcomer_takes_the_place_of_the_oldest_of_the_largest_sourc
 }
 
 #[test]
+fn in_a_full_table_a_source_without_a_slot_is_let_in_before_one_that_has_one() {
+    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
+    for key in 1..=4 {
+        driver.ask_from(source(10 - key), key);
+    }
+    assert_eq!(driver.ask_from(source(9), 5), Answer::Full, "it has one");
+    assert_eq!(driver.ask_from(source(20), 6), Answer::Wait);
+    let known = [1, 2, 3, 4, 6].map(|key| driver.cache.peek(&key).is_some());
+    assert_eq!(known, [false, true, true, true, true], "the oldest went");
+}
+
+#[test]
 fn in_a_full_table_nobody_gains_a_place_from_one_who_has_no_more_than_that() {
     let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
     for (from, key) in [(1, 1), (1, 2), (2, 3), (2, 4)] {
@@ -250,11 +262,61 @@ fn the_sources_of_first_fetches_take_turns() {
         assert!(matches!(asked, Asked::Pending(_)));
     }
     let order: Vec<u32> = std::iter::from_fn(|| {
-        let (attempt, _) = driver.cache.poll_fetch(START)?;
+        let (attempt, _) = driver.cache.poll_fetch(START, |_any| true)?;
         Some(attempt.key())
     })
     .collect();
     assert_eq!(order, [10, 20, 30, 11, 21, 12, 13]);
+}
+
+#[test]
+fn a_source_that_may_not_fetch_waits_and_holds_up_no_other() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    for (from, key) in [(1, 10), (2, 20), (2, 21)] {
+        let asked = driver
+            .cache
+            .ask(START, key, source(from), || Request(START + HOUR));
+        assert!(matches!(asked, Asked::Pending(_)));
+    }
+    let fetched = |cache: &mut pod_identity_core::SlotCache<_, _, _, _>, allowed: &[u32]| {
+        let may_fetch = |from| allowed.iter().any(|number| source(*number) == from);
+        cache
+            .poll_fetch(START, may_fetch)
+            .map(|(attempt, _)| attempt.key())
+    };
+    assert_eq!(fetched(&mut driver.cache, &[]), None);
+    assert_eq!(fetched(&mut driver.cache, &[2]), Some(20));
+    assert!(driver.cache.is_waiting(&10) && !driver.cache.is_waiting(&20));
+    assert_eq!(driver.cache.waiting_of(source(2)), 1);
+    assert_eq!(fetched(&mut driver.cache, &[1, 2]), Some(10));
+    assert_eq!(fetched(&mut driver.cache, &[1, 2]), Some(21));
+    assert_eq!(fetched(&mut driver.cache, &[1, 2]), None);
+}
+
+#[test]
+fn retries_take_turns_with_newcomers_of_their_source() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    for key in 0..3 {
+        driver.ask_from(source(1), key);
+    }
+    while let Some(attempt) = driver.open.pop_front() {
+        driver.answer(attempt, Err(failure(Transient)));
+    }
+    driver.now = driver.now + secs(30);
+    driver.cache.handle_timeout(driver.now);
+    for key in 10..12 {
+        let end = driver.end;
+        let asked = driver
+            .cache
+            .ask(driver.now, key, source(1), || Request(end));
+        assert!(matches!(asked, Asked::Pending(_)));
+    }
+    driver.started.clear();
+    driver.drain();
+    let mut order: Vec<u32> = driver.started.iter().map(|(_, key)| *key).collect();
+    assert_eq!((order[0], order[2]), (10, 11), "{order:?}");
+    order.sort_unstable();
+    assert_eq!(order, [0, 1, 2, 10, 11]);
 }
 
 #[test]

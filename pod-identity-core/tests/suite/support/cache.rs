@@ -124,7 +124,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
     /// Those who wait are told, then wanted fetches are started.
     pub(crate) fn drain(&mut self) {
         self.tell();
-        while let Some((attempt, _)) = self.cache.poll_fetch(self.now) {
+        while let Some((attempt, _)) = self.cache.poll_fetch(self.now, |_any| true) {
             self.started.push((self.now, attempt.key()));
             match &mut self.service {
                 Some(service) => {
