@@ -82,6 +82,16 @@ impl TokenBucket {
         self.missing = self.missing.saturating_sub(self.price);
     }
 
+    /// How long it takes until `count` tokens are there; zero if they are there already.
+    ///
+    /// More tokens than the burst are never there at once: for these it is the time until the last of them,
+    /// where each is taken as soon as it is there.
+    pub fn wait_for(&self, now: Timestamp, count: u32) -> Duration {
+        let others = self.price.saturating_mul(u64::from(count.max(1) - 1));
+        let missing = self.missing_at(now).saturating_add(others);
+        Duration::from_nanos(self.wait_nanos(missing))
+    }
+
     /// When the next token is there, rounded up to whole milliseconds; `now` if it is there already.
     pub fn ready_at(&self, now: Timestamp) -> Timestamp {
         let wait = self.wait_nanos(self.missing_at(now));
@@ -197,6 +207,19 @@ mod tests {
         assert_eq!(bucket.reserve(START, SECOND), None);
         assert_eq!(bucket.ready_at(START), START + 1500 * MILLI);
         assert!(bucket.try_take(START + 2 * SECOND));
+    }
+
+    #[test]
+    fn the_wait_for_several_tokens_is_that_for_the_last_of_them() {
+        let mut bucket = TokenBucket::new(2, 2.0);
+        let waits = [1, 2, 3, 5].map(|count| bucket.wait_for(START, count));
+        assert_eq!(
+            waits,
+            [Duration::ZERO, Duration::ZERO, SECOND / 2, 3 * SECOND / 2]
+        );
+        take_all(&mut bucket, START);
+        assert_eq!(bucket.wait_for(START, 1), SECOND / 2);
+        assert_eq!(bucket.wait_for(START, 4), 2 * SECOND);
     }
 
     #[test]
