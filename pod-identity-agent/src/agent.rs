@@ -4,18 +4,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::credentials::cache::{CredentialCache, Settings};
-use crate::credentials::handler::{Hosts, Router};
+use crate::credentials::cache::CredentialCache;
+use crate::credentials::handler::{CredentialsHandler, Hosts};
 use crate::credentials::rate_limit::Budget;
+use crate::credentials::settings::Settings;
 use crate::eks_auth::exchange::EksAuth;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
 use crate::eks_auth::upstream::Upstream;
+use crate::node::addresses::NodeAddresses;
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain;
 use crate::serve::listener::Listen;
@@ -69,12 +72,12 @@ impl Agent {
             lost_lines: Vec::new(),
             settings: Settings {
                 audience: DEFAULT_AUDIENCE.to_owned(),
-                answer_within: DEFAULT_ANSWER_WITHIN,
+                max_wait: DEFAULT_ANSWER_WITHIN,
                 policy: RefreshPolicy::agent(),
                 limits: CacheLimits::default(),
                 pod_budget: Budget::POD,
                 node_budget: Budget::NODE,
-                node_addresses: Vec::new(),
+                node_addresses: NodeAddresses::loopback(),
                 seed: fastrand::u64(..),
             },
             strict_readiness: false,
@@ -98,7 +101,7 @@ impl Agent {
         for listen in &self.credentials {
             hosts.push(listen.address()?.ip().to_canonical());
         }
-        let router = Arc::new(Router::new(
+        let handler = Arc::new(CredentialsHandler::new(
             Arc::clone(&self.cache),
             Arc::clone(&self.metrics),
             Hosts::new(hosts),
@@ -109,7 +112,7 @@ impl Agent {
 
         let mut servers = JoinSet::new();
         for listen in self.credentials {
-            let (router, connections) = (Arc::clone(&router), Arc::clone(&connections));
+            let (handler, connections) = (Arc::clone(&handler), Arc::clone(&connections));
             let (listening, metrics) = (Arc::clone(&listening), Arc::clone(&self.metrics));
             let mut drain = watcher.clone();
             servers.spawn(async move {
@@ -119,7 +122,7 @@ impl Agent {
                 };
                 listening.release();
                 metrics.count_listener();
-                serve(listener, connections, router, drain).await;
+                serve(listener, connections, handler, drain).await;
             });
         }
 
@@ -233,9 +236,12 @@ impl AgentBuilder {
         self
     }
 
-    /// Sets the addresses of the node's own interfaces. Host-network pods share them, so their limits are
-    /// larger. Defaults to none.
-    pub fn node_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+    /// Sets the addresses that processes on the node itself call from: those of its interfaces, and ranges
+    /// of which one process can choose any address. They count as one source, whose limits are larger,
+    /// because host-network pods share it.
+    ///
+    /// Defaults to loopback, 127.0.0.0/8 and ::1.
+    pub fn node_addresses(mut self, addresses: impl IntoIterator<Item = IpNet>) -> Self {
         self.settings.node_addresses = addresses.into_iter().collect();
         self
     }
@@ -247,9 +253,9 @@ impl AgentBuilder {
     }
 
     /// Sets how long a client waits for EKS Auth before the response is 503. Defaults to 900 ms, because the
-    /// least patient SDKs give up after 1 s.
+    /// least patient SDKs give up after 1 s. At most 60 s, because no SDK waits for longer.
     pub fn answer_within(mut self, time: Duration) -> Self {
-        self.settings.answer_within = time;
+        self.settings.max_wait = time.min(MAX_ANSWER_WITHIN);
         self
     }
 
@@ -316,6 +322,9 @@ impl AgentBuilder {
 
 /// The audience of Pod Identity tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
+
+/// No SDK waits for longer; an unbounded time could not be added to a clock.
+const MAX_ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// The least patient SDKs give up after 1 s.
 pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);

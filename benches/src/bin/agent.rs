@@ -539,7 +539,15 @@ impl Upstream {
     }
 
     fn before(&self, program: &Path, more: &[&str]) -> Result<Program> {
-        Ok(Program::agent(program, &self.mock.endpoint(), more)?)
+        // Pods of the bench have addresses of loopback, which our agent takes for the node's own.
+        let is_peer = peer().is_some_and(|peer| peer == program);
+        let pods: &[&str] = if is_peer {
+            &[]
+        } else {
+            &["--node-ranges=::1/128"]
+        };
+        let flags = [pods, more].concat();
+        Ok(Program::agent(program, &self.mock.endpoint(), &flags)?)
     }
 
     /// As long as real ones, and of the right shape. Each number has its own.

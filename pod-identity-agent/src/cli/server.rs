@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use pod_identity_cli::{Signals, parse_duration, variable};
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
 use prometheus::IntCounter;
@@ -63,9 +64,13 @@ pub(super) struct Server {
     /// Exchanges with EKS Auth that one pod may cause, as at-once/per-second
     #[arg(long, value_parser = values::budget, default_value = "10/2")]
     pod_budget: Budget,
-    /// The same for each address of this node, which host-network pods share
+    /// The same for this node itself, whose addresses host-network pods share
     #[arg(long, value_parser = values::budget, default_value = "200/20")]
     node_budget: Budget,
+    /// Ranges of which a process on this node can choose its address; together with the addresses of this
+    /// node's interfaces they count as one address
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.0/8,::1/128")]
+    node_ranges: Vec<IpNet>,
     /// When /readyz fails: until EKS Auth has been within reach once, or in every outage
     #[arg(long, value_enum, default_value_t = When::Once)]
     readiness: When,
@@ -152,7 +157,7 @@ impl Server {
             .answer_within(self.answer_within)
             .pod_budget(self.pod_budget)
             .node_budget(self.node_budget)
-            .node_addresses(node_addresses())
+            .node_addresses(node_addresses().chain(self.node_ranges))
             .strict_readiness(self.readiness == When::Strict)
             .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port));
         if !self.no_metrics {
@@ -189,7 +194,7 @@ impl Server {
 
 /// The addresses of this node's interfaces. Host-network pods come from these: the kernel takes the
 /// address that is called as the caller's own.
-fn node_addresses() -> Vec<IpAddr> {
+fn node_addresses() -> impl Iterator<Item = IpNet> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         warn!(%error, "the node's own addresses cannot be read; host-network pods count as one pod");
         Vec::new()
@@ -198,9 +203,6 @@ fn node_addresses() -> Vec<IpAddr> {
         IpAddr::from(Endpoint::EKS_IPV4),
         IpAddr::from(Endpoint::EKS_IPV6),
     ];
-    interfaces
-        .iter()
-        .map(if_addrs::Interface::ip)
-        .chain(fixed)
-        .collect()
+    let addresses = interfaces.into_iter().map(|interface| interface.ip());
+    addresses.chain(fixed).map(IpNet::from)
 }

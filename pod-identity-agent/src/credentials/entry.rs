@@ -3,30 +3,44 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pod_identity_core::wire::agent;
-use pod_identity_core::{ClaimError, Expiring, Secret, ServiceAccountToken, Timestamp};
+use pod_identity_core::{ClaimError, Expiring, Secret, ServiceAccountToken, Ticket, Timestamp};
+use tokio::sync::watch;
 
-use crate::eks_auth::exchange::Session;
+use crate::eks_auth::exchange::{EksAuthError, Session};
 
-/// What is kept of a token: itself, to ask again, and when it may be used.
+/// What the cache keeps of a token: the token itself, to exchange it again, and when it may be used.
+///
+/// Dropping it, because its slot is evicted, tells those who wait that there will be no outcome.
 pub(crate) struct TokenRequest {
     pub(crate) token: Secret,
-    /// Who asked first.
-    pub(crate) source: IpAddr,
+    /// The address that asked first.
+    pub(crate) address: IpAddr,
     expires: Timestamp,
     not_before: Option<Timestamp>,
+    waiters: Option<Waiters>,
+}
+
+/// What those who waited for a fetch are told.
+pub(crate) type Outcome = Result<Bytes, EksAuthError>;
+
+/// All clients that wait for one fetch.
+struct Waiters {
+    ticket: Ticket,
+    outcome: watch::Sender<Option<Outcome>>,
 }
 
 impl TokenRequest {
-    pub(crate) fn new(token: &ServiceAccountToken, source: IpAddr) -> Self {
+    pub(crate) fn new(token: &ServiceAccountToken, address: IpAddr) -> Self {
         Self {
             token: Secret::from(token.expose().to_owned()),
-            source,
+            address,
             expires: token.claims().expires_at,
             not_before: token.claims().not_before,
+            waiters: None,
         }
     }
 
-    /// Its claims were read when it was first seen, but time has gone on.
+    /// Checks the times again, on every request: the other claims cannot change.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), ClaimError> {
         let starts = self.not_before.unwrap_or(Timestamp::MIN);
         if now >= self.expires {
@@ -35,6 +49,28 @@ impl TokenRequest {
             Err(ClaimError::NotYetValid)
         } else {
             Ok(())
+        }
+    }
+
+    /// Joins those who wait for the fetch of this ticket, the latest that the slot has given out.
+    pub(crate) fn wait_for(&mut self, ticket: Ticket) -> watch::Receiver<Option<Outcome>> {
+        let waiters = self.waiters.get_or_insert_with(|| Waiters {
+            ticket,
+            outcome: watch::channel(None).0,
+        });
+        waiters.ticket = ticket;
+        waiters.outcome.subscribe()
+    }
+
+    /// The ticket of those who wait, if there are any.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.waiters.as_ref().map(|waiters| waiters.ticket)
+    }
+
+    /// Tells those who wait; they wait no longer.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        if let Some(waiters) = self.waiters.take() {
+            waiters.outcome.send_replace(Some(outcome));
         }
     }
 }

@@ -1,110 +1,139 @@
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
-use pod_identity_core::Timestamp;
+use pod_identity_core::{Timestamp, TokenBucket};
 
-/// How many exchanges each source may cause: so many at once, and then so many a second.
+use crate::node::addresses::NODE;
+
+/// How many exchanges with EKS Auth each source may cause: a token bucket for each.
 ///
-/// What is at hand costs nothing; only a fetch that EKS Auth has to answer does. The table of sources is
-/// bounded: the one that was quiet for longest is forgotten, and what it had used up with it.
+/// Every attempt is charged when it begins. One that earned credentials gives its cost back: a client that
+/// asks for many pods, such as a CSI driver, is served as fast as EKS Auth answers, while one with forged
+/// tokens is held to its budget. What is given back is bounded too, by a bucket with the budget of the node,
+/// because where nothing is kept (a cache of size 0) good tokens could cause exchanges without end.
+///
+/// The table of sources is bounded: the source that was quiet for longest is forgotten, and with it what it
+/// had used up.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     pod: Budget,
     node: Budget,
-    /// Addresses of the node's own interfaces, which host-network pods share.
-    node_addresses: HashSet<IpAddr>,
-    /// When each source's budget is whole again, the longest quiet first.
-    whole_at: LinkedHashMap<IpAddr, Timestamp>,
+    /// The source that was quiet for longest comes first.
+    accounts: LinkedHashMap<IpAddr, Account>,
 }
 
-/// So many at once, and so many a second.
+#[derive(Debug)]
+struct Account {
+    exchanges: TokenBucket,
+    refunds: TokenBucket,
+    in_flight: usize,
+}
+
+/// A token bucket: `burst` at once, refilled at `per_second`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Budget {
-    /// At once, after a quiet time.
+    /// Exchanges at once, after a quiet time.
     pub burst: u32,
-    /// Each second.
+    /// Exchanges that are added each second, up to the burst.
     pub per_second: f64,
 }
 
 impl Budget {
-    /// What a pod's address may cause: a pod needs one exchange a day.
+    /// The default for the address of a pod. A pod needs one exchange for each of its daily tokens.
     pub const POD: Self = Self::new(10, 2.0);
-    /// What an address of the node's own may cause; host-network pods share it.
+    /// The default for the node itself, whose addresses all host-network pods share.
     pub const NODE: Self = Self::new(200, 20.0);
 
-    /// So many at once, and so many a second.
+    /// A budget of `burst` exchanges at once, and `per_second` after that.
     pub const fn new(burst: u32, per_second: f64) -> Self {
         Self { burst, per_second }
     }
 
-    fn price(self) -> Duration {
-        Duration::try_from_secs_f64(1.0 / self.per_second).unwrap_or(LONGEST)
+    fn bucket(self) -> TokenBucket {
+        TokenBucket::new(self.burst.max(1), self.per_second)
     }
 }
 
 impl Budgets {
-    /// A loopback address counts as a pod: sidecars' port forwards come from there.
-    pub(crate) fn new(
-        pod: Budget,
-        node: Budget,
-        node_addresses: impl IntoIterator<Item = IpAddr>,
-    ) -> Self {
+    pub(crate) fn new(pod: Budget, node: Budget) -> Self {
         Self {
             pod,
             node,
-            node_addresses: node_addresses
-                .into_iter()
-                .filter(|address| !address.is_loopback())
-                .collect(),
-            whole_at: LinkedHashMap::new(),
+            accounts: LinkedHashMap::new(),
         }
     }
 
-    /// Takes one exchange out of the budget of `source`, if it is there within `patience`: the time to
-    /// wait before it is spent. `None`, and nothing is taken, if it is not.
-    pub(crate) fn spend(
-        &mut self,
-        now: Timestamp,
-        source: IpAddr,
-        patience: Duration,
-    ) -> Option<Duration> {
-        let budget = if self.node_addresses.contains(&source) {
-            self.node
-        } else {
-            self.pod
-        };
-        let price = budget.price();
-        let credit = price.saturating_mul(budget.burst.saturating_sub(1));
-        // A clock that was stepped back must not leave a debt that never ends.
-        let longest_debt = credit.saturating_add(price).saturating_add(patience);
-        let whole_at = self
-            .whole_at
-            .remove(&source)
-            .unwrap_or(now)
-            .clamp(now, now + longest_debt);
-        let wait = whole_at.saturating_since(now).saturating_sub(credit);
-        let affordable = wait <= patience;
-        let whole_at = if affordable {
-            whole_at + price
-        } else {
-            whole_at
-        };
-        self.whole_at.insert(source, whole_at);
-        if self.whole_at.len() > MOST_SOURCES {
-            self.whole_at.pop_front();
+    /// Charges the source for an exchange that begins now.
+    ///
+    /// # Errors
+    /// When the source cannot afford it: the time when it can.
+    pub(crate) fn try_charge(&mut self, now: Timestamp, source: IpAddr) -> Result<(), Timestamp> {
+        let account = self.account(source);
+        if !account.exchanges.try_take(now) {
+            return Err(account.exchanges.ready_at(now));
         }
-        affordable.then_some(wait)
+        account.in_flight += 1;
+        Ok(())
+    }
+
+    /// An exchange that was charged is over; `earned` if it brought credentials.
+    pub(crate) fn finish(&mut self, now: Timestamp, source: IpAddr, earned: bool) {
+        let account = self.account(source);
+        account.in_flight = account.in_flight.saturating_sub(1);
+        if earned && account.refunds.try_take(now) {
+            account.exchanges.refund(now);
+        }
+    }
+
+    /// How long one more exchange has to wait for the budget, after the `ahead` that wait already.
+    pub(crate) fn wait(&self, now: Timestamp, source: IpAddr, ahead: usize) -> Duration {
+        let count = u32::try_from(ahead.saturating_add(1)).unwrap_or(u32::MAX);
+        match self.accounts.get(&source) {
+            Some(account) => account.exchanges.wait_for(now, count),
+            None => self.budget(source).bucket().wait_for(now, count),
+        }
+    }
+
+    /// Whether an exchange of this source is under way.
+    pub(crate) fn is_in_flight(&self, source: IpAddr) -> bool {
+        let account = self.accounts.get(&source);
+        account.is_some_and(|account| account.in_flight > 0)
+    }
+
+    /// The flag that sets the budget of this source.
+    pub(crate) fn flag(&self, source: IpAddr) -> &'static str {
+        if source == NODE {
+            "--node-budget"
+        } else {
+            "--pod-budget"
+        }
+    }
+
+    fn budget(&self, source: IpAddr) -> Budget {
+        if source == NODE { self.node } else { self.pod }
+    }
+
+    fn account(&mut self, source: IpAddr) -> &mut Account {
+        if self.accounts.to_back(&source).is_none() {
+            if self.accounts.len() >= MAX_SOURCES {
+                self.accounts.pop_front();
+            }
+            let account = Account {
+                exchanges: self.budget(source).bucket(),
+                refunds: self.node.bucket(),
+                in_flight: 0,
+            };
+            self.accounts.insert(source, account);
+        }
+        let account = self.accounts.get_mut(&source);
+        account.expect("an account that is there or was just made must be found")
     }
 }
 
 /// More than the pods that a node can run, several times.
-const MOST_SOURCES: usize = 4096;
-
-/// Between two exchanges, where a budget is given as nothing at all.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_SOURCES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -112,87 +141,92 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
     const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
-    const NODE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const SECOND: Duration = Duration::from_secs(1);
 
     fn budgets() -> Budgets {
-        Budgets::new(
-            Budget::POD,
-            Budget::NODE,
-            [NODE, std::net::Ipv4Addr::LOCALHOST.into()],
-        )
+        Budgets::new(Budget::POD, Budget::NODE)
     }
 
-    fn at_once(budgets: &mut Budgets, source: IpAddr) -> usize {
-        std::iter::from_fn(|| budgets.spend(START, source, Duration::ZERO))
-            .take(10_000)
-            .count()
-    }
-
-    #[test]
-    fn a_pod_has_ten_at_once_and_a_node_address_two_hundred() {
-        let mut budgets = budgets();
-        assert_eq!(at_once(&mut budgets, POD), 10);
-        assert_eq!(at_once(&mut budgets, NODE), 200);
-        assert_eq!(
-            at_once(&mut budgets, std::net::Ipv4Addr::LOCALHOST.into()),
-            10
-        );
+    /// Exchanges that begin at once, and fail.
+    fn failing(budgets: &mut Budgets, now: Timestamp, source: IpAddr) -> usize {
+        std::iter::from_fn(|| {
+            budgets.try_charge(now, source).ok()?;
+            budgets.finish(now, source, false);
+            Some(())
+        })
+        .take(10_000)
+        .count()
     }
 
     #[test]
-    fn after_the_burst_a_pod_has_two_each_second_and_waits_for_its_turn() {
+    fn a_pod_has_ten_at_once_and_the_node_two_hundred() {
         let mut budgets = budgets();
-        at_once(&mut budgets, POD);
-        assert_eq!(budgets.spend(START, POD, SECOND), Some(SECOND / 2));
-        assert_eq!(budgets.spend(START, POD, SECOND), Some(SECOND));
-        assert_eq!(
-            budgets.spend(START, POD, SECOND),
-            None,
-            "its patience is at an end"
-        );
-        assert_eq!(
-            budgets.spend(START + 2 * SECOND, POD, Duration::ZERO),
-            Some(Duration::ZERO)
-        );
-        let spent: usize = (3..103)
-            .map(|second| {
-                let now = START + second * SECOND;
-                std::iter::from_fn(|| budgets.spend(now, POD, Duration::ZERO)).count()
-            })
+        assert_eq!(failing(&mut budgets, START, POD), 10);
+        assert_eq!(failing(&mut budgets, START, NODE), 200);
+        let localhost = std::net::Ipv4Addr::LOCALHOST.into();
+        assert_eq!(failing(&mut budgets, START, localhost), 10);
+    }
+
+    #[test]
+    fn after_the_burst_a_pod_has_two_each_second_and_is_told_how_long_it_waits() {
+        let mut budgets = budgets();
+        assert_eq!(budgets.wait(START, POD, 0), Duration::ZERO);
+        failing(&mut budgets, START, POD);
+        assert_eq!(budgets.try_charge(START, POD), Err(START + SECOND / 2));
+        assert_eq!(budgets.wait(START, POD, 0), SECOND / 2);
+        assert_eq!(budgets.wait(START, POD, 3), 2 * SECOND);
+        let spent: usize = (1..101)
+            .map(|second| failing(&mut budgets, START + second * SECOND, POD))
             .sum();
-        assert!((200..=202).contains(&spent), "{spent} in 100 s");
+        assert_eq!(spent, 200, "in 100 s");
     }
 
     #[test]
     fn one_source_does_not_spend_what_is_anothers() {
         let mut budgets = budgets();
-        at_once(&mut budgets, POD);
-        assert_eq!(at_once(&mut budgets, "10.0.0.8".parse().unwrap()), 10);
+        failing(&mut budgets, START, POD);
+        assert_eq!(
+            failing(&mut budgets, START, "10.0.0.8".parse().unwrap()),
+            10
+        );
+    }
+
+    #[test]
+    fn an_exchange_that_earned_credentials_costs_nothing_up_to_the_nodes_budget() {
+        let mut budgets = budgets();
+        let mut earned = 0;
+        while budgets.try_charge(START, POD).is_ok() {
+            assert!(budgets.is_in_flight(POD));
+            budgets.finish(START, POD, true);
+            assert!(!budgets.is_in_flight(POD));
+            earned += 1;
+        }
+        assert_eq!(earned, 200 + 10);
     }
 
     #[test]
     fn a_budget_of_next_to_nothing_is_one_exchange() {
         for next_to_nothing in [0.0, 1e-19, f64::MIN_POSITIVE, f64::NAN] {
-            let budget = Budget::new(2, next_to_nothing);
-            let mut budgets = Budgets::new(budget, budget, []);
-            assert!(budgets.spend(START, POD, SECOND).is_some());
+            let budget = Budget::new(0, next_to_nothing);
+            let mut budgets = Budgets::new(budget, budget);
+            assert_eq!(failing(&mut budgets, START, POD), 1);
         }
     }
 
     #[test]
     fn the_table_is_bounded_and_a_clock_stepped_back_leaves_no_debt() {
         let mut budgets = budgets();
-        at_once(&mut budgets, POD);
+        failing(&mut budgets, START, POD);
         let hour_ago = START - Duration::from_secs(3600);
         assert!(
-            budgets.spend(hour_ago, POD, SECOND).is_none(),
+            budgets.try_charge(hour_ago, POD).is_err(),
             "what was spent is spent"
         );
-        assert!(budgets.spend(hour_ago + 10 * SECOND, POD, SECOND).is_some());
+        assert!(budgets.try_charge(hour_ago + 10 * SECOND, POD).is_ok());
         for last in 0..10_000_u32 {
-            budgets.spend(START, IpAddr::from(last.to_be_bytes()), Duration::ZERO);
+            let source = IpAddr::from(last.to_be_bytes());
+            assert!(budgets.try_charge(START, source).is_ok());
         }
-        assert!(budgets.whole_at.len() <= MOST_SOURCES);
+        assert!(budgets.accounts.len() <= MAX_SOURCES);
     }
 }

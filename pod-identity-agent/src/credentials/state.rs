@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,182 +5,207 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use pod_identity_core::{
-    Asked, CacheAttempt, Expiring, Failure, FailureClass, Secret, Slot, SlotCache, Ticket,
-    Timestamp, TokenDigest,
+    Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, Secret, ServiceAccountToken, Slot,
+    SlotCache, Timestamp, TokenDigest,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::credentials::cache::{Denial, Settings};
-use crate::credentials::entry::{Entry, TokenRequest};
+use crate::credentials::denial::Denial;
+use crate::credentials::entry::{Entry, Outcome, TokenRequest};
 use crate::credentials::rate_limit::Budgets;
+use crate::credentials::settings::Settings;
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::pace::UpstreamPace;
+use crate::node::addresses::NodeAddresses;
 use crate::telemetry::metrics::Reading;
 
-/// All that changes: the slots, who waits for them, and what bounds the exchanges with EKS Auth.
+/// All that changes: the slots with those who wait for them, and what bounds the exchanges with EKS Auth.
 ///
 /// Every method is short and does no I/O; the time is an argument.
+///
+/// # What bounds an exchange
+/// 1. Whether a token gets a slot: a share of the table for each source ([`SlotCache`]), and no slot for a
+///    source whose budget is so far spent that the client would wait in vain ([`Budgets`]).
+/// 2. When a fetch that somebody waits for begins: its source's turn, and its budget, which is charged for
+///    every attempt, so that the retries of an outage count like anything else.
+/// 3. When any fetch begins: the pace that EKS Auth grants to the whole node ([`UpstreamPace`]).
 pub(crate) struct State {
     cache: SlotCache<TokenDigest, TokenRequest, Entry, EksAuthError>,
-    waiters: HashMap<TokenDigest, Waiters>,
+    node_addresses: NodeAddresses,
     budgets: Budgets,
-    refusals: Refusals,
+    /// When the first source that is over budget may fetch again.
+    budget_timeout: Option<Timestamp>,
+    refusals: RecentRefusals,
     pace: UpstreamPace,
+    max_wait: Duration,
+    /// Wakes the task that fetches.
+    wake: Arc<Notify>,
 }
 
-/// What a client gets at once: the answer, or the place where it will be.
-pub(crate) enum Found {
-    /// `due`: a refresh is wanted or under way.
-    Body {
-        body: Bytes,
-        due: bool,
-    },
-    Waiting(watch::Receiver<Option<Outcome>>),
+/// The answer for a token that may be used.
+pub(crate) enum Lookup {
+    /// The prepared body.
+    Ready(Bytes),
+    /// A fetch is under way.
+    Pending(Pending),
 }
 
-/// What those who waited are told.
-pub(crate) type Outcome = Result<Bytes, EksAuthError>;
-
-/// The cache's answer, without its borrow.
-enum Told {
-    Body(Bytes),
-    Wait(Ticket),
-    Full,
-}
-
-impl From<Asked<'_, Entry>> for Told {
-    fn from(asked: Asked<'_, Entry>) -> Self {
-        match asked {
-            Asked::Ready(entry) => Self::Body(entry.body.clone()),
-            Asked::Pending(ticket) => Self::Wait(ticket),
-            Asked::Full => Self::Full,
-        }
-    }
+/// A place among those who wait for a fetch.
+pub(crate) struct Pending {
+    pub(crate) digest: TokenDigest,
+    pub(crate) outcome: watch::Receiver<Option<Outcome>>,
 }
 
 /// A fetch that is under way.
 pub(crate) struct Running {
     pub(crate) attempt: CacheAttempt<TokenDigest>,
     began: Timestamp,
-}
-
-/// All who wait for one fetch; dropping the sender tells them that there will be no outcome.
-struct Waiters {
-    ticket: Ticket,
-    outcome: watch::Sender<Option<Outcome>>,
+    /// The source whose budget was charged; `None` for a refresh, which has a pace of its own.
+    charged: Option<IpAddr>,
 }
 
 impl State {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, wake: Arc<Notify>) -> Self {
         let policy = Arc::new(settings.policy.clone());
-        let addresses = settings.node_addresses.iter().copied();
         Self {
             cache: SlotCache::new(policy, settings.limits.clone(), settings.seed),
-            waiters: HashMap::new(),
-            budgets: Budgets::new(settings.pod_budget, settings.node_budget, addresses),
-            refusals: Refusals::default(),
+            node_addresses: settings.node_addresses.clone(),
+            budgets: Budgets::new(settings.pod_budget, settings.node_budget),
+            budget_timeout: None,
+            refusals: RecentRefusals::default(),
             pace: UpstreamPace::new(),
+            max_wait: settings.max_wait,
+            wake,
         }
     }
 
-    /// What is at hand for a token, if nothing else is to be done.
-    pub(crate) fn hit(
+    /// Looks for a token, and begins no fetch: `None` where it takes one.
+    pub(crate) fn look_up(
+        &mut self,
+        now: Timestamp,
+        digest: TokenDigest,
+    ) -> Result<Option<Lookup>, Denial> {
+        let wake = &self.wake;
+        let found = self.cache.find(now, digest, |request, found| {
+            request.check(now).map_err(Denial::Claims)?;
+            let ready = |entry: &Entry| Some(Lookup::Ready(entry.body.clone()));
+            Ok(match found {
+                Found::Ready(entry) => ready(entry),
+                Found::Overdue(entry) => {
+                    wake.notify_one();
+                    ready(entry)
+                }
+                Found::Pending(ticket) => {
+                    wake.notify_one();
+                    let outcome = request.wait_for(ticket);
+                    Some(Lookup::Pending(Pending { digest, outcome }))
+                }
+                Found::Idle => None,
+            })
+        });
+        let found = found.unwrap_or(Ok(None))?;
+        if found.is_none() {
+            // The look-up may have found that a fetch has ended without success.
+            self.settle(&digest);
+        }
+        Ok(found)
+    }
+
+    /// Begins a fetch for a token whose claims have been checked, or joins one that another client has
+    /// begun meanwhile.
+    pub(crate) fn begin(
+        &mut self,
+        now: Timestamp,
+        digest: TokenDigest,
+        address: IpAddr,
+        token: &ServiceAccountToken,
+    ) -> Result<Lookup, Denial> {
+        let source = self.node_addresses.source_of(address);
+        let last_refusal = self.refusals.recent(&digest, now);
+        let waiting = self.cache.waiting_of(source);
+        let wait = self.budgets.wait(now, source, waiting);
+        // While exchanges of this source are under way, one may earn credentials and give its cost back.
+        let is_hopeless = wait > self.max_wait && !self.budgets.is_in_flight(source);
+        let is_repeated = !wait.is_zero() && last_refusal.is_some();
+        if (is_hopeless || is_repeated) && !self.cache.peek(&digest).is_some_and(Slot::is_under_way)
+        {
+            let flag = self.budgets.flag(source);
+            return Err(Denial::OverBudget { flag, last_refusal });
+        }
+        let request = || TokenRequest::new(token, address);
+        let ticket = match self.cache.ask(now, digest, source, request) {
+            Asked::Ready(entry) => return Ok(Lookup::Ready(entry.body.clone())),
+            Asked::Pending(ticket) => ticket,
+            Asked::Full => return Err(Denial::QueueFull),
+        };
+        self.wake.notify_one();
+        let request = self.cache.request_mut(&digest);
+        let request = request.expect("a key that was asked for must be known");
+        let outcome = request.wait_for(ticket);
+        Ok(Lookup::Pending(Pending { digest, outcome }))
+    }
+
+    /// Why a client that has waited for as long as it may gets nothing.
+    pub(crate) fn late(
         &mut self,
         now: Timestamp,
         digest: &TokenDigest,
-    ) -> Option<Result<Bytes, Denial>> {
-        let (request, entry) = self.cache.hit(now, digest)?;
-        let checked = request.check(now).map_err(Denial::Claims);
-        Some(checked.map(|()| entry.body.clone()))
-    }
-
-    /// For a token that has been seen and may still be used; `None` where the answer costs an exchange
-    /// that has not begun.
-    pub(crate) fn ask_known(
-        &mut self,
-        now: Timestamp,
-        digest: TokenDigest,
-    ) -> Result<Option<Found>, Denial> {
-        let Some(request) = self.cache.request(&digest) else {
-            return Ok(None);
-        };
-        request.check(now).map_err(Denial::Claims)?;
-        let costs_nothing = |slot: &Slot<_, _>| slot.is_usable(now) || slot.is_under_way();
-        if !self.cache.peek(&digest).is_some_and(costs_nothing) {
-            return Ok(None);
-        }
-        let told = self.cache.ask_again(now, digest).map(Told::from);
-        told.map(|told| self.found(digest, told)).transpose()
-    }
-
-    pub(crate) fn ask(
-        &mut self,
-        now: Timestamp,
-        digest: TokenDigest,
-        source: IpAddr,
-        request: impl FnOnce() -> TokenRequest,
-    ) -> Result<Found, Denial> {
-        let told = Told::from(self.cache.ask(now, digest, source, request));
-        self.found(digest, told)
-    }
-
-    fn found(&mut self, digest: TokenDigest, told: Told) -> Result<Found, Denial> {
-        match told {
-            Told::Body(body) => {
-                let due = self.cache.peek(&digest).is_some_and(Slot::is_fetching);
-                Ok(Found::Body { body, due })
-            }
-            Told::Full => Err(Denial::Busy),
-            Told::Wait(ticket) => {
-                let waiters = self.waiters.entry(digest).or_insert_with(|| Waiters {
-                    ticket,
-                    outcome: watch::channel(None).0,
-                });
-                waiters.ticket = ticket;
-                Ok(Found::Waiting(waiters.outcome.subscribe()))
+        error: Option<EksAuthError>,
+    ) -> Denial {
+        let last_error = error.or_else(|| self.cache.last_error(digest).cloned());
+        if last_error.is_none() && self.cache.is_waiting(digest) {
+            let address = self.cache.request_mut(digest).map(|known| known.address);
+            let source = address.map(|address| self.node_addresses.source_of(address));
+            let is_over_budget = |source: &IpAddr| !self.budgets.wait(now, *source, 0).is_zero();
+            if let Some(source) = source.filter(is_over_budget) {
+                let (flag, last_refusal) = (self.budgets.flag(source), None);
+                return Denial::OverBudget { flag, last_refusal };
             }
         }
-    }
-
-    /// Takes an exchange out of the source's budget: how long to wait for its turn. Over budget, a token
-    /// that was refused a moment ago is told so again: the pod is to see the real cause.
-    pub(crate) fn spend(
-        &mut self,
-        now: Timestamp,
-        digest: TokenDigest,
-        source: IpAddr,
-        patience: Duration,
-    ) -> Result<Duration, Denial> {
-        let turn = self.budgets.spend(now, source, patience);
-        turn.ok_or_else(|| Denial::OverBudget(self.refusals.recent(&digest, now)))
-    }
-
-    /// The latest failure of a token since its latest success.
-    pub(crate) fn last_error(&self, digest: &TokenDigest) -> Option<EksAuthError> {
-        self.cache.last_error(digest).cloned()
+        let retry_after = self.retry_after(now, digest);
+        Denial::Late {
+            last_error,
+            retry_after,
+        }
     }
 
     /// How long until EKS Auth is asked for this token again: the service may wish to be left alone, or
     /// the token rests after a failure.
-    pub(crate) fn again_in(&self, now: Timestamp, digest: &TokenDigest) -> Duration {
+    fn retry_after(&self, now: Timestamp, digest: &TokenDigest) -> Duration {
         let resting = self.cache.peek(digest).filter(|slot| slot.is_resting());
         let rest = resting.and_then(Slot::poll_timeout);
         let rest = rest.map_or(Duration::ZERO, |end| end.saturating_since(now));
         rest.max(self.pace.quiet_for(now))
     }
 
-    /// A fetch to start now, as fast as EKS Auth grants it.
+    /// A fetch to start now: one that EKS Auth grants, and that its source can afford.
     pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Secret, IpAddr)> {
+        self.budget_timeout = None;
         self.pace.ready(now).ok()?;
-        let (attempt, request) = self.cache.poll_fetch(now)?;
+        let (budgets, timeout) = (&mut self.budgets, &mut self.budget_timeout);
+        let mut charged = None;
+        let may_fetch = |source| match budgets.try_charge(now, source) {
+            Ok(()) => {
+                charged = Some(source);
+                true
+            }
+            Err(affordable_at) => {
+                *timeout = Some(timeout.map_or(affordable_at, |at| at.min(affordable_at)));
+                false
+            }
+        };
+        let (attempt, request) = self.cache.poll_fetch(now, may_fetch)?;
+        let (token, address) = (request.token.clone(), request.address);
         self.pace.started(now);
         let running = Running {
             attempt,
             began: now,
+            charged,
         };
-        Some((running, request.token.clone(), request.source))
+        Some((running, token, address))
     }
 
+    /// Takes the result of a fetch, and tells those who wait for it.
     pub(crate) fn finish(
         &mut self,
         fetch: &Running,
@@ -200,32 +224,29 @@ impl State {
             }
             Err(_no_answer) => {}
         }
+        let succeeded = result.is_ok();
         self.cache.handle_fetched(fetch.attempt, now, result);
-        self.tell(&digest);
+        if let Some(source) = fetch.charged {
+            let is_usable = |slot: &Slot<_, _>| slot.is_usable(now);
+            let earned = succeeded && self.cache.peek(&digest).is_some_and(is_usable);
+            self.budgets.finish(now, source, earned);
+        }
+        self.settle(&digest);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         for digest in self.cache.handle_timeout(now) {
-            self.tell(&digest);
-        }
-        // Slots that were evicted take their waiters along.
-        if self.waiters.len() > self.cache.empty_len() {
-            let cache = &self.cache;
-            self.waiters
-                .retain(|digest, _| cache.peek(digest).is_some());
+            self.settle(&digest);
         }
     }
 
     pub(crate) fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
         let paced = self.pace.ready(now).err();
-        let timeout = self.cache.poll_timeout();
-        match (paced, timeout) {
-            (Some(paced), Some(timeout)) => Some(paced.min(timeout)),
-            (paced, timeout) => paced.or(timeout),
-        }
+        let timeouts = [paced, self.budget_timeout, self.cache.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
-    /// A look at everything, for the metrics.
+    /// The state of the cache, for the metrics.
     pub(crate) fn reading(&self, now: Timestamp) -> Reading {
         let held = || self.cache.iter_held().map(|(_, slot)| slot);
         let due = held().filter_map(|slot| slot.due_at()).min();
@@ -244,30 +265,35 @@ impl State {
         }
     }
 
-    /// Hands the outcome to those who wait for it, if there is one now.
-    fn tell(&mut self, digest: &TokenDigest) {
-        let Some(waiters) = self.waiters.get(digest) else {
+    /// Tells those who wait for a token the outcome, if there is one now.
+    fn settle(&mut self, digest: &TokenDigest) {
+        let Some(ticket) = self
+            .cache
+            .request_mut(digest)
+            .and_then(|request| request.ticket())
+        else {
             return;
         };
-        let Some(outcome) = self.cache.outcome(digest, waiters.ticket) else {
+        let Some(outcome) = self.cache.outcome(digest, ticket) else {
             return;
         };
         let outcome = outcome
             .map(|entry| entry.body.clone())
             .map_err(Clone::clone);
-        waiters.outcome.send_replace(Some(outcome));
-        self.waiters.remove(digest);
+        if let Some(request) = self.cache.request_mut(digest) {
+            request.settle(outcome);
+        }
     }
 }
 
-/// The refusals of the last seconds, bounded; the oldest are forgotten first.
+/// What EKS Auth refused in the last seconds, by token. Bounded; the oldest is forgotten first.
 #[derive(Default)]
-struct Refusals(LinkedHashMap<TokenDigest, (Timestamp, EksAuthError)>);
+struct RecentRefusals(LinkedHashMap<TokenDigest, (Timestamp, EksAuthError)>);
 
-impl Refusals {
+impl RecentRefusals {
     fn note(&mut self, digest: TokenDigest, now: Timestamp, error: EksAuthError) {
         self.0.insert(digest, (now, error));
-        if self.0.len() > MOST_REFUSALS {
+        if self.0.len() > MAX_REFUSALS {
             self.0.pop_front();
         }
     }
@@ -278,6 +304,6 @@ impl Refusals {
     }
 }
 
-const MOST_REFUSALS: usize = 1024;
+const MAX_REFUSALS: usize = 1024;
 
 const REFUSAL_IS_RECENT: Duration = Duration::from_secs(10);

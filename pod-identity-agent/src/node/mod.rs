@@ -1,5 +1,6 @@
 //! What belongs to the node and the process: the link with the addresses, open files.
 
+pub(crate) mod addresses;
 #[cfg(target_os = "linux")]
 pub(crate) mod initialize;
 #[cfg(unix)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::node::addresses::{NODE, NodeAddresses};
+
 /// Limits how many connections are open and how long they may be idle, and closes one to make room for a
 /// new one.
 ///
@@ -25,7 +27,7 @@ pub(crate) struct Connections {
 pub(crate) struct ConnectionLimits {
     /// From one address.
     pub(crate) per_source: usize,
-    /// From one address of the node's own interfaces, which host-network pods share.
+    /// From the node's own addresses, which host-network pods share.
     pub(crate) per_node_address: usize,
     /// From all addresses.
     pub(crate) total: usize,
@@ -33,7 +35,7 @@ pub(crate) struct ConnectionLimits {
     pub(crate) awaiting_header_per_source: usize,
     /// Without a whole request header, from all addresses.
     pub(crate) awaiting_header: usize,
-    pub(crate) node_addresses: Vec<IpAddr>,
+    pub(crate) node_addresses: NodeAddresses,
 }
 
 impl Default for ConnectionLimits {
@@ -44,7 +46,7 @@ impl Default for ConnectionLimits {
             total: 4096,
             awaiting_header_per_source: 128,
             awaiting_header: 512,
-            node_addresses: Vec::new(),
+            node_addresses: NodeAddresses::default(),
         }
     }
 }
@@ -59,10 +61,11 @@ impl Connections {
 
     /// Returns a permit for a new connection, which the connection holds while it is open. `None`: there are
     /// too many connections, and none that can be closed.
-    pub(crate) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<ConnectionPermit> {
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
+        let source = self.limits.node_addresses.source_of(address);
         let mut registry = self.lock();
         let of_source = registry.by_source.get(&source).copied().unwrap_or_default();
-        let most = if self.limits.node_addresses.contains(&source) {
+        let most = if source == NODE {
             self.limits.per_node_address
         } else {
             self.limits.per_source
@@ -358,7 +361,7 @@ mod tests {
             total: 10,
             awaiting_header_per_source: 2,
             awaiting_header: 5,
-            node_addresses: vec![source(1)],
+            node_addresses: [source(1).into()].into_iter().collect(),
         }))
     }
 

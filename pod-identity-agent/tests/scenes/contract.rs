@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use http::Response;
+use pod_identity_agent::Budget;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_testkit::{Fault, ServiceError};
 
 use crate::support::client::Request;
 use crate::support::scene::Scene;
+use crate::support::settings::Settings;
 use crate::support::{HOUR, NOW};
 
 #[tokio::test]
@@ -141,6 +143,69 @@ async fn any_other_host_is_refused_and_named_without_its_port() {
         scene.ask(request).await.assert_text(403, &text);
     }
     assert_eq!(scene.eks.request_count(), 0);
+}
+
+#[tokio::test]
+async fn a_target_that_names_a_host_is_judged_by_it_and_not_by_the_header() {
+    let scene = Scene::start().await;
+    let token = scene.token();
+    let ask = async |path, host| {
+        let request = Request {
+            path,
+            host,
+            ..Request::with_token(&token)
+        };
+        scene.ask(request).await
+    };
+    for path in [
+        "http://169.254.170.23/v1/credentials",
+        "http://169.254.170.23:80/v1/credentials",
+        "http://[fd00:ec2::23]/v1/credentials",
+    ] {
+        assert_eq!(ask(path, "rebind.example").await.status, 200, "{path}");
+    }
+    let answer = ask("http://rebind.example/v1/credentials", "169.254.170.23").await;
+    assert_eq!(answer.status, 403);
+    let named = answer.body.strip_suffix(" address not rebind.example\n");
+    assert!(named.is_some(), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn two_host_headers_are_a_bad_request() {
+    let scene = Scene::start().await;
+    let mut client = scene.connect().await;
+    let request = format!(
+        "GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nHost: 169.254.170.23\r\n\
+         Authorization: {}\r\n\r\n",
+        scene.token()
+    );
+    client.send_bytes(request.as_bytes()).await;
+    let answer = client.answer().await;
+    answer.assert_text(400, "400 Bad Request: too many Host headers\n");
+    assert_eq!(scene.eks.request_count(), 0);
+}
+
+#[tokio::test]
+async fn the_largest_and_the_smallest_settings_make_no_request_panic() {
+    for (time, budget) in [
+        (Duration::MAX, Budget::new(u32::MAX, f64::MAX)),
+        (Duration::MAX, Budget::new(u32::MAX, f64::MIN_POSITIVE)),
+        (Duration::ZERO, Budget::new(0, f64::NAN)),
+    ] {
+        let settings = Settings {
+            answer_within: time,
+            retention: time,
+            pod_budget: budget,
+            ..Settings::DEFAULT
+        };
+        let scene = Scene::here(settings, |agent| agent.node_budget(budget)).await;
+        let token = scene.token();
+        for _ in 0..3 {
+            let answer = scene.get(&token).await;
+            assert!(matches!(answer.status, 200 | 503), "{}", answer.body);
+        }
+        scene.end().await;
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod support;
 
 #[cfg(unix)]
+mod budgets;
 mod contract;
 #[cfg(unix)]
 mod fetching;

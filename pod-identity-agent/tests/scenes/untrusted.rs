@@ -52,6 +52,8 @@ async fn who_is_over_budget_is_told_what_is_wrong_with_its_token_or_to_try_again
         .get_as(pod(0), &forged(&scene))
         .await
         .assert_try_again();
+    let another = scene.get_as(pod(0), &forged(&scene)).await;
+    assert!(another.body.contains("--pod-budget"), "{}", another.body);
     assert_eq!(scene.eks.request_count(), 10);
 }
 

@@ -194,7 +194,8 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Self {
         let endpoint = eks.endpoint();
-        let arguments = [&arguments(eks.cluster(), &endpoint), more].concat();
+        let arguments = arguments(eks.cluster(), &endpoint);
+        let arguments = [&arguments[..], &[PODS_ON_LOOPBACK], more].concat();
         let program = Program::start(&arguments, &[environment, &[REGION, NO_IMDS]].concat());
         Self {
             credentials: address_at(&program, "credentials", Ipv4Addr::LOCALHOST.into()).await,
@@ -226,6 +227,9 @@ pub(crate) fn arguments<'a>(cluster: &'a str, endpoint: &'a str) -> [&'a str; 15
         "0",
     ]
 }
+
+/// Pods of tests have addresses of loopback, which must not count as the node's.
+const PODS_ON_LOOPBACK: &str = "--node-ranges=::1/128";
 
 /// Waits until this listener listens.
 pub(crate) async fn address_of(program: &Program, listener: &str) -> SocketAddr {

@@ -48,6 +48,8 @@ impl Settings {
             .answer_within(self.answer_within)
             .policy(RefreshPolicy::agent().with_retention(self.retention))
             .limits(limits)
+            // Pods of tests have addresses of loopback.
+            .node_addresses([])
             .pod_budget(self.pod_budget)
     }
 

@@ -1,0 +1,20 @@
+use std::time::Duration;
+
+use pod_identity_core::{CacheLimits, RefreshPolicy};
+
+use crate::credentials::rate_limit::Budget;
+use crate::node::addresses::NodeAddresses;
+
+/// Settings of a [`CredentialCache`](super::cache::CredentialCache); [`AgentBuilder`](crate::AgentBuilder) documents them.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) audience: String,
+    /// How long a client waits for EKS Auth.
+    pub(crate) max_wait: Duration,
+    pub(crate) policy: RefreshPolicy,
+    pub(crate) limits: CacheLimits,
+    pub(crate) pod_budget: Budget,
+    pub(crate) node_budget: Budget,
+    pub(crate) node_addresses: NodeAddresses,
+    pub(crate) seed: u64,
+}
