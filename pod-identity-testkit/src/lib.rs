@@ -127,6 +127,7 @@ pub use token::builder::TokenBuilder;
 pub use token::clock::SettableClock;
 pub use token::defect::{InPlaceWrite, TokenDefect};
 pub use token::issuer::{Issuer, VerifyError};
+pub use token::key_set::KeySetError;
 pub use token::keys::SigningKey;
 pub use token::pod_token::PodToken;
 pub use token::secrets::assert_no_secrets;

@@ -185,7 +185,7 @@ impl MockAgentBuilder {
             }
         });
         let service = AgentService {
-            hosts: AllowedHosts::new([listener.local_addr()?.ip()]).with_names(this.hosts),
+            hosts: AllowedHosts::new(reachable(listener.local_addr()?.ip())).with_names(this.hosts),
             policy: this.policy.unwrap_or_default(),
             source: this.source.unwrap_or_default(),
             token: PodToken::project(token, this.clock.now())?,
@@ -235,6 +235,18 @@ impl MockAgentBuilder {
     /// When no loopback port, temporary directory or thread can be had.
     pub fn start_blocking(self) -> io::Result<BlockingMockAgent> {
         Blocking::start("mock-agent", self.start())
+    }
+}
+
+/// The addresses at which clients call a mock that listens here.
+fn reachable(bound: IpAddr) -> Vec<IpAddr> {
+    match bound.is_unspecified() {
+        true => vec![
+            bound,
+            Ipv4Addr::LOCALHOST.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ],
+        false => vec![bound],
     }
 }
 

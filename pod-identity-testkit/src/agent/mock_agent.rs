@@ -95,7 +95,7 @@ impl MockAgent {
 
     /// `http://127.0.0.1:{port}/v1/credentials`. It stays the same over a restart.
     pub fn uri(&self) -> String {
-        format!("http://{}{}", self.address(), agent::PATH)
+        format!("http://{}{}", self.server.reachable(), agent::PATH)
     }
 
     /// The address that it listens on.

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use super::controls::Controls;
 use super::moving_clock::MovingClock;
-use super::pod;
+use super::pod::Listen;
 use crate::http::answer::{self, Answer};
 use crate::http::server::{Server, Service};
 use crate::scenario::{FaultWords, Order, OrderError, Orderable, Queues};
@@ -40,7 +40,7 @@ impl<C: Controls> Admin<C> {
     /// # Errors
     /// When there is no loopback port, or no randomness.
     pub(super) async fn start(controls: C, clock: Arc<MovingClock>) -> io::Result<Self> {
-        let listener = pod::listen(0).await?;
+        let listener = Listen::LOOPBACK.listener().await?;
         let service = AdminService {
             address: listener.local_addr()?,
             token: random_token()?,

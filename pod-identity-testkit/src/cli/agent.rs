@@ -11,18 +11,20 @@ use super::admin::Admin;
 use super::controls::AgentControls;
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
-use super::pod::{self, Pod, ScenarioFile};
+use super::pod::{Listen, Pod, ScenarioFile};
 use super::ready;
 use crate::{MockAgent, MockAgentBuilder};
 
 /// The flags of `agent`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Port on 127.0.0.1; a free one unless told
-    #[arg(short, long, default_value_t = 0)]
-    port: u16,
+    #[command(flatten)]
+    listen: Listen,
     #[command(flatten)]
     mock: Mock,
+    /// Another name or address that clients may send as Host; may be repeated
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
 }
 
 /// What `agent` and `run` have in common.
@@ -42,11 +44,12 @@ pub(super) struct Mock {
 
 impl Mock {
     /// # Errors
-    /// When the port is taken.
-    pub(super) async fn builder(&self, port: u16) -> io::Result<MockAgentBuilder> {
+    /// If the mock cannot listen.
+    pub(super) async fn builder(&self, listen: Listen) -> io::Result<MockAgentBuilder> {
         let (namespace, service_account) = self.pod.identity(self.file.scenario.as_ref());
         let mut builder = MockAgent::builder()
-            .listener(pod::listen(port).await?)
+            .listener(listen.listener().await?)
+            .allow_host("localhost")
             .service_account(namespace, service_account);
         if let Some(lifetime) = self.credential_lifetime {
             builder = builder.lifetime(lifetime);
@@ -72,7 +75,10 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let parent = Parent::watch()?;
     let no_proxy = no_proxy();
     let clock = Arc::new(MovingClock::default());
-    let builder = options.mock.builder(options.port).await?;
+    let mut builder = options.mock.builder(options.listen).await?;
+    for host in options.allow_host {
+        builder = builder.allow_host(host);
+    }
     let agent = builder.clock(clock.clone()).start().await?;
 
     let mut line = Map::new();

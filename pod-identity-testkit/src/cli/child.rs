@@ -5,6 +5,7 @@ use clap::Args;
 use pod_identity_cli::{Failure, Signals};
 
 use super::agent::Mock;
+use super::pod::Listen;
 
 /// The flags of `run`.
 #[derive(Debug, Args)]
@@ -23,7 +24,8 @@ pub(super) struct Options {
 pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let no_proxy = pod_identity_cli::no_proxy();
-    let agent = options.mock.builder(0).await?.start().await?;
+    let builder = options.mock.builder(Listen::LOOPBACK).await?;
+    let agent = builder.start().await?;
     let environment = options.mock.environment(&agent, no_proxy.as_deref());
 
     let mut arguments = options.command.into_iter();

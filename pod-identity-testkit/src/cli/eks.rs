@@ -9,20 +9,20 @@ use serde_json::{Map, json};
 
 use super::admin::Admin;
 use super::controls::EksControls;
+use super::issuer::IssuerOptions;
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
-use super::pod::{self, Pod, ScenarioFile};
+use super::pod::{self, Listen, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::ready;
 use crate::scenario::timeline::Timeline;
-use crate::{MockEksAuth, MockEksAuthBuilder, SignatureCheck};
+use crate::{Issuer, MockEksAuth, MockEksAuthBuilder, SignatureCheck};
 
 /// The flags of `eks`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Port on 127.0.0.1; a free one unless told
-    #[arg(short, long, default_value_t = 0)]
-    port: u16,
+    #[command(flatten)]
+    listen: Listen,
     #[command(flatten)]
     pod: Pod,
     #[command(flatten)]
@@ -33,6 +33,8 @@ pub(super) struct Options {
     /// Region of the cluster [default: us-west-2]
     #[arg(long)]
     region: Option<String>,
+    #[command(flatten)]
+    issuer: IssuerOptions,
     /// An association to begin with, as namespace/service-account=role-arn; may be repeated
     #[arg(long, value_parser = association)]
     associate: Vec<NewAssociation>,
@@ -42,7 +44,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    fn builder(&self) -> MockEksAuthBuilder {
+    fn builder(&self, issuer: Option<Issuer>) -> MockEksAuthBuilder {
         let mut builder = MockEksAuth::builder();
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);
@@ -52,6 +54,9 @@ impl Options {
         }
         if let Some(region) = &self.region {
             builder = builder.region(region);
+        }
+        if let Some(issuer) = issuer {
+            builder = builder.issuer(issuer);
         }
         if let Some(signatures) = self.signatures {
             builder = builder.signatures(signatures.into());
@@ -95,9 +100,11 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let parent = Parent::watch()?;
     let no_proxy = no_proxy();
     let clock = Arc::new(MovingClock::default());
+    let region = options.file.region(options.region.as_deref());
+    let issuer = options.issuer.start(&region).await?;
     let eks = options
-        .builder()
-        .listener(pod::listen(options.port).await?)
+        .builder(issuer.as_ref().map(|it| it.issuer.clone()))
+        .listener(options.listen.listener().await?)
         .node_key(KEY_ID, Secret::from(SECRET_KEY.to_owned()))
         .clock(clock.clone())
         .start()
@@ -124,10 +131,13 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         ("endpoint".to_owned(), json!(endpoint)),
         ("cluster".to_owned(), json!(eks.cluster())),
         ("region".to_owned(), json!(eks.region())),
-        ("token_file".to_owned(), json!(pod.volume.token_path())),
         ("access_key_id".to_owned(), json!(KEY_ID)),
         ("secret_access_key".to_owned(), json!(SECRET_KEY)),
     ]);
+    // Where only a real cluster's tokens are accepted, the mock has none to offer.
+    if issuer.as_ref().is_none_or(|it| !it.is_of_a_real_cluster()) {
+        line.insert("token_file".to_owned(), json!(pod.volume.token_path()));
+    }
     ready::add_environment(&mut line, &environment);
     let controls = EksControls { eks, pod, scenario };
     let admin = Admin::start(controls, clock).await?;

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -62,19 +62,47 @@ pub(super) fn identity(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A port of 127.0.0.1; 0 is a free one.
-///
-/// # Errors
-/// When it is taken, which the words tell.
-pub(super) async fn listen(port: u16) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    bound.map_err(|error| {
-        let cure = "take another one with --port, or none for a free one";
-        io::Error::new(
-            error.kind(),
-            format!("cannot listen on 127.0.0.1:{port}: {error}; {cure}"),
-        )
-    })
+/// Where a mock listens.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Listen {
+    /// Port to listen on; 0 takes a free one
+    #[arg(short, long, default_value_t = 0)]
+    port: u16,
+    /// IP address to listen on, such as 0.0.0.0 in a container
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
+    bind: IpAddr,
+}
+
+impl Listen {
+    /// A free port of 127.0.0.1.
+    pub(super) const LOOPBACK: Self = Self {
+        port: 0,
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+
+    /// # Errors
+    /// If the port is taken or the address is not one of this machine.
+    pub(super) async fn listener(self) -> io::Result<TcpListener> {
+        let address = SocketAddr::new(self.bind, self.port);
+        TcpListener::bind(address).await.map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrNotAvailable => "pass an address of this machine to --bind",
+                _ => "pass another port to --port, or none for a free one",
+            };
+            let message = format!("cannot listen on {address}: {error}; {remedy}");
+            io::Error::new(error.kind(), message)
+        })
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        address => address
+            .trim_matches(['[', ']'])
+            .parse()
+            .map_err(|_| "expected an IP address, such as 0.0.0.0 or ::".to_owned()),
+    }
 }
 
 pub(super) const DEFAULT_REGION: &str = "us-west-2";

@@ -7,31 +7,113 @@ use pod_identity_cli::Signals;
 use serde_json::{Map, json};
 
 use super::parent::Parent;
-use super::pod;
+use super::pod::{self, Listen};
 use super::ready;
 use crate::{MockWebhook, WebhookConfig};
 
 /// The flags of `webhook`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Port on 127.0.0.1; a free one unless told
-    #[arg(short, long, default_value_t = 0)]
-    port: u16,
+    #[command(flatten)]
+    listen: Listen,
     /// A service account whose pods are mutated, as namespace/service-account; may be repeated
     #[arg(long, value_parser = pod::identity)]
     identity: Vec<(String, String)>,
     /// The webhook's configuration file instead; changes of it count from the next request on
     #[arg(long, conflicts_with = "identity")]
     identities_file: Option<PathBuf>,
-    /// Another name that the certificate is for; may be repeated
+    /// Another name or address of the generated certificate; may be repeated
     #[arg(long)]
     name: Vec<String>,
-    /// Region to inject; none unless told
+    /// File of the certificate, in PEM; generated there if it and the key are missing [default: a new one
+    /// at each start]
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// File of the certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Serve HTTP without TLS
+    #[arg(long, conflicts_with_all = ["cert", "name"])]
+    plain: bool,
+    /// AWS_REGION and AWS_DEFAULT_REGION of the containers [default: not injected]
     #[arg(long)]
     region: Option<String>,
-    /// Speak HTTP without TLS
+    /// URI of the node agent [default: http://169.254.170.23/v1/credentials]
+    #[arg(long, value_name = "URI", conflicts_with = "ipv6")]
+    full_uri: Option<String>,
+    /// Use the node agent's IPv6 address, as in a cluster with IPv6
     #[arg(long)]
-    plain: bool,
+    ipv6: bool,
+    /// Audience of the token [default: pods.eks.amazonaws.com]
+    #[arg(long)]
+    audience: Option<String>,
+    /// Directory of the token's volume in the containers
+    /// [default: /var/run/secrets/pods.eks.amazonaws.com/serviceaccount]
+    #[arg(long, value_name = "PATH")]
+    mount_path: Option<String>,
+    /// Name of the token's volume [default: eks-pod-identity-token]
+    #[arg(long, value_name = "NAME")]
+    volume_name: Option<String>,
+    /// Name of the token's file in the volume [default: eks-pod-identity-token]
+    #[arg(long, value_name = "PATH")]
+    token_path: Option<String>,
+    /// Seconds that a token lives, at least 600; 86400 becomes 79200 to 86400 at random [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    token_expiration: Option<u64>,
+    /// Inject AWS_STS_REGIONAL_ENDPOINTS=regional
+    #[arg(long)]
+    sts_regional_endpoints: bool,
+    /// Prefix of the annotations that the webhook reads [default: eks.amazonaws.com]
+    #[arg(long, value_name = "PREFIX")]
+    annotation_prefix: Option<String>,
+    /// An annotation of a service account, as namespace/service-account:key=value; may be repeated
+    #[arg(long, value_name = "ANNOTATION", value_parser = annotation)]
+    annotate: Vec<Annotation>,
+}
+
+/// An annotation of a service account, whose manifest the mock does not see.
+#[derive(Debug, Clone)]
+struct Annotation {
+    identity: (String, String),
+    key: String,
+    value: String,
+}
+
+impl Options {
+    fn config(&self) -> WebhookConfig {
+        let mut config = WebhookConfig::new().sts_regional_endpoints(self.sts_regional_endpoints);
+        for (namespace, service_account) in &self.identity {
+            config = config.identity(namespace, service_account);
+        }
+        for Annotation {
+            identity,
+            key,
+            value,
+        } in &self.annotate
+        {
+            config = config.annotate(&identity.0, &identity.1, key, value);
+        }
+        if self.ipv6 {
+            config = config.ipv6();
+        }
+        if let Some(seconds) = self.token_expiration {
+            config = config.token_expiration(seconds);
+        }
+        let set: [(&Option<String>, fn(WebhookConfig, String) -> WebhookConfig); 7] = [
+            (&self.region, WebhookConfig::region),
+            (&self.full_uri, WebhookConfig::full_uri),
+            (&self.audience, WebhookConfig::audience),
+            (&self.mount_path, WebhookConfig::mount_path),
+            (&self.volume_name, WebhookConfig::volume_name),
+            (&self.token_path, WebhookConfig::token_path),
+            (&self.annotation_prefix, WebhookConfig::annotation_prefix),
+        ];
+        set.into_iter()
+            .fold(config, |config, (value, set)| match value {
+                Some(value) => set(config, value.clone()),
+                None => config,
+            })
+    }
 }
 
 /// Serves until a signal, or until the process that started it is gone.
@@ -41,15 +123,11 @@ pub(super) struct Options {
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
-    let listener = pod::listen(options.port).await?;
-    let mut config = WebhookConfig::new();
-    for (namespace, service_account) in options.identity {
-        config = config.identity(namespace, service_account);
+    let listener = options.listen.listener().await?;
+    let mut builder = MockWebhook::builder(options.config()).listener(listener);
+    if let (Some(certificate), Some(key)) = (options.cert, options.key) {
+        builder = builder.certificate_files(certificate, key);
     }
-    if let Some(region) = options.region {
-        config = config.region(region);
-    }
-    let mut builder = MockWebhook::builder(config).listener(listener);
     for name in options.name {
         builder = builder.name(name);
     }
@@ -73,4 +151,20 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         () = parent.gone() => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn annotation(text: &str) -> Result<Annotation, String> {
+    let parsed = text.split_once(':').and_then(|(identity, annotation)| {
+        let (key, value) = annotation.split_once('=')?;
+        Some(Annotation {
+            identity: pod::identity(identity).ok()?,
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    });
+    parsed.ok_or_else(|| {
+        "expected namespace/service-account:key=value, such as \
+         shop/cart:eks.amazonaws.com/token-expiration=3600"
+            .to_owned()
+    })
 }

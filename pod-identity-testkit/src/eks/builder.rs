@@ -51,6 +51,7 @@ pub struct MockEksAuthBuilder {
     listener: Option<TcpListener>,
     roles: Vec<Role>,
     visibility: Option<Visibility>,
+    api_visibility: Visibility,
     signatures: Option<SignatureCheck>,
     node_keys: BTreeMap<String, Secret>,
     cluster_limit: Option<(u32, u32)>,
@@ -108,14 +109,24 @@ impl MockEksAuthBuilder {
         self
     }
 
+    /// Sets when the associations API itself sees its own changes; at once by default.
+    ///
+    /// Until then an association that was created is neither described nor listed, and one that was deleted
+    /// is both, and creating it again fails with `ResourceInUseException`, as reported of the real service.
+    pub fn api_visibility(mut self, visibility: impl Into<Visibility>) -> Self {
+        self.api_visibility = visibility.into();
+        self
+    }
+
     /// How signatures are looked at; [`SignatureCheck::Off`] by default.
     pub fn signatures(mut self, check: SignatureCheck) -> Self {
         self.signatures = Some(check);
         self
     }
 
-    /// A key that may sign besides those that are minted: a node's, or an administrator's. It may come
-    /// with any session token.
+    /// A key that may sign besides those that are minted: a node's, or an administrator's. A
+    /// temporary one, which begins with `ASIA`, needs a session token, whichever it is; a long-term one, which
+    /// begins with `AKIA`, must come without.
     pub fn node_key(
         mut self,
         access_key_id: impl Into<String>,
@@ -184,7 +195,10 @@ impl MockEksAuthBuilder {
             name: this.cluster.unwrap_or_else(|| "test-cluster".to_owned()),
             region,
             account: this.account.unwrap_or_else(|| "111122223333".to_owned()),
-            associations: Associations::new(this.visibility.unwrap_or_default()),
+            associations: Associations::new(
+                this.visibility.unwrap_or_default(),
+                this.api_visibility,
+            ),
             roles: Roles::new(this.roles),
         };
         #[cfg(feature = "scenario")]
@@ -253,6 +267,7 @@ impl Default for MockEksAuthBuilder {
             listener: None,
             roles: Vec::new(),
             visibility: None,
+            api_visibility: Visibility::AtOnce,
             signatures: None,
             node_keys: BTreeMap::new(),
             cluster_limit: None,

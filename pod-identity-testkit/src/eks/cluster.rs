@@ -8,6 +8,7 @@ use pod_identity_core::wire::eks_auth::{
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
 use crate::eks::associations::associated::Associated;
+use crate::eks::associations::rules::Owner;
 use crate::eks::associations::store::Associations;
 use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::roles::{PODS, Roles};
@@ -59,6 +60,14 @@ impl Cluster {
         let response = self.session(&caller, &associated, now + lifetime);
         let minted = minted(&response, association, tags);
         Ok((response, minted))
+    }
+
+    /// What the ARNs of its roles must agree with.
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        Owner {
+            partition: partition(&self.region),
+            account: &self.account,
+        }
     }
 
     /// `arn:aws:eks:{region}:{account}:cluster/{name}`.
@@ -132,6 +141,7 @@ impl Cluster {
         {
             return Err(invalid(&ClaimError::Audience));
         }
+        check_subject(&claims)?;
         match claims.check(now, Duration::ZERO, TokenBuilder::AUDIENCE) {
             Ok(()) => Ok(claims),
             Err(ClaimError::Expired) => Err(ErrorCode::ExpiredToken.into()),
@@ -206,6 +216,19 @@ fn minted(
         },
         secret_access_key: credentials.secret_access_key.clone(),
         session_token: credentials.session_token.clone(),
+    }
+}
+
+/// Assumed: a token whose `sub` says something else than its private claims was made by no API server.
+fn check_subject(claims: &UnverifiedClaims) -> Result<(), ServiceError> {
+    let expected = match (&claims.namespace, &claims.service_account) {
+        (Some(namespace), Some(name)) => format!("system:serviceaccount:{namespace}:{name}"),
+        _ => return Err(invalid(&"token has no service account")),
+    };
+    match &claims.subject {
+        Some(subject) if *subject == expected => Ok(()),
+        Some(_other) => Err(invalid(&"token subject is not its service account")),
+        None => Err(invalid(&"token has no subject")),
     }
 }
 

@@ -93,7 +93,7 @@ impl MockEksAuth {
 
     /// `http://127.0.0.1:{port}`, without a slash at the end. It stays the same over a restart.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        format!("http://{}", self.server.reachable())
     }
 
     /// The address that it listens on.
@@ -164,6 +164,13 @@ impl MockEksAuth {
     pub fn set_visibility(&self, visibility: impl Into<Visibility>) {
         let associations = &self.service().cluster.associations;
         associations.set_visibility(visibility.into());
+    }
+
+    /// Sets when the associations API sees the changes that are made through it from now on. See
+    /// [`MockEksAuthBuilder::api_visibility`].
+    pub fn set_api_visibility(&self, visibility: impl Into<Visibility>) {
+        let associations = &self.service().cluster.associations;
+        associations.set_api_visibility(visibility.into());
     }
 
     /// Answers 503 instead of the issuer's documents, or serves them again.

@@ -5,6 +5,7 @@ pub(crate) mod associations;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
 pub(crate) mod discovery;
 pub(crate) mod iam;
 pub(crate) mod mock_eks_auth;

@@ -17,9 +17,9 @@ use pod_identity_core::{Clock, ServiceAccountToken};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::eks::associations::api::AssociationsApi;
 use crate::eks::call::{Call, text};
 use crate::eks::cluster::Cluster;
+use crate::eks::control_plane::associations_api::AssociationsApi;
 use crate::eks::discovery::discovery;
 use crate::eks::operation_faults::AllFaults;
 use crate::eks::played::{Changes, Played};

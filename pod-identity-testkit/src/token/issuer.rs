@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use pod_identity_core::{ServiceAccountToken, TokenError, UnverifiedClaims};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::SigningKey;
 use crate::sync::lock;
+use crate::token::key_set::KeySet;
 use crate::token::keys::KeyPair;
+use crate::{KeySetError, SigningKey};
 
 /// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.
 ///
@@ -40,8 +41,10 @@ pub struct Issuer(Arc<Inner>);
 struct Inner {
     url: String,
     region: String,
-    /// What signatures may be by; the last one signs.
+    /// The keys that tokens may be signed with; the last one signs.
     keys: Mutex<Vec<&'static KeyPair>>,
+    /// The keys of a cluster that exists. With them, tokens signed with the published `keys` are refused.
+    trusted: Mutex<Option<KeySet>>,
 }
 
 impl Issuer {
@@ -62,11 +65,32 @@ impl Issuer {
     /// The issuer of one cluster, where `id` is the last part of its URL: 32 digits and upper-case
     /// letters in a real one.
     pub fn for_cluster(region: &str, id: &str) -> Self {
+        let url = format!("https://oidc.eks.{region}.amazonaws.com/id/{id}");
+        Self::with_url(region, &url)
+    }
+
+    /// An issuer with any URL, which is what its tokens have in `iss`.
+    pub fn with_url(region: &str, url: &str) -> Self {
         Self(Arc::new(Inner {
-            url: format!("https://oidc.eks.{region}.amazonaws.com/id/{id}"),
+            url: url.to_owned(),
             region: region.to_owned(),
             keys: Mutex::new(vec![SigningKey::default().pair()]),
+            trusted: Mutex::default(),
         }))
+    }
+
+    /// Accepts the tokens that a real cluster signs, and no others: from now on those of
+    /// [`token`](Self::token) are refused, because their key is published.
+    ///
+    /// `jwks` is the cluster's JSON Web Key Set (RFC 7517), which `kubectl get --raw /openid/v1/jwks`
+    /// prints. Call this again when the cluster has rotated its keys.
+    ///
+    /// # Errors
+    /// [`KeySetError`] if the text is not such a set. The issuer is then as it was.
+    pub fn trust_cluster(&self, jwks: &str) -> Result<(), KeySetError> {
+        let keys = KeySet::parse(jwks)?;
+        *lock(&self.0.trusted) = Some(keys);
+        Ok(())
     }
 
     /// What its tokens say in `iss`.
@@ -101,25 +125,44 @@ impl Issuer {
     /// [`VerifyError`] when the token is malformed, signed by another key, or from another issuer.
     pub fn verify(&self, token: &str) -> Result<UnverifiedClaims, VerifyError> {
         let parsed = ServiceAccountToken::parse(token).map_err(VerifyError::Malformed)?;
-        let key = self.key_of(token).ok_or(VerifyError::Signature)?;
-        let mut validation = Validation::new(key.algorithm);
+        if has_critical_parameters(token) {
+            return Err(VerifyError::Critical);
+        }
+        let header = jsonwebtoken::decode_header(token);
+        let id = header.ok().and_then(|header| header.kid);
+        if let Some(trusted) = &*lock(&self.0.trusted) {
+            let key = trusted.key(id.as_deref()).ok_or(VerifyError::Signature)?;
+            self.verify_with(token, key.algorithm, &key.verifying)?;
+        } else {
+            let key = self.key(id.as_deref()).ok_or(VerifyError::Signature)?;
+            self.verify_with(token, key.algorithm, &key.verifying)?;
+        }
+        Ok(parsed.claims().clone())
+    }
+
+    fn verify_with(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        key: &DecodingKey,
+    ) -> Result<(), VerifyError> {
+        let mut validation = Validation::new(algorithm);
         validation.required_spec_claims = HashSet::from(["iss".to_owned()]);
         validation.set_issuer(&[self.url()]);
         validation.validate_exp = false;
         validation.validate_aud = false;
-        match jsonwebtoken::decode::<IgnoredAny>(token, &key.verifying, &validation) {
-            Ok(_signed) => Ok(parsed.claims().clone()),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::InvalidIssuer | ErrorKind::MissingRequiredClaim(_) => {
-                    VerifyError::Issuer
-                }
-                _ => VerifyError::Signature,
-            }),
-        }
+        let decoded = jsonwebtoken::decode::<IgnoredAny>(token, key, &validation);
+        decoded.map(drop).map_err(|error| match error.kind() {
+            ErrorKind::InvalidIssuer | ErrorKind::MissingRequiredClaim(_) => VerifyError::Issuer,
+            _ => VerifyError::Signature,
+        })
     }
 
     /// The keys that signatures may be by, as a JSON Web Key Set (RFC 7517).
     pub(crate) fn key_set(&self) -> Value {
+        if let Some(trusted) = &*lock(&self.0.trusted) {
+            return trusted.document.clone();
+        }
         let keys = lock(&self.0.keys);
         let keys: Vec<Value> = keys.iter().map(|key| key.public()).collect();
         json!({ "keys": keys })
@@ -127,17 +170,21 @@ impl Issuer {
 
     /// What its keys sign with, such as `RS256`.
     pub(crate) fn algorithms(&self) -> Vec<String> {
-        let keys = lock(&self.0.keys);
-        let mut names: Vec<String> = keys.iter().map(|key| key.algorithm_name()).collect();
+        let algorithms: Vec<Algorithm> = match &*lock(&self.0.trusted) {
+            Some(trusted) => trusted.algorithms().collect(),
+            None => lock(&self.0.keys).iter().map(|key| key.algorithm).collect(),
+        };
+        let mut names: Vec<String> = algorithms.iter().map(|name| format!("{name:?}")).collect();
         names.sort();
         names.dedup();
         names
     }
 
-    fn key_of(&self, token: &str) -> Option<&'static KeyPair> {
-        let id = jsonwebtoken::decode_header(token).ok()?.kid?;
+    fn key(&self, id: Option<&str>) -> Option<&'static KeyPair> {
         let keys = lock(&self.0.keys);
-        keys.iter().find(|known| known.key.id() == id).copied()
+        keys.iter()
+            .find(|known| Some(known.key.id()) == id)
+            .copied()
     }
 
     pub(crate) fn sign(&self, claims: &impl Serialize) -> String {
@@ -162,6 +209,15 @@ impl Issuer {
         let signature = sign(key, message.as_bytes());
         format!("{message}.{signature}")
     }
+}
+
+/// "If any of the listed extension Header Parameters are not understood and supported by the recipient, then the
+/// JWS is invalid" (RFC 7515 §4.1.11). This recipient supports none.
+fn has_critical_parameters(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let header = serde_json::from_slice::<Value>(&header).unwrap_or_default();
+    header.get("crit").is_some()
 }
 
 /// A part of a JWT.
@@ -194,6 +250,9 @@ pub enum VerifyError {
     /// [`Issuer`].
     #[error("token signature is invalid")]
     Signature,
+    /// The header has the parameter `crit`: it demands an extension that no cluster uses.
+    #[error("token has critical header parameters that are not supported")]
+    Critical,
     /// `iss` is absent or names another issuer. Cure: give both sides the same [`Issuer`].
     #[error("token has an invalid issuer")]
     Issuer,

@@ -25,12 +25,12 @@ pub enum SigningKey {
 }
 
 impl SigningKey {
-    /// Its `kid`.
+    /// Returns its `kid`: as in Kubernetes, the SHA-256 of the public key in DER, in base64url.
     pub const fn id(self) -> &'static str {
         match self {
-            Self::Rs256 => "pod-identity-testkit",
-            Self::OtherRs256 => "pod-identity-testkit-2",
-            Self::Es256 => "pod-identity-testkit-es256",
+            Self::Rs256 => "7QCVmRjwzDkb6vB1XbbQkYledq2iBVqlcinjXu7KSn8",
+            Self::OtherRs256 => "3FGnrRaTQfumohD-2_O7gBoCcewaZCMnNePl2ArmM5E",
+            Self::Es256 => "J7YBBZnEfzP_nuaOlLmy5emtNQQZNgWk-re3qVbzvOc",
         }
     }
 
@@ -135,11 +135,6 @@ impl KeyPair {
         key.common.public_key_use = Some(PublicKeyUse::Signature);
         serde_json::to_value(key).expect("a key must serialize")
     }
-
-    /// As in `alg`.
-    pub(crate) fn algorithm_name(&self) -> String {
-        format!("{:?}", self.algorithm)
-    }
 }
 
 impl fmt::Debug for KeyPair {
@@ -150,3 +145,30 @@ impl fmt::Debug for KeyPair {
 
 /// Two coordinates of P-256.
 const ES256_LENGTH: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_id_that_kubernetes_gives_it() {
+        for (key, pem) in [
+            (SigningKey::Rs256, include_str!("test-signing-key.pub.pem")),
+            (
+                SigningKey::OtherRs256,
+                include_str!("test-signing-key-2.pub.pem"),
+            ),
+            (
+                SigningKey::Es256,
+                include_str!("test-signing-key-es256.pub.pem"),
+            ),
+        ] {
+            let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+            let der = STANDARD.decode(text).unwrap();
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+            assert_eq!(key.id(), URL_SAFE_NO_PAD.encode(digest));
+        }
+    }
+}

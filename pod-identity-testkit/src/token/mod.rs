@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod defect;
 pub(crate) mod ids;
 pub(crate) mod issuer;
+pub(crate) mod key_set;
 pub(crate) mod keys;
 pub(crate) mod layout;
 pub(crate) mod pod_token;

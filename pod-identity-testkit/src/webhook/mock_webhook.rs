@@ -56,6 +56,7 @@ impl MockWebhook {
             config,
             file: None,
             names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into(),
+            certificate: None,
             listener: None,
             plain: false,
         }
@@ -68,7 +69,7 @@ impl MockWebhook {
             Some(_) => "https",
             None => "http",
         };
-        format!("{scheme}://{}{PATH}", self.address())
+        format!("{scheme}://{}{PATH}", self.server.reachable())
     }
 
     /// The address that it listens on.
@@ -76,7 +77,7 @@ impl MockWebhook {
         self.server.address()
     }
 
-    /// Its certificate, which is its own authority: in base64, the `caBundle` of a
+    /// Its certificate in PEM. A generated one is its own authority: in base64, it is the `caBundle` of a
     /// `MutatingWebhookConfiguration`. None where it is [plain](MockWebhookBuilder::plain).
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate_pem.as_deref()
@@ -104,6 +105,7 @@ pub struct MockWebhookBuilder {
     config: WebhookConfig,
     file: Option<PathBuf>,
     names: Vec<String>,
+    certificate: Option<(PathBuf, PathBuf)>,
     listener: Option<TcpListener>,
     plain: bool,
 }
@@ -126,6 +128,20 @@ impl MockWebhookBuilder {
         self
     }
 
+    /// Uses the certificate and the private key of these files, in PEM, instead of a new certificate at
+    /// each start.
+    ///
+    /// If neither file exists, the certificate is generated and written there with its key. So the first
+    /// start makes the `caBundle` of a registration, and it stays right over every restart.
+    pub fn certificate_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
     /// Where it listens instead of an ephemeral port of 127.0.0.1.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
@@ -141,7 +157,8 @@ impl MockWebhookBuilder {
     /// Starts it on the current tokio runtime.
     ///
     /// # Errors
-    /// When no loopback port can be had, or a name cannot be in a certificate.
+    /// If no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot
+    /// be read, written or used.
     pub async fn start(self) -> io::Result<MockWebhook> {
         let listener = match self.listener {
             Some(listener) => listener,
@@ -150,7 +167,12 @@ impl MockWebhookBuilder {
         let (certificate_pem, tls) = match self.plain {
             true => (None, None),
             false => {
-                let identity = Identity::generate(self.names)?;
+                let identity = match &self.certificate {
+                    Some((certificate, key)) => {
+                        Identity::load_or_generate(certificate, key, self.names)?
+                    }
+                    None => Identity::generate(self.names)?,
+                };
                 (Some(identity.certificate_pem), Some(identity.acceptor))
             }
         };

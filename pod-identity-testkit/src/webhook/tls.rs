@@ -1,40 +1,91 @@
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// A certificate that signed itself, and what accepts connections with it.
+/// A certificate with its key, and what accepts connections with it.
 pub(crate) struct Identity {
     pub(crate) certificate_pem: String,
     pub(crate) acceptor: TlsAcceptor,
 }
 
 impl Identity {
-    /// A new one for these names and addresses.
+    /// Generates a certificate for these names and addresses, which is its own authority.
     pub(crate) fn generate(names: Vec<String>) -> io::Result<Self> {
-        let generated = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-        let config = server_config(&generated).map_err(io::Error::other)?;
+        let (certificate, key) = self_signed(names)?;
+        Self::parse(certificate, &key)
+    }
+
+    /// Reads a certificate and its key, in PEM. If neither file exists, generates them, so that the next
+    /// start finds them and the `caBundle` of a registration stays right.
+    pub(crate) fn load_or_generate(
+        certificate: &Path,
+        key: &Path,
+        names: Vec<String>,
+    ) -> io::Result<Self> {
+        if !certificate.exists() && !key.exists() {
+            let (certificate_pem, key_pem) = self_signed(names)?;
+            write_new(key, &key_pem, 0o600).map_err(|error| at(key, error))?;
+            write_new(certificate, &certificate_pem, 0o644)
+                .map_err(|error| at(certificate, error))?;
+        }
+        let certificate_pem =
+            fs::read_to_string(certificate).map_err(|error| at(certificate, error))?;
+        let key_pem = fs::read_to_string(key).map_err(|error| at(key, error))?;
+        Self::parse(certificate_pem, &key_pem).map_err(|error| at(certificate, error))
+    }
+
+    fn parse(certificate_pem: String, key_pem: &str) -> io::Result<Self> {
+        let certificates = CertificateDer::pem_slice_iter(certificate_pem.as_bytes());
+        let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(invalid)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(invalid)?;
+        let config = server_config(certificates, key).map_err(invalid)?;
         Ok(Self {
-            certificate_pem: generated.cert.pem(),
+            certificate_pem,
             acceptor: TlsAcceptor::from(Arc::new(config)),
         })
     }
 }
 
+fn self_signed(names: Vec<String>) -> io::Result<(String, String)> {
+    let generated = rcgen::generate_simple_self_signed(names).map_err(invalid)?;
+    Ok((generated.cert.pem(), generated.signing_key.serialize_pem()))
+}
+
 fn server_config(
-    generated: &CertifiedKey<KeyPair>,
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, tokio_rustls::rustls::Error> {
-    let key = PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der());
-    let certificates = vec![generated.cert.der().clone()];
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(certificates, key.into())?;
+        .with_single_cert(certificates, key)?;
     // The API server offers HTTP/2 as well.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Creates a file with these permissions from its first byte on.
+fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _not_of_this_system = mode;
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

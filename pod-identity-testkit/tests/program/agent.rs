@@ -50,3 +50,32 @@ async fn its_port_can_be_chosen_and_may_be_taken() {
     assert!(stderr.contains("--port"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1);
 }
+
+#[tokio::test]
+async fn it_listens_where_it_is_told_to_and_localhost_is_a_good_host() {
+    for (bind, endpoint) in [
+        ("0.0.0.0", "http://127.0.0.1:"),
+        ("localhost", "http://127.0.0.1:"),
+        ("127.0.0.2", "http://127.0.0.2:"),
+    ] {
+        let mock = Mock::start(&["agent", "--bind", bind, "--allow-host", "agent.test"]).await;
+        assert!(
+            mock.text("/endpoint").starts_with(endpoint),
+            "{}",
+            mock.ready
+        );
+        let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+        for (host, status) in [
+            ("localhost:1", 200),
+            ("agent.test", 200),
+            ("evil.test", 403),
+        ] {
+            let headers = [("authorization", token.as_str()), ("host", host)];
+            let answer = crate::http::send("GET", mock.text("/endpoint"), &headers, "").await;
+            assert_eq!(answer.status, Some(status), "{bind} {host}");
+        }
+    }
+    let output = crate::process::run(&["agent", "--bind", "192.0.2.1"]).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("--bind"), "{stderr}");
+}

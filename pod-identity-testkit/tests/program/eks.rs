@@ -94,9 +94,61 @@ async fn a_token_that_expired_is_refused_until_it_is_rotated() {
     assert_eq!(assume_role(&mock).await.status, Some(200));
 }
 
+/// The other mock stands for a real cluster: it serves its keys, and signs with another one than its first.
+#[tokio::test]
+async fn tokens_of_a_real_cluster_are_accepted_and_no_others() {
+    let cluster = Mock::start(&["eks", "--region", "eu-west-1"]).await;
+    let endpoint = cluster.text("/endpoint");
+    let keys = format!("{endpoint}/openid/v1/jwks");
+    let discovery = format!("{endpoint}/.well-known/openid-configuration");
+    let document = soon(http::send("GET", &discovery, &[], "")).await.json();
+    let issuer = document["issuer"].as_str().unwrap().to_owned();
+    let saved = tempfile::NamedTempFile::new().unwrap();
+    let body = soon(http::send("GET", &keys, &[], "")).await.body;
+    std::fs::write(saved.path(), &body).unwrap();
+
+    let associate = "default/app=arn:aws:iam::111122223333:role/app";
+    for jwks in [keys.as_str(), saved.path().to_str().unwrap()] {
+        let mock = Mock::start(&[
+            "eks",
+            "--issuer",
+            &issuer,
+            "--jwks",
+            jwks,
+            "--associate",
+            associate,
+        ])
+        .await;
+        assert_eq!(mock.ready["token_file"], serde_json::Value::Null);
+        let token = std::fs::read_to_string(cluster.text("/token_file")).unwrap();
+        assert_eq!(assume_role_with(&mock, &token).await.status, Some(200));
+        let served = format!("{}/keys", mock.text("/endpoint"));
+        let served = soon(http::send("GET", &served, &[], "")).await.json();
+        assert_eq!(
+            served,
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()
+        );
+    }
+    for (jwks, reason) in [
+        ("/nowhere/jwks.json", "/nowhere/jwks.json"),
+        (&format!("{endpoint}/nothing"), "404"),
+        ("https://127.0.0.1:1/keys", "refused"),
+        ("ftp://127.0.0.1/keys", "http or https"),
+    ] {
+        let output = crate::process::run(&["eks", "--issuer", &issuer, "--jwks", jwks]).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+}
+
 /// As a node would, with a signature that is one only in form.
 pub(crate) async fn assume_role(mock: &Mock) -> http::Answer {
     let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    assume_role_with(mock, &token).await
+}
+
+async fn assume_role_with(mock: &Mock, token: &str) -> http::Answer {
     let cluster = mock.text("/cluster");
     let uri = format!(
         "{}/clusters/{cluster}/assume-role-for-pod-identity",

@@ -11,6 +11,8 @@ use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed};
 
 const ALL: &str = "/clusters/test-cluster/pod-identity-associations";
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
+/// Of the account of the cluster.
+const OTHER_ROLE: &str = "arn:aws:iam::111122223333:role/orders";
 
 /// One call over a connection of its own.
 async fn call(eks: &MockEksAuth, method: Method, path: &str, body: Value) -> Answered {
@@ -149,7 +151,7 @@ async fn a_client_token_makes_creation_repeatable() {
     let first = created(&eks, body.clone()).await;
     assert_eq!(created(&eks, body.clone()).await, first);
 
-    let other = post(&eks, ALL, with(body.clone(), "roleArn", TARGET)).await;
+    let other = post(&eks, ALL, with(body.clone(), "roleArn", OTHER_ROLE)).await;
     assert_eq!(
         (other.status, other.code()),
         (400, "InvalidRequestException")
@@ -182,8 +184,9 @@ async fn a_client_token_makes_an_update_repeatable() {
         );
         assert!(refused.message().contains("clientRequestToken"));
     }
-    let created = post(&eks, ALL, with(order(), "clientRequestToken", "t-1")).await;
-    assert_eq!(created.code(), "InvalidRequestException", "not for both");
+    let third = with(order(), "serviceAccount", "third");
+    let created = post(&eks, ALL, with(third, "clientRequestToken", "t-1")).await;
+    assert_eq!(created.status, 200, "a token belongs to one operation");
 }
 
 /// The path of an association of another service account.
@@ -253,6 +256,36 @@ async fn a_wrong_request_is_refused_with_its_reason() {
             "reserved",
         ),
         (&path, json!({ "policy": "{}" }), 400, invalid, policy),
+        (&path, json!({}), 400, invalid, "at least one of"),
+        (
+            &path,
+            json!({ "clientRequestToken": "t" }),
+            400,
+            invalid,
+            "at least one of",
+        ),
+        (&path, json!({ "roleArn": "" }), 400, invalid, "roleArn"),
+        (
+            &path,
+            json!({ "targetRoleArn": "orders" }),
+            400,
+            invalid,
+            "targetRoleArn",
+        ),
+        (
+            &path,
+            json!({ "roleArn": TARGET }),
+            403,
+            "AccessDeniedException",
+            "Cross-account pass role",
+        ),
+        (
+            ALL,
+            with(other(), "namespace", "Shop"),
+            400,
+            invalid,
+            "namespace",
+        ),
         (
             &format!("{ALL}/a-short"),
             json!({}),
@@ -365,11 +398,16 @@ async fn tags_are_added_overwritten_and_removed() {
     for answer in [get(&eks, &unknown).await, delete(&eks, &unknown).await] {
         assert_eq!((answer.status, answer.code()), (404, "NotFoundException"));
     }
-    let reserved = post(&eks, &path, json!({ "tags": { "AWS:x": "" } })).await;
-    assert_eq!(
-        (reserved.status, reserved.code()),
-        (400, "BadRequestException")
-    );
+    let none = json!({ "tags": {} });
+    for bad in [
+        post(&eks, &path, json!({ "tags": { "AWS:x": "" } })).await,
+        post(&eks, &path, none.clone()).await,
+        delete(&eks, &path).await,
+        get(&eks, "/tags/a-1").await,
+        post(&eks, "/tags/arn%3Aaws%3Aeks", none).await,
+    ] {
+        assert_eq!((bad.status, bad.code()), (400, "BadRequestException"));
+    }
 }
 
 #[tokio::test]
@@ -414,7 +452,7 @@ async fn eks_auth_learns_of_a_change_after_a_while() {
     clock.advance(Duration::from_secs(5));
     assert_eq!(assume(&eks, &token).await.status, 200);
 
-    post(&eks, &path, json!({ "roleArn": TARGET })).await;
+    post(&eks, &path, json!({ "roleArn": OTHER_ROLE })).await;
     delete(&eks, &path).await;
     let old = assume(&eks, &token).await.json()["assumedRoleUser"]["arn"].to_string();
     assert!(old.contains("assumed-role/cart/"), "{old}");
@@ -442,7 +480,7 @@ async fn a_change_waits_for_those_before_it_to_the_same_service_account_only() {
     eks.set_visibility(gate.clone());
     let path = path_of(&created(&eks, order()).await);
     eks.set_visibility(Visibility::AtOnce);
-    post(&eks, &path, json!({ "roleArn": TARGET })).await;
+    post(&eks, &path, json!({ "roleArn": OTHER_ROLE })).await;
     created(&eks, with(order(), "serviceAccount", "other")).await;
 
     let token = |name| eks.issuer().token("shop", name).mint(NOW);
@@ -463,4 +501,55 @@ async fn what_a_test_adds_or_removes_overtakes_what_waits() {
     assert_eq!(get(&eks, &path_of(&association)).await.status, 404);
     eks.associate("shop", "order", ROLE);
     assert_eq!(assume(&eks, &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_api_learns_of_its_own_changes_after_a_while() {
+    let (eks, clock) = shop().await;
+    eks.set_api_visibility(Duration::from_secs(5));
+    let association = created(&eks, order()).await;
+    let path = path_of(&association);
+    assert_eq!(get(&eks, &path).await.status, 404);
+    assert_eq!(
+        post(&eks, &path, json!({ "roleArn": OTHER_ROLE }))
+            .await
+            .status,
+        404
+    );
+    let again = post(&eks, ALL, order()).await;
+    assert_eq!(again.code(), "ResourceInUseException");
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(get(&eks, &path).await.status, 200);
+
+    assert_eq!(delete(&eks, &path).await.status, 200);
+    assert_eq!(get(&eks, &path).await.status, 200, "it is still described");
+    let listed = get(&eks, &format!("{ALL}?serviceAccount=order"))
+        .await
+        .json();
+    assert_eq!(listed["associations"].as_array().unwrap().len(), 1);
+    let again = post(&eks, ALL, order()).await;
+    assert_eq!(
+        (again.status, again.code()),
+        (409, "ResourceInUseException")
+    );
+    assert_eq!(delete(&eks, &path).await.status, 404);
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(get(&eks, &path).await.status, 404);
+    created(&eks, order()).await;
+}
+
+#[tokio::test]
+async fn a_list_goes_on_after_a_name_with_a_slash() {
+    let (eks, _clock) = shop().await;
+    for name in ["a/b", "a/c", "b"] {
+        eks.associate("odd/name", name, ROLE);
+    }
+    let first = get(&eks, &format!("{ALL}?maxResults=1")).await.json();
+    let next = first["nextToken"].as_str().unwrap();
+    let rest = get(&eks, &format!("{ALL}?nextToken={next}")).await.json();
+    let names = rest["associations"].as_array().unwrap().iter();
+    let names: Vec<_> = names
+        .map(|it| it["serviceAccount"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["a/c", "b", "cart"]);
 }

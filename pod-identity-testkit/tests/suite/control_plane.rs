@@ -68,6 +68,24 @@ async fn the_keys_are_those_that_tokens_may_be_signed_by() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_trusts_a_cluster_accepts_its_tokens_and_no_others() {
+    let (cluster, _clock) = shop().await;
+    cluster.issuer().sign_with(SigningKey::Es256);
+    cluster.issuer().forget_old_keys();
+    let keys = get(&cluster, "/openid/v1/jwks").await.body;
+
+    let (eks, _clock) = shop().await;
+    eks.issuer().trust_cluster("{}").unwrap_err();
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 200, "as it was");
+    eks.issuer().trust_cluster(&keys).unwrap();
+    assert_eq!(assume(&eks, &token(&cluster)).await.status, 200);
+    let refused = assume(&eks, &token(&eks)).await;
+    assert_eq!(refused.status, 400, "its key is published");
+    let served = get(&eks, "/keys").await;
+    assert_eq!(served.json(), serde_json::from_str::<Value>(&keys).unwrap());
+}
+
+#[tokio::test]
 async fn the_issuer_can_be_out() {
     let (eks, _clock) = shop().await;
     let paths = [

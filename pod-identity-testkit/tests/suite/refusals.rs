@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
 use pod_identity_core::wire::eks_auth::path;
 use pod_identity_testkit::Issuer;
@@ -58,6 +60,26 @@ async fn a_token_is_refused_for_the_first_thing_that_is_wrong_with_it() {
             400,
             invalid,
             "audience",
+        ),
+        (
+            good().without_claim("sub").mint(NOW),
+            400,
+            invalid,
+            "no subject",
+        ),
+        (
+            good()
+                .claim("sub", "system:serviceaccount:shop:other")
+                .mint(NOW),
+            400,
+            invalid,
+            "subject is not its service account",
+        ),
+        (
+            with_header(&good().mint(NOW), r#""crit":["exp"]"#),
+            400,
+            invalid,
+            "critical header parameters",
         ),
         (
             good().without_claim("kubernetes.io").mint(NOW),
@@ -239,4 +261,12 @@ async fn a_request_without_a_signature_or_by_another_method_is_refused() {
         .body(String::new().into())
         .unwrap();
     assert_eq!(client.send(get).await.unwrap().status, 404);
+}
+
+/// A token with one more parameter in its header, for which its signature is not made.
+fn with_header(token: &str, parameter: &str) -> String {
+    let (header, rest) = token.split_once('.').unwrap();
+    let header = String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    let header = header.replacen('{', &format!("{{{parameter},"), 1);
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header))
 }

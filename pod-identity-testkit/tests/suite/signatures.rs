@@ -15,6 +15,7 @@ use crate::common::{NOW, ROLE, token};
 use crate::signing::{Signer, send};
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const TEMPORARY: &str = "ASIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 async fn checking(check: SignatureCheck) -> MockEksAuth {
@@ -23,6 +24,7 @@ async fn checking(check: SignatureCheck) -> MockEksAuth {
         .clock(clock)
         .signatures(check)
         .node_key(KEY, Secret::from(SECRET.to_owned()))
+        .node_key(TEMPORARY, Secret::from(SECRET.to_owned()))
         .start();
     let eks = eks.await.unwrap();
     eks.associate("shop", "cart", ROLE);
@@ -41,7 +43,7 @@ async fn what_the_sdk_signs_is_right() {
     hashed.settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
     let mut instance = node();
     let token_of_imds = Some("t".to_owned());
-    instance.credentials = Credentials::new(KEY, SECRET, token_of_imds, None, "test");
+    instance.credentials = Credentials::new(TEMPORARY, SECRET, token_of_imds, None, "test");
     for signer in [node(), hashed, instance] {
         let request = signer.sign(Method::POST, &path(eks.cluster()), &body);
         let answer = send(&eks, request).await;
@@ -75,6 +77,11 @@ async fn what_is_wrong_with_a_signature_is_refused_in_the_real_words() {
     let eks = checking(SignatureCheck::Enforce).await;
     let body = json!({ "token": token(&eks) }).to_string();
     let at = |at| Signer { at, ..node() };
+    let with = |key, token: Option<&str>| Signer {
+        credentials: Credentials::new(key, SECRET, token.map(str::to_owned), None, "test"),
+        ..node()
+    };
+    let stray = "The security token included in the request is invalid.";
     let invalid = "InvalidSignatureException";
     for (signer, code, words) in [
         (
@@ -87,6 +94,12 @@ async fn what_is_wrong_with_a_signature_is_refused_in_the_real_words() {
             invalid,
             "does not match the signature you provided",
         ),
+        (
+            with(KEY, Some("stray")),
+            "UnrecognizedClientException",
+            stray,
+        ),
+        (with(TEMPORARY, None), "UnrecognizedClientException", stray),
         (
             Signer::new("eks", KEY, SECRET),
             invalid,

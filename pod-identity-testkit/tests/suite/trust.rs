@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::common::{Client, NOW, ROLE, assume, token};
 
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
+/// Of the account of the cluster.
+const OTHER_ROLE: &str = "arn:aws:iam::111122223333:role/orders";
 const REFUSAL: &str =
     "Unauthorized Exception! EKS does not have permissions to assume the associated role.";
 
@@ -125,16 +127,16 @@ async fn create(eks: &MockEksAuth, role: &str) -> (u16, String) {
 async fn a_role_must_exist_once_one_is_known() {
     let eks = trusting(&by_pods(json!({}))).await;
     assert_eq!(
-        create(&eks, TARGET).await,
+        create(&eks, OTHER_ROLE).await,
         (
             400,
             "Role provided in the request does not exist".to_owned()
         )
     );
-    eks.put_role(Role::new(TARGET));
-    assert_eq!(create(&eks, TARGET).await.0, 200);
+    eks.put_role(Role::new(OTHER_ROLE));
+    assert_eq!(create(&eks, OTHER_ROLE).await.0, 200);
     let id = eks.associate("shop", "changed", ROLE);
-    for (role, status) in [(TARGET, 200), ("arn:aws:iam::111122223333:role/none", 400)] {
+    for (role, status) in [(OTHER_ROLE, 200), ("arn:aws:iam::111122223333:role/none", 400)] {
         let path = format!("/clusters/test-cluster/pod-identity-associations/{id}");
         let mut client = Client::connect(&eks).await.unwrap();
         let body = json!({ "roleArn": role }).to_string();
@@ -192,7 +194,7 @@ async fn without_session_tags_nobody_needs_to_tag() {
 #[tokio::test]
 async fn without_any_role_every_one_will_do() {
     let (eks, _clock) = crate::common::shop().await;
-    assert_eq!(create(&eks, TARGET).await.0, 200);
+    assert_eq!(create(&eks, OTHER_ROLE).await.0, 200);
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
     let new = eks.issuer().token("shop", "new").mint(NOW);
     assert_eq!(assume(&eks, &new).await.status, 200);

@@ -21,7 +21,8 @@ pub(crate) struct CreateRequest {
     pub(crate) policy: Option<String>,
 }
 
-/// The body of `UpdatePodIdentityAssociation`: what is absent stays, what is empty goes.
+/// The body of `UpdatePodIdentityAssociation`: an absent member stays as it is, and an empty
+/// target role or policy is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UpdateRequest {
@@ -49,15 +50,22 @@ impl CreateRequest {
         association.disable_session_tags = self.disable_session_tags.unwrap_or(false);
         association.target_role_arn = given(self.target_role_arn.as_deref());
         association.policy = given(self.policy.as_deref());
-        check_policy(&association)?;
         Ok(association)
     }
 }
 
 impl UpdateRequest {
-    pub(crate) fn apply(&self, association: &mut Association) -> Result<(), ApiError> {
-        if let Some(role_arn) = given(self.role_arn.as_deref()) {
-            association.role_arn = role_arn;
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.role_arn.is_none()
+            && self.disable_session_tags.is_none()
+            && self.target_role_arn.is_none()
+            && self.policy.is_none()
+    }
+
+    pub(crate) fn apply(&self, association: &mut Association) {
+        if let Some(role_arn) = &self.role_arn {
+            association.role_arn.clone_from(role_arn);
         }
         if let Some(disable) = self.disable_session_tags {
             association.disable_session_tags = disable;
@@ -68,7 +76,6 @@ impl UpdateRequest {
         if let Some(policy) = self.policy.as_deref() {
             association.policy = given(Some(policy));
         }
-        check_policy(association)
     }
 }
 
@@ -80,15 +87,6 @@ fn required<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, ApiError>
 
 fn given(value: Option<&str>) -> Option<String> {
     value.filter(|value| !value.is_empty()).map(str::to_owned)
-}
-
-/// "When using this policy, disableSessionTags must be set to true." (the service's model)
-fn check_policy(association: &Association) -> Result<(), ApiError> {
-    if association.policy.is_some() && !association.disable_session_tags {
-        return Err(ApiErrorCode::InvalidParameter
-            .because("disableSessionTags must be set to true when a policy is specified."));
-    }
-    Ok(())
 }
 
 /// `{"association":…}`.

@@ -1,117 +1,109 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use pod_identity_core::Timestamp;
 
 use crate::eks::associations::associated::{Associated, Key};
 use crate::eks::associations::json::{CreateRequest, UpdateRequest};
-use crate::eks::associations::visibility::Due;
+use crate::eks::associations::view::View;
 use crate::sync::lock;
 use crate::{ApiError, Association, Visibility};
 
 /// The associations of one cluster; one per service account, as in the real service.
 ///
-/// They are kept twice: as the API knows them, and as EKS Auth does, which learns later.
+/// What is written counts at once for the next write. What is read comes later: by EKS Auth, and by the calls
+/// of the API that read.
 #[derive(Debug, Default)]
 pub(crate) struct Associations(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     latest: BTreeMap<Key, Associated>,
-    published: BTreeMap<Key, Associated>,
-    /// What EKS Auth has yet to learn, in the order in which it happened.
-    pending: Vec<Change>,
-    visibility: Visibility,
-    /// What has been done with which `clientRequestToken`, and the id of the association.
-    done: BTreeMap<String, (Asked, String)>,
+    by_api: View,
+    by_eks_auth: View,
+    /// The requests that came with a `clientRequestToken`, by operation and token, and the id of the
+    /// association that each led to.
+    done: BTreeMap<(&'static str, String), (Asked, String)>,
 }
 
-#[derive(Debug)]
-struct Change {
-    key: Key,
-    now_is: Option<Associated>,
-    due: Due,
-}
-
-/// What can be asked twice.
+/// A request that a client may repeat.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Creation(CreateRequest),
     Update(String, UpdateRequest),
 }
 
-/// Why there is no new association.
+/// Why an association is not created.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotCreated {
-    /// The service account has this one.
+    /// The service account has the association with this id.
     Exists(String),
-    /// There are too many.
+    /// The cluster has [`MAX_ASSOCIATIONS`].
     Full,
-    /// The token came with another request before.
     TokenReused(TokenReused),
 }
 
-/// Why an association is not changed.
+/// Why an association is not updated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotUpdated {
     Unknown,
     Refused(ApiError),
-    /// The token came with another request before.
     TokenReused(TokenReused),
 }
 
-/// A `clientRequestToken` came with another request before.
+/// A `clientRequestToken` came with another request to the same operation before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenReused;
 
 impl Associations {
-    pub(crate) fn new(visibility: Visibility) -> Self {
+    pub(crate) fn new(by_eks_auth: Visibility, by_api: Visibility) -> Self {
         Self(Mutex::new(State {
-            visibility,
+            by_api: View::new(by_api),
+            by_eks_auth: View::new(by_eks_auth),
             ..State::default()
         }))
     }
 
     pub(crate) fn set_visibility(&self, visibility: Visibility) {
-        lock(&self.0).visibility = visibility;
+        self.lock().by_eks_auth.set_visibility(visibility);
+    }
+
+    pub(crate) fn set_api_visibility(&self, visibility: Visibility) {
+        self.lock().by_api.set_visibility(visibility);
     }
 
     /// Adds an association in place of any other of the same service account, as if it had always been
     /// there. Returns its new id.
     pub(crate) fn put(&self, association: Association, now: Timestamp) -> String {
         let associated = Associated::new(association, now);
-        let (id, key) = (associated.id.clone(), associated.key());
-        let mut state = lock(&self.0);
-        state.pending.retain(|change| change.key != key);
-        state.published.insert(key.clone(), associated.clone());
-        state.latest.insert(key, associated);
+        let id = associated.id.clone();
+        let mut state = self.lock();
+        state.by_api.put_now(associated.clone());
+        state.by_eks_auth.put_now(associated.clone());
+        state.latest.insert(associated.key(), associated);
         id
     }
 
-    /// Removes an association for good and at once. Whether there was one with this id.
+    /// Removes an association for every reader at once. Returns whether there was one with this id.
     pub(crate) fn remove(&self, id: &str) -> bool {
-        let mut state = lock(&self.0);
-        let known = state.latest.len() + state.published.len();
+        let mut state = self.lock();
+        let before = state.latest.len();
         state.latest.retain(|_, associated| associated.id != id);
-        state.published.retain(|_, associated| associated.id != id);
-        let is_it = |change: &Change| change.now_is.as_ref().is_some_and(|now| now.id == id);
-        state.pending.retain(|change| !is_it(change));
-        state.latest.len() + state.published.len() < known
+        let was_latest = state.latest.len() < before;
+        let was_known_to_api = state.by_api.remove_now(id);
+        state.by_eks_auth.remove_now(id) || was_known_to_api || was_latest
     }
 
-    /// What EKS Auth knows by now.
+    /// Returns what EKS Auth knows of a service account by now.
     pub(crate) fn of(
         &self,
         namespace: &str,
         service_account: &str,
         now: Timestamp,
     ) -> Option<Associated> {
-        let mut state = lock(&self.0);
-        state.publish(now);
         let key = (namespace.to_owned(), service_account.to_owned());
-        state.published.get(&key).cloned()
+        self.lock().by_eks_auth.at(now).get(&key).cloned()
     }
 
     pub(crate) fn create(
@@ -120,7 +112,7 @@ impl Associations {
         association: Association,
         now: Timestamp,
     ) -> Result<Associated, NotCreated> {
-        let mut state = lock(&self.0);
+        let mut state = self.lock();
         let token = request.client_request_token.clone();
         let asked = Asked::Creation(request);
         let done = state.done_before(token.as_ref(), &asked);
@@ -128,8 +120,8 @@ impl Associations {
             return Ok(created);
         }
         let associated = Associated::new(association, now);
-        if let Some(other) = state.latest.get(&associated.key()) {
-            return Err(NotCreated::Exists(other.id.clone()));
+        if let Some(other) = state.conflict(&associated.key(), now) {
+            return Err(NotCreated::Exists(other));
         }
         if state.latest.len() >= MAX_ASSOCIATIONS {
             return Err(NotCreated::Full);
@@ -144,8 +136,9 @@ impl Associations {
         id: &str,
         request: UpdateRequest,
         now: Timestamp,
+        check: impl FnOnce(&Association) -> Result<(), ApiError>,
     ) -> Result<Associated, NotUpdated> {
-        let mut state = lock(&self.0);
+        let mut state = self.lock();
         let token = request.client_request_token.clone();
         let asked = Asked::Update(id.to_owned(), request.clone());
         let done = state.done_before(token.as_ref(), &asked);
@@ -153,28 +146,35 @@ impl Associations {
             return Ok(updated);
         }
         let updated = state
-            .change(id, now, |association| request.apply(association))
+            .change(id, now, |association| {
+                request.apply(association);
+                check(association)
+            })
             .ok_or(NotUpdated::Unknown)?
             .map_err(NotUpdated::Refused)?;
         state.note(token, asked, id);
         Ok(updated)
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<Associated> {
-        lock(&self.0).with_id(id).cloned()
+    /// Returns the association with this id as the API reads it.
+    pub(crate) fn get(&self, id: &str, now: Timestamp) -> Option<Associated> {
+        let mut state = self.lock();
+        with_id(state.by_api.at(now), id).cloned()
     }
 
-    /// Those after `after` that are wanted, and whether there are more than `max` of them.
+    /// Returns at most `max` of the associations after `after` that are wanted, and whether there are more.
     pub(crate) fn page(
         &self,
         after: Option<Key>,
         max: usize,
+        now: Timestamp,
         wanted: impl Fn(&Association) -> bool,
     ) -> (Vec<Associated>, bool) {
-        let state = lock(&self.0);
+        let mut state = self.lock();
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut all = state
-            .latest
+            .by_api
+            .at(now)
             .range((start, Bound::Unbounded))
             .map(|(_, associated)| associated)
             .filter(|associated| wanted(&associated.association));
@@ -182,28 +182,46 @@ impl Associations {
         (page, all.next().is_some())
     }
 
-    /// Changes an association, unless `change` fails. `None` when there is none of this id.
+    /// Changes an association, unless `change` fails. Returns `None` if there is none with this id.
     pub(crate) fn change<E>(
         &self,
         id: &str,
         now: Timestamp,
         change: impl FnOnce(&mut Association) -> Result<(), E>,
     ) -> Option<Result<Associated, E>> {
-        lock(&self.0).change(id, now, change)
+        self.lock().change(id, now, change)
     }
 
     pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Option<Associated> {
-        let mut state = lock(&self.0);
-        let key = state.with_id(id)?.key();
+        let mut state = self.lock();
+        let key = state.written(id, now)?.key();
         let deleted = state.latest.remove(&key);
-        state.publish_later(key, None, now);
+        state.publish(key, None, now);
         deleted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
     }
 }
 
 impl State {
-    fn with_id(&self, id: &str) -> Option<&Associated> {
-        self.latest.values().find(|associated| associated.id == id)
+    /// Returns the latest form of an association that the caller can know of: assumed, an id that cannot be
+    /// described yet cannot be changed either.
+    fn written(&mut self, id: &str, now: Timestamp) -> Option<&Associated> {
+        with_id(self.by_api.at(now), id)?;
+        with_id(&self.latest, id)
+    }
+
+    /// Returns the id of the association that a service account has, or still has: "when a PIA is deleted then
+    /// immediately recreated … the PIA will be marked as already existing with a `ResourceInUseException`"
+    /// (aws-controllers-k8s/community#2684).
+    fn conflict(&mut self, key: &Key, now: Timestamp) -> Option<String> {
+        let found = self
+            .latest
+            .get(key)
+            .or_else(|| self.by_api.at(now).get(key));
+        found.map(|associated| associated.id.clone())
     }
 
     fn change<E>(
@@ -212,7 +230,7 @@ impl State {
         now: Timestamp,
         change: impl FnOnce(&mut Association) -> Result<(), E>,
     ) -> Option<Result<Associated, E>> {
-        let mut changed = self.with_id(id).cloned()?;
+        let mut changed = self.written(id, now)?.clone();
         if let Err(error) = change(&mut changed.association) {
             return Some(Err(error));
         }
@@ -224,50 +242,49 @@ impl State {
     fn put(&mut self, associated: Associated, now: Timestamp) {
         let key = associated.key();
         self.latest.insert(key.clone(), associated.clone());
-        self.publish_later(key, Some(associated), now);
+        self.publish(key, Some(associated), now);
     }
 
-    fn publish_later(&mut self, key: Key, now_is: Option<Associated>, now: Timestamp) {
-        let due = self.visibility.of_change_at(now);
-        self.pending.push(Change { key, now_is, due });
+    fn publish(&mut self, key: Key, now_is: Option<Associated>, now: Timestamp) {
+        self.by_api.put_later(key.clone(), now_is.clone(), now);
+        self.by_eks_auth.put_later(key, now_is, now);
     }
 
-    /// A change waits for those before it to the same service account, so that EKS Auth sees them in
-    /// the order in which they were made.
-    fn publish(&mut self, now: Timestamp) {
-        let mut waiting = BTreeSet::new();
-        for change in mem::take(&mut self.pending) {
-            if waiting.contains(&change.key) || !change.due.has_come(now) {
-                waiting.insert(change.key.clone());
-                self.pending.push(change);
-            } else if let Some(associated) = change.now_is {
-                self.published.insert(change.key, associated);
-            } else {
-                self.published.remove(&change.key);
-            }
-        }
-    }
-
-    /// What has come of this very request before, if that is still there.
+    /// Returns the association that this very request has led to before, if that is still there.
     fn done_before(
         &self,
         token: Option<&String>,
         asked: &Asked,
     ) -> Result<Option<Associated>, TokenReused> {
-        let Some((before, id)) = token.and_then(|token| self.done.get(token)) else {
+        let key = token.map(|token| (asked.operation(), token.clone()));
+        let Some((before, id)) = key.and_then(|key| self.done.get(&key)) else {
             return Ok(None);
         };
         if before != asked {
             return Err(TokenReused);
         }
-        Ok(self.with_id(id).cloned())
+        Ok(with_id(&self.latest, id).cloned())
     }
 
     fn note(&mut self, token: Option<String>, asked: Asked, id: &str) {
         if let Some(token) = token {
-            self.done.insert(token, (asked, id.to_owned()));
+            let key = (asked.operation(), token);
+            self.done.insert(key, (asked, id.to_owned()));
         }
     }
+}
+
+impl Asked {
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::Creation(_) => "create",
+            Self::Update(..) => "update",
+        }
+    }
+}
+
+fn with_id<'a>(all: &'a BTreeMap<Key, Associated>, id: &str) -> Option<&'a Associated> {
+    all.values().find(|associated| associated.id == id)
 }
 
 /// The quota of a cluster.

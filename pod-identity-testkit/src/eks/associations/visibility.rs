@@ -4,10 +4,10 @@ use pod_identity_core::Timestamp;
 
 use crate::Gate;
 
-/// When EKS Auth gets to know of a change that was made through the associations API.
+/// When a change that was made through the associations API becomes visible: to EKS Auth, or to the API's own
+/// calls that read.
 ///
-/// "EKS Pod Identity associations are eventually consistent": the real service takes seconds. What
-/// the API itself lists and describes is always the latest.
+/// "EKS Pod Identity associations are eventually consistent" (EKS user guide): the real service takes seconds.
 ///
 /// ```
 /// use std::time::Duration;

@@ -183,9 +183,12 @@ impl Keys {
                 .then(|| Signer::Session(Box::new(minted)))
                 .ok_or(SignatureError::UnknownKey);
         }
-        self.nodes
-            .contains_key(id)
-            .then(|| Signer::Node(id.clone()))
+        // STS knows a session token only with the temporary key that it was made for.
+        let fits = match (id.get(..4), token) {
+            (Some("AKIA"), Some(_)) | (Some("ASIA"), None) => false,
+            _ => self.nodes.contains_key(id),
+        };
+        fits.then(|| Signer::Node(id.clone()))
             .ok_or(SignatureError::UnknownKey)
     }
 

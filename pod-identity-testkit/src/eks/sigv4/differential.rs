@@ -1,6 +1,5 @@
 //! The SDK's own signer against this verifier, over requests of every shape.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -17,6 +16,7 @@ use super::check::{Keys, Scope, SignatureError};
 
 const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const TEMPORARY: &str = "ASIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
 /// A request before it is signed.
@@ -81,7 +81,11 @@ impl Shape {
         let mut request = request.body(()).unwrap();
 
         let token = self.session_token.clone();
-        let identity = Credentials::new(KEY, SECRET, token, None, "test").into();
+        let key = match token {
+            Some(_) => TEMPORARY,
+            None => KEY,
+        };
+        let identity = Credentials::new(key, SECRET, token, None, "test").into();
         let mut settings = SigningSettings::default();
         if self.presigned {
             settings.signature_location = SignatureLocation::QueryParams;
@@ -121,7 +125,9 @@ fn pieces(rng: &mut Rng, of: &[&str], most: usize) -> String {
 
 fn verify(secret: &str, head: &Parts, body: &str) -> Result<(), SignatureError> {
     let keys = Keys {
-        nodes: BTreeMap::from([(KEY.to_owned(), Secret::from(secret.to_owned()))]),
+        nodes: [KEY, TEMPORARY]
+            .map(|key| (key.to_owned(), Secret::from(secret.to_owned())))
+            .into(),
         ..Keys::default()
     };
     let scope = Scope {

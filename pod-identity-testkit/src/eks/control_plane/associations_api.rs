@@ -8,6 +8,7 @@ use crate::eks::associations::associated::{Associated, Key};
 use crate::eks::associations::json::{
     CreateRequest, Described, Listed, Summary, Tags, UpdateRequest,
 };
+use crate::eks::associations::rules;
 use crate::eks::associations::store::{MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
 use crate::eks::cluster::Cluster;
 use crate::eks::iam::roles::RoleProblem;
@@ -52,8 +53,7 @@ impl AssociationsApi<'_> {
 
     fn create(&self, request: CreateRequest) -> Answered {
         let association = request.association()?;
-        check_tags(&association.tags)
-            .map_err(|words| ApiErrorCode::InvalidParameter.because(words))?;
+        rules::check(&association, self.cluster.owner())?;
         self.check_role(&association.role_arn)?;
         let created = self
             .cluster
@@ -71,7 +71,7 @@ impl AssociationsApi<'_> {
             is("namespace", association.namespace())
                 && is("serviceAccount", association.service_account())
         };
-        let (page, more) = self.cluster.associations.page(after, max, wanted);
+        let (page, more) = self.cluster.associations.page(after, max, self.now, wanted);
         let next_token = page.last().filter(|_| more).map(next_token);
         let summary = |associated| self.summary(associated);
         Ok(json(&Listed {
@@ -82,20 +82,32 @@ impl AssociationsApi<'_> {
 
     fn describe(&self, id: &str) -> Answered {
         check_id(id)?;
-        let associated = self.cluster.associations.get(id);
+        let associated = self.cluster.associations.get(id, self.now);
         let associated = associated.ok_or_else(|| no_association(id))?;
         Ok(self.described(&associated))
     }
 
     fn update(&self, id: &str, request: UpdateRequest) -> Answered {
         check_id(id)?;
-        if let Some(role_arn) = request.role_arn.as_deref() {
-            self.check_role(role_arn)?;
+        if request.is_empty() {
+            // Assumed.
+            return Err(ApiErrorCode::InvalidParameter.because(
+                "The request should have at least one of roleArn, targetRoleArn, policy and \
+                 disableSessionTags.",
+            ));
         }
+        let changes_role = request.role_arn.is_some();
+        let check = |association: &Association| {
+            rules::check_update(association, self.cluster.owner())?;
+            match changes_role {
+                true => self.check_role(&association.role_arn),
+                false => Ok(()),
+            }
+        };
         let updated = self
             .cluster
             .associations
-            .update(id, request, self.now)
+            .update(id, request, self.now, check)
             .map_err(|problem| match problem {
                 NotUpdated::Unknown => no_association(id),
                 NotUpdated::Refused(error) => error,
@@ -113,20 +125,26 @@ impl AssociationsApi<'_> {
 
     fn tags(&self, arn: &str) -> Answered {
         let id = self.id_in(arn)?;
-        let associated = self.cluster.associations.get(id);
+        let associated = self.cluster.associations.get(id, self.now);
         let tags = associated.ok_or_else(|| no_resource(arn))?.association.tags;
         Ok(json(&Tags { tags }))
     }
 
     fn tag(&self, arn: &str, request: Tags) -> Answered {
         self.retag(arn, |tags| {
+            if request.tags.is_empty() {
+                return Err(ApiErrorCode::BadRequest.because("The request has no tags."));
+            }
             tags.extend(request.tags);
-            check_tags(tags).map_err(|words| ApiErrorCode::BadRequest.because(words))
+            rules::check_tags(tags).map_err(|reason| ApiErrorCode::BadRequest.because(reason))
         })
     }
 
     fn untag(&self, arn: &str, query: &Form) -> Answered {
         self.retag(arn, |tags| {
+            if query.get("tagKeys").is_none() {
+                return Err(ApiErrorCode::BadRequest.because("The request has no tagKeys."));
+            }
             for key in query.all("tagKeys") {
                 tags.remove(key);
             }
@@ -148,6 +166,11 @@ impl AssociationsApi<'_> {
     }
 
     fn id_in<'a>(&self, arn: &'a str) -> Result<&'a str, ApiError> {
+        if arn.splitn(6, ':').count() < 6 || !arn.starts_with("arn:") {
+            // Assumed: the tag calls have this error for a malformed request.
+            let message = format!("The resourceArn {arn} is not an ARN.");
+            return Err(ApiErrorCode::BadRequest.because(message));
+        }
         let id = arn.rsplit('/').next().unwrap_or_default();
         if arn == self.cluster.association_arn(id) {
             Ok(id)
@@ -233,29 +256,6 @@ fn no_resource(arn: &str) -> ApiError {
     ApiErrorCode::NotFound.because(format!("No resource found for ARN: {arn}."))
 }
 
-/// "Maximum number of tags per resource – 50. Maximum key length – 128. Maximum value length – 256. Do
-/// not use `aws:` … as a prefix." (the service's model)
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), String> {
-    if tags.len() > 50 {
-        return Err("A resource can have at most 50 tags.".to_owned());
-    }
-    let is_reserved = |key: &str| {
-        key.get(..4)
-            .is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"))
-    };
-    for (key, value) in tags {
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return Err(
-                "A tag has a key of 1 to 128 and a value of at most 256 characters.".to_owned(),
-            );
-        }
-        if is_reserved(key) {
-            return Err("Tag keys that begin with aws: are reserved.".to_owned());
-        }
-    }
-    Ok(())
-}
-
 fn max_results(text: Option<&str>) -> Result<usize, ApiError> {
     let max = text.map_or(Ok(100), str::parse::<usize>);
     max.ok()
@@ -266,27 +266,24 @@ fn max_results(text: Option<&str>) -> Result<usize, ApiError> {
         })
 }
 
-/// Where the next page begins: after this namespace and service account, neither of which can hold a
-/// slash.
+/// Where the next page begins: after this namespace and service account, in JSON because a test may have
+/// added names with any character, and in hexadecimal digits because it goes into a query.
 fn next_token(last: &Associated) -> String {
-    let (namespace, service_account) = last.key();
-    let place = format!("{namespace}/{service_account}");
-    place.bytes().map(|byte| format!("{byte:02x}")).collect()
+    let key = serde_json::to_vec(&last.key()).expect("two strings must serialize");
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn page_after(token: &str) -> Result<Key, ApiError> {
-    let invalid = || ApiErrorCode::InvalidParameter.because("The parameter nextToken is invalid.");
     let digits: Vec<u8> = token.bytes().collect();
     let bytes: Option<Vec<u8>> = digits
         .chunks(2)
         .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok())
         .collect();
-    let place = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let (namespace, service_account) = place
-        .as_deref()
-        .and_then(|place| place.split_once('/'))
-        .ok_or_else(invalid)?;
-    Ok((namespace.to_owned(), service_account.to_owned()))
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or_else(|| {
+            ApiErrorCode::InvalidParameter.because("The parameter nextToken is invalid.")
+        })
 }
 
 /// `a-` and 17 more.

@@ -1,0 +1,127 @@
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use http::Uri;
+use tokio::task::JoinSet;
+
+use super::download::download;
+use crate::Issuer;
+
+/// The flags of the issuer whose tokens EKS Auth accepts.
+#[derive(Debug, Args)]
+pub(super) struct IssuerOptions {
+    /// URL of the issuer, as the cluster's tokens have it in `iss`
+    #[arg(long = "issuer", value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
+    url: Option<String>,
+    /// The keys of a real cluster, whose tokens are then the only ones accepted: a file with the output of
+    /// `kubectl get --raw /openid/v1/jwks`, or a URL; read again every minute
+    #[arg(long, value_name = "FILE|URL", requires = "url")]
+    jwks: Option<String>,
+    /// Certificate authority of an https URL of --jwks, in PEM
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_ca: Option<PathBuf>,
+    /// File with the bearer token for a URL of --jwks
+    #[arg(long, value_name = "FILE", requires = "jwks")]
+    jwks_token: Option<PathBuf>,
+}
+
+/// An issuer, and the task that keeps the keys of its cluster. Dropping it ends the task.
+#[derive(Debug)]
+pub(super) struct RunningIssuer {
+    pub(super) issuer: Issuer,
+    refresh: JoinSet<()>,
+}
+
+impl RunningIssuer {
+    pub(super) fn is_of_a_real_cluster(&self) -> bool {
+        !self.refresh.is_empty()
+    }
+}
+
+impl IssuerOptions {
+    /// Returns the issuer of these flags; `None` without a flag.
+    ///
+    /// # Errors
+    /// If the keys cannot be read.
+    pub(super) async fn start(&self, region: &str) -> io::Result<Option<RunningIssuer>> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let issuer = Issuer::with_url(region, url);
+        let mut refresh = JoinSet::new();
+        if let Some(source) = self.source() {
+            source.read_into(&issuer).await?;
+            refresh.spawn(keep_fresh(source, issuer.clone()));
+        }
+        Ok(Some(RunningIssuer { issuer, refresh }))
+    }
+
+    fn source(&self) -> Option<Source> {
+        Some(Source {
+            location: self.jwks.clone()?,
+            ca: self.jwks_ca.clone(),
+            token: self.jwks_token.clone(),
+        })
+    }
+}
+
+/// A failure is reported once, and the keys stay as they are: a cluster whose API server is away goes on to
+/// use its tokens.
+async fn keep_fresh(source: Source, issuer: Issuer) {
+    let mut has_failed = false;
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let read = source.read_into(&issuer).await;
+        if let Err(error) = &read
+            && !has_failed
+        {
+            let _unwritten = writeln!(io::stderr(), "{}: {error}", super::NAME);
+        }
+        has_failed = read.is_err();
+    }
+}
+
+/// Where the keys of a cluster are.
+#[derive(Debug)]
+struct Source {
+    location: String,
+    ca: Option<PathBuf>,
+    token: Option<PathBuf>,
+}
+
+impl Source {
+    async fn read_into(&self, issuer: &Issuer) -> io::Result<()> {
+        let read = self.read().await.and_then(|keys| {
+            let trusted = issuer.trust_cluster(&keys);
+            trusted.map_err(io::Error::other)
+        });
+        read.map_err(|error| {
+            let location = &self.location;
+            io::Error::new(
+                error.kind(),
+                format!("cannot read the keys of {location}: {error}"),
+            )
+        })
+    }
+
+    async fn read(&self) -> io::Result<String> {
+        let uri = self.location.parse::<Uri>().ok();
+        match uri.filter(|uri| uri.scheme().is_some()) {
+            None => tokio::fs::read_to_string(&self.location).await,
+            Some(uri) => {
+                let token = match &self.token {
+                    // Read each time: kubelet replaces it.
+                    Some(path) => Some(tokio::fs::read_to_string(path).await?),
+                    None => None,
+                };
+                download(&uri, token.as_deref(), self.ca.as_deref()).await
+            }
+        }
+    }
+}
+
+/// A cluster publishes a key long before it signs with it.
+const REFRESH: Duration = Duration::from_secs(60);

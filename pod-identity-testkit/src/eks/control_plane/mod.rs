@@ -1,0 +1,3 @@
+//! The API of EKS: associations, and of clusters and add-ons what tools call around them.
+
+pub(crate) mod associations_api;
