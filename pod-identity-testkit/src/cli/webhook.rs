@@ -1,9 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
-use pod_identity_cli::Signals;
+use pod_identity_cli::{Signals, parse_duration};
 use serde_json::{Map, json};
 
 use super::parent::Parent;
@@ -57,9 +58,9 @@ pub(super) struct Options {
     /// Name of the token's file in the volume [default: eks-pod-identity-token]
     #[arg(long, value_name = "PATH")]
     token_path: Option<String>,
-    /// Seconds that a token lives, at least 600; 86400 becomes 79200 to 86400 at random [default: 86400]
-    #[arg(long, value_name = "SECONDS")]
-    token_expiration: Option<u64>,
+    /// Lifetime of the tokens, at least 10m; 24h becomes 22h to 24h at random [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    token_lifetime: Option<Duration>,
     /// Inject AWS_STS_REGIONAL_ENDPOINTS=regional
     #[arg(long)]
     sts_regional_endpoints: bool,
@@ -96,8 +97,8 @@ impl Options {
         if self.ipv6 {
             config = config.ipv6();
         }
-        if let Some(seconds) = self.token_expiration {
-            config = config.token_expiration(seconds);
+        if let Some(lifetime) = self.token_lifetime {
+            config = config.token_expiration(lifetime.as_secs());
         }
         let set: [(&Option<String>, fn(WebhookConfig, String) -> WebhookConfig); 7] = [
             (&self.region, WebhookConfig::region),

@@ -136,7 +136,10 @@ async fn a_role_must_exist_once_one_is_known() {
     eks.put_role(Role::new(OTHER_ROLE));
     assert_eq!(create(&eks, OTHER_ROLE).await.0, 200);
     let id = eks.associate("shop", "changed", ROLE);
-    for (role, status) in [(OTHER_ROLE, 200), ("arn:aws:iam::111122223333:role/none", 400)] {
+    for (role, status) in [
+        (OTHER_ROLE, 200),
+        ("arn:aws:iam::111122223333:role/none", 400),
+    ] {
         let path = format!("/clusters/test-cluster/pod-identity-associations/{id}");
         let mut client = Client::connect(&eks).await.unwrap();
         let body = json!({ "roleArn": role }).to_string();
