@@ -101,7 +101,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
         address => address
             .trim_matches(['[', ']'])
             .parse()
-            .map_err(|_| "expected an IP address, such as 0.0.0.0 or ::".to_owned()),
+            .map_err(|_unreadable| "expected an IP address, such as 0.0.0.0 or ::".to_owned()),
     }
 }
 

@@ -80,6 +80,8 @@ struct Annotation {
     value: String,
 }
 
+type Setter = fn(WebhookConfig, String) -> WebhookConfig;
+
 impl Options {
     fn config(&self) -> WebhookConfig {
         let mut config = WebhookConfig::new().sts_regional_endpoints(self.sts_regional_endpoints);
@@ -100,7 +102,7 @@ impl Options {
         if let Some(lifetime) = self.token_lifetime {
             config = config.token_expiration(lifetime.as_secs());
         }
-        let set: [(&Option<String>, fn(WebhookConfig, String) -> WebhookConfig); 7] = [
+        let set: [(&Option<String>, Setter); 7] = [
             (&self.region, WebhookConfig::region),
             (&self.full_uri, WebhookConfig::full_uri),
             (&self.audience, WebhookConfig::audience),
