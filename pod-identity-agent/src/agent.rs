@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use pod_identity_core::wire::agent::AllowedHosts;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::credentials::cache::CredentialCache;
-use crate::credentials::handler::{CredentialsHandler, Hosts};
+use crate::credentials::handler::CredentialsHandler;
 use crate::credentials::rate_limit::Budget;
 use crate::credentials::settings::Settings;
 use crate::eks_auth::exchange::EksAuth;
@@ -104,7 +105,7 @@ impl Agent {
         let handler = Arc::new(CredentialsHandler::new(
             Arc::clone(&self.cache),
             Arc::clone(&self.metrics),
-            Hosts::new(hosts),
+            AllowedHosts::new(hosts),
         ));
         let connections = Arc::new(Connections::new(self.connection_limits));
         let (trigger, watcher) = drain::channel();

@@ -14,7 +14,7 @@ use tokio::task::{Id, JoinSet};
 use crate::credentials::denial::Denial;
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY};
 use crate::credentials::settings::Settings;
-use crate::credentials::state::{Lookup, Pending, Running, State};
+use crate::credentials::state::{Exchange, Lookup, Pending, Running, State};
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::upstream::Upstream;
 use crate::telemetry::metrics::Reading;
@@ -117,13 +117,18 @@ impl CredentialCache {
         let now = self.clock.now();
         state.handle_timeout(now);
         while running.len() < MAX_IN_FLIGHT {
-            let Some((fetch, token, address)) = state.poll_fetch(now) else {
+            let Some((fetch, exchange)) = state.poll_fetch(now) else {
                 break;
             };
             let (upstream, time) = (Arc::clone(&self.upstream), fetch.attempt.timeout());
             let started = fetches.spawn(async move {
-                let result = upstream.assume_role(&token, address, time).await;
-                result.map(Entry::from)
+                let Exchange {
+                    token,
+                    claimed,
+                    address,
+                } = exchange;
+                let result = upstream.assume_role(&token, &claimed, address, time);
+                result.await.map(Entry::from)
             });
             running.insert(started.id(), fetch);
         }
@@ -136,11 +141,10 @@ impl CredentialCache {
     fn check(&self, token: &[u8]) -> Result<ServiceAccountToken, Denial> {
         let token = std::str::from_utf8(token).map_err(|_no_text| TokenError::Segments);
         let token = token.and_then(ServiceAccountToken::parse);
-        let token = token.map_err(Denial::Token)?;
+        let token = token?;
         token
             .claims()
-            .check(self.clock.now(), NOT_BEFORE_LEEWAY, &self.settings.audience)
-            .map_err(Denial::Claims)?;
+            .check(self.clock.now(), NOT_BEFORE_LEEWAY, &self.settings.audience)?;
         Ok(token)
     }
 

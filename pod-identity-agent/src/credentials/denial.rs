@@ -1,27 +1,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use pod_identity_core::wire::agent::Refusal;
 use pod_identity_core::{ClaimError, TokenError};
 
 use crate::eks_auth::exchange::EksAuthError;
 use crate::serve::respond::text;
 
 /// Why a client gets no credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Denial {
-    /// The path is not that of the credentials.
-    Path,
-    /// The method is not `GET`.
-    Method,
-    /// The request names a host that is not one of the agent's addresses.
-    Host(String),
+    /// The request or its token is refused without asking EKS Auth, as the official agent does.
+    Refused(Refusal),
     /// The request has more than one `Host` header.
     RepeatedHost,
-    Token(TokenError),
-    Claims(ClaimError),
     /// EKS Auth refused, or what it sent cannot be used.
     EksAuth(EksAuthError),
     /// EKS Auth has not answered in time.
@@ -44,29 +39,32 @@ pub(crate) enum Denial {
 impl Denial {
     /// The value of the label `reason` and of the log's field; `None` if EKS Auth was asked.
     pub(crate) fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::Path => Some("Path"),
-            Self::Method => Some("Method"),
-            Self::Host(_) | Self::RepeatedHost => Some("Host"),
-            Self::Token(TokenError::Empty) => Some("Empty"),
-            Self::Token(TokenError::Unsigned) => Some("Unsigned"),
-            Self::Token(TokenError::NoExpiry) => Some("NoExpiry"),
-            Self::Token(_) => Some("Malformed"),
-            Self::Claims(ClaimError::Expired) => Some("Expired"),
-            Self::Claims(ClaimError::NotYetValid) => Some("NotYetValid"),
-            Self::Claims(_) => Some("Audience"),
-            Self::OverBudget { .. } => Some("OverBudget"),
-            Self::QueueFull => Some("Busy"),
-            Self::EksAuth(_) | Self::Late { .. } => None,
-        }
+        Some(match self {
+            Self::Refused(refusal) => match refusal {
+                Refusal::NotFound => "Path",
+                Refusal::MethodNotAllowed => "Method",
+                Refusal::HostNotAllowed { .. } => "Host",
+                Refusal::Token(TokenError::Empty) => "Empty",
+                Refusal::Token(TokenError::Unsigned) => "Unsigned",
+                Refusal::Token(TokenError::NoExpiry) => "NoExpiry",
+                Refusal::Claims(ClaimError::Expired) => "Expired",
+                Refusal::Claims(ClaimError::NotYetValid) => "NotYetValid",
+                Refusal::Claims(_) => "Audience",
+                _ => "Malformed",
+            },
+            Self::RepeatedHost => "Host",
+            Self::OverBudget { .. } => "OverBudget",
+            Self::QueueFull => "Busy",
+            Self::EksAuth(_) | Self::Late { .. } => return None,
+        })
     }
 
     /// The labels `type` and `code` of the official agent's metric of cache errors; `None` for a request
     /// that did not get as far as the cache.
     pub(crate) fn labels(&self) -> Option<(&'static str, &'static str)> {
         let kind = match self {
-            Self::Path | Self::Method | Self::Host(_) | Self::RepeatedHost => return None,
-            Self::Token(_) | Self::Claims(_) => "token",
+            Self::Refused(Refusal::Token(_) | Refusal::Claims(_)) => "token",
+            Self::Refused(_) | Self::RepeatedHost => return None,
             Self::OverBudget { .. } | Self::QueueFull => "agent",
             Self::EksAuth(_) | Self::Late { .. } => "eks_auth",
         };
@@ -81,14 +79,16 @@ impl Denial {
         Some((kind, code))
     }
 
-    /// The answer to the client, and its message.
+    /// The answer to the client.
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
-        let mut response = text(self.status(), self.message());
-        let headers = response.headers_mut();
-        if *self == Self::Method {
-            headers.insert(ALLOW, HeaderValue::from_static("GET"));
-        }
+        let mut response = match self {
+            Self::Refused(refusal) => refusal
+                .to_response()
+                .map(|body| Full::new(Bytes::from(body))),
+            _ => text(self.status(), self.message()),
+        };
         if let Some(seconds) = self.retry_after() {
+            let headers = response.headers_mut();
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
@@ -96,10 +96,8 @@ impl Denial {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Path => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Host(_) => StatusCode::FORBIDDEN,
-            Self::RepeatedHost | Self::Token(_) | Self::Claims(_) => StatusCode::BAD_REQUEST,
+            Self::Refused(refusal) => refusal.status(),
+            Self::RepeatedHost => StatusCode::BAD_REQUEST,
             Self::EksAuth(error)
             | Self::OverBudget {
                 last_refusal: Some(error),
@@ -117,7 +115,7 @@ impl Denial {
         }
     }
 
-    /// Seconds until a repetition of the request may be answered differently by the agent itself.
+    /// Seconds until the agent may answer the same request differently.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Late { retry_after, .. } => *retry_after,
@@ -127,21 +125,11 @@ impl Denial {
         Some(wait.as_secs_f64().ceil().clamp(1.0, 60.0) as u64)
     }
 
-    /// What the client is told; the official agent's texts where that one has a text.
+    /// What the client is told.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Path => "404 page not found".to_owned(),
-            Self::Method => "Method Not Allowed".to_owned(),
-            Self::Host(host) => format!(
-                "Access Denied. Called agent through invalid address, please use either \
-                 [169.254.170.23 fd00:ec2::23] address not {host}"
-            ),
+            Self::Refused(refusal) => refusal.to_string(),
             Self::RepeatedHost => "400 Bad Request: too many Host headers".to_owned(),
-            Self::Token(TokenError::Empty) => "Service account token cannot be empty".to_owned(),
-            Self::Token(error) => format!("Service account token cannot be parsed: {error}"),
-            Self::Claims(error) => {
-                format!("Service account token failed basic claim validations: {error}")
-            }
             Self::EksAuth(error)
             | Self::OverBudget {
                 last_refusal: Some(error),
@@ -157,5 +145,11 @@ impl Denial {
             ),
             Self::QueueFull => "too many tokens wait for EKS Auth already; try again".to_owned(),
         }
+    }
+}
+
+impl<E: Into<Refusal>> From<E> for Denial {
+    fn from(refusal: E) -> Self {
+        Self::Refused(refusal.into())
     }
 }

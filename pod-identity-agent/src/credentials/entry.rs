@@ -6,6 +6,7 @@ use pod_identity_core::wire::agent;
 use pod_identity_core::{ClaimError, Expiring, Secret, ServiceAccountToken, Ticket, Timestamp};
 use tokio::sync::watch;
 
+use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// What the cache keeps of a token: the token itself, to exchange it again, and when it may be used.
@@ -13,6 +14,7 @@ use crate::eks_auth::exchange::{EksAuthError, Session};
 /// Dropping it, because its slot is evicted, tells those who wait that there will be no outcome.
 pub(crate) struct TokenRequest {
     pub(crate) token: Secret,
+    pub(crate) claimed: ClaimedNames,
     /// The address that asked first.
     pub(crate) address: IpAddr,
     expires: Timestamp,
@@ -33,6 +35,7 @@ impl TokenRequest {
     pub(crate) fn new(token: &ServiceAccountToken, address: IpAddr) -> Self {
         Self {
             token: Secret::from(token.expose().to_owned()),
+            claimed: token.claims().into(),
             address,
             expires: token.claims().expires_at,
             not_before: token.claims().not_before,

@@ -6,8 +6,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use pod_identity_core::Endpoint;
-use pod_identity_core::wire::agent;
+use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
 use tokio::time::Instant;
 
 use crate::credentials::cache::CredentialCache;
@@ -22,12 +21,16 @@ use crate::telemetry::refusal_log::RefusalLog;
 pub(crate) struct CredentialsHandler {
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
-    hosts: Hosts,
+    hosts: AllowedHosts,
     refusal_log: RefusalLog,
 }
 
 impl CredentialsHandler {
-    pub(crate) fn new(cache: Arc<CredentialCache>, metrics: Arc<Metrics>, hosts: Hosts) -> Self {
+    pub(crate) fn new(
+        cache: Arc<CredentialCache>,
+        metrics: Arc<Metrics>,
+        hosts: AllowedHosts,
+    ) -> Self {
         Self {
             cache,
             metrics,
@@ -39,12 +42,12 @@ impl CredentialsHandler {
     /// The token of a request that asks for credentials; empty if there is none.
     fn token<'a, B>(&self, request: &'a Request<B>) -> Result<&'a [u8], Denial> {
         if request.uri().path() != agent::PATH {
-            return Err(Denial::Path);
+            return Err(Refusal::NotFound.into());
         }
         if request.method() != Method::GET {
-            return Err(Denial::Method);
+            return Err(Refusal::MethodNotAllowed.into());
         }
-        self.hosts.check(request)?;
+        check_host(&self.hosts, request)?;
         let token = request.headers().get(AUTHORIZATION);
         Ok(token.map(HeaderValue::as_bytes).unwrap_or_default())
     }
@@ -137,82 +140,19 @@ impl Drop for ClientGoneGuard<'_> {
     }
 }
 
-/// The names under which the agent may be called; others are refused, against DNS rebinding.
-#[derive(Debug, Clone)]
-pub(crate) struct Hosts(Vec<IpAddr>);
-
-impl Hosts {
-    /// The two official addresses, and those that the agent was told to bind.
-    pub(crate) fn new(bound: impl IntoIterator<Item = IpAddr>) -> Self {
-        let official = [Endpoint::EKS_IPV4.into(), Endpoint::EKS_IPV6.into()];
-        Self(official.into_iter().chain(bound).collect())
+/// Checks the host that a request is for: that of its target if it has one, and then the `Host` header is
+/// ignored. Source: RFC 9112 §3.2.
+fn check_host<B>(hosts: &AllowedHosts, request: &Request<B>) -> Result<(), Denial> {
+    let mut headers = request.headers().get_all(HOST).iter();
+    let header = headers.next();
+    if headers.next().is_some() {
+        return Err(Denial::RepeatedHost);
     }
-
-    /// Checks the host that a request is for: that of its target if it has one, and then the `Host` header
-    /// is ignored. Source: RFC 9112 §3.2.
-    fn check<B>(&self, request: &Request<B>) -> Result<(), Denial> {
-        let mut headers = request.headers().get_all(HOST).iter();
-        let header = headers.next();
-        if headers.next().is_some() {
-            return Err(Denial::RepeatedHost);
-        }
-        let named = match request.uri().host() {
-            Some(host) => host,
-            None => header
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or_default(),
-        };
-        self.check_host(named)
-    }
-
-    /// A port and brackets are removed first; the AWS Common Runtime sends an IPv6 address without
-    /// brackets.
-    fn check_host(&self, named: &str) -> Result<(), Denial> {
-        let known = |host: &str| host.parse().is_ok_and(|address| self.0.contains(&address));
-        let without_port = named.rsplit_once(':').map_or(named, |(host, _port)| host);
-        if known(without_brackets(named)) || known(without_brackets(without_port)) {
-            Ok(())
-        } else {
-            Err(Denial::Host(without_brackets(without_port).to_owned()))
-        }
-    }
-}
-
-fn without_brackets(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_known_with_and_without_port_and_brackets() {
-        let hosts = Hosts::new(["127.0.0.1".parse().unwrap()]);
-        let check = |host: &str| {
-            let request = Request::builder().header(HOST, host).body(()).unwrap();
-            hosts.check(&request).is_ok()
-        };
-        for known in [
-            "169.254.170.23",
-            "169.254.170.23:80",
-            "[fd00:ec2::23]",
-            "[fd00:ec2::23]:80",
-            "fd00:ec2::23",
-            "[fd00:ec2:0::23]",
-            "127.0.0.1:8080",
-        ] {
-            assert!(check(known), "{known}");
-        }
-        for unknown in [
-            "",
-            "localhost",
-            "evil.example:80",
-            "169.254.169.254",
-            "[::1]:80",
-            "169.254.170.23.evil",
-        ] {
-            assert!(!check(unknown), "{unknown}");
-        }
-    }
+    let host = match request.uri().host() {
+        Some(host) => host,
+        None => header
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
+    };
+    Ok(hosts.check(host)?)
 }

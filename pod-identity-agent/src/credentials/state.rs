@@ -14,6 +14,7 @@ use crate::credentials::denial::Denial;
 use crate::credentials::entry::{Entry, Outcome, TokenRequest};
 use crate::credentials::rate_limit::Budgets;
 use crate::credentials::settings::Settings;
+use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::pace::UpstreamPace;
 use crate::node::addresses::NodeAddresses;
@@ -64,6 +65,13 @@ pub(crate) struct Running {
     charged: Option<IpAddr>,
 }
 
+/// What an exchange needs.
+pub(crate) struct Exchange {
+    pub(crate) token: Secret,
+    pub(crate) claimed: ClaimedNames,
+    pub(crate) address: IpAddr,
+}
+
 impl State {
     pub(crate) fn new(settings: &Settings, wake: Arc<Notify>) -> Self {
         let policy = Arc::new(settings.policy.clone());
@@ -87,9 +95,9 @@ impl State {
     ) -> Result<Option<Lookup>, Denial> {
         let wake = &self.wake;
         let found = self.cache.find(now, digest, |request, found| {
-            request.check(now).map_err(Denial::Claims)?;
+            request.check(now)?;
             let ready = |entry: &Entry| Some(Lookup::Ready(entry.body.clone()));
-            Ok(match found {
+            Ok::<_, Denial>(match found {
                 Found::Ready(entry) => ready(entry),
                 Found::Overdue(entry) => {
                     wake.notify_one();
@@ -179,7 +187,7 @@ impl State {
     }
 
     /// A fetch to start now: one that EKS Auth grants, and that its source can afford.
-    pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Secret, IpAddr)> {
+    pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Exchange)> {
         self.budget_timeout = None;
         self.pace.ready(now).ok()?;
         let (budgets, timeout) = (&mut self.budgets, &mut self.budget_timeout);
@@ -195,14 +203,18 @@ impl State {
             }
         };
         let (attempt, request) = self.cache.poll_fetch(now, may_fetch)?;
-        let (token, address) = (request.token.clone(), request.address);
+        let exchange = Exchange {
+            token: request.token.clone(),
+            claimed: request.claimed.clone(),
+            address: request.address,
+        };
         self.pace.started(now);
         let running = Running {
             attempt,
             began: now,
             charged,
         };
-        Some((running, token, address))
+        Some((running, exchange))
     }
 
     /// Takes the result of a fetch, and tells those who wait for it.

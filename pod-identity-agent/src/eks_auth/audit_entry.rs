@@ -1,7 +1,8 @@
 use std::net::IpAddr;
 
-use pod_identity_core::{Failure, ServiceAccountToken, Timestamp, UnverifiedClaims};
+use pod_identity_core::{Failure, Timestamp};
 
+use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 use crate::telemetry::audit::{AuditEntry, Issued};
 
@@ -9,14 +10,14 @@ use crate::telemetry::audit::{AuditEntry, Issued};
 pub(crate) fn audit_entry<'a>(
     now: Timestamp,
     source: IpAddr,
-    token: Option<&'a ServiceAccountToken>,
+    claimed: &'a ClaimedNames,
     result: &'a Result<Session, Failure<EksAuthError>>,
 ) -> AuditEntry<'a> {
     let mut entry = AuditEntry {
         time: now,
         source,
         outcome: "issued".into(),
-        claimed_pod: token.and_then(|token| well_formed_pod(token.claims())),
+        claimed_pod: claimed.pod.as_deref(),
         request_id: None,
         issued: None,
     };
@@ -44,22 +45,6 @@ pub(crate) fn audit_entry<'a>(
     entry
 }
 
-fn well_formed_pod(claims: &UnverifiedClaims) -> Option<&str> {
-    claims.pod.as_deref().filter(|name| is_dns_name(name))
-}
-
-/// RFC 1123, as Kubernetes asks of a pod's name: so what a client claims cannot pass for anything else.
-pub(crate) fn is_dns_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(allowed)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
-
 #[cfg(test)]
 mod tests {
     use pod_identity_core::{Credentials, FailureClass, Secret};
@@ -76,7 +61,7 @@ mod tests {
         let path = folder.path().join("audit.log");
         let log = AuditLog::file(&path).unwrap();
         let source = IpAddr::from([10, 0, 0, 7]);
-        log.record(&audit_entry(NOW, source, None, result));
+        log.record(&audit_entry(NOW, source, &ClaimedNames::default(), result));
         std::fs::read_to_string(path).unwrap()
     }
 
@@ -110,25 +95,5 @@ mod tests {
             (&json["outcome"], &json["request-id"]),
             (&json!("AccessDeniedException"), &json!("r-1"))
         );
-    }
-
-    #[test]
-    fn only_well_formed_names_are_repeated() {
-        for good in ["cart-0", "a", "cart.shop.example", "0a"] {
-            assert!(is_dns_name(good), "{good}");
-        }
-        for bad in [
-            "",
-            "-a",
-            "a-",
-            "A",
-            "a_b",
-            "a..b",
-            "a\nb",
-            "a\"b",
-            &"a".repeat(254),
-        ] {
-            assert!(!is_dns_name(bad), "{bad}");
-        }
     }
 }

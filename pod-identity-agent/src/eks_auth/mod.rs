@@ -1,6 +1,7 @@
 //! EKS Auth: the trait between it and the agent, AWS's client behind the trait, and the pace of calls.
 
 pub(crate) mod audit_entry;
+pub(crate) mod claimed_names;
 pub(crate) mod exchange;
 pub(crate) mod http_clients;
 pub(crate) mod node_identity;

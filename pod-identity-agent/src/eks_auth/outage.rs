@@ -1,10 +1,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pod_identity_core::{Failure, FailureClass, LogSuppressor, Secret, ServiceAccountToken};
+use pod_identity_core::{Failure, FailureClass, LogSuppressor};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 
 /// Logs what is wrong with EKS Auth: once when it begins, then at most once per minute, and once when it is
@@ -34,10 +35,14 @@ impl Default for Outage {
 }
 
 impl Outage {
-    pub(crate) fn note(&self, token: &Secret, result: &Result<Session, Failure<EksAuthError>>) {
+    pub(crate) fn note(
+        &self,
+        claimed: &ClaimedNames,
+        result: &Result<Session, Failure<EksAuthError>>,
+    ) {
         match result {
             Ok(session) => self.succeeded(session),
-            Err(failure) => self.failed(failure, token),
+            Err(failure) => self.failed(failure, claimed),
         }
     }
 
@@ -54,7 +59,7 @@ impl Outage {
         );
     }
 
-    fn failed(&self, failure: &Failure<EksAuthError>, token: &Secret) {
+    fn failed(&self, failure: &Failure<EksAuthError>, claimed: &ClaimedNames) {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
@@ -76,13 +81,11 @@ impl Outage {
             _ => {
                 // A refusal is an answer: there is no outage.
                 self.end();
-                let token = ServiceAccountToken::parse(token.expose()).ok();
-                let claims = token.as_ref().map(ServiceAccountToken::claims);
                 warn!(
                     %error,
-                    "claimed-namespace" = claims.and_then(|claims| claims.namespace.as_deref()),
-                    "claimed-service-account" = claims.and_then(|claims| claims.service_account.as_deref()),
-                    "claimed-pod" = claims.and_then(|claims| claims.pod.as_deref()),
+                    "claimed-namespace" = claimed.namespace.as_deref(),
+                    "claimed-service-account" = claimed.service_account.as_deref(),
+                    "claimed-pod" = claimed.pod.as_deref(),
                     "credentials refused"
                 );
             }
@@ -117,14 +120,14 @@ mod tests {
     #[test]
     fn where_every_other_exchange_fails_an_outage_is_said_once_a_minute_and_so_is_its_end() {
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
-            let (outage, token) = (Outage::default(), Secret::from("token".to_owned()));
+            let (outage, claimed) = (Outage::default(), ClaimedNames::default());
             for exchange in 0..120 {
                 let error = EksAuthError::Unreachable("no route".to_owned());
                 let class = match exchange % 2 {
                     0 => FailureClass::Transient,
                     _ => FailureClass::Gone,
                 };
-                outage.note(&token, &Err(Failure::new(class, error)));
+                outage.note(&claimed, &Err(Failure::new(class, error)));
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });

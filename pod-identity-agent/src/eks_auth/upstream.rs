@@ -2,11 +2,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Failure, Secret, ServiceAccountToken};
+use pod_identity_core::{Clock, Failure, Secret};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, error_span, info, warn};
 
 use crate::eks_auth::audit_entry::audit_entry;
+use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
@@ -31,17 +32,20 @@ impl Upstream {
     pub(crate) async fn assume_role(
         &self,
         token: &Secret,
+        claimed: &ClaimedNames,
         source: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
         // At the highest level, so that its fields are on every line that is logged at all.
         let span = error_span!("exchange", "client-addr" = %source);
-        self.exchange(token, source, time).instrument(span).await
+        let exchange = self.exchange(token, claimed, source, time);
+        exchange.instrument(span).await
     }
 
     async fn exchange(
         &self,
         token: &Secret,
+        claimed: &ClaimedNames,
         source: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
@@ -54,11 +58,10 @@ impl Upstream {
         };
         self.metrics.count_exchange(began.elapsed(), outcome);
         self.reachability.note(&result);
-        self.outage.note(token, &result);
-        let token = ServiceAccountToken::parse(token.expose()).ok();
+        self.outage.note(claimed, &result);
         let now = self.clock.now();
         self.audit
-            .record(&audit_entry(now, source, token.as_ref(), &result));
+            .record(&audit_entry(now, source, claimed, &result));
         result
     }
 
@@ -153,8 +156,9 @@ mod tests {
             Secret::from("token".to_owned()),
             IpAddr::from([10, 0, 0, 7]),
         );
-        let asked = upstream.assume_role(&token, pod, PROBE_TIMEOUT).await;
-        asked.unwrap_err();
+        let claimed = ClaimedNames::default();
+        let asked = upstream.assume_role(&token, &claimed, pod, PROBE_TIMEOUT);
+        asked.await.unwrap_err();
     }
 
     #[test]

@@ -2,10 +2,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use pod_identity_core::wire::plain_text;
 use tracing::debug;
 
 /// Answers requests. Request bodies are ignored.
@@ -57,15 +57,7 @@ where
     }
 }
 
-/// Returns a plain text response as Go's `http.Error` writes it: a trailing newline, no sniffing.
+/// Returns a [plain text](plain_text) response.
 pub(crate) fn text(status: StatusCode, message: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(message + "\n")));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    plain_text(status, message).map(|body| Full::new(Bytes::from(body)))
 }
