@@ -15,7 +15,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
 use aws_smithy_types::error::display::DisplayErrorContext;
 use pod_identity_provider::PodIdentityProvider;
-use pod_identity_testkit::{AgentFault, MockAgent};
+use pod_identity_testkit::{Fault, MockAgent};
 use support::OfflineSts;
 
 #[tokio::main(flavor = "current_thread")]
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(!ours_wins(ours_first(ours.clone()), &ours).await?);
 
     // 3. An agent that refuses is an error: the role never changes behind one's back.
-    agent.inject_always(AgentFault::text(404, "no association"));
+    agent.inject_always(Fault::text(404, "no association"));
     let ours = PodIdentityProvider::from_lookup(agent.lookup());
     let refused = ours_wins(ours_first(ours.clone()), &ours).await;
     let error = refused.expect_err("the agent must refuse");

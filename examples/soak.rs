@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use pod_identity_provider::PodIdentityProvider;
-use pod_identity_testkit::{AgentFault, MockAgent, MockEksAuth, TokenPolicy, When};
+use pod_identity_testkit::{Fault, MockAgent, MockEksAuth, TokenPolicy};
 use support::soak::{Accelerated, Tally};
 use tokio::time::sleep;
 
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let agent = MockAgent::builder().service_account("shop", "cart");
     let agent = agent.eks_auth(&eks).token_policy(TokenPolicy::Current);
     let agent = agent.start().await?;
-    agent.inject_always(AgentFault::Latency(Duration::from_millis(50)));
+    agent.inject_always(Fault::latency(Duration::from_millis(50)));
     let tally = Tally::new(clock.clone());
     let provider = PodIdentityProvider::builder()
         .environment(agent.lookup())
@@ -59,8 +59,7 @@ async fn misfortunes(
     for round in 1.. {
         if round % 14 == 0 {
             tally.before_refresh(provider, DAY / 48).await;
-            let two_hours = When::always().lasting(DAY / 12);
-            agent.inject_when(two_hours, AgentFault::Status(503));
+            agent.inject(Fault::status(503).lasting(DAY / 12));
             tally.count("EKS Auth outages of 2 h");
         } else {
             tally.before_refresh(provider, Duration::from_secs(2)).await;

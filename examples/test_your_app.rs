@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_provider::{Clock, FetchError, PodIdentityProvider, SystemClock};
-use pod_identity_testkit::{AgentFault, MockAgent, SettableClock, TokenPolicy};
+use pod_identity_testkit::{Fault, MockAgent, SettableClock, TokenPolicy};
 
 /// The app: it takes its provider as an argument, which is `PodIdentityProvider::from_env()` in its
 /// `main`.
@@ -27,7 +27,7 @@ async fn the_link_is_made_with_the_pods_key() {
 #[tokio::test]
 async fn without_an_association_the_user_learns_why() {
     let agent = MockAgent::start().await;
-    agent.inject_always(AgentFault::text(404, "no service account role association"));
+    agent.inject_always(Fault::text(404, "no service account role association"));
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let error = presigned_link(&provider).await.unwrap_err();
     assert!(

@@ -1,5 +1,5 @@
 use pod_identity_provider::{FetchError, PodIdentityProvider};
-use pod_identity_testkit::{AgentFault, MockAgent};
+use pod_identity_testkit::{Fault, MockAgent};
 
 /// The app, which `main` gives `PodIdentityProvider::from_env()`.
 async fn presigned_link(provider: &PodIdentityProvider) -> Result<String, FetchError> {
@@ -12,7 +12,7 @@ async fn presigned_link(provider: &PodIdentityProvider) -> Result<String, FetchE
 async fn an_agent_that_is_busy_for_a_moment_goes_unnoticed() {
     let agent = MockAgent::start().await;
     agent.expect().times(2).single_flight();
-    agent.inject(AgentFault::Status(503));
+    agent.inject(Fault::status(503));
 
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let link = presigned_link(&provider).await.unwrap();

@@ -1,6 +1,6 @@
 use http::header::AUTHORIZATION;
 use pod_identity_provider::PodIdentityProvider;
-use pod_identity_testkit::{AgentFault, MockAgent};
+use pod_identity_testkit::{Fault, MockAgent};
 
 #[tokio::test]
 async fn nothing_that_is_printed_holds_a_secret() {
@@ -8,8 +8,8 @@ async fn nothing_that_is_printed_holds_a_secret() {
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let credentials = provider.credentials().await.unwrap();
     // The worst that an agent can do: it sends the token back.
-    agent.inject(AgentFault::respond(|request| {
-        let token = request.headers[AUTHORIZATION].as_bytes().to_vec();
+    agent.inject(Fault::respond(|request| {
+        let token = request.headers()[AUTHORIZATION].as_bytes().to_vec();
         let refusal = http::Response::builder().status(403);
         refusal.body(token.into()).unwrap()
     }));

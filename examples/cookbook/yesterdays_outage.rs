@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_provider::{Clock, PodIdentityProvider, SystemClock};
-use pod_identity_testkit::{AgentFault, MockAgent, SettableClock, When};
+use pod_identity_testkit::{Fault, MockAgent, SettableClock};
 use tokio::time::sleep;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ async fn yesterdays_outage_costs_nobody_an_error() {
         .unwrap();
     for minute in 0..180 {
         match minute {
-            40 => agent.inject_when(When::always().lasting(15 * MINUTE), AgentFault::Status(503)),
+            40 => agent.inject(Fault::status(503).always().lasting(15 * MINUTE)),
             98 => agent.stop().await,
             110 => agent.restart().await.unwrap(),
             _ => {}

@@ -38,7 +38,7 @@ pub type BlockingMockEksAuth = Blocking<MockEksAuth>;
 pub struct Blocking<M> {
     /// Before the thread, so that it is dropped while the runtime still runs.
     mock: M,
-    pub(crate) handle: Handle,
+    handle: Handle,
     _thread: Thread,
 }
 
@@ -96,6 +96,14 @@ impl Blocking<MockAgent> {
         self.wait(self.mock.wait_for_answers(count));
     }
 
+    /// As [`MockAgent::catch_up`].
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    pub fn catch_up(&self) -> io::Result<()> {
+        self.wait(self.mock.catch_up())
+    }
+
     /// As [`MockAgent::wait_until_idle`].
     pub fn wait_until_idle(&self) {
         self.wait(self.mock.wait_until_idle());
@@ -124,6 +132,14 @@ impl Blocking<MockEksAuth> {
     /// As [`MockEksAuth::wait_for_answers`].
     pub fn wait_for_answers(&self, count: usize) {
         self.wait(self.mock.wait_for_answers(count));
+    }
+
+    /// As [`MockEksAuth::catch_up`].
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    pub fn catch_up(&self) -> io::Result<()> {
+        self.wait(self.mock.catch_up())
     }
 
     /// As [`MockEksAuth::wait_until_idle`].

@@ -42,18 +42,17 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, through rustls with `aws-lc-rs` |
-//! | `scenario` | no | `Scenario`: mocks with their faults and what happens when, from a TOML file |
-//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it; implies `scenario` |
+//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use pod_identity_testkit::{AgentFault, MockAgent, Stage};
+//! use pod_identity_testkit::{Fault, MockAgent, Stage};
 //!
 //! let agent = MockAgent::start().await;
 //! agent.expect().at_most(3).single_flight().token_reread();
-//! agent.inject(AgentFault::Reset(Stage::InHeaders));
+//! agent.inject(Fault::reset(Stage::InHeaders));
 //! // … run what is tested with `agent.lookup()`, `agent.env()` or `agent.apply_to(&mut command)` …
 //! agent.rotate();
 //! // … and on …
@@ -89,22 +88,19 @@ pub mod cli;
 mod eks;
 mod fault;
 mod http;
-#[cfg(feature = "scenario")]
 mod scenario;
 mod sync;
 mod token;
 mod webhook;
 
-pub use self::http::delivery::{Ending, Stage};
 pub use self::http::gate::Gate;
-pub use self::http::recorder::{Outcome, RecordedRequest};
+pub use self::http::outcome::Outcome;
+pub use self::http::stage::{Ending, Stage};
 pub use agent::builder::MockAgentBuilder;
 pub use agent::credential_source::CredentialSource;
 pub use agent::expectation::Expectations;
-pub use agent::fault::{AgentFault, AgentResponder};
-pub use agent::field_defect::{Defect, Field, TimeFormat};
 pub use agent::mock_agent::MockAgent;
-pub use agent::request::{AgentOutcome, AgentRequest};
+pub use agent::request::AgentRequest;
 pub use agent::token_policy::TokenPolicy;
 pub use blocking::{Blocking, BlockingMockAgent, BlockingMockEksAuth};
 pub use eks::api_error::{ApiError, ApiErrorCode};
@@ -114,14 +110,14 @@ pub use eks::builder::MockEksAuthBuilder;
 pub use eks::iam::condition::TrustPolicyError;
 pub use eks::iam::role::Role;
 pub use eks::mock_eks_auth::MockEksAuth;
-pub use eks::operation::Operation;
 pub use eks::operation_faults::OperationFaults;
+pub use eks::request::RecordedRequest;
 pub use eks::service_error::ServiceError;
 pub use eks::session::Session;
 pub use eks::sigv4::check::{SignatureCheck, SignatureError};
-pub use fault::fault::{Fault, Responder};
-pub use fault::when::When;
-#[cfg(feature = "scenario")]
+pub use fault::fault::Fault;
+pub use fault::field_defect::{Defect, Field, TimeFormat};
+pub use fault::operation::Operation;
 pub use scenario::{Scenario, ScenarioError};
 pub use token::builder::TokenBuilder;
 pub use token::clock::SettableClock;

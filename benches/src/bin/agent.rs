@@ -526,7 +526,7 @@ impl Upstream {
     async fn start(latency: Duration) -> Result<Self> {
         let mock = MockEksAuth::start().await;
         if !latency.is_zero() {
-            mock.inject_always(Fault::Latency(latency));
+            mock.inject_always(Fault::latency(latency));
         }
         let session = session(&credentials());
         mock.inject_always(Fault::respond(move |_| Response::new(session.clone())));

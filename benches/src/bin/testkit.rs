@@ -15,7 +15,7 @@ use std::time::Duration;
 use pod_identity_benches::{Connection, Limit, Table, median, percentile};
 use pod_identity_core::{Clock, SystemClock};
 use pod_identity_provider::PodIdentityProvider;
-use pod_identity_testkit::{AgentFault, BlockingMockAgent, MockAgent, MockEksAuth, TokenPolicy};
+use pod_identity_testkit::{BlockingMockAgent, Fault, MockAgent, MockEksAuth, TokenPolicy};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -258,7 +258,7 @@ fn rotates(kit: &mut Kit) -> Result<()> {
 
 fn meets_a_fault(kit: &mut Kit) -> Result<()> {
     let agent = kit.call(MockAgent::start_blocking);
-    kit.call(|| agent.inject(AgentFault::Status(503)));
+    kit.call(|| agent.inject(Fault::status(503)));
     let provider = provider(&agent);
     runtime()?.block_on(provider.credentials())?;
     assert_eq!(kit.call(|| agent.request_count()), 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_identity_core::{Clock, SystemClock};
 use pod_identity_testkit::{
-    AgentFault, Gate, InPlaceWrite, MockAgent, SettableClock, Stage, TokenPolicy,
+    Fault, Gate, InPlaceWrite, MockAgent, SettableClock, Stage, TokenPolicy,
 };
 use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
@@ -31,7 +31,7 @@ pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
 }
 
 /// Always, then no more; and if the client tries again by itself, once.
-async fn answers(client: &Client, row: &Row, faults: &[AgentFault]) -> io::Result<Cell> {
+async fn answers(client: &Client, row: &Row, faults: &[Fault]) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     always(&agent, faults);
     let mut asker = Asker::start(client, &agent)?;
@@ -50,7 +50,7 @@ async fn answers(client: &Client, row: &Row, faults: &[AgentFault]) -> io::Resul
 }
 
 /// What is to be said of a client that meets this once, if it does not get over it.
-async fn once(client: &Client, faults: &[AgentFault]) -> io::Result<String> {
+async fn once(client: &Client, faults: &[Fault]) -> io::Result<String> {
     let agent = MockAgent::start().await;
     for fault in faults {
         agent.inject(fault.clone());
@@ -63,7 +63,7 @@ async fn once(client: &Client, faults: &[AgentFault]) -> io::Result<String> {
 }
 
 /// Once, and whether the second request comes when it was told to.
-async fn hint(client: &Client, faults: &[AgentFault], after: Duration) -> io::Result<Cell> {
+async fn hint(client: &Client, faults: &[Fault], after: Duration) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     for fault in faults {
         agent.inject(fault.clone());
@@ -88,7 +88,7 @@ async fn hint(client: &Client, faults: &[AgentFault], after: Duration) -> io::Re
 async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     let gate = Gate::new();
-    agent.inject_always(AgentFault::Hold(stage, gate.clone()));
+    agent.inject_always(Fault::hold(stage, &gate));
     let mut asker = Asker::start(client, &agent)?;
     let release = async {
         gate.wait_for(1).await;
@@ -101,7 +101,7 @@ async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
 /// A redirect to somebody who would answer properly.
 async fn elsewhere(client: &Client, status: u16) -> io::Result<Cell> {
     let (agent, other) = (MockAgent::start().await, MockAgent::start().await);
-    agent.inject_always(AgentFault::redirect(status, &other.uri()));
+    agent.inject_always(Fault::redirect(status, &other.uri()));
     let mut asker = Asker::start(client, &agent)?;
     let seen = Seen::of(&agent, asker.ask(&agent).await?);
     let mut cell = seen.cell();
@@ -131,7 +131,7 @@ async fn absent(client: &Client) -> io::Result<Cell> {
 async fn outage(client: &Client, time: Duration) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     let gate = agent.gate();
-    agent.inject(AgentFault::Reset(Stage::BeforeHeaders));
+    agent.inject(Fault::reset(Stage::BeforeHeaders));
     let mut asker = Asker::start(client, &agent)?;
     let pass = async {
         gate.wait_for(1).await;
@@ -243,9 +243,9 @@ async fn renewal(client: &Client, life: Duration, second: &Second) -> io::Result
         .token_policy(TokenPolicy::Current)
         .start()
         .await?;
-    agent.inject_always(AgentFault::ExpiresIn(life));
+    agent.inject_always(Fault::expires_in(life));
     if let Second::Closed = second {
-        agent.inject_always(AgentFault::Close(Stage::AfterBody));
+        agent.inject_always(Fault::close(Stage::AfterBody));
     }
     let mut asker = Asker::start(client, &agent)?;
     let first = asker.ask(&agent).await?;
@@ -297,7 +297,7 @@ async fn settle(agent: &MockAgent) {
     while timeout(QUIET, another()).await.is_ok() {}
 }
 
-fn always(agent: &MockAgent, faults: &[AgentFault]) {
+fn always(agent: &MockAgent, faults: &[Fault]) {
     for fault in faults {
         agent.inject_always(fault.clone());
     }
@@ -332,14 +332,12 @@ fn gives_away(cell: &mut Cell, asker: &mut Asker, agent: &MockAgent) -> io::Resu
 }
 
 /// How long a success lives that these faults have changed.
-fn life(faults: &[AgentFault]) -> i64 {
-    let seconds = |time: &Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let changed = faults.iter().find_map(|fault| match fault {
-        AgentFault::ExpiresIn(time) => Some(seconds(time)),
-        AgentFault::ExpiredFor(time) => Some(-seconds(time)),
-        _ => None,
-    });
-    changed.unwrap_or(6 * 60 * 60)
+fn life(faults: &[Fault]) -> i64 {
+    let now = SystemClock.now();
+    let changed = faults.iter().find_map(|fault| fault.expiry(now));
+    changed.map_or(6 * 60 * 60, |expiry| {
+        expiry.as_unix_secs() - now.as_unix_secs()
+    })
 }
 
 /// How many requests the official limiter lets through at once.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use pod_identity_testkit::{AgentFault, Stage, TokenDefect};
+use pod_identity_testkit::{Fault, Gate, Stage, TokenDefect};
 
 /// A part of the table.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ pub(crate) struct Row {
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
     /// The agent does this to every request.
-    Answers(Vec<AgentFault>),
+    Answers(Vec<Fault>),
     /// As before; the client may heed how long it is told to wait.
-    Hint(Vec<AgentFault>, Duration),
+    Hint(Vec<Fault>, Duration),
     /// Every answer pauses at a stage and then goes on.
     Pause(Stage),
     /// The agent sends the client to somebody else, with this status.
@@ -65,13 +65,13 @@ pub(crate) enum Spoil {
 #[derive(Debug, Clone)]
 pub(crate) enum Second {
     /// The agent does this.
-    Answers(Vec<AgentFault>),
+    Answers(Vec<Fault>),
     /// The first answer's connection has been closed without a word.
     Closed,
     /// Nobody listens.
     Absent,
     /// The agent does this, and the first set has expired.
-    Later(Vec<AgentFault>),
+    Later(Vec<Fault>),
     /// The token was rotated, and the old one is refused.
     Rotated,
 }
@@ -93,7 +93,7 @@ impl Row {
     pub(crate) fn answers(
         subject: impl Into<String>,
         what: impl Into<String>,
-        fault: impl Into<AgentFault>,
+        fault: impl Into<Fault>,
     ) -> Self {
         Self::new(subject, what, Trouble::Answers(vec![fault.into()]))
     }
@@ -111,14 +111,13 @@ impl Row {
             | Trouble::Renewal(_, Second::Answers(faults) | Second::Later(faults)) => {
                 faults.iter().map(|fault| format!("{fault:?}")).collect()
             }
-            Trouble::Pause(stage) => vec![format!("Hold({stage:?}")],
+            Trouble::Pause(stage) => vec![format!("{:?}", Fault::hold(*stage, &Gate::new()))],
+            Trouble::Elsewhere(status) => vec![format!("{:?}", Fault::redirect(*status, "/"))],
+            Trouble::Outage(time) => vec![format!("{:?}", Fault::refuse(*time))],
             Trouble::TokenFile(Spoil::Defect(defect)) => vec![format!("{defect:?}")],
-            Trouble::Renewal(..)
-            | Trouble::Elsewhere(_)
-            | Trouble::Absent
-            | Trouble::Outage(_)
-            | Trouble::Limiter
-            | Trouble::TokenFile(_) => Vec::new(),
+            Trouble::Renewal(..) | Trouble::Absent | Trouble::Limiter | Trouble::TokenFile(_) => {
+                Vec::new()
+            }
         }
     }
 }

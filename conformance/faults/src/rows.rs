@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{AgentFault, Defect, Field, Stage, TimeFormat, TokenDefect};
+use pod_identity_testkit::{Defect, Fault, Field, Stage, TimeFormat, TokenDefect};
 
 use crate::row::{Group, Row, Second, Spoil, Trouble};
 
@@ -82,7 +82,7 @@ fn errors() -> Vec<Row> {
         Row::answers(
             format!("{status}"),
             words.unwrap_or_default(),
-            AgentFault::Status(status),
+            Fault::status(status),
         )
     });
     let limiter = Row::new(
@@ -101,7 +101,7 @@ fn hints() -> Vec<Row> {
     let after = Duration::from_secs(3);
     let hinted = |status| {
         // In this order: what is queued behind an answer is for the next request.
-        let faults = vec![AgentFault::retry_after(after), AgentFault::Status(status)];
+        let faults = vec![Fault::retry_after(after), Fault::status(status)];
         Row::new(
             format!("{status} with `Retry-After: 3`"),
             "",
@@ -110,14 +110,14 @@ fn hints() -> Vec<Row> {
     };
     let redirects = REDIRECTS
         .map(|status| Row::new("redirect", status.to_string(), Trouble::Elsewhere(status)));
-    let echo = AgentFault::respond(|request| {
-        let token = request.headers.get(http::header::AUTHORIZATION);
+    let echo = Fault::respond(|request| {
+        let token = request.headers().get(http::header::AUTHORIZATION);
         let words = [
             b"unknown token ",
             token.map(HeaderValue::as_bytes).unwrap_or_default(),
         ]
         .concat();
-        let mut answer = Response::new(words.into());
+        let mut answer = Response::new(words);
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         answer
     });
@@ -139,13 +139,13 @@ fn breaks() -> Vec<Row> {
         ),
     ];
     let closed =
-        STAGES.map(|stage| Row::answers("connection closed", at(stage), AgentFault::Close(stage)));
+        STAGES.map(|stage| Row::answers("connection closed", at(stage), Fault::close(stage)));
     let reset =
-        STAGES.map(|stage| Row::answers("connection reset", at(stage), AgentFault::Reset(stage)));
+        STAGES.map(|stage| Row::answers("connection reset", at(stage), Fault::reset(stage)));
     let chunked = Row::new(
         "connection closed",
         "in a body of chunks",
-        Trouble::Answers(vec![AgentFault::Chunked, AgentFault::Close(Stage::InBody)]),
+        Trouble::Answers(vec![Fault::chunked(), Fault::close(Stage::InBody)]),
     );
     absent
         .into_iter()
@@ -158,23 +158,19 @@ fn breaks() -> Vec<Row> {
 fn delays() -> Vec<Row> {
     let late = [500, 1500, 3000, 6000].map(|millis| {
         let time = Duration::from_millis(millis);
-        Row::answers(
-            "answer",
-            format!("after {time:?}"),
-            AgentFault::Latency(time),
-        )
+        Row::answers("answer", format!("after {time:?}"), Fault::latency(time))
     });
     let dripping = [1, 10].map(|millis| {
         let time = Duration::from_millis(millis);
         Row::answers(
             "answer",
             format!("a byte every {time:?}"),
-            AgentFault::Drip(time),
+            Fault::drip(time),
         )
     });
     let paused = STAGES.map(|stage| Row::new("answer pauses", at(stage), Trouble::Pause(stage)));
-    let stalled = STAGES
-        .map(|stage| Row::answers("answer stops for good", at(stage), AgentFault::Stall(stage)));
+    let stalled =
+        STAGES.map(|stage| Row::answers("answer stops for good", at(stage), Fault::stall(stage)));
     late.into_iter()
         .chain(dripping)
         .chain(paused)
@@ -184,20 +180,20 @@ fn delays() -> Vec<Row> {
 }
 
 fn bodies() -> Vec<Row> {
-    let plain = AgentFault::Header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    let plain = Fault::header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     vec![
-        Row::answers("body", "in chunks", AgentFault::Chunked),
+        Row::answers("body", "in chunks", Fault::chunked()),
         Row::answers("body", "said to be plain text", plain),
-        Row::answers("body", "after a byte order mark", AgentFault::ByteOrderMark),
-        Row::answers("body", "gzip, unasked", AgentFault::Gzip),
+        Row::answers("body", "after a byte order mark", Fault::byte_order_mark()),
+        Row::answers("body", "gzip, unasked", Fault::gzip()),
         Row::answers(
             "body",
             "of 64 KiB and more, white space mostly",
-            AgentFault::Oversize,
+            Fault::oversize(),
         ),
-        Row::answers("body", "empty", AgentFault::empty()),
-        Row::answers("body", "JSON that breaks off", AgentFault::malformed()),
-        Row::answers("body", "a page of HTML", AgentFault::html()),
+        Row::answers("body", "empty", Fault::empty()),
+        Row::answers("body", "JSON that breaks off", Fault::malformed()),
+        Row::answers("body", "a page of HTML", Fault::html()),
     ]
 }
 
@@ -207,7 +203,7 @@ fn members() -> Vec<Row> {
             Row::answers(
                 format!("`{}`", field.name()),
                 what,
-                AgentFault::Field(field, defect),
+                Fault::field(field, defect),
             )
         })
     };
@@ -237,12 +233,12 @@ fn defects(field: Field) -> [(String, Defect); 7] {
 }
 
 fn expirations() -> Vec<Row> {
-    let written = |what, format| Row::answers("expiration", what, AgentFault::Expiration(format));
+    let written = |what, format| Row::answers("expiration", what, Fault::expiration(format));
     let left = |what, secs| {
         Row::answers(
             "expiration",
             what,
-            AgentFault::ExpiresIn(Duration::from_secs(secs)),
+            Fault::expires_in(Duration::from_secs(secs)),
         )
     };
     let hour = Duration::from_secs(3600);
@@ -254,7 +250,7 @@ fn expirations() -> Vec<Row> {
         left("in 4 min", 240),
         left("in 30 s", 30),
         left("in 5 s", 5),
-        Row::answers("expiration", "an hour ago", AgentFault::ExpiredFor(hour)),
+        Row::answers("expiration", "an hour ago", Fault::expired_for(hour)),
     ]
 }
 
@@ -295,12 +291,12 @@ fn token_files() -> Vec<Row> {
 
 fn renewals() -> Vec<Row> {
     let well = || Second::Answers(Vec::new());
-    let now = |fault: AgentFault| Second::Answers(vec![fault]);
-    let later = |fault: AgentFault| Second::Later(vec![fault]);
-    let status = AgentFault::Status;
-    let denied = || AgentFault::from(ErrorCode::AccessDenied);
-    let gone = || AgentFault::from(ErrorCode::ResourceNotFound);
-    let silence = || AgentFault::Stall(Stage::BeforeHeaders);
+    let now = |fault: Fault| Second::Answers(vec![fault]);
+    let later = |fault: Fault| Second::Later(vec![fault]);
+    let status = Fault::status;
+    let denied = || Fault::from(ErrorCode::AccessDenied);
+    let gone = || Fault::from(ErrorCode::ResourceNotFound);
+    let silence = || Fault::stall(Stage::BeforeHeaders);
     [
         ("12 min left", 720, "the agent is well", well()),
         ("12 min left", 720, "503", now(status(503))),
@@ -317,7 +313,7 @@ fn renewals() -> Vec<Row> {
             "90 s left",
             90,
             "the same set again",
-            now(AgentFault::SameAgain),
+            now(Fault::same_again()),
         ),
         (
             "90 s left",

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, SystemClock, Timestamp, TokenDigest};
-use pod_identity_testkit::{Association, Fault, Issuer, MockEksAuth, ServiceError};
+use pod_identity_testkit::{Association, Fault, Issuer, MockEksAuth, ServiceError, Stage};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -200,21 +200,21 @@ async fn fail(eks: Arc<MockEksAuth>, mut rng: Rng, end: Instant) {
                 sleep(Duration::from_millis(rng.u64(50..800))).await;
                 eks.restart().await.unwrap();
             }
-            1 => eks.inject_always(Fault::Hang),
-            2 => eks.inject_always(Fault::Reset),
-            3 => eks.inject_always(Fault::Status(502, "<html>bad gateway</html>".into())),
-            4 => eks.inject_always(Fault::Malformed("{".into())),
-            5 => eks.inject_always(Fault::Without("credentials.expiration")),
-            6 => eks.inject_always(Fault::Without("subject.namespace")),
-            7 => eks.inject_always(Fault::ExpiresIn(SECOND * rng.u32(0..30))),
-            8 => eks.inject_always(Fault::Latency(Duration::from_millis(rng.u64(10..1200)))),
+            1 => eks.inject_always(Fault::stall(Stage::BeforeHeaders)),
+            2 => eks.inject_always(Fault::reset(Stage::BeforeHeaders)),
+            3 => eks.inject_always(Fault::text(502, "<html>bad gateway</html>")),
+            4 => eks.inject_always(Fault::body("{")),
+            5 => eks.inject_always(Fault::without("credentials.expiration")),
+            6 => eks.inject_always(Fault::without("subject.namespace")),
+            7 => eks.inject_always(Fault::expires_in(SECOND * rng.u32(0..30))),
+            8 => eks.inject_always(Fault::latency(Duration::from_millis(rng.u64(10..1200)))),
             9 => {
                 let wish = Duration::from_millis(rng.u64(100..1500));
                 let throttling = ServiceError::new(ErrorCode::Throttling);
                 eks.inject_always(throttling.retry_after(wish));
             }
             choice @ 10..16 => eks.inject_always(CODES[choice as usize - 10]),
-            _ => eks.inject_always(Fault::ExpiresIn(SECOND * rng.u32(18..60))),
+            _ => eks.inject_always(Fault::expires_in(SECOND * rng.u32(18..60))),
         }
         sleep(Duration::from_millis(rng.u64(50..600))).await;
     }

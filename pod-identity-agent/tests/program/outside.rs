@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, SystemClock, Timestamp};
-use pod_identity_testkit::{Fault, MockEksAuth, SignatureCheck, SignatureError};
+use pod_identity_testkit::{Fault, MockEksAuth, SignatureCheck, SignatureError, Stage};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ async fn a_crowd_before_a_service_that_hangs_is_told_within_a_second_to_try_agai
     eks.associate("shop", "cart", ROLE);
     let server = Server::start(&eks, &[]).await;
     server.program.stdout.says("EKS Auth is within reach").await;
-    eks.inject_always(Fault::Hang);
+    eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let token = eks.issuer().token("shop", "cart").mint(SystemClock.now());
     let mut crowd = JoinSet::new();
     for number in 0..50 {
@@ -88,7 +88,7 @@ async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allo
     for minutes in [31, 45, 59, 60, 90, 120, 360, 720] {
         let lifetime = minutes * MINUTE;
         let scene = Scene::outside(Settings::PATIENT).await;
-        scene.eks.inject_always(Fault::ExpiresIn(lifetime));
+        scene.eks.inject_always(Fault::expires_in(lifetime));
         let token = scene.builder().lifetime(48 * HOUR).mint(NOW);
         // Nobody else asks, so that the clock is looked at when this pod does: often enough.
         let step = ((lifetime / 2).min(30 * MINUTE) - 15 * MINUTE) / 3;
@@ -115,7 +115,7 @@ async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allo
 #[ignore = "needs libfaketime"]
 async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
     let scene = Scene::outside(Settings::PATIENT).await;
-    scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+    scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     for minute in 0..60 {
         let mut calls = 0;
@@ -208,7 +208,7 @@ async fn a_step_of_the_clock(forward: bool) {
         scene.clock.advance(by);
         scene.time.advance(by);
     };
-    scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+    scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.builder().mint(NOW - 2 * HOUR);
     scene.get(&token).await.key();
     advance(10 * MINUTE);
@@ -247,7 +247,7 @@ async fn a_step_of_the_clock(forward: bool) {
 #[ignore = "needs libfaketime"]
 async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
     let scene = Scene::outside(Settings::PATIENT).await;
-    scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+    scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     let key = scene.get(&token).await.key();
     // Monotonic time stands still while a node sleeps; the wall clocks of all have gone on.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, SystemClock};
-use pod_identity_testkit::{Fault, assert_no_secrets};
+use pod_identity_testkit::{Fault, Stage, assert_no_secrets};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -321,8 +321,8 @@ async fn logs_are_json_lines_without_a_secret_at_every_level() {
         Fault::from(ErrorCode::AccessDenied),
         Fault::from(ErrorCode::Throttling),
         Fault::from(ErrorCode::InternalServer),
-        Fault::Malformed("<html>".into()),
-        Fault::Reset,
+        Fault::body("<html>"),
+        Fault::reset(Stage::BeforeHeaders),
     ] {
         eks.inject(fault);
         assert_ne!(get(&builder.mint(now)).await, 0);

@@ -47,7 +47,7 @@ async fn the_expiration_of_every_answer_ends_in_z() {
     for lifetime in [60, 3599, 12 * 3600] {
         scene
             .eks
-            .inject(Fault::ExpiresIn(Duration::from_secs(lifetime)));
+            .inject(Fault::expires_in(Duration::from_secs(lifetime)));
         let answer = scene.get(&scene.token()).await;
         let expiration = answer.json()["Expiration"].as_str().unwrap().to_owned();
         assert_eq!(

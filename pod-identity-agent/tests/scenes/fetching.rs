@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{Fault, Gate};
+use pod_identity_testkit::{Fault, Gate, Stage};
 use tokio::net::TcpListener;
 
 use crate::support::client::{self, Request};
@@ -57,7 +57,7 @@ async fn a_hundred_clients_with_one_token_cause_one_exchange() {
 async fn a_refusal_is_shared_by_all_who_waited_for_it() {
     let scene = Scene::start().await;
     let (token, gate) = (scene.token(), Gate::new());
-    scene.eks.inject(Fault::Gate(gate.clone()));
+    scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
     scene.eks.inject(ErrorCode::AccessDenied);
     let mut crowd = scene.crowd(101, &token).await;
     gate.release();
@@ -83,7 +83,7 @@ async fn a_refusal_is_not_remembered_for_who_comes_later() {
 async fn an_unavailable_service_is_asked_once_for_a_crowd() {
     let scene = Scene::impatient().await;
     let (token, gate) = (scene.token(), Gate::new());
-    scene.eks.inject(Fault::Gate(gate.clone()));
+    scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
     scene.eks.inject_always(ErrorCode::ServiceUnavailable);
     let crowd = scene.crowd(101, &token).await;
     gate.release();

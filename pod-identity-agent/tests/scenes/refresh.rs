@@ -49,7 +49,7 @@ async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done()
 async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allows() {
     for lifetime in [31, 45, 59, 60, 90, 120, 360, 720].map(|minutes| minutes * MINUTE) {
         let scene = Scene::flowing(Settings::DEFAULT).await;
-        scene.eks.inject_always(Fault::ExpiresIn(lifetime));
+        scene.eks.inject_always(Fault::expires_in(lifetime));
         let token = scene.builder().lifetime(48 * HOUR).mint(NOW);
         let step = lifetime / 40;
         for _ in 0..100 {
@@ -66,7 +66,7 @@ async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allo
 #[tokio::test(start_paused = true)]
 async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
-    scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+    scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     for _ in 0..60 {
         let mut calls = 0;
@@ -115,7 +115,7 @@ async fn a_refresh_that_fails_is_made_good_within_seconds_of_the_services_recove
 async fn after_a_step_of_the_clock_nothing_expired_is_served_and_refreshing_goes_on() {
     for forward in [true, false] {
         let scene = Scene::flowing(Settings::DEFAULT).await;
-        scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+        scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
         let token = scene.builder().mint(NOW - 2 * HOUR);
         scene.get(&token).await.key();
         sleep(10 * MINUTE).await;
@@ -149,7 +149,7 @@ async fn after_a_step_of_the_clock_nothing_expired_is_served_and_refreshing_goes
 #[tokio::test(start_paused = true)]
 async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
-    scene.eks.inject_always(Fault::ExpiresIn(59 * MINUTE));
+    scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     let key = scene.get(&token).await.key();
     // Monotonic time stands still while a node sleeps; the wall clocks of all have gone on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Response;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, Timestamp};
-use pod_identity_testkit::{Fault, RecordedRequest};
+use pod_identity_testkit::Fault;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -38,11 +38,11 @@ async fn the_program_gives_as_many_pods_credentials_as_the_service_grants() {
 
 /// At least this share of what the service grants is used.
 async fn restart(scene: &Scene, share: f64) {
-    scene.eks.inject_always(Fault::Latency(20 * MILLI));
+    scene.eks.inject_always(Fault::latency(20 * MILLI));
     let limited = Limited::new(Arc::clone(&scene.time));
     scene
         .eks
-        .inject_always(Fault::respond(move |request| limited.answer(request)));
+        .inject_always(Fault::respond(move |_request| limited.answer()));
     let (pods, longest) = all_at_once(scene, Patience::BOTOCORE).await;
     let calls = scene.eks.request_count();
     // Those of the second that has begun, too.
@@ -126,7 +126,7 @@ impl Limited {
         }
     }
 
-    fn answer(&self, _request: &RecordedRequest) -> Response<String> {
+    fn answer(&self) -> Response<String> {
         let now = self.time.now();
         let second = now.saturating_since(NOW).as_secs();
         let mut granted = self.granted.lock().unwrap();

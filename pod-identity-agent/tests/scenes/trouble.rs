@@ -8,7 +8,7 @@ use http::Response;
 use pod_identity_agent::{Agent, EksAuth, Exchange, Session};
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Credentials, RefreshPolicy, Secret};
-use pod_identity_testkit::{Association, Fault, Gate, Issuer, ServiceError, SettableClock};
+use pod_identity_testkit::{Association, Fault, Gate, Issuer, ServiceError, SettableClock, Stage};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ async fn credentials_that_are_about_to_expire_are_not_handed_out() {
     for (lifetime, left) in [(10, "10.00"), (15, "15.00"), (0, "0.00")] {
         scene
             .eks
-            .inject(Fault::ExpiresIn(Duration::from_secs(lifetime)));
+            .inject(Fault::expires_in(Duration::from_secs(lifetime)));
         scene.get(&scene.token()).await.assert_text(
             500,
             &format!(
@@ -52,7 +52,7 @@ async fn an_incomplete_success_is_answered_in_words_and_the_agent_goes_on() {
         ("subject", "subject.namespace"),
         ("subject.serviceAccount", "subject.serviceAccount"),
     ] {
-        scene.eks.inject(Fault::Without(left_out));
+        scene.eks.inject(Fault::without(left_out));
         scene.get(&token).await.assert_text(
             500,
             &format!("error getting credentials to cache: invalid response from server: {named} is missing\n"),
@@ -60,7 +60,7 @@ async fn an_incomplete_success_is_answered_in_words_and_the_agent_goes_on() {
         scene.clock.advance(SECOND);
     }
     for body in ["", "<html>", "[]", r#"{"credentials":7}"#] {
-        scene.eks.inject(Fault::Malformed(body.to_owned()));
+        scene.eks.inject(Fault::body(body.to_owned()));
         let answer = scene.get(&token).await;
         assert_eq!(answer.status, 500, "{body}");
         assert!(
@@ -81,10 +81,10 @@ async fn trouble_that_may_pass_is_answered_with_try_again_and_then_it_passes() {
         Fault::from(ErrorCode::Throttling),
         Fault::from(ErrorCode::InternalServer),
         Fault::from(ErrorCode::ServiceUnavailable),
-        Fault::Status(502, "<html>bad gateway</html>".into()),
+        Fault::text(502, "<html>bad gateway</html>"),
         Fault::respond(|_| throttled_with_400()),
-        Fault::Reset,
-        Fault::Hang,
+        Fault::reset(Stage::BeforeHeaders),
+        Fault::stall(Stage::BeforeHeaders),
     ] {
         let name = format!("{fault:?}");
         let scene = Scene::impatient().await;
@@ -102,7 +102,7 @@ async fn trouble_that_may_pass_is_answered_with_try_again_and_then_it_passes() {
 async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_over() {
     let scene = Scene::impatient().await;
     let token = scene.token();
-    scene.eks.inject_always(Fault::Hang);
+    scene.eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     for mut client in scene.crowd(50, &token).await {
         let answer = client.answer().await;
         answer.assert_try_again();
@@ -118,7 +118,7 @@ async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_o
 async fn a_crowd_before_a_service_that_hangs_is_answered_within_900_ms_unless_told_otherwise() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     let token = scene.token();
-    scene.eks.inject_always(Fault::Hang);
+    scene.eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let began = Instant::now();
     for mut client in scene.crowd(50, &token).await {
         client.answer().await.assert_try_again();
@@ -231,7 +231,7 @@ async fn an_attempt_that_hangs_is_given_up_and_said() {
     // No flag says how long an attempt may take.
     let scene = Scene::here(Settings::IMPATIENT, |agent| agent.policy(policy)).await;
     let token = scene.token();
-    scene.eks.inject(Fault::Hang);
+    scene.eks.inject(Fault::stall(Stage::BeforeHeaders));
     let answer = scene.get(&token).await;
     answer.assert_try_again();
     assert_eq!(
@@ -275,7 +275,7 @@ async fn a_client_is_told_how_long_the_service_wishes_to_be_left_alone() {
             Some(wish) => throttling.retry_after(wish),
             None => throttling,
         });
-        scene.eks.inject_always(Fault::Hang);
+        scene.eks.inject_always(Fault::stall(Stage::BeforeHeaders));
         let token = scene.token();
         for told in told {
             let answer = scene.get(&token).await;
@@ -366,10 +366,10 @@ async fn a_refresh_that_is_refused_leaves_what_is_held() {
 #[tokio::test]
 async fn a_refresh_that_brings_nothing_usable_leaves_what_is_held() {
     for fault in [
-        Fault::Without("podIdentityAssociation"),
-        Fault::Without("credentials.expiration"),
-        Fault::ExpiresIn(10 * SECOND),
-        Fault::Malformed("<html>".into()),
+        Fault::without("podIdentityAssociation"),
+        Fault::without("credentials.expiration"),
+        Fault::expires_in(10 * SECOND),
+        Fault::body("<html>"),
     ] {
         let name = format!("{fault:?}");
         let scene = Scene::start().await;
@@ -422,7 +422,7 @@ async fn an_expired_token_that_nobody_asks_with_causes_no_exchange() {
 async fn a_pod_is_not_held_up_by_an_exchange_of_another() {
     let scene = Scene::start().await;
     let gate = Gate::new();
-    scene.eks.inject(Fault::Gate(gate.clone()));
+    scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
     let mut held_up = scene.crowd(1, &scene.token()).await;
     soon(gate.wait_for(1)).await;
     scene.obtain(&scene.token()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pod_identity_agent::Budget;
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::Fault;
+use pod_identity_testkit::{Fault, Stage};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -61,7 +61,7 @@ async fn who_is_over_budget_is_told_what_is_wrong_with_its_token_or_to_try_again
 async fn asking_again_and_again_after_a_refusal_costs_the_budget_though_the_token_is_known() {
     let scene = Scene::impatient().await;
     let token = scene.token();
-    scene.eks.inject(Fault::ExpiresIn(20 * SECOND));
+    scene.eks.inject(Fault::expires_in(20 * SECOND));
     scene.get_as(pod(0), &token).await.key();
     scene.clock.advance(10 * SECOND);
     scene.eks.inject_always(ErrorCode::AccessDenied);
@@ -96,7 +96,7 @@ async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
         scene.get_as(pod(number), token).await.key();
     }
     let mut forgeries = forgeries(&scene);
-    for fault in [None, Some(Fault::Hang)] {
+    for fault in [None, Some(Fault::stall(Stage::BeforeHeaders))] {
         if let Some(fault) = fault {
             scene.eks.inject_always(fault);
         }
@@ -288,7 +288,7 @@ async fn two_hundred_misses_share_a_few_connections_to_eks_auth() {
     let scene = Scene::start().await;
     scene
         .eks
-        .inject_always(Fault::Latency(Duration::from_millis(5)));
+        .inject_always(Fault::latency(Duration::from_millis(5)));
     let mut crowd = Vec::new();
     for number in 0..200 {
         let mut client = Client::connect_from(pod(number), scene.address).await;

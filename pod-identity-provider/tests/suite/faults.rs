@@ -11,10 +11,9 @@ use crate::support::{Pod, good_body, hours, minutes};
 use pod_identity_provider::{
     BoxFuture, Endpoint, FetchError, PodIdentityProvider, RefreshPolicy, Resolve, Stage,
 };
-use pod_identity_testkit::AgentFault::{self, Close, Drip, Expiration, Field, Reset, Stall};
 use pod_identity_testkit::Field::{AccessKeyId, AccountId, SecretAccessKey, Token};
 use pod_identity_testkit::{
-    Defect, Field as Member, MockAgent, Stage as At, TimeFormat, TokenDefect, TokenPolicy,
+    Defect, Fault, Field as Member, MockAgent, Stage as At, TimeFormat, TokenDefect, TokenPolicy,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -40,18 +39,18 @@ async fn a_connection_that_breaks_at_any_stage_is_retried() {
     let closed = "connection closed before message completed";
     let in_body = "error reading a body from connection";
     for (fault, said) in [
-        (Close(At::BeforeHeaders), closed),
-        (Close(At::InHeaders), closed),
-        (Close(At::InBody), in_body),
+        (Fault::close(At::BeforeHeaders), closed),
+        (Fault::close(At::InHeaders), closed),
+        (Fault::close(At::InBody), in_body),
         (
-            Reset(At::BeforeHeaders),
+            Fault::reset(At::BeforeHeaders),
             "connection error: Connection reset by peer",
         ),
         (
-            Reset(At::InHeaders),
+            Fault::reset(At::InHeaders),
             "connection error: Connection reset by peer",
         ),
-        (Reset(At::InBody), in_body),
+        (Fault::reset(At::InBody), in_body),
     ] {
         let pod = Pod::start().await;
         pod.agent.inject(fault.clone());
@@ -69,7 +68,7 @@ async fn a_connection_that_breaks_at_any_stage_is_retried() {
 async fn a_connection_that_breaks_after_the_answer_does_no_harm() {
     let pod = Pod::start().await;
     let provider = pod.provider();
-    pod.agent.inject_always(Close(At::AfterBody));
+    pod.agent.inject_always(Fault::close(At::AfterBody));
     for _ in 0..3 {
         provider.refresh_now().await.unwrap();
         sleep(minutes(1)).await;
@@ -81,7 +80,7 @@ async fn a_connection_that_breaks_after_the_answer_does_no_harm() {
 async fn a_stall_at_any_stage_ends_with_the_attempt() {
     for stage in [At::BeforeHeaders, At::InHeaders, At::InBody] {
         let pod = Pod::start().await;
-        pod.agent.inject(Stall(stage));
+        pod.agent.inject(Fault::stall(stage));
         let asked = Instant::now();
         let error = pod.failure().await;
         assert!(matches!(
@@ -97,23 +96,23 @@ async fn a_stall_at_any_stage_ends_with_the_attempt() {
         assert_eq!(asked.elapsed().as_millis() / 10, 500);
     }
     let pod = Pod::start().await;
-    pod.agent.inject(Stall(At::AfterBody));
+    pod.agent.inject(Fault::stall(At::AfterBody));
     pod.provider().credentials().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_byte_by_byte_has_no_more_time_than_any_other() {
     let pod = Pod::start().await;
-    pod.agent.inject(Drip(Duration::from_millis(50)));
+    pod.agent.inject(Fault::drip(Duration::from_millis(50)));
     assert!(pod.complaint().await.ends_with("within 5s"));
-    pod.agent.inject(Drip(Duration::from_millis(1)));
+    pod.agent.inject(Fault::drip(Duration::from_millis(1)));
     pod.provider().credentials().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_timeouts_that_were_set_are_kept() {
     let pod = Pod::start().await;
-    pod.agent.inject(Stall(At::BeforeHeaders));
+    pod.agent.inject(Fault::stall(At::BeforeHeaders));
     let builder = pod
         .builder()
         .policy(RefreshPolicy::provider().with_attempts(1))
@@ -176,7 +175,7 @@ async fn every_status_but_200_is_a_refusal_in_the_agents_words() {
         (599, ": no words", 5),
     ] {
         let pod = Pod::start().await;
-        pod.agent.inject_always(AgentFault::Status(status));
+        pod.agent.inject_always(Fault::status(status));
         let said = without_request_id(&pod.complaint().await);
         assert_eq!(said, format!("refused: HTTP {status}{words}"));
         let error = pod.provider().credentials().await.unwrap_err();
@@ -208,7 +207,7 @@ fn without_request_id(text: &str) -> String {
 async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
     for status in [301, 302, 303, 307, 308] {
         let (pod, elsewhere) = (Pod::start().await, MockAgent::start().await);
-        let fault = AgentFault::redirect(status, &elsewhere.uri());
+        let fault = Fault::redirect(status, &elsewhere.uri());
         pod.agent.inject(fault);
         let said = pod.complaint().await;
         let refused = format!("refused: HTTP {status}");
@@ -220,32 +219,32 @@ async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_success_that_is_of_no_use_says_why_and_is_retried() {
-    let gone = |member| Field(member, Defect::Missing);
+    let gone = |member| Fault::field(member, Defect::Missing);
     let not_json = "the body is not the expected JSON object (line 1, column ";
     let expired = "fetched credentials are expired or will expire within the next ";
     for (fault, said) in [
-        (AgentFault::malformed(), not_json),
-        (AgentFault::empty(), not_json),
-        (AgentFault::html(), not_json),
-        (AgentFault::Gzip, not_json),
-        (AgentFault::ByteOrderMark, not_json),
-        (Expiration(TimeFormat::EpochSeconds), not_json),
-        (Field(Token, Defect::WrongType), not_json),
+        (Fault::malformed(), not_json),
+        (Fault::empty(), not_json),
+        (Fault::html(), not_json),
+        (Fault::gzip(), not_json),
+        (Fault::byte_order_mark(), not_json),
+        (Fault::expiration(TimeFormat::EpochSeconds), not_json),
+        (Fault::field(Token, Defect::WrongType), not_json),
         (gone(AccessKeyId), "AccessKeyId is missing or empty"),
         (gone(SecretAccessKey), "SecretAccessKey is missing or empty"),
         (gone(Token), "Token is missing or empty"),
         (gone(Member::Expiration), "Expiration is missing or empty"),
         (
-            Field(AccessKeyId, Defect::Empty),
+            Fault::field(AccessKeyId, Defect::Empty),
             "AccessKeyId is missing or empty",
         ),
         (
-            Field(SecretAccessKey, Defect::Null),
+            Fault::field(SecretAccessKey, Defect::Null),
             "SecretAccessKey is missing or empty",
         ),
-        (AgentFault::ExpiredFor(hours(1)), expired),
-        (AgentFault::ExpiresIn(Duration::from_secs(10)), expired),
-        (AgentFault::Oversize, "its body is larger than 64 KiB"),
+        (Fault::expired_for(hours(1)), expired),
+        (Fault::expires_in(Duration::from_secs(10)), expired),
+        (Fault::oversize(), "its body is larger than 64 KiB"),
     ] {
         let pod = Pod::start().await;
         pod.agent.inject(fault.clone());
@@ -263,15 +262,15 @@ async fn a_success_that_is_of_no_use_says_why_and_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_success_in_another_form_is_a_success() {
     for fault in [
-        Field(AccessKeyId, Defect::LowerCase),
-        Field(SecretAccessKey, Defect::UpperCase),
-        Field(Token, Defect::Renamed("SessionToken".to_owned())),
-        Field(AccountId, Defect::Renamed("AccountID".to_owned())),
-        Field(Member::Expiration, Defect::Renamed("ExpiresAt".to_owned())),
-        Field(AccountId, Defect::Missing),
-        Expiration(TimeFormat::Offset),
-        Expiration(TimeFormat::Nanoseconds),
-        AgentFault::Chunked,
+        Fault::field(AccessKeyId, Defect::LowerCase),
+        Fault::field(SecretAccessKey, Defect::UpperCase),
+        Fault::field(Token, Defect::Renamed("SessionToken".to_owned())),
+        Fault::field(AccountId, Defect::Renamed("AccountID".to_owned())),
+        Fault::field(Member::Expiration, Defect::Renamed("ExpiresAt".to_owned())),
+        Fault::field(AccountId, Defect::Missing),
+        Fault::expiration(TimeFormat::Offset),
+        Fault::expiration(TimeFormat::Nanoseconds),
+        Fault::chunked(),
     ] {
         let pod = Pod::start().await;
         pod.agent.inject(fault);
@@ -354,20 +353,20 @@ impl Stranger {
 async fn a_body_beyond_64_kib_is_not_read() {
     let padded = |length: usize| " ".repeat(length - good_body().len()) + &good_body();
     let pod = Pod::start().await;
-    pod.agent.inject(AgentFault::body(padded(64 * 1024)));
+    pod.agent.inject(Fault::body(padded(64 * 1024)));
     pod.provider().credentials().await.unwrap();
 
     let too_large = "the answer cannot be used: its body is larger than 64 KiB";
-    pod.agent.inject(AgentFault::body(padded(64 * 1024 + 1)));
+    pod.agent.inject(Fault::body(padded(64 * 1024 + 1)));
     assert_eq!(pod.complaint().await, too_large);
 
-    for framing in [None, Some(AgentFault::Chunked)] {
+    for framing in [None, Some(Fault::chunked())] {
         if let Some(framing) = framing {
             pod.agent.inject(framing);
         }
         // Half of it comes, the rest never does.
-        pod.agent.inject(Stall(At::InBody));
-        pod.agent.inject(AgentFault::body(padded(1 << 20)));
+        pod.agent.inject(Fault::stall(At::InBody));
+        pod.agent.inject(Fault::body(padded(1 << 20)));
         assert_eq!(pod.complaint().await, too_large);
     }
 }
@@ -500,7 +499,7 @@ async fn a_token_that_is_truncated_is_an_error_until_it_is_whole() {
 async fn a_token_that_is_swapped_while_it_is_refused_is_tried_at_once() {
     let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Current)).await;
     let gate = pod.agent.gate();
-    pod.agent.inject(AgentFault::text(401, "token is expired"));
+    pod.agent.inject(Fault::text(401, "token is expired"));
     let provider = pod.provider();
     let (credentials, ()) = tokio::join!(provider.credentials(), async {
         gate.wait_for(1).await;

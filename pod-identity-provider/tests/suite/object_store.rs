@@ -12,7 +12,7 @@ use object_store::client::{
 };
 use object_store::{ClientOptions, ObjectStoreExt};
 use pod_identity_provider::{Clock, PodIdentityProvider, SystemClock};
-use pod_identity_testkit::{AgentFault, MockAgent, SettableClock};
+use pod_identity_testkit::{Fault, MockAgent, SettableClock};
 
 /// Is where S3 would be: it keeps the headers of the last request, and has an empty object everywhere.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +86,7 @@ async fn a_request_is_signed_with_the_set_that_is_held() {
 #[tokio::test]
 async fn the_agents_words_are_in_the_error_and_no_secret_is() {
     let agent = MockAgent::start().await;
-    agent.inject_always(AgentFault::text(404, "no association"));
+    agent.inject_always(Fault::text(404, "no association"));
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let error = store(&provider, &Wire::default())
         .head(&"object".into())

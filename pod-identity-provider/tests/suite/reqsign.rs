@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use pod_identity_provider::{Clock, PodIdentityProvider, RefreshPolicy, SystemClock};
-use pod_identity_testkit::{AgentFault, MockAgent, SettableClock};
+use pod_identity_testkit::{Fault, MockAgent, SettableClock};
 use reqsign::aws::RequestSigner;
 use reqsign::{Context, ErrorKind, ProvideCredential, Signer};
 
@@ -90,7 +90,7 @@ async fn nothing_configured_is_no_credential_and_everything_else_an_error() {
         (429, ErrorKind::RateLimited, true),
         (503, ErrorKind::Unexpected, true),
     ] {
-        agent.inject(AgentFault::text(status, "for a reason"));
+        agent.inject(Fault::text(status, "for a reason"));
         let error = signed(&provider).await.unwrap_err();
         let text = format!("{} refused: HTTP {status}: for a reason", agent.address());
         assert_eq!(error.to_string(), text);

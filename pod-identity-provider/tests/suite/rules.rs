@@ -10,9 +10,7 @@ use crate::support::{Names, Pod, SECRET_KEY, SESSION_TOKEN, body, chain, good_bo
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Response};
 use pod_identity_provider::{ConfigError, Endpoint, FetchError, PodIdentityProvider, Secret};
-use pod_identity_testkit::{
-    AgentFault, MockAgent, ProjectedVolume, TokenPolicy, When, assert_no_secrets,
-};
+use pod_identity_testkit::{Fault, MockAgent, ProjectedVolume, TokenPolicy, assert_no_secrets};
 
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -532,7 +530,7 @@ async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
 async fn a_refusal_is_tried_again_with_a_token_that_was_swapped_meanwhile() {
     for status in [400, 401, 403] {
         let pod = Pod::with_any_token().await;
-        let volume = swapping(&pod, When::once(), status);
+        let volume = swapping(&pod, 1, status);
         let provider = pod.builder().token_file(volume.token_path()).build();
         provider.unwrap().credentials().await.unwrap();
         assert_eq!(tokens(&pod.agent), sent(["token 0", "token 1"]));
@@ -546,24 +544,24 @@ async fn a_refusal_is_tried_again_once_and_only_with_another_token() {
     assert_eq!(pod.agent.request_count(), 1);
 
     let pod = Pod::with_any_token().await;
-    let volume = swapping(&pod, When::always(), 403);
+    let volume = swapping(&pod, usize::MAX, 403);
     let provider = pod.builder().token_file(volume.token_path()).build();
     error(&provider.unwrap()).await;
     assert_eq!(pod.agent.request_count(), 2, "once more, not for ever");
 }
 
 /// A volume whose token is swapped for the next one while the agent refuses it.
-fn swapping(pod: &Pod, when: When, status: u16) -> Arc<ProjectedVolume> {
+fn swapping(pod: &Pod, count: usize, status: u16) -> Arc<ProjectedVolume> {
     let volume = Arc::new(ProjectedVolume::new().unwrap());
     volume.write("token 0").unwrap();
     let (kubelet, swaps) = (volume.clone(), AtomicUsize::new(1));
-    let refusal = AgentFault::respond(move |_request| {
+    let refusal = Fault::respond(move |_request| {
         let next = swaps.fetch_add(1, Ordering::Relaxed);
         kubelet.write(format!("token {next}")).unwrap();
         let refusal = Response::builder().status(status);
         refusal.body("token is expired".into()).unwrap()
     });
-    pod.agent.inject_when(when, refusal);
+    pod.agent.inject_next(count, refusal);
     volume
 }
 

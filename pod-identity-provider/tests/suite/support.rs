@@ -16,7 +16,7 @@ use pod_identity_provider::{
     BoxFuture, Builder, Clock, Endpoint, Event, FetchError, Observer, PodIdentityProvider,
     RefreshPolicy, Resolve, Timestamp, Transport, TransportError,
 };
-use pod_identity_testkit::{AgentFault, MockAgent, MockAgentBuilder, TokenPolicy};
+use pod_identity_testkit::{Fault, MockAgent, MockAgentBuilder, TokenPolicy};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -97,9 +97,9 @@ impl Pod {
 }
 
 /// An answer with nothing but this in it.
-pub fn answer(status: u16, body: impl Into<String>) -> AgentFault {
+pub fn answer(status: u16, body: impl Into<String>) -> Fault {
     let answer = Response::builder().status(status);
-    AgentFault::Answer(answer.body(body.into().into()).unwrap())
+    Fault::answer(answer.body(body.into().into()).unwrap())
 }
 
 /// A resolver that knows one name, and answers from a list.

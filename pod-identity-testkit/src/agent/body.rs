@@ -47,17 +47,17 @@ impl SuccessBody {
     }
 
     pub(crate) fn write_expiration(&mut self, expiration: Timestamp, format: TimeFormat) {
-        if let Some(member) = self.member(Field::Expiration) {
+        if let Some(member) = self.member(Field::Expiration.name()) {
             member.value = written(expiration, format);
         }
     }
 
-    pub(crate) fn spoil(&mut self, field: Field, defect: &Defect) {
+    pub(crate) fn spoil(&mut self, name: &str, defect: &Defect) {
         if *defect == Defect::Missing {
-            self.0.retain(|member| member.name != field.name());
+            self.0.retain(|member| member.name != name);
             return;
         }
-        let Some(member) = self.member(field) else {
+        let Some(member) = self.member(name) else {
             return;
         };
         match defect {
@@ -80,8 +80,8 @@ impl SuccessBody {
         format!("{{{}}}", members.join(",")).into_bytes()
     }
 
-    fn member(&mut self, field: Field) -> Option<&mut Member> {
-        self.0.iter_mut().find(|member| member.name == field.name())
+    fn member(&mut self, name: &str) -> Option<&mut Member> {
+        self.0.iter_mut().find(|member| member.name == name)
     }
 }
 

@@ -7,15 +7,13 @@ use pod_identity_core::wire::agent::AllowedHosts;
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
-#[cfg(feature = "scenario")]
-use crate::Scenario;
 use crate::agent::service::AgentService;
-use crate::fault::queue::Faults;
+use crate::eks::builder::EksAuthDefaults;
+use crate::fault::mock_server::{Agenda, MockServer};
+use crate::fault::queue::FaultQueue;
+use crate::http::gates::Gates;
 use crate::http::limiter::Limiter;
 use crate::http::recorder::Recorder;
-use crate::http::server::Server;
-#[cfg(feature = "scenario")]
-use crate::scenario::{Source, timeline::Timeline};
 use crate::token::pod_token::PodToken;
 use crate::{
     Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
@@ -56,9 +54,44 @@ pub struct MockAgentBuilder {
     token_lifetime: Option<Duration>,
     issuer: Option<Issuer>,
     clock: Arc<dyn Clock>,
-    limiter: Option<Limiter>,
-    #[cfg(feature = "scenario")]
-    scenario: Option<Scenario>,
+    is_limited: bool,
+    defaults: AgentDefaults,
+    agenda: Agenda,
+}
+
+/// What holds where the builder itself has no setting.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AgentDefaults {
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) service_account: Option<(String, String)>,
+    pub(crate) token_lifetime: Option<Duration>,
+    /// Of tokens of the issuer.
+    pub(crate) policy: Option<fn(&Issuer) -> TokenPolicy>,
+    pub(crate) source: Option<DefaultSource>,
+    pub(crate) is_limited: bool,
+}
+
+/// Where credentials come from by default.
+#[derive(Debug, Clone)]
+pub(crate) enum DefaultSource {
+    Minted(Duration),
+    /// What this cluster grants, with the issuer and the clock of the agent.
+    Cluster(Box<EksAuthDefaults>),
+}
+
+impl DefaultSource {
+    fn source(self, issuer: &Issuer, clock: &Arc<dyn Clock>) -> CredentialSource {
+        match self {
+            Self::Minted(lifetime) => CredentialSource::minted(lifetime),
+            Self::Cluster(cluster) => {
+                let cluster = MockEksAuth::builder()
+                    .with_defaults(*cluster, Agenda::default())
+                    .issuer(issuer.clone())
+                    .clock(Arc::clone(clock));
+                CredentialSource::of_cluster(Arc::new(cluster.service()))
+            }
+        }
+    }
 }
 
 impl MockAgentBuilder {
@@ -144,15 +177,14 @@ impl MockAgentBuilder {
     /// With the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
     /// 429 beyond that. Without one by default.
     pub fn limited(mut self) -> Self {
-        self.limiter = Some(official_limiter());
+        self.is_limited = true;
         self
     }
 
-    /// What this scenario says of the agent, of the pod and of what happens when, from the start on. What
-    /// the builder is told itself, before or after, wins over its settings.
-    #[cfg(feature = "scenario")]
-    pub fn scenario(mut self, scenario: &Scenario) -> Self {
-        self.scenario = Some(scenario.clone());
+    /// Sets what holds where the builder has no setting, and what happens from the start on.
+    pub(crate) fn with_defaults(mut self, defaults: AgentDefaults, agenda: Agenda) -> Self {
+        self.defaults = defaults;
+        self.agenda = agenda;
         self
     }
 
@@ -161,72 +193,49 @@ impl MockAgentBuilder {
     /// # Errors
     /// When no loopback port or no temporary directory can be had, or the token cannot be written.
     pub async fn start(self) -> io::Result<MockAgent> {
-        #[cfg(feature = "scenario")]
-        let scenario = self.scenario.clone();
-        #[cfg(feature = "scenario")]
-        let this = self.settled();
-        #[cfg(not(feature = "scenario"))]
-        let this = self;
-
-        let listener = match this.listener {
+        let listener = match self.listener {
             Some(listener) => listener,
-            None => TcpListener::bind((this.bind, 0)).await?,
+            None => TcpListener::bind((self.bind, 0)).await?,
         };
-        let is_verified = matches!(this.policy, Some(TokenPolicy::Verified(_)));
-        let is_signed = this.issuer.is_some() || is_verified;
-        let issuer = this.issuer.unwrap_or_default();
-        let token = this.token.unwrap_or_else(|| {
-            let (namespace, service_account) = this.service_account.unwrap_or_else(default_pod);
+        let defaults = self.defaults;
+        let is_verified = matches!(self.policy, Some(TokenPolicy::Verified(_)));
+        let is_signed = self.issuer.is_some() || defaults.issuer.is_some() || is_verified;
+        let issuer = self.issuer.or(defaults.issuer).unwrap_or_default();
+        let token_lifetime = self.token_lifetime.or(defaults.token_lifetime);
+        let service_account = self.service_account.or(defaults.service_account);
+        let token = self.token.unwrap_or_else(|| {
+            let (namespace, service_account) = service_account.unwrap_or_else(default_pod);
             let token = issuer.token(namespace, service_account);
             let token = if is_signed { token } else { token.forged() };
-            match this.token_lifetime {
+            match token_lifetime {
                 Some(lifetime) => token.lifetime(lifetime),
                 None => token,
             }
         });
+        let policy = self
+            .policy
+            .or_else(|| defaults.policy.map(|policy| policy(&issuer)));
+        let source = self.source.or_else(|| {
+            let source = defaults.source?;
+            Some(source.source(&issuer, &self.clock))
+        });
+        let is_limited = self.is_limited || defaults.is_limited;
         let service = AgentService {
-            hosts: AllowedHosts::new(reachable(listener.local_addr()?.ip())).with_names(this.hosts),
-            policy: this.policy.unwrap_or_default(),
-            source: this.source.unwrap_or_default(),
-            token: PodToken::project(token, this.clock.now())?,
-            #[cfg(feature = "scenario")]
+            hosts: AllowedHosts::new(reachable(listener.local_addr()?.ip())).with_names(self.hosts),
+            policy: policy.unwrap_or_default(),
+            source: source.unwrap_or_default(),
+            token: PodToken::project(token, self.clock.now())?,
             issuer,
-            clock: this.clock,
-            limiter: this.limiter,
-            faults: Faults::new(),
+            clock: self.clock,
+            limiter: is_limited.then(official_limiter),
+            faults: FaultQueue::default(),
+            gates: Gates::default(),
             recorder: Recorder::new(),
             last: Mutex::default(),
         };
-        #[cfg(feature = "scenario")]
-        let steps = scenario.map(|scenario| scenario.begin_agent(&service));
-        let server = Arc::new(Server::start(listener, Arc::new(service))?);
-        #[cfg(feature = "scenario")]
-        Timeline::add(&server, steps.unwrap_or_default()).await?;
+        let server = MockServer::start(listener, service)?;
+        server.begin(self.agenda).await?;
         Ok(MockAgent::new(server))
-    }
-
-    /// With what the scenario says where the builder was told nothing itself.
-    #[cfg(feature = "scenario")]
-    fn settled(mut self) -> Self {
-        let Some(scenario) = self.scenario.take() else {
-            return self;
-        };
-        let (pod, agent) = (scenario.pod(), scenario.agent());
-        let issuer = self.issuer.unwrap_or_else(|| scenario.issuer());
-        self.source = self
-            .source
-            .or_else(|| source(&scenario, &issuer, &self.clock));
-        self.policy = self
-            .policy
-            .or_else(|| agent.token_policy.map(|policy| policy.with(&issuer)));
-        self.limiter = self
-            .limiter
-            .or_else(|| agent.limited.then(official_limiter));
-        self.service_account = self.service_account.or_else(|| Some(pod.identity()));
-        let token_lifetime = pod.token_lifetime.map(|time| time.0);
-        self.token_lifetime = self.token_lifetime.or(token_lifetime);
-        self.issuer = Some(issuer);
-        self
     }
 
     /// Starts the mock on a thread of its own.
@@ -263,33 +272,9 @@ impl Default for MockAgentBuilder {
             token_lifetime: None,
             issuer: None,
             clock: Arc::new(SystemClock),
-            limiter: None,
-            #[cfg(feature = "scenario")]
-            scenario: None,
-        }
-    }
-}
-
-/// Where the credentials of a scenario come from, if it says so.
-#[cfg(feature = "scenario")]
-fn source(
-    scenario: &Scenario,
-    issuer: &Issuer,
-    clock: &Arc<dyn Clock>,
-) -> Option<CredentialSource> {
-    let agent = scenario.agent();
-    match agent.credentials {
-        Source::Minted => {
-            let lifetime = agent.credential_lifetime.as_ref()?;
-            Some(CredentialSource::minted(lifetime.get_ref().0))
-        }
-        Source::Eks => {
-            let cluster = MockEksAuth::builder()
-                .scenario(scenario)
-                .issuer(issuer.clone())
-                .clock(Arc::clone(clock))
-                .service();
-            Some(CredentialSource::of_cluster(Arc::new(cluster)))
+            is_limited: false,
+            defaults: AgentDefaults::default(),
+            agenda: Agenda::default(),
         }
     }
 }

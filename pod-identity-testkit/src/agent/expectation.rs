@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::sync::lock;
-use crate::{AgentOutcome, AgentRequest, Ending};
+use crate::{AgentRequest, Ending, Outcome};
 
 /// What is to be true of all requests to a [`MockAgent`](crate::MockAgent); made by
 /// [`MockAgent::expect`](crate::MockAgent::expect).
@@ -164,7 +164,7 @@ fn timeline(requests: &[AgentRequest]) -> String {
     lines
 }
 
-fn outcome(outcome: Option<&AgentOutcome>) -> String {
+fn outcome(outcome: Option<&Outcome>) -> String {
     let Some(outcome) = outcome else {
         return "not answered".to_owned();
     };

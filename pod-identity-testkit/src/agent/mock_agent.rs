@@ -8,12 +8,12 @@ use pod_identity_core::{Secret, variables};
 
 use crate::agent::expectation::Expectation;
 use crate::agent::service::AgentService;
+use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
-use crate::http::server::Server;
 use crate::sync::lock;
 use crate::{
-    AgentFault, AgentRequest, BlockingMockAgent, Expectations, Gate, MockAgentBuilder, PodToken,
-    ProjectedVolume, When, assert_no_secrets,
+    AgentRequest, BlockingMockAgent, Expectations, Fault, Gate, MockAgentBuilder, PodToken,
+    ProjectedVolume, Stage, assert_no_secrets,
 };
 
 /// A stand-in for the node agent, on an ephemeral loopback port, with a pod's projected token.
@@ -29,11 +29,11 @@ use crate::{
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// use pod_identity_testkit::{AgentFault, MockAgent, Stage};
+/// use pod_identity_testkit::{Fault, MockAgent, Stage};
 ///
 /// let agent = MockAgent::start().await;
-/// agent.inject(AgentFault::Status(503));
-/// agent.inject(AgentFault::Reset(Stage::InBody));
+/// agent.inject(Fault::status(503));
+/// agent.inject(Fault::reset(Stage::InBody));
 /// // … build what is tested from `agent.lookup()`, as from the environment, and run it …
 /// let lookup = agent.lookup();
 /// assert!(lookup("AWS_CONTAINER_CREDENTIALS_FULL_URI").unwrap().starts_with("http://127.0.0.1:"));
@@ -43,19 +43,20 @@ use crate::{
 /// ```
 ///
 /// # Faults
-/// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next
-/// requests, [`inject_always`](Self::inject_always) puts up one for all, and
-/// [`inject_when`](Self::inject_when) is for one token or pod, the nth request, from a time on, for a
-/// while, or until a gate is released. A request goes through the queue from its head and takes the first fault of each kind, up
-/// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
-/// answering only if none of the queue does.
+/// A [`Fault`] says what happens, and to which requests: to the next one by default, to several, to the
+/// nth, to those with one token or of one pod, from a time on, for a while, or until a gate is released.
+/// Faults for a number of requests queue. Those for every request are persistent.
 ///
-/// So a stall and then an error, queued together, are one slow error; two queued errors are two
-/// requests' errors; a standing drip makes every queued error slow. Two members of a success, two
-/// headers, or waits at two stages are not of one kind.
+/// A request goes through the queue from its head. It takes each fault that does not overlap with one
+/// that it has taken, up to the first that answers. The persistent faults then add what the queue did
+/// not decide, and answer only if no fault of the queue does.
+///
+/// So a stall and then an error, queued one after the other, make one slow error; two queued errors are
+/// for two requests; a persistent drip makes every queued error slow. Two fields of a success, two
+/// headers, and waits at two stages do not overlap.
 #[derive(Debug)]
 pub struct MockAgent {
-    pub(crate) server: Arc<Server<AgentService>>,
+    pub(crate) server: Arc<MockServer<AgentService>>,
     expectations: Mutex<Vec<Expectation>>,
 }
 
@@ -86,7 +87,7 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(server: Arc<Server<AgentService>>) -> Self {
+    pub(crate) fn new(server: Arc<MockServer<AgentService>>) -> Self {
         Self {
             server,
             expectations: Mutex::default(),
@@ -171,37 +172,59 @@ impl MockAgent {
         self.server.restart().await
     }
 
-    /// Queues a fault for one request. See [Faults](Self#faults).
-    pub fn inject(&self, fault: impl Into<AgentFault>) {
-        self.inject_when(When::once(), fault);
+    /// Injects a fault: for the next request, unless the fault says for which. See [Faults](Self#faults).
+    ///
+    /// # Panics
+    /// Panics if parts of the fault exclude each other, or if the mock agent has no such fault.
+    #[track_caller]
+    pub fn inject(&self, fault: impl Into<Fault>) {
+        self.server.inject_now(fault.into());
     }
 
-    /// Queues a fault for so many requests.
-    pub fn inject_next(&self, count: usize, fault: impl Into<AgentFault>) {
-        self.inject_when(When::next(count), fault);
+    /// Injects a fault for so many requests.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
+    pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
+        self.inject(fault.into().times(count));
     }
 
-    /// Puts up a fault for every request, until the faults are cleared.
-    pub fn inject_always(&self, fault: impl Into<AgentFault>) {
-        self.inject_when(When::always(), fault);
+    /// Injects a fault for every request, until the faults are cleared.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
+    pub fn inject_always(&self, fault: impl Into<Fault>) {
+        self.inject(fault.into().always());
     }
 
-    /// Injects a fault for the requests that [`When`] says.
-    pub fn inject_when(&self, when: When, fault: impl Into<AgentFault>) {
-        let service = self.service();
-        service.faults.push(when, fault.into(), service.clock.now());
-    }
-
-    /// Puts up a gate before the headers of every answer, until it is released.
+    /// Holds every request before its answer until the gate is released.
     pub fn gate(&self) -> Gate {
         let gate = Gate::new();
-        self.inject_always(AgentFault::Hold(crate::Stage::BeforeHeaders, gate.clone()));
+        self.inject_always(Fault::hold(Stage::BeforeHeaders, &gate));
         gate
     }
 
-    /// Forgets every fault. Requests that stall or wait go on.
+    /// The gate that a [scenario](MockAgentBuilder::scenario) calls by this name, if it has not been
+    /// released; else a new one.
+    pub fn named_gate(&self, name: &str) -> Gate {
+        self.server.named_gate(name)
+    }
+
+    /// Removes every fault. Requests that wait go on.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
+    }
+
+    /// Applies what the timeline of the [scenario](MockAgentBuilder::scenario) has up to now by the mock's
+    /// clock. Without this call it is applied within a second.
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile. It is tried
+    /// again every second, and what comes after it waits.
+    pub async fn catch_up(&self) -> io::Result<()> {
+        self.server.catch_up().await
     }
 
     /// Every request whose head has been read, in the order of arrival.

@@ -1,14 +1,10 @@
 //! The mock of the node agent.
 
-pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod builder;
 pub(crate) mod credential_source;
 pub(crate) mod expectation;
-pub(crate) mod fault;
-pub(crate) mod field_defect;
 pub(crate) mod mock_agent;
-pub(crate) mod plan;
 pub(crate) mod request;
 pub(crate) mod service;
 pub(crate) mod token_policy;

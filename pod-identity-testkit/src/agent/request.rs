@@ -1,7 +1,9 @@
 use http::HeaderMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
-use crate::Ending;
+use crate::fault::mock::Record;
+use crate::fault::requester::Requester;
+use crate::http::outcome::Outcome;
 
 /// What a [`MockAgent`](crate::MockAgent) has seen of one request. Its `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,28 +31,18 @@ pub struct AgentRequest {
     /// What the token claims, without `Bearer `, if it is one.
     pub claims: Option<UnverifiedClaims>,
     /// What it was answered; `None` while it waits, and when the client left before.
-    pub outcome: Option<AgentOutcome>,
+    pub outcome: Option<Outcome>,
 }
 
-/// What a request to a [`MockAgent`](crate::MockAgent) was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AgentOutcome {
-    /// The HTTP status; `None` when the connection ended before one was sent.
-    pub status: Option<u16>,
-    /// The access key id in it.
-    pub access_key_id: Option<String>,
-    /// How a fault ended the connection.
-    pub ending: Option<Ending>,
-}
-
-impl AgentOutcome {
-    /// The connection ended before there was an answer.
-    pub(crate) fn silent(ending: Option<Ending>) -> Self {
-        Self {
-            status: None,
-            access_key_id: None,
-            ending,
+impl Record for AgentRequest {
+    fn requester(&self) -> Requester<'_> {
+        Requester {
+            token_age: self.token_age,
+            ..Requester::new(self.token, self.claims.as_ref())
         }
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
     }
 }

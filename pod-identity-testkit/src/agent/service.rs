@@ -1,25 +1,31 @@
+use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
+use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, Credentials, Secret, ServiceAccountToken, Timestamp, TokenDigest};
-use tokio::net::TcpStream;
 
-use crate::agent::answer::{self, AgentAnswer};
-use crate::agent::plan::Plan;
-use crate::fault::queue::{Asker, Clearing, Faults};
-use crate::http::connection::{Connection, Ended, Next};
-use crate::http::delivery::{Delivery, Step};
+use crate::agent::body::SuccessBody;
+use crate::fault::action::Action;
+use crate::fault::error::FaultError;
+use crate::fault::fault::Fault;
+use crate::fault::field_defect::Field;
+use crate::fault::mock::Mock;
+use crate::fault::queue::FaultQueue;
+use crate::http::answer::{self, AccessKeyId, Answer};
+use crate::http::gates::Gates;
 use crate::http::limiter::Limiter;
-use crate::http::recorder::{InFlight, Recorder};
-use crate::http::request_head::RequestHead;
-use crate::http::server::Service;
-use crate::http::wire::Wire;
+use crate::http::recorder::Recorder;
+use crate::http::request::Request;
 use crate::sync::lock;
 use crate::token::pod_token::PodToken;
-use crate::{AgentFault, AgentOutcome, AgentRequest, CredentialSource, TokenPolicy};
+use crate::{AgentRequest, CredentialSource, Issuer, Operation, ServiceError, TokenPolicy};
 
-/// The node agent behind its socket: records a request, plays its faults, and answers.
+/// The node agent behind its socket.
 #[derive(Debug)]
 pub(crate) struct AgentService {
     pub(crate) hosts: AllowedHosts,
@@ -27,126 +33,164 @@ pub(crate) struct AgentService {
     pub(crate) source: CredentialSource,
     pub(crate) token: PodToken,
     /// Who mints the token, unless the test has a builder of its own.
-    #[cfg(feature = "scenario")]
-    pub(crate) issuer: crate::Issuer,
+    pub(crate) issuer: Issuer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limiter: Option<Limiter>,
-    pub(crate) faults: Faults<AgentFault>,
+    pub(crate) faults: FaultQueue,
+    pub(crate) gates: Gates,
     pub(crate) recorder: Recorder<AgentRequest>,
-    /// What the last success held, for whoever wants it again.
+    /// What the last success held, for `same_again`.
     pub(crate) last: Mutex<Option<Credentials>>,
 }
 
-impl Service for AgentService {
-    async fn serve(&self, stream: TcpStream) {
-        let number = self.recorder.connected();
-        let mut connection = Connection::new(stream);
-        loop {
-            let exchanged = match connection.next().await {
-                Next::Request(head) => {
-                    let exchanged = self.exchange(&mut connection, number, &head).await;
-                    exchanged.map(|()| head.is_last())
-                }
-                Next::Garbage => self.refuse_garbage(&mut connection).await.map(|()| true),
-                Next::Gone => break,
-            };
-            match exchanged {
-                Ok(false) => {}
-                Ok(true) => {
-                    connection.drain().await;
-                    break;
-                }
-                Err(Ended) => break,
-            }
+impl Mock for AgentService {
+    type Call = ();
+    type Record = AgentRequest;
+
+    /// The official agent does not read bodies either.
+    const MAX_BODY: usize = 0;
+
+    fn check(fault: &Fault) -> Result<(), FaultError> {
+        if fault.without.is_some() {
+            return Err(FaultError::EksAuthOnly);
+        }
+        if fault.operation.is_some() {
+            return Err(FaultError::OneOperation);
+        }
+        if let Some(name) = &fault.error {
+            ErrorCode::from_name(name).ok_or_else(|| FaultError::Error(name.clone()))?;
+        }
+        if let Some(name) = fault.fields.keys().find(|name| !is_member(name)) {
+            return Err(FaultError::Member {
+                name: name.clone(),
+                success: "the agent's success",
+                known: Field::ALL.map(Field::name).join(", "),
+            });
+        }
+        match fault.retry_after {
+            Some(time) if time.0.subsec_nanos() != 0 => Err(FaultError::PartsOfSeconds),
+            _ => Ok(()),
         }
     }
-}
 
-impl AgentService {
-    async fn exchange(
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    fn recorder(&self) -> &Recorder<AgentRequest> {
+        &self.recorder
+    }
+
+    fn queue(&self, _only: Option<Operation>) -> &FaultQueue {
+        &self.faults
+    }
+
+    fn queue_of(&self, _any: &AgentRequest) -> &FaultQueue {
+        &self.faults
+    }
+
+    fn read(&self, _request: &Request) -> Option<()> {
+        Some(())
+    }
+
+    fn record(
         &self,
-        connection: &mut Connection,
-        number: u64,
-        head: &RequestHead,
-    ) -> Result<(), Ended> {
-        let mut clearing = self.faults.clearing();
+        connection: u64,
+        (): &(),
+        request: &Request,
+    ) -> (AgentRequest, Option<Secret>) {
+        let head = &request.head;
         let token = head.authorization();
-        let request = self.recorded(number, head, token.as_ref());
-        let in_flight = self.recorder.arrived(request.clone(), token.as_ref());
-        let asker = Asker {
-            token_age: request.token_age,
-            ..Asker::new(request.token, request.claims.as_ref())
-        };
-        let plan = Plan::new(self.faults.take(request.at, asker));
-        for wait in plan.delivery.opening() {
-            connection.wait(wait, &mut clearing).await?;
-        }
-        let ending = plan.delivery.ending;
-        if plan.delivery.is_silent() {
-            let outcome = AgentOutcome::silent(ending);
-            let steps = plan.delivery.steps(&Wire::default());
-            return deliver(connection, steps, &mut clearing, in_flight, outcome).await;
-        }
-        let (answer, access_key_id) = self.answer(&plan, &request, head, token);
-        let outcome = AgentOutcome {
-            status: Some(answer.status().as_u16()),
-            access_key_id,
-            ending,
-        };
-        let steps = plan.delivery.steps(&plan.wire(answer, head.is_last()));
-        deliver(connection, steps, &mut clearing, in_flight, outcome).await
-    }
-
-    fn recorded(&self, number: u64, head: &RequestHead, token: Option<&Secret>) -> AgentRequest {
-        let text = token.map(Secret::expose).unwrap_or_default();
+        let text = token.as_ref().map(Secret::expose).unwrap_or_default();
         let digest = |text: &str| TokenDigest::of(text.as_bytes());
         let (bearer_prefix, bare) = match text.split_at_checked(BEARER.len()) {
             Some((prefix, bare)) if prefix.eq_ignore_ascii_case(BEARER) => (true, bare),
             _ => (false, text),
         };
-        AgentRequest {
+        let record = AgentRequest {
             at: self.clock.now(),
-            connection: number,
+            connection,
             method: head.method.clone(),
             path: head.target.clone(),
             host: head.host(),
             headers: head.headers.clone(),
-            token: token.map(|token| digest(token.expose())),
+            token: token.as_ref().map(|token| digest(token.expose())),
             bearer_prefix,
             token_age: self.token.age(digest(bare)),
             claims: ServiceAccountToken::parse(bare)
                 .ok()
                 .map(|token| token.claims().clone()),
             outcome: None,
-        }
+        };
+        (record, token)
     }
 
-    /// The answer, and the access key id in it.
+    fn refuse(&self, _record: &AgentRequest, fault: &Fault) -> Option<Answer> {
+        if let Some(name) = &fault.error {
+            let code = ErrorCode::from_name(name).expect("a fault must have been checked");
+            let error = ServiceError::new(code);
+            let error = match &fault.message {
+                Some(message) => error.message(message.0.clone()),
+                None => error,
+            };
+            return Some(refused(&error.into()));
+        }
+        if fault.malformed {
+            return Some(answer::json(200, "{\"AccessKeyId\":\"ASIA"));
+        }
+        let status = fault.status?;
+        Some(match &fault.text {
+            Some(text) => answer::text(status, &text.0),
+            None => official(status),
+        })
+    }
+
     fn answer(
         &self,
-        plan: &Plan,
-        request: &AgentRequest,
-        head: &RequestHead,
-        token: Option<Secret>,
-    ) -> (AgentAnswer, Option<String>) {
-        if let Some(answer) = plan.answer(request) {
-            return (answer, None);
-        }
-        match self.grant(plan, request, head, token) {
+        (): &(),
+        request: &Request,
+        record: &mut AgentRequest,
+        fault: &Fault,
+    ) -> Answer {
+        match self.grant(request, record, fault) {
             Ok(credentials) => {
-                let answer = answer::json(plan.success(&credentials));
-                (answer, Some(credentials.access_key_id().to_owned()))
+                let mut answer = answer::json(200, success(&credentials, fault));
+                let id = credentials.access_key_id().to_owned();
+                answer.extensions_mut().insert(AccessKeyId(id));
+                answer
             }
-            Err(refusal) => (answer::refusal(&refusal), None),
+            Err(refusal) => refused(&refusal),
         }
     }
 
+    fn finish(&self, _answer: &mut Answer) {}
+
+    fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
+        (RETRY_AFTER, HeaderValue::from(time.as_secs()))
+    }
+
+    fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()> {
+        match action {
+            Action::Rotate => drop(self.token.rotate(at)?),
+            Action::Spoil(defect) => self.token.volume().spoil(*defect)?,
+            Action::SignWith(key) => self.issuer.sign_with(*key),
+            Action::ForgetOldKeys => self.issuer.forget_old_keys(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl AgentService {
     fn grant(
         &self,
-        plan: &Plan,
-        request: &AgentRequest,
-        head: &RequestHead,
-        token: Option<Secret>,
+        request: &Request,
+        record: &AgentRequest,
+        fault: &Fault,
     ) -> Result<Credentials, Refusal> {
         let now = self.clock.now();
         if self
@@ -156,19 +200,20 @@ impl AgentService {
         {
             return Err(Refusal::TooManyRequests);
         }
-        if head.path() != agent::PATH {
+        if request.head.path() != agent::PATH {
             return Err(Refusal::NotFound);
         }
-        if request.method != "GET" {
+        if record.method != Method::GET.as_str() {
             return Err(Refusal::MethodNotAllowed);
         }
         self.hosts
-            .check(request.host.as_deref().unwrap_or_default())?;
+            .check(record.host.as_deref().unwrap_or_default())?;
+        let token = request.head.authorization();
         let token = token.unwrap_or_else(|| Secret::from(String::new()));
         // The age now, not on arrival: the token may have been rotated while the request was held up.
-        let age = request.token.and_then(|token| self.token.age(token));
+        let age = record.token.and_then(|token| self.token.age(token));
         self.policy.check(token.expose(), age, now)?;
-        let credentials = self.credentials(plan, request, &token, now)?;
+        let credentials = self.credentials(fault, record, &token, now)?;
         self.recorder.minted(
             credentials.access_key_id().to_owned(),
             [
@@ -181,62 +226,82 @@ impl AgentService {
 
     fn credentials(
         &self,
-        plan: &Plan,
-        request: &AgentRequest,
+        fault: &Fault,
+        record: &AgentRequest,
         token: &Secret,
         now: Timestamp,
     ) -> Result<Credentials, Refusal> {
-        let again = lock(&self.last).clone().filter(|_| plan.wants_same_again());
+        let again = lock(&self.last).clone().filter(|_| fault.same_again);
         let credentials = match again {
             Some(credentials) => credentials,
-            None => self.source.grant(request, token, now)?,
+            None => self.source.grant(record, token, now)?,
         };
-        let (credentials, on_purpose) = plan.expiring(credentials, now);
-        let left = credentials.expiration().as_unix_millis() - now.as_unix_millis();
-        if left <= LEAST_LIFE_MILLIS && !on_purpose {
-            return Err(Refusal::Expiring { millis_left: left });
-        }
+        let credentials = match fault.expiry(now) {
+            Some(expiry) => expiring(&credentials, expiry),
+            None => {
+                let left = credentials.expiration().as_unix_millis() - now.as_unix_millis();
+                if left <= LEAST_LIFE_MILLIS {
+                    return Err(Refusal::Expiring { millis_left: left });
+                }
+                credentials
+            }
+        };
         *lock(&self.last) = Some(credentials.clone());
         Ok(credentials)
     }
+}
 
-    /// As Go's `net/http` does, without recording what is not a request.
-    async fn refuse_garbage(&self, connection: &mut Connection) -> Result<(), Ended> {
-        let mut clearing = self.faults.clearing();
-        let answer = answer::text(StatusCode::BAD_REQUEST, "400 Bad Request");
-        let wire = Plan::default().wire(answer, true);
-        for step in Delivery::default().steps(&wire) {
-            connection.take(step, &mut clearing).await?;
+fn refused(refusal: &Refusal) -> Answer {
+    refusal.to_response().map(Bytes::from)
+}
+
+/// The official agent's answer with a status, if it uses the status; else the status's own name.
+fn official(status: u16) -> Answer {
+    let eks_auth = |code: ErrorCode| refused(&ServiceError::from(code).into());
+    match status {
+        400 => eks_auth(ErrorCode::AccessDenied),
+        403 => refused(&Refusal::HostNotAllowed {
+            host: "localhost".to_owned(),
+        }),
+        404 => eks_auth(ErrorCode::ResourceNotFound),
+        405 => refused(&Refusal::MethodNotAllowed),
+        429 => refused(&Refusal::TooManyRequests),
+        500 => eks_auth(ErrorCode::InternalServer),
+        503 => eks_auth(ErrorCode::ServiceUnavailable),
+        _ => {
+            let name = StatusCode::from_u16(status).ok();
+            let name = name.and_then(|status| status.canonical_reason());
+            answer::text(status, name.unwrap_or("no words"))
         }
-        Ok(())
     }
 }
 
-/// The request counts as answered when nothing but the last step is left, so that whoever has read the
-/// answer does not find it in flight.
-async fn deliver(
-    connection: &mut Connection,
-    steps: Vec<Step>,
-    clearing: &mut Clearing,
-    in_flight: InFlight<'_, AgentRequest>,
-    outcome: AgentOutcome,
-) -> Result<(), Ended> {
-    let mut steps = steps.into_iter();
-    let last = steps.next_back();
-    for step in steps {
-        connection.take(step, clearing).await?;
+fn is_member(name: &str) -> bool {
+    Field::ALL.iter().any(|field| field.name() == name)
+}
+
+/// The body of a success.
+fn success(credentials: &Credentials, fault: &Fault) -> Vec<u8> {
+    let mut body = SuccessBody::new(credentials);
+    if let Some(format) = fault.expiration {
+        body.write_expiration(credentials.expiration(), format);
     }
-    match last {
-        Some(Step::Wait(wait)) => {
-            connection.wait(&wait, clearing).await?;
-            in_flight.answered(|request| request.outcome = Some(outcome));
-            Ok(())
-        }
-        Some(step) => {
-            in_flight.answered(|request| request.outcome = Some(outcome));
-            connection.take(step, clearing).await
-        }
-        None => Ok(()),
+    for (name, defect) in &fault.fields {
+        body.spoil(name, defect);
+    }
+    body.to_bytes()
+}
+
+fn expiring(credentials: &Credentials, expiration: Timestamp) -> Credentials {
+    let changed = Credentials::new(
+        credentials.access_key_id(),
+        credentials.secret_access_key().clone(),
+        credentials.session_token().clone(),
+        expiration,
+    );
+    match credentials.account_id() {
+        Some(account) => changed.with_account_id(account),
+        None => changed,
     }
 }
 

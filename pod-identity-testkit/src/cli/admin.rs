@@ -22,9 +22,10 @@ use tokio::net::TcpStream;
 use super::controls::Controls;
 use super::moving_clock::MovingClock;
 use super::pod::Listen;
+use crate::Fault;
+use crate::fault::error::FaultError;
 use crate::http::answer::{self, Answer};
 use crate::http::server::{Server, Service};
-use crate::scenario::{FaultWords, Order, OrderError, Orderable, Queues};
 
 /// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
 /// port of its own. Dropping it stops it, and the mock.
@@ -99,7 +100,7 @@ impl<C: Controls> AdminService<C> {
                 Err(error) => refusal(400, &format!("cannot read the body: {error}")),
             },
         };
-        Ok(answer.map(|body| Full::new(Bytes::from(body))))
+        Ok(answer.map(Full::new))
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), Stranger> {
@@ -131,22 +132,26 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
+    /// Returns when what the fault does to the port is done.
     async fn inject(&self, body: &[u8]) -> Answer {
-        match order(body) {
-            Ok(order) => done(self.controls.inject(&order).await),
+        let injected = serde_json::from_slice(body)
+            .map_err(NotInjected::Json)
+            .and_then(|fault: Fault| Ok(self.controls.inject(fault)?));
+        match injected {
+            Ok(()) => done(self.controls.catch_up().await),
             Err(error) => refusal(400, &error.to_string()),
         }
     }
 
     fn release(&self, path: &str) -> Answer {
-        let gates = self.controls.faults().gates();
+        let gates = self.controls.gates();
         let name = path.strip_prefix(GATES).unwrap_or_default();
         let name = percent_decode_str(name).decode_utf8_lossy();
         if gates.release(&name) {
             return done(Ok(()));
         }
         let cure = match gates.names().as_slice() {
-            [] => "no fault has a gate now; order one with `until`".to_owned(),
+            [] => "no fault has a gate now; inject one with `until`".to_owned(),
             names => format!("those that are shut are {}", names.join(", ")),
         };
         refusal(400, &format!("there is no shut gate {name}: {cure}"))
@@ -185,18 +190,13 @@ impl<C: Controls> AdminService<C> {
     }
 }
 
-fn order<F: Orderable>(json: &[u8]) -> Result<Order<F>, BadOrder> {
-    let words: FaultWords = serde_json::from_slice(json)?;
-    Ok(Order::try_from(words)?)
-}
-
 /// Why a fault is not injected.
 #[derive(Debug, thiserror::Error)]
-enum BadOrder {
+enum NotInjected {
     #[error("cannot read the fault: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     #[error(transparent)]
-    Order(#[from] OrderError),
+    Fault(#[from] FaultError),
 }
 
 /// Who is not let in.

@@ -2,28 +2,29 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use pod_identity_core::Clock;
 use serde_json::Value;
 
 use super::pod_volume::PodVolume;
 use super::report;
-use crate::eks::operation_faults::AllFaults;
-use crate::fault::queue::Faults;
-use crate::scenario::timeline::{Deed, Staged, Timeline};
-use crate::scenario::{Order, Orderable, Queues};
-use crate::{AgentFault, Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
+use crate::agent::service::AgentService;
+use crate::eks::service::EksAuthService;
+use crate::fault::action::Action;
+use crate::fault::error::FaultError;
+use crate::fault::mock::Mock;
+use crate::fault::mock_server::MockServer;
+use crate::fault::timeline::{Target, Timeline};
+use crate::http::gates::Gates;
+use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
 
-/// What can be done to a mock from outside. What fails does so because the token cannot be written, or
-/// somebody else has taken the port.
+/// What can be done to a mock from outside. It fails if the token cannot be written, or if somebody else
+/// has taken the port.
 pub(super) trait Controls: Send + Sync + 'static {
-    type Fault: Orderable;
-    type Queues: Queues<Self::Fault>;
+    type Mock: Mock;
 
-    fn inject(&self, order: &Order<Self::Fault>) -> impl Future<Output = io::Result<()>> + Send;
+    fn server(&self) -> &Arc<MockServer<Self::Mock>>;
 
-    fn clear_faults(&self) -> impl Future<Output = io::Result<()>> + Send;
-
-    fn faults(&self) -> &Self::Queues;
+    /// Removes every fault that is for requests.
+    fn clear_queues(&self);
 
     /// Every request since the start, without secrets.
     fn requests(&self) -> Vec<Value>;
@@ -31,11 +32,28 @@ pub(super) trait Controls: Send + Sync + 'static {
     /// Projects a new token.
     fn rotate(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Does what the scenario has up to now.
+    /// Applies what the scenario has up to now.
     fn catch_up(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Begins anew, with the scenario.
     fn reset(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    fn gates(&self) -> &Gates {
+        self.server().service().gates()
+    }
+
+    fn inject(&self, fault: Fault) -> Result<(), FaultError> {
+        let server = self.server();
+        server.inject(fault, server.now())
+    }
+
+    fn clear_faults(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.clear_queues();
+        let server = &**self.server();
+        let is_of_fault = |action: &Action| matches!(action, Action::Refuse | Action::Listen);
+        server.timeline().forget(is_of_fault);
+        apply_now(server, &[Action::Listen])
+    }
 }
 
 #[derive(Debug)]
@@ -45,19 +63,14 @@ pub(super) struct AgentControls {
 }
 
 impl Controls for AgentControls {
-    type Fault = AgentFault;
-    type Queues = Faults<AgentFault>;
+    type Mock = AgentService;
 
-    async fn inject(&self, order: &Order<AgentFault>) -> io::Result<()> {
-        inject(&self.agent.server, self.faults(), order).await
+    fn server(&self) -> &Arc<MockServer<AgentService>> {
+        &self.agent.server
     }
 
-    async fn clear_faults(&self) -> io::Result<()> {
-        clear(&*self.agent.server, self.faults()).await
-    }
-
-    fn faults(&self) -> &Faults<AgentFault> {
-        &self.agent.server.service().faults
+    fn clear_queues(&self) {
+        self.agent.clear_faults();
     }
 
     fn requests(&self) -> Vec<Value> {
@@ -65,12 +78,12 @@ impl Controls for AgentControls {
         let requests = self.agent.requests();
         let requests = requests.iter();
         requests
-            .map(|request| report::of_agent(request, &secrets))
+            .map(|request| report::agent_request(request, &secrets))
             .collect()
     }
 
     async fn rotate(&self) -> io::Result<()> {
-        do_now(&*self.agent.server, &[Deed::Rotate]).await
+        apply_now(&**self.server(), &[Action::Rotate]).await
     }
 
     async fn catch_up(&self) -> io::Result<()> {
@@ -78,12 +91,10 @@ impl Controls for AgentControls {
     }
 
     async fn reset(&self) -> io::Result<()> {
-        let server = &self.agent.server;
-        self.faults().clear();
-        begin_again(&**server).await?;
-        let steps = self.scenario.as_ref();
-        let steps = steps.map(|scenario| scenario.begin_agent(server.service()));
-        Timeline::add(server, steps.unwrap_or_default()).await
+        self.clear_queues();
+        begin_again(&**self.server()).await?;
+        let agenda = self.scenario.as_ref().map(Scenario::agent_agenda);
+        self.server().begin(agenda.unwrap_or_default()).await
     }
 }
 
@@ -95,19 +106,14 @@ pub(super) struct EksControls {
 }
 
 impl Controls for EksControls {
-    type Fault = Fault;
-    type Queues = AllFaults;
+    type Mock = EksAuthService;
 
-    async fn inject(&self, order: &Order<Fault>) -> io::Result<()> {
-        inject(&self.eks.server, self.faults(), order).await
+    fn server(&self) -> &Arc<MockServer<EksAuthService>> {
+        &self.eks.server
     }
 
-    async fn clear_faults(&self) -> io::Result<()> {
-        clear(&*self.eks.server, self.faults()).await
-    }
-
-    fn faults(&self) -> &AllFaults {
-        &self.eks.service().faults
+    fn clear_queues(&self) {
+        self.eks.clear_faults();
     }
 
     fn requests(&self) -> Vec<Value> {
@@ -115,12 +121,12 @@ impl Controls for EksControls {
         let requests = self.eks.requests();
         let requests = requests.iter();
         requests
-            .map(|request| report::of_eks(request, &secrets))
+            .map(|request| report::eks_request(request, &secrets))
             .collect()
     }
 
     async fn rotate(&self) -> io::Result<()> {
-        do_now(&*self.pod, &[Deed::Rotate]).await
+        apply_now(&*self.pod, &[Action::Rotate]).await
     }
 
     async fn catch_up(&self) -> io::Result<()> {
@@ -130,50 +136,33 @@ impl Controls for EksControls {
     }
 
     async fn reset(&self) -> io::Result<()> {
-        let server = &self.eks.server;
-        self.faults().clear();
-        begin_again(&**server).await?;
+        self.clear_queues();
+        begin_again(&**self.server()).await?;
         begin_again(&*self.pod).await?;
         let Some(scenario) = &self.scenario else {
             return Ok(());
         };
-        Timeline::add(server, scenario.begin_eks(server.service())).await?;
-        let steps = scenario.begin_pod(self.pod.clock.now());
-        Timeline::add(&self.pod, steps).await
+        self.server().begin(scenario.eks_agenda()).await?;
+        self.pod.begin(scenario.pod_actions()).await
     }
 }
 
-async fn inject<S: Staged, F: Orderable>(
-    server: &Arc<S>,
-    faults: &impl Queues<F>,
-    order: &Order<F>,
-) -> io::Result<()> {
-    Timeline::add(server, order.inject(faults, server.now())).await
-}
-
-async fn clear<F: Orderable>(server: &impl Staged, faults: &impl Queues<F>) -> io::Result<()> {
-    faults.clear();
-    let is_of_fault = |deed: &Deed| matches!(deed, Deed::Refuse | Deed::Listen);
-    server.timeline().forget(is_of_fault).await;
-    do_now(server, &[Deed::Listen]).await
-}
-
-/// As after the start, without what was still to come.
-async fn begin_again(staged: &impl Staged) -> io::Result<()> {
-    staged.timeline().forget(|_any| true).await;
-    let deeds = [
-        Deed::SignWith(SigningKey::default()),
-        Deed::ForgetOldKeys,
-        Deed::IssuerOutage(false),
-        Deed::Listen,
-        Deed::Rotate,
+/// Restores what was at the start, and drops what was still to come.
+async fn begin_again(target: &impl Target) -> io::Result<()> {
+    target.timeline().forget(|_any| true);
+    let actions = [
+        Action::SignWith(SigningKey::default()),
+        Action::ForgetOldKeys,
+        Action::IssuerOutage(false),
+        Action::Listen,
+        Action::Rotate,
     ];
-    do_now(staged, &deeds).await
+    apply_now(target, &actions).await
 }
 
-async fn do_now(staged: &impl Staged, deeds: &[Deed]) -> io::Result<()> {
-    for deed in deeds {
-        staged.happen(deed, staged.now()).await?;
+async fn apply_now(target: &impl Target, actions: &[Action]) -> io::Result<()> {
+    for action in actions {
+        target.apply(action, target.now()).await?;
     }
     Ok(())
 }

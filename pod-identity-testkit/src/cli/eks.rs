@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use pod_identity_cli::{Environment, Signals, no_proxy};
-use pod_identity_core::{Clock, Secret};
+use pod_identity_core::Secret;
 use serde_json::{Map, json};
 
 use super::admin::Admin;
@@ -15,8 +15,7 @@ use super::parent::Parent;
 use super::pod::{self, Listen, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::ready;
-use crate::scenario::timeline::Timeline;
-use crate::{Issuer, MockEksAuth, MockEksAuthBuilder, SignatureCheck};
+use crate::{Issuer, MockEksAuth, MockEksAuthBuilder, Scenario, SignatureCheck};
 
 /// The flags of `eks`.
 #[derive(Debug, Args)]
@@ -115,13 +114,12 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let scenario = options.file.scenario;
     let (namespace, service_account) = options.pod.identity(scenario.as_ref());
     let mut token = eks.issuer().token(namespace, service_account);
-    let lifetime = scenario.as_ref().and_then(|it| it.pod().token_lifetime);
-    if let Some(lifetime) = lifetime {
-        token = token.lifetime(lifetime.0);
+    if let Some(lifetime) = scenario.as_ref().and_then(Scenario::token_lifetime) {
+        token = token.lifetime(lifetime);
     }
     let pod = Arc::new(PodVolume::project(token, clock.clone())?);
     if let Some(scenario) = &scenario {
-        Timeline::add(&pod, scenario.begin_pod(clock.now())).await?;
+        pod.begin(scenario.pod_actions()).await?;
     }
 
     let endpoint = eks.endpoint();

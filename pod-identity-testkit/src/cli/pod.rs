@@ -22,7 +22,7 @@ pub(super) struct Pod {
 impl Pod {
     /// Namespace and service account.
     pub(super) fn identity(&self, scenario: Option<&Scenario>) -> (String, String) {
-        let unless_told = scenario.map(|scenario| scenario.pod().identity());
+        let unless_told = scenario.map(Scenario::identity);
         let (namespace, service_account) = unless_told.unwrap_or_else(default_pod);
         (
             self.namespace.clone().unwrap_or(namespace),
@@ -42,8 +42,7 @@ pub(super) struct ScenarioFile {
 impl ScenarioFile {
     /// What the flag says, or the scenario, or where tests usually are.
     pub(super) fn region(&self, flag: Option<&str>) -> String {
-        let eks = self.scenario.as_ref().map(Scenario::eks);
-        let region = flag.or_else(|| eks?.region.as_deref());
+        let region = flag.or_else(|| self.scenario.as_ref()?.region());
         region.unwrap_or(DEFAULT_REGION).to_owned()
     }
 }

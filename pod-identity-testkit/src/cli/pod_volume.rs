@@ -1,10 +1,13 @@
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pod_identity_core::{Clock, Timestamp};
+use tokio::runtime::Handle;
 
 use super::moving_clock::MovingClock;
-use crate::scenario::timeline::{Deed, Staged, Timeline};
+use crate::fault::action::Action;
+use crate::fault::timeline::{Step, Target, Timeline};
 use crate::{ProjectedVolume, TokenBuilder};
 
 /// The token of a pod whose node agent is not ours.
@@ -26,12 +29,29 @@ impl PodVolume {
             volume,
             token,
             clock,
-            timeline: Timeline::default(),
+            timeline: Timeline::new(Handle::current()),
         })
+    }
+
+    /// Begins what happens to the token, by the time since now.
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        actions: Vec<(Duration, Action)>,
+    ) -> io::Result<()> {
+        let start = self.clock.now();
+        let steps = actions.into_iter().map(|(at, action)| Step {
+            at: start + at,
+            action,
+        });
+        Timeline::add(self, steps.collect());
+        Timeline::catch_up(&**self).await.map(drop)
     }
 }
 
-impl Staged for PodVolume {
+impl Target for PodVolume {
     fn timeline(&self) -> &Timeline {
         &self.timeline
     }
@@ -40,10 +60,10 @@ impl Staged for PodVolume {
         self.clock.now()
     }
 
-    async fn happen(&self, deed: &Deed, at: Timestamp) -> io::Result<()> {
-        match deed {
-            Deed::Rotate => self.volume.write(self.token.mint(at)),
-            Deed::Spoil(defect) => self.volume.spoil(*defect),
+    async fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()> {
+        match action {
+            Action::Rotate => self.volume.write(self.token.mint(at)),
+            Action::Spoil(defect) => self.volume.spoil(*defect),
             _ => Ok(()),
         }
     }

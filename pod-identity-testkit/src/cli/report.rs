@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::{AgentRequest, RecordedRequest};
 
 /// What the agent's mock saw of a request, without secrets: tokens by their digest.
-pub(super) fn of_agent(request: &AgentRequest, secrets: &[Secret]) -> Value {
+pub(super) fn agent_request(request: &AgentRequest, secrets: &[Secret]) -> Value {
     let text = |text: &str| redacted(text, secrets);
     let user_agent = request.headers.get(http::header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
@@ -19,16 +19,12 @@ pub(super) fn of_agent(request: &AgentRequest, secrets: &[Secret]) -> Value {
         "token_age": request.token_age,
         "bearer_prefix": request.bearer_prefix,
         "pod": request.claims.as_ref().map(pod),
-        "outcome": request.outcome.as_ref().map(|outcome| json!({
-            "status": outcome.status,
-            "access_key_id": outcome.access_key_id,
-            "ending": outcome.ending.map(|ending| format!("{ending:?}")),
-        })),
+        "outcome": request.outcome,
     })
 }
 
 /// What the mock of the AWS side saw of a request, without secrets: tokens by their digest.
-pub(super) fn of_eks(request: &RecordedRequest, secrets: &[Secret]) -> Value {
+pub(super) fn eks_request(request: &RecordedRequest, secrets: &[Secret]) -> Value {
     let text = |text: &str| redacted(text, secrets);
     json!({
         "at": request.at,
@@ -42,11 +38,7 @@ pub(super) fn of_eks(request: &RecordedRequest, secrets: &[Secret]) -> Value {
         "token": request.token.map(digest),
         "pod": request.claims.as_ref().map(pod),
         "signature_error": request.signature_error.as_ref().map(ToString::to_string),
-        "outcome": request.outcome.as_ref().map(|outcome| json!({
-            "status": outcome.status,
-            "code": outcome.code,
-            "access_key_id": outcome.access_key_id,
-        })),
+        "outcome": request.outcome,
     })
 }
 

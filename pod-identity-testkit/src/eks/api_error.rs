@@ -1,3 +1,5 @@
+use crate::eks::protocol;
+use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
 use crate::{Fault, Operation};
 
@@ -46,7 +48,12 @@ impl ApiError {
     }
 
     pub(crate) fn answer(&self, operation: Operation) -> Answer {
-        operation.error(self.code.status(), self.code.name(), &self.message)
+        protocol::error(
+            operation,
+            self.code.status(),
+            self.code.name(),
+            &self.message,
+        )
     }
 }
 
@@ -58,13 +65,16 @@ impl From<ApiErrorCode> for ApiError {
 
 impl From<ApiError> for Fault {
     fn from(error: ApiError) -> Self {
-        Self::respond(move |request| error.answer(request.operation))
+        Self {
+            message: Some(Hidden(error.message)),
+            ..Self::error(error.code.name())
+        }
     }
 }
 
 impl From<ApiErrorCode> for Fault {
     fn from(code: ApiErrorCode) -> Self {
-        ApiError::new(code).into()
+        Self::error(code.name())
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,15 +16,13 @@ use crate::eks::service::EksAuthService;
 use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
-#[cfg(feature = "scenario")]
+use crate::fault::mock_server::{Agenda, MockServer};
 use crate::http::gates::Gates;
 use crate::http::recorder::Recorder;
-use crate::http::server::Server;
-#[cfg(feature = "scenario")]
-use crate::scenario::timeline::Timeline;
-#[cfg(feature = "scenario")]
-use crate::scenario::{Queues, Rate, Scenario};
-use crate::{Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck, Visibility};
+use crate::{
+    Association, Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck,
+    Visibility,
+};
 
 /// Sets up a [`MockEksAuth`].
 ///
@@ -56,8 +55,39 @@ pub struct MockEksAuthBuilder {
     node_keys: BTreeMap<String, Secret>,
     cluster_limit: Option<(u32, u32)>,
     node_limit: Option<(u32, u32)>,
-    #[cfg(feature = "scenario")]
-    scenario: Option<Scenario>,
+    defaults: EksAuthDefaults,
+    agenda: Agenda,
+}
+
+/// What holds where the builder itself has no setting. Roles and keys are added to the builder's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EksAuthDefaults {
+    pub(crate) cluster: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) account: Option<String>,
+    pub(crate) visibility: Option<DefaultVisibility>,
+    pub(crate) signatures: Option<SignatureCheck>,
+    pub(crate) node_keys: BTreeMap<String, Secret>,
+    pub(crate) cluster_limit: Option<(u32, u32)>,
+    pub(crate) node_limit: Option<(u32, u32)>,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) associations: Vec<Association>,
+}
+
+/// A [`Visibility`] whose gate is known by its name.
+#[derive(Debug, Clone)]
+pub(crate) enum DefaultVisibility {
+    Is(Visibility),
+    Gate(String),
+}
+
+impl DefaultVisibility {
+    fn visibility(self, gates: &Gates) -> Visibility {
+        match self {
+            Self::Is(visibility) => visibility,
+            Self::Gate(name) => Visibility::Gate(gates.named(&name)),
+        }
+    }
 }
 
 impl MockEksAuthBuilder {
@@ -151,11 +181,10 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// What this scenario says of the AWS side and of what happens when, from the start on. What the
-    /// builder is told itself, before or after, wins over its settings; roles and keys add up.
-    #[cfg(feature = "scenario")]
-    pub fn scenario(mut self, scenario: &Scenario) -> Self {
-        self.scenario = Some(scenario.clone());
+    /// Sets what holds where the builder has no setting, and what happens from the start on.
+    pub(crate) fn with_defaults(mut self, defaults: EksAuthDefaults, agenda: Agenda) -> Self {
+        self.defaults = defaults;
+        self.agenda = agenda;
         self
     }
 
@@ -168,83 +197,55 @@ impl MockEksAuthBuilder {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
-        #[cfg(feature = "scenario")]
-        let scenario = self.scenario.clone();
-        let service = self.service();
-        #[cfg(feature = "scenario")]
-        let steps = scenario.map(|scenario| scenario.begin_eks(&service));
-        let server = Arc::new(Server::start(listener, Arc::new(service))?);
-        #[cfg(feature = "scenario")]
-        Timeline::add(&server, steps.unwrap_or_default()).await?;
+        let agenda = mem::take(&mut self.agenda);
+        let server = MockServer::start(listener, self.service())?;
+        server.begin(agenda).await?;
         Ok(MockEksAuth::new(server))
     }
 
     /// The service without its socket.
     pub(crate) fn service(self) -> EksAuthService {
-        let faults = AllFaults::new();
-        #[cfg(feature = "scenario")]
-        let scenario = self.scenario.clone();
-        #[cfg(feature = "scenario")]
-        let this = self.settled(faults.gates());
-        #[cfg(not(feature = "scenario"))]
-        let this = self;
-
-        let region = this.region.unwrap_or_else(|| "us-west-2".to_owned());
+        let defaults = self.defaults;
+        let gates = Gates::default();
+        let region = self.region.or(defaults.region);
+        let region = region.unwrap_or_else(|| "us-west-2".to_owned());
+        let cluster = self.cluster.or(defaults.cluster);
+        let account = self.account.or(defaults.account);
+        let visibility = self
+            .visibility
+            .or_else(|| Some(defaults.visibility?.visibility(&gates)));
+        // Those of the builder come last, and count.
+        let roles = defaults.roles.into_iter().chain(self.roles).collect();
+        let mut node_keys = defaults.node_keys;
+        node_keys.extend(self.node_keys);
         let cluster = Cluster {
-            issuer: this.issuer.unwrap_or_else(|| Issuer::for_region(&region)),
-            name: this.cluster.unwrap_or_else(|| "test-cluster".to_owned()),
+            issuer: self.issuer.unwrap_or_else(|| Issuer::for_region(&region)),
+            name: cluster.unwrap_or_else(|| "test-cluster".to_owned()),
             region,
-            account: this.account.unwrap_or_else(|| "111122223333".to_owned()),
-            associations: Associations::new(
-                this.visibility.unwrap_or_default(),
-                this.api_visibility,
-            ),
-            roles: Roles::new(this.roles),
+            account: account.unwrap_or_else(|| "111122223333".to_owned()),
+            associations: Associations::new(visibility.unwrap_or_default(), self.api_visibility),
+            roles: Roles::new(roles),
         };
-        #[cfg(feature = "scenario")]
-        for association in scenario
-            .iter()
-            .flat_map(|scenario| scenario.eks().associations())
-        {
-            cluster.associations.put(association, this.clock.now());
+        for association in defaults.associations {
+            cluster.associations.put(association, self.clock.now());
         }
         EksAuthService {
             cluster,
-            clock: this.clock,
-            faults,
+            clock: self.clock,
+            faults: AllFaults::new(),
+            gates,
             recorder: Recorder::new(),
             keys: Keys {
-                nodes: this.node_keys,
+                nodes: node_keys,
                 sessions: Sessions::default(),
             },
-            signatures: this.signatures.unwrap_or_default(),
-            throttle: Throttle::new(this.cluster_limit, this.node_limit),
+            signatures: self.signatures.or(defaults.signatures).unwrap_or_default(),
+            throttle: Throttle::new(
+                self.cluster_limit.or(defaults.cluster_limit),
+                self.node_limit.or(defaults.node_limit),
+            ),
             issuer_is_down: AtomicBool::new(false),
         }
-    }
-
-    /// With what the scenario says where the builder was told nothing itself.
-    #[cfg(feature = "scenario")]
-    fn settled(mut self, gates: &Gates) -> Self {
-        let Some(scenario) = self.scenario.take() else {
-            return self;
-        };
-        let eks = scenario.eks();
-        let limit = |rate: Rate| (rate.per_second, rate.burst);
-        self.cluster = self.cluster.or_else(|| eks.cluster.clone());
-        self.region = self.region.or_else(|| eks.region.clone());
-        self.account = self.account.or_else(|| eks.account.clone());
-        self.visibility = self.visibility.or_else(|| Some(eks.visibility(gates)));
-        self.signatures = self.signatures.or(eks.signatures);
-        self.cluster_limit = self.cluster_limit.or(eks.throttle.cluster.map(limit));
-        self.node_limit = self.node_limit.or(eks.throttle.node.map(limit));
-        // Those of the builder come last, and count.
-        self.roles.splice(..0, eks.roles());
-        for (id, secret) in &eks.node_keys {
-            let key = self.node_keys.entry(id.clone());
-            key.or_insert_with(|| secret.clone());
-        }
-        self
     }
 
     /// Starts the mock on a thread of its own.
@@ -272,8 +273,8 @@ impl Default for MockEksAuthBuilder {
             node_keys: BTreeMap::new(),
             cluster_limit: None,
             node_limit: None,
-            #[cfg(feature = "scenario")]
-            scenario: None,
+            defaults: EksAuthDefaults::default(),
+            agenda: Agenda::default(),
         }
     }
 }

@@ -1,13 +1,12 @@
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Collected, Limited};
-use hyper::body::Incoming;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
 use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
 
-use crate::eks::operation::Route;
+use crate::eks::route::Route;
+use crate::http::request::Request;
 use crate::{Operation, RecordedRequest};
 
 /// A request with what could be read of it.
@@ -20,11 +19,10 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A body that is too large or breaks off is as good as none: it is recorded, and refused.
-    pub(crate) async fn read(request: Request<Incoming>) -> Self {
-        let (head, body) = request.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map(Collected::to_bytes).unwrap_or_default();
+    /// Returns `None` if the request has no method or target that HTTP has. A body that is too large is as
+    /// good as none: it is recorded, and refused.
+    pub(crate) fn read(request: &Request) -> Option<Self> {
+        let (head, body) = request.to_http()?.into_parts();
         let route = Route::of(&head.method, &head.uri);
         let request = match route.operation {
             Operation::AssumeRoleForPodIdentity | Operation::Unknown => {
@@ -32,12 +30,12 @@ impl Call {
             }
             _ => None,
         };
-        Self {
+        Some(Self {
             head,
             body,
             route,
             request,
-        }
+        })
     }
 
     pub(crate) fn recorded(&self, connection: u64, at: Timestamp) -> RecordedRequest {
@@ -87,6 +85,3 @@ pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
-
-/// Ten times the largest real request.
-const MAX_BODY: usize = 32 * 1024;

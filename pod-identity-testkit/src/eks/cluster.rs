@@ -30,13 +30,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// `AssumeRoleForPodIdentity`. `request` is `None` when the body could not be read; `lifetime`
-    /// overrides that of the association.
+    /// `AssumeRoleForPodIdentity`. `request` is `None` when the body could not be read; `expiry`
+    /// replaces what follows from the association.
     pub(crate) fn assume_role(
         &self,
         cluster: &str,
         request: Option<&AssumeRoleRequest>,
-        lifetime: Option<Duration>,
+        expiry: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(AssumeRoleResponse, Minted), ServiceError> {
         if cluster != self.name {
@@ -56,8 +56,8 @@ impl Cluster {
             session_tags(self.arn(), self.name.clone(), &claims)
         };
         self.check_trust(association, &tags)?;
-        let lifetime = lifetime.unwrap_or(association.credential_lifetime());
-        let response = self.session(&caller, &associated, now + lifetime);
+        let expiry = expiry.unwrap_or(now + association.credential_lifetime());
+        let response = self.session(&caller, &associated, expiry);
         let minted = minted(&response, association, tags);
         Ok((response, minted))
     }

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
+use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
-use crate::http::server::Server;
 use crate::{
     Association, BlockingMockEksAuth, Fault, Gate, Issuer, MockEksAuthBuilder, Operation,
-    OperationFaults, RecordedRequest, Role, Session, Visibility, When, assert_no_secrets,
+    OperationFaults, RecordedRequest, Role, Session, Visibility, assert_no_secrets,
 };
 
 /// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
@@ -49,19 +49,12 @@ use crate::{
 /// and trusts everybody. A session can be [read back](Self::session) with its tags.
 ///
 /// # Faults
-/// [`inject`](Self::inject) and [`inject_next`](Self::inject_next) queue a fault for the next requests to
-/// EKS Auth, [`inject_always`](Self::inject_always) puts up one for all. [`on`](Self::on) has the same for
-/// any other operation, with the [errors](crate::ApiError) of the control plane.
-///
-/// A request goes through its operation's queue from its head and takes the first fault of each kind, up
-/// to the first that answers. Then come the standing ones: of a kind that it has not taken, and
-/// answering only if none of the queue does.
-///
-/// So a latency and then an error, queued together, are one slow error; two queued errors are two
-/// requests' errors; a standing latency slows queued errors down too.
+/// They are the same as [those of the agent](crate::MockAgent#faults). [`inject`](Self::inject) is for
+/// requests to EKS Auth; [`on`](Self::on) has the same for any other operation, with the
+/// [errors](crate::ApiError) of the control plane. Each operation has a queue of its own.
 #[derive(Debug)]
 pub struct MockEksAuth {
-    pub(crate) server: Arc<Server<EksAuthService>>,
+    pub(crate) server: Arc<MockServer<EksAuthService>>,
 }
 
 impl MockEksAuth {
@@ -187,38 +180,61 @@ impl MockEksAuth {
 
     /// The faults of one operation. See [Faults](Self#faults).
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
-        let service = self.service();
-        OperationFaults::new(service.faults.of(operation), &*service.clock)
+        OperationFaults::new(&self.server, operation)
     }
 
-    /// Queues a fault for one request to EKS Auth. See [Faults](Self#faults).
+    /// Injects a fault: for the next request to EKS Auth, unless the fault says for which. See
+    /// [Faults](Self#faults).
+    ///
+    /// # Panics
+    /// Panics if parts of the fault exclude each other, or if the mock has no such fault.
+    #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
-        self.on_eks_auth().inject(fault);
+        self.server.inject_now(fault.into());
     }
 
-    /// Queues a fault for so many requests to EKS Auth.
+    /// Injects a fault for so many requests to EKS Auth.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
     pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.on_eks_auth().inject_next(count, fault);
+        self.inject(fault.into().times(count));
     }
 
-    /// Puts up a fault for every request to EKS Auth, until the faults are cleared.
+    /// Injects a fault for every request to EKS Auth, until the faults are cleared.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
     pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.on_eks_auth().inject_always(fault);
+        self.inject(fault.into().always());
     }
 
-    /// Injects a fault for the requests to EKS Auth that [`When`] says.
-    pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
-        self.on_eks_auth().inject_when(when, fault);
-    }
-
-    /// Puts up a gate for every request to EKS Auth, until it is released.
+    /// Holds every request to EKS Auth before its answer until the gate is released.
     pub fn gate(&self) -> Gate {
-        self.on_eks_auth().gate()
+        self.on(Operation::AssumeRoleForPodIdentity).gate()
     }
 
-    /// Forgets every fault of every operation. Requests that hang, wait at a gate or for a latency go on.
+    /// The gate that a [scenario](MockEksAuthBuilder::scenario) calls by this name, if it has not been
+    /// released; else a new one.
+    pub fn named_gate(&self, name: &str) -> Gate {
+        self.server.named_gate(name)
+    }
+
+    /// Removes every fault of every operation. Requests that wait go on.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
+    }
+
+    /// Applies what the timeline of the [scenario](MockEksAuthBuilder::scenario) has up to now by the
+    /// mock's clock. Without this call it is applied within a second.
+    ///
+    /// # Errors
+    /// Fails if somebody else has taken the port meanwhile. It is tried again every second, and what comes
+    /// after it waits.
+    pub async fn catch_up(&self) -> io::Result<()> {
+        self.server.catch_up().await
     }
 
     /// Every request whose body has been read, in the order of arrival; those to the control plane too,
@@ -289,16 +305,12 @@ impl MockEksAuth {
             .await;
     }
 
-    pub(crate) fn new(server: Arc<Server<EksAuthService>>) -> Self {
+    pub(crate) fn new(server: Arc<MockServer<EksAuthService>>) -> Self {
         Self { server }
     }
 
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {
         self.server.service()
-    }
-
-    fn on_eks_auth(&self) -> OperationFaults<'_> {
-        self.on(Operation::AssumeRoleForPodIdentity)
     }
 
     fn recorder(&self) -> &Recorder<RecordedRequest> {

@@ -1,85 +1,96 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use pod_identity_core::Clock;
-
-use crate::fault::queue::Faults;
-use crate::{Fault, Gate, Operation, When};
+use crate::eks::service::EksAuthService;
+use crate::fault::mock_server::MockServer;
+use crate::fault::queue::FaultQueue;
+use crate::{Fault, Gate, Operation, Stage};
 
 /// The faults of one operation; from [`MockEksAuth::on`](crate::MockEksAuth::on).
 ///
-/// Each operation has a queue of its own, which works as [that of EKS Auth](crate::MockEksAuth#faults).
+/// Each operation has a queue of its own, which works as [that of the agent](crate::MockAgent#faults).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// use pod_identity_testkit::{ApiErrorCode, Fault, MockEksAuth, Operation, When};
+/// use pod_identity_testkit::{ApiErrorCode, Fault, MockEksAuth, Operation, Stage};
 ///
 /// let eks = MockEksAuth::start().await;
 /// let list = eks.on(Operation::ListPodIdentityAssociations);
 /// list.inject_next(2, ApiErrorCode::Throttling);
-/// list.inject_when(When::nth(5), Fault::Reset);
+/// list.inject(Fault::reset(Stage::InBody).nth(5));
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct OperationFaults<'a> {
-    faults: &'a Faults<Fault>,
-    clock: &'a dyn Clock,
+    server: &'a Arc<MockServer<EksAuthService>>,
+    operation: Operation,
 }
 
 impl<'a> OperationFaults<'a> {
-    pub(crate) fn new(faults: &'a Faults<Fault>, clock: &'a dyn Clock) -> Self {
-        Self { faults, clock }
+    pub(crate) fn new(server: &'a Arc<MockServer<EksAuthService>>, operation: Operation) -> Self {
+        Self { server, operation }
     }
 
-    /// Queues a fault for one request.
+    /// Injects a fault: for the next request, unless the fault says for which.
+    ///
+    /// # Panics
+    /// Panics if parts of the fault exclude each other, or if this operation has no such fault.
+    #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
-        self.inject_when(When::once(), fault);
+        self.server.inject_now(fault.into().on(self.operation));
     }
 
-    /// Queues a fault for so many requests.
+    /// Injects a fault for so many requests.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
     pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.inject_when(When::next(count), fault);
+        self.inject(fault.into().times(count));
     }
 
-    /// Puts up a fault for every request, until the faults are cleared.
+    /// Injects a fault for every request, until the faults are cleared.
+    ///
+    /// # Panics
+    /// As [`inject`](Self::inject).
+    #[track_caller]
     pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.inject_when(When::always(), fault);
+        self.inject(fault.into().always());
     }
 
-    /// Injects a fault for the requests that [`When`] says. Only those of EKS Auth have a token.
-    pub fn inject_when(&self, when: When, fault: impl Into<Fault>) {
-        self.faults.push(when, fault.into(), self.clock.now());
-    }
-
-    /// Puts up a gate for every request, until it is released.
+    /// Holds every request before its answer until the gate is released.
     pub fn gate(&self) -> Gate {
         let gate = Gate::new();
-        self.inject_always(Fault::Gate(gate.clone()));
+        self.inject_always(Fault::hold(Stage::BeforeHeaders, &gate));
         gate
     }
 
-    /// Forgets every fault of this operation. Requests that hang, wait at a gate or for a latency go on.
+    /// Removes every fault of this operation. Requests that wait go on.
     pub fn clear(&self) {
-        self.faults.clear();
+        self.server.service().faults.of(self.operation).clear();
     }
 }
 
 /// The faults of every operation.
 #[derive(Debug)]
-pub(crate) struct AllFaults(BTreeMap<Operation, Faults<Fault>>);
+pub(crate) struct AllFaults(BTreeMap<Operation, FaultQueue>);
 
 impl AllFaults {
     pub(crate) fn new() -> Self {
         let all = Operation::ALL.into_iter();
-        Self(all.map(|operation| (operation, Faults::new())).collect())
+        Self(
+            all.map(|operation| (operation, FaultQueue::default()))
+                .collect(),
+        )
     }
 
-    pub(crate) fn of(&self, operation: Operation) -> &Faults<Fault> {
+    pub(crate) fn of(&self, operation: Operation) -> &FaultQueue {
         let faults = self.0.get(&operation);
         faults.expect("every operation must have its faults")
     }
 
     pub(crate) fn clear(&self) {
-        self.0.values().for_each(Faults::clear);
+        self.0.values().for_each(FaultQueue::clear);
     }
 }

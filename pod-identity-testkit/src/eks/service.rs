@@ -1,36 +1,34 @@
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use pod_identity_core::wire::eks_auth::{
     AssumeRoleRequest, AssumeRoleResponse, ErrorBody, ErrorCode,
 };
-use pod_identity_core::{Clock, ServiceAccountToken};
-use serde_json::Value;
-use tokio::net::TcpStream;
+use pod_identity_core::{Clock, Secret, ServiceAccountToken, Timestamp};
 
-use crate::eks::call::{Call, text};
+use crate::eks::call::Call;
 use crate::eks::cluster::Cluster;
 use crate::eks::control_plane::associations_api::AssociationsApi;
 use crate::eks::discovery::discovery;
+use crate::eks::faults;
 use crate::eks::operation_faults::AllFaults;
-use crate::eks::played::{Changes, Played};
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
-use crate::http::answer::{self, Answer, ErrorCodeOf};
-use crate::http::recorder::{Outcome, Recorder};
-use crate::http::server::Service;
+use crate::fault::action::Action;
+use crate::fault::error::FaultError;
+use crate::fault::mock::Mock;
+use crate::fault::queue::FaultQueue;
+use crate::http::answer::{self, AccessKeyId, Answer};
+use crate::http::gates::Gates;
+use crate::http::recorder::Recorder;
+use crate::http::request::Request;
 use crate::token::ids;
-use crate::{Operation, RecordedRequest, ServiceError};
+use crate::{Fault, Operation, RecordedRequest, ServiceError};
 
 /// EKS Auth, the associations API, `GetCallerIdentity` and the issuer's documents behind one socket:
 /// records a request, plays its faults, then lets the service that is meant answer.
@@ -39,6 +37,7 @@ pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: AllFaults,
+    pub(crate) gates: Gates,
     pub(crate) recorder: Recorder<RecordedRequest>,
     pub(crate) keys: Keys,
     pub(crate) signatures: SignatureCheck,
@@ -47,55 +46,104 @@ pub(crate) struct EksAuthService {
     pub(crate) issuer_is_down: AtomicBool,
 }
 
-impl Service for EksAuthService {
-    async fn serve(&self, stream: TcpStream) {
-        let connection = self.recorder.connected();
-        let answer = service_fn(|request| self.call(connection, request));
-        let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // How a connection ends is the client's affair, or was ordered by a fault.
-        served.await.ok();
+impl Mock for EksAuthService {
+    type Call = Call;
+    type Record = RecordedRequest;
+
+    /// Ten times the largest real request.
+    const MAX_BODY: usize = 32 * 1024;
+
+    fn check(fault: &Fault) -> Result<(), FaultError> {
+        faults::check(fault)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    fn recorder(&self) -> &Recorder<RecordedRequest> {
+        &self.recorder
+    }
+
+    fn queue(&self, operation: Option<Operation>) -> &FaultQueue {
+        let operation = operation.unwrap_or(Operation::AssumeRoleForPodIdentity);
+        self.faults.of(operation)
+    }
+
+    fn queue_of(&self, record: &RecordedRequest) -> &FaultQueue {
+        self.faults.of(record.operation)
+    }
+
+    fn read(&self, request: &Request) -> Option<Call> {
+        Call::read(request)
+    }
+
+    fn record(
+        &self,
+        connection: u64,
+        call: &Call,
+        _request: &Request,
+    ) -> (RecordedRequest, Option<Secret>) {
+        let token = call.request.as_ref().map(|request| request.token.clone());
+        (call.recorded(connection, self.clock.now()), token)
+    }
+
+    fn refuse(&self, record: &RecordedRequest, fault: &Fault) -> Option<Answer> {
+        faults::answer(record.operation, fault)
+    }
+
+    fn answer(
+        &self,
+        call: &Call,
+        _request: &Request,
+        record: &mut RecordedRequest,
+        fault: &Fault,
+    ) -> Answer {
+        let replied = self.reply(call, fault);
+        record.signature_error = replied.signature_error;
+        match replied.answer.status().is_success() {
+            true => faults::change(replied.answer, fault),
+            false => replied.answer,
+        }
+    }
+
+    fn finish(&self, answer: &mut Answer) {
+        identify(answer.headers_mut());
+    }
+
+    fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let name = HeaderName::from_static(ErrorBody::RETRY_AFTER_HEADER);
+        (name, HeaderValue::from(millis))
+    }
+
+    fn apply(&self, action: &Action, _at: Timestamp) -> io::Result<()> {
+        match action {
+            Action::SignWith(key) => self.cluster.issuer.sign_with(*key),
+            Action::ForgetOldKeys => self.cluster.issuer.forget_old_keys(),
+            Action::IssuerOutage(is_down) => {
+                // It guards no other data.
+                self.issuer_is_down.store(*is_down, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
-/// The connection ends without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("closed on purpose")]
-struct Closed;
-
-/// What was answered, and what there is to note of it.
+/// What was answered, and what is wrong with the signature.
 struct Replied {
     answer: Answer,
-    access_key_id: Option<String>,
     signature_error: Option<SignatureError>,
 }
 
 impl EksAuthService {
-    async fn call(
-        &self,
-        connection: u64,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Closed> {
-        let call = Call::read(request).await;
-        let recorded = call.recorded(connection, self.clock.now());
-        let token = call.request.as_ref().map(|request| &request.token);
-        let in_flight = self.recorder.arrived(recorded.clone(), token);
-        let faults = self.faults.of(recorded.operation);
-        let mut replied = match faults.play(&recorded).await {
-            Played::Closed => return Err(Closed),
-            Played::Answered(answer) => Replied::from(answer),
-            Played::Passed(changes) => self.answer(&call, &changes).with(&changes),
-        };
-        identify(replied.answer.headers_mut());
-        let outcome = replied.outcome();
-        in_flight.answered(|request| {
-            request.outcome = Some(outcome);
-            request.signature_error = replied.signature_error;
-        });
-        Ok(replied.answer.map(|body| Full::new(Bytes::from(body))))
-    }
-
     /// The proper answer.
-    fn answer(&self, call: &Call, changes: &Changes) -> Replied {
+    fn reply(&self, call: &Call, fault: &Fault) -> Replied {
         match call.route.operation {
             Operation::Unknown => Replied::from(unknown_operation()),
             operation @ (Operation::OpenIdConfiguration | Operation::JsonWebKeySet) => {
@@ -103,13 +151,8 @@ impl EksAuthService {
             }
             Operation::GetCallerIdentity => self.identity(call),
             Operation::AssumeRoleForPodIdentity => self.signed("eks-auth", call, || {
-                self.assume_role(call, changes).map_or_else(
-                    |error| Replied::from(error.answer(call.route.operation)),
-                    |(answer, key)| Replied {
-                        access_key_id: Some(key),
-                        ..Replied::from(answer)
-                    },
-                )
+                let answer = self.assume_role(call, fault);
+                Replied::from(answer.unwrap_or_else(|error| error.answer(call.route.operation)))
             }),
             _ => self.signed("eks", call, || Replied::from(self.manage(call))),
         }
@@ -191,20 +234,19 @@ impl EksAuthService {
         }
     }
 
-    fn assume_role(
-        &self,
-        call: &Call,
-        changes: &Changes,
-    ) -> Result<(Answer, String), ServiceError> {
+    fn assume_role(&self, call: &Call, fault: &Fault) -> Result<Answer, ServiceError> {
         let cluster = call.route.cluster.as_deref().unwrap_or_default();
         let request = call.request.as_ref();
-        let node = node_of(request);
-        if !self.throttle.allows(node.as_deref(), self.clock.now()) {
+        let now = self.clock.now();
+        if !self.throttle.allows(node_of(request).as_deref(), now) {
             return Err(ErrorCode::Throttling.into());
         }
-        let response = self.grant(cluster, request, changes.expires_in)?;
+        let response = self.grant(cluster, request, fault.expiry(now))?;
         let body = serde_json::to_string(&response).expect("a response must serialize");
-        Ok((answer::json(200, body), response.credentials.access_key_id))
+        let mut answer = answer::json(200, body);
+        let id = AccessKeyId(response.credentials.access_key_id);
+        answer.extensions_mut().insert(id);
+        Ok(answer)
     }
 
     /// What the cluster says, without the socket and its faults; what it mints is recorded.
@@ -212,10 +254,10 @@ impl EksAuthService {
         &self,
         cluster: &str,
         request: Option<&AssumeRoleRequest>,
-        lifetime: Option<Duration>,
+        expiry: Option<Timestamp>,
     ) -> Result<AssumeRoleResponse, ServiceError> {
         let now = self.clock.now();
-        let (response, minted) = self.cluster.assume_role(cluster, request, lifetime, now)?;
+        let (response, minted) = self.cluster.assume_role(cluster, request, expiry, now)?;
         self.keys.sessions.put(minted);
         let credentials = &response.credentials;
         let secrets = [&credentials.secret_access_key, &credentials.session_token];
@@ -229,33 +271,7 @@ impl From<Answer> for Replied {
     fn from(answer: Answer) -> Self {
         Self {
             answer,
-            access_key_id: None,
             signature_error: None,
-        }
-    }
-}
-
-impl Replied {
-    /// Without the member that a fault takes from a success.
-    fn with(self, changes: &Changes) -> Self {
-        match changes.without {
-            Some(member) if self.answer.status().is_success() => Self {
-                answer: self.answer.map(|body| without(&body, member)),
-                ..self
-            },
-            _ => self,
-        }
-    }
-
-    fn outcome(&mut self) -> Outcome {
-        let header = HeaderName::from_static("x-amzn-errortype");
-        let code = self.answer.extensions().get::<ErrorCodeOf>();
-        Outcome {
-            status: self.answer.status().as_u16(),
-            code: code
-                .map(|code| code.0.to_owned())
-                .or_else(|| text(self.answer.headers(), header)),
-            access_key_id: self.access_key_id.take(),
         }
     }
 }
@@ -286,21 +302,4 @@ fn identify(headers: &mut HeaderMap) {
     headers
         .entry(ErrorBody::REQUEST_ID_HEADER)
         .or_insert(id.expect("a UUID must be a header value"));
-}
-
-/// `body` without the member at a path joined by dots.
-fn without(body: &str, path: &str) -> String {
-    // What is not JSON has no members.
-    let mut body = serde_json::from_str(body).unwrap_or(Value::Null);
-    let (parent, member) = match path.rsplit_once('.') {
-        Some((parent, member)) => (format!("/{}", parent.replace('.', "/")), member),
-        None => (String::new(), path),
-    };
-    let parent = body.pointer_mut(&parent).and_then(Value::as_object_mut);
-    let removed = parent.and_then(|parent| parent.remove(member));
-    assert!(
-        removed.is_some(),
-        "Fault::Without({path:?}) must name a member of a success"
-    );
-    body.to_string()
 }

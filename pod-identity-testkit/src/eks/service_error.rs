@@ -4,9 +4,11 @@ use http::HeaderValue;
 use pod_identity_core::wire::agent::Refusal;
 use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode, ErrorResponse};
 
-use crate::Operation;
+use crate::eks::protocol;
+use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
 use crate::token::ids;
+use crate::{Fault, Operation};
 
 /// An error answer of EKS Auth in its exact wire form.
 ///
@@ -55,7 +57,7 @@ impl ServiceError {
 
     pub(crate) fn answer(&self, operation: Operation) -> Answer {
         let (status, code) = (self.code.status(), self.code.name());
-        let mut answer = operation.error(status, code, &self.message);
+        let mut answer = protocol::error(operation, status, code, &self.message);
         if let Some(retry_after) = self.retry_after {
             let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
             let headers = answer.headers_mut();
@@ -80,6 +82,25 @@ impl From<ServiceError> for Refusal {
 impl From<ErrorCode> for ServiceError {
     fn from(code: ErrorCode) -> Self {
         Self::new(code)
+    }
+}
+
+impl From<ServiceError> for Fault {
+    fn from(error: ServiceError) -> Self {
+        let fault = Self {
+            message: Some(Hidden(error.message)),
+            ..Self::error(error.code.name())
+        };
+        match error.retry_after {
+            Some(time) => fault.and(Self::retry_after(time)),
+            None => fault,
+        }
+    }
+}
+
+impl From<ErrorCode> for Fault {
+    fn from(code: ErrorCode) -> Self {
+        Self::error(code.name())
     }
 }
 

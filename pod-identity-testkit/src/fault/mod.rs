@@ -1,6 +1,22 @@
-//! Faults, and which requests they are for.
+//! Faults: what they are, which requests they are for, and the exchange of a request that meets them.
 
+pub(crate) mod action;
+pub(crate) mod choice;
+pub(crate) mod effect;
+pub(crate) mod error;
+pub(crate) mod exchange;
 #[expect(clippy::module_inception, reason = "it is the noun of that file")]
 pub(crate) mod fault;
+pub(crate) mod field_defect;
+pub(crate) mod headers;
+pub(crate) mod hidden;
+pub(crate) mod member;
+pub(crate) mod mock;
+pub(crate) mod mock_server;
+pub(crate) mod operation;
 pub(crate) mod queue;
-pub(crate) mod when;
+pub(crate) mod requester;
+pub(crate) mod responder;
+pub(crate) mod schedule;
+pub(crate) mod span;
+pub(crate) mod timeline;

@@ -1,136 +1,77 @@
 use std::sync::Mutex;
 
-use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
-use tokio::sync::watch;
+use pod_identity_core::Timestamp;
 
-use crate::When;
-use crate::fault::when::Schedule;
-#[cfg(feature = "scenario")]
+use crate::fault::fault::Fault;
+use crate::fault::requester::Requester;
+use crate::fault::schedule::Schedule;
+use crate::http::clearing::{Clearing, Clearings};
 use crate::http::gates::Gates;
 use crate::sync::lock;
 
-/// What can be injected into a mock.
-pub(crate) trait Injected: Clone {
-    /// Whether nothing comes after it.
-    fn answers(&self) -> bool;
-
-    /// Whether one request has no use for both.
-    fn is_like(&self, other: &Self) -> bool;
-
-    /// Whether it has no effect any more.
-    fn is_spent(&self) -> bool;
-}
-
 /// The faults that wait for requests.
-#[derive(Debug)]
-pub(crate) struct Faults<F> {
-    rules: Mutex<Vec<Rule<F>>>,
-    /// Counts the clearings, so that whoever hangs learns of the next one.
-    cleared: watch::Sender<u64>,
-    /// Those that faults wait at and whose names are known outside.
-    #[cfg(feature = "scenario")]
-    pub(crate) gates: Gates,
-}
-
-/// Whose request it is, as far as a fault can be for somebody.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asker<'a> {
-    pub(crate) token: Option<TokenDigest>,
-    /// See [`AgentRequest::token_age`](crate::AgentRequest::token_age).
-    pub(crate) token_age: Option<usize>,
-    pub(crate) pod: Option<&'a str>,
-}
-
-impl<'a> Asker<'a> {
-    pub(crate) fn new(token: Option<TokenDigest>, claims: Option<&'a UnverifiedClaims>) -> Self {
-        Self {
-            token,
-            token_age: None,
-            pod: claims.and_then(|claims| claims.pod.as_deref()),
-        }
-    }
+#[derive(Debug, Default)]
+pub(crate) struct FaultQueue {
+    rules: Mutex<Vec<Rule>>,
+    clearings: Clearings,
 }
 
 #[derive(Debug)]
-struct Rule<F> {
-    fault: F,
+struct Rule {
+    fault: Fault,
     schedule: Schedule,
 }
 
-impl<F: Injected> Faults<F> {
-    pub(crate) fn new() -> Self {
-        Self {
-            rules: Mutex::new(Vec::new()),
-            cleared: watch::Sender::new(0),
-            #[cfg(feature = "scenario")]
-            gates: Gates::default(),
-        }
-    }
-
-    pub(crate) fn push(&self, when: When, fault: F, now: Timestamp) {
-        let schedule = when.from(now);
+impl FaultQueue {
+    /// Adds a fault that has been checked.
+    pub(crate) fn push(&self, fault: Fault, from: Timestamp, gates: &Gates) {
+        let schedule = Schedule::new(&fault, from, gates);
+        let fault = match schedule.until() {
+            Some(gate) => fault.held_at(gate),
+            None => fault,
+        };
         lock(&self.rules).push(Rule { fault, schedule });
     }
 
     pub(crate) fn clear(&self) {
         lock(&self.rules).clear();
-        self.cleared.send_modify(|count| *count += 1);
+        self.clearings.add();
     }
 
     pub(crate) fn clearing(&self) -> Clearing {
-        let cleared = self.cleared.subscribe();
-        let before = *cleared.borrow();
-        Clearing { cleared, before }
+        self.clearings.watch()
     }
 
-    /// The faults of the next request: those that answer come last.
-    pub(crate) fn take(&self, now: Timestamp, asker: Asker<'_>) -> Vec<F> {
+    /// All that happens to the next request.
+    pub(crate) fn take(&self, now: Timestamp, requester: Requester<'_>) -> Fault {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
-        let due: Vec<&mut Rule<F>> = rules
+        let due: Vec<&mut Rule> = rules
             .iter_mut()
-            .filter_map(|rule| rule.schedule.comes_due(now, asker).then_some(rule))
+            .filter_map(|rule| rule.schedule.matches(now, requester).then_some(rule))
             .collect();
-        let (standing, queue): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|rule| rule.schedule.stands());
+        let (persistent, queued): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .partition(|rule| rule.schedule.is_persistent());
 
-        let mut taken: Vec<F> = Vec::new();
-        for rule in queue {
-            if taken.iter().any(|fault| fault.is_like(&rule.fault)) {
+        let mut taken = Fault::default();
+        for rule in queued {
+            if taken.overlaps(&rule.fault) {
                 continue;
             }
             rule.schedule.use_up();
-            taken.push(rule.fault.clone());
-            if rule.fault.answers() {
+            taken.absorb(rule.fault.clone());
+            if taken.answers() {
                 break;
             }
         }
-        for rule in standing {
-            let stands_for =
-                |fault: &F| fault.is_like(&rule.fault) || (fault.answers() && rule.fault.answers());
-            if !taken.iter().any(stands_for) {
-                taken.push(rule.fault.clone());
-            }
+        for rule in persistent {
+            let fault = rule.fault.clone();
+            taken.absorb(match taken.answers() {
+                true => fault.without_answer(),
+                false => fault,
+            });
         }
-        taken.sort_by_key(F::answers);
         taken
-    }
-}
-
-/// Learns that the faults have been cleared since its making.
-#[derive(Debug)]
-pub(crate) struct Clearing {
-    cleared: watch::Receiver<u64>,
-    before: u64,
-}
-
-impl Clearing {
-    /// Waits for the wait to end, or for the faults to be cleared.
-    pub(crate) async fn or(&mut self, wait: impl Future<Output = ()>) {
-        let before = self.before;
-        tokio::select! {
-            () = wait => {}
-            _cleared = self.cleared.wait_for(|count| *count != before) => {}
-        }
     }
 }

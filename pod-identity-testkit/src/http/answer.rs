@@ -1,40 +1,61 @@
-use http::header::{CONTENT_TYPE, HeaderValue};
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use pod_identity_core::wire::eks_auth::ErrorBody;
+use pod_identity_core::wire::plain_text;
 
 /// An answer before it goes to the wire.
-pub(crate) type Answer = Response<String>;
+pub(crate) type Answer = Response<Bytes>;
 
-/// An answer that does not say what its body is.
+/// The code of an error that no header has, as an extension of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ErrorCodeOf(pub(crate) &'static str);
+
+/// The access key id of a success, as an extension of its answer.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessKeyId(pub(crate) String);
+
+/// An answer without a content type.
 ///
 /// # Panics
-/// When the status is not of three digits; it comes from the test, not from the network.
-pub(crate) fn bare(status: u16, body: String) -> Answer {
-    let mut answer = Response::new(body);
+/// Panics if the status does not have three digits; it comes from the test, not from the network.
+pub(crate) fn bare(status: u16, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() =
         StatusCode::from_u16(status).expect("a status must lie within 100..=999");
     answer
 }
 
 /// An answer whose body is JSON, or pretends to be.
-pub(crate) fn json(status: u16, body: String) -> Answer {
-    let mut answer = bare(status, body);
-    let content_type = HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    answer
+pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Answer {
+    typed(status, "application/json", body)
 }
 
 /// An answer of the query protocol.
-pub(crate) fn xml(status: u16, body: String) -> Answer {
-    let mut answer = bare(status, body);
-    let content_type = HeaderValue::from_static("text/xml");
-    answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    answer
+pub(crate) fn xml(status: u16, body: impl Into<Bytes>) -> Answer {
+    typed(status, "text/xml", body)
 }
 
-/// The code of an error that no header says, as an extension of its answer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ErrorCodeOf(pub(crate) &'static str);
+pub(crate) fn html(status: u16, body: &'static str) -> Answer {
+    typed(status, "text/html; charset=utf-8", body)
+}
+
+/// As Go's `http.Error`: plain text, a trailing newline, no sniffing.
+pub(crate) fn text(status: u16, message: impl fmt::Display) -> Answer {
+    let status = StatusCode::from_u16(status).expect("a status must lie within 100..=999");
+    plain_text(status, message).map(Bytes::from)
+}
+
+/// # Panics
+/// Panics if the location is not a header value.
+pub(crate) fn redirect(status: u16, location: &str) -> Answer {
+    let mut answer = html(status, "<a href=\"elsewhere\">Moved</a>.\n");
+    let location = HeaderValue::from_str(location).expect("a location must be a header value");
+    answer.headers_mut().insert(LOCATION, location);
+    answer
+}
 
 /// An error of rest-json: the code in a header, the message in the body.
 pub(crate) fn error(status: u16, code: &'static str, message: &str) -> Answer {
@@ -45,5 +66,12 @@ pub(crate) fn error(status: u16, code: &'static str, message: &str) -> Answer {
     let mut answer = json(status, body);
     let code = HeaderValue::from_static(code);
     answer.headers_mut().insert(ErrorBody::CODE_HEADER, code);
+    answer
+}
+
+fn typed(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = bare(status, body);
+    let content_type = HeaderValue::from_static(content_type);
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
 }

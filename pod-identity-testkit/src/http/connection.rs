@@ -1,13 +1,14 @@
 use std::future;
 use std::io;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::fault::queue::Clearing;
+use crate::http::clearing::Clearing;
 use crate::http::delivery::{Step, Wait};
-use crate::http::request_head::{BadHead, RequestHead};
+use crate::http::request::Request;
+use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 
 /// The server's side of one HTTP/1 connection, where answers may go wrong at any byte: what hyper
 /// rightly does not let a server do.
@@ -20,8 +21,17 @@ pub(crate) struct Connection {
 /// What comes next from a client.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Request(RequestHead),
+    Request(Request),
+    /// Something that is not a request.
     Garbage,
+    Gone,
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+enum BadBody {
+    TooLarge,
+    Malformed,
     Gone,
 }
 
@@ -44,20 +54,110 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn next(&mut self) -> Next {
-        loop {
+    /// Reads a request, with its body if that is not larger than `max_body`. A larger one is left unread.
+    pub(crate) async fn next(&mut self, max_body: usize) -> Next {
+        let head = loop {
             match RequestHead::parse(&self.received) {
                 Ok(Some((head, length))) => {
                     self.received.advance(length);
-                    return Next::Request(head);
+                    break head;
                 }
                 Ok(None) => {}
                 Err(BadHead) => return Next::Garbage,
             }
-            match self.stream.read_buf(&mut self.received).await {
-                Ok(0) | Err(_) => return Next::Gone,
-                Ok(_some) => {}
+            if self.receive().await.is_err() {
+                return Next::Gone;
             }
+        };
+        let (body, is_read) = match self.body(&head, max_body).await {
+            Ok(body) => (body, true),
+            Err(BadBody::TooLarge) => (Bytes::new(), false),
+            Err(BadBody::Malformed) => return Next::Garbage,
+            Err(BadBody::Gone) => return Next::Gone,
+        };
+        Next::Request(Request {
+            is_last: head.is_last() || !is_read,
+            head,
+            body,
+        })
+    }
+
+    async fn body(&mut self, head: &RequestHead, max: usize) -> Result<Bytes, BadBody> {
+        let framing = head.framing().map_err(|BadHead| BadBody::Malformed)?;
+        match framing {
+            BodyFraming::Length(length) if length > max => return Err(BadBody::TooLarge),
+            BodyFraming::Chunked if max == 0 => return Err(BadBody::TooLarge),
+            _ => {}
+        }
+        if head.expects_continue() && framing != BodyFraming::Length(0) {
+            let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+            sent.await.map_err(|_gone| BadBody::Gone)?;
+        }
+        match framing {
+            BodyFraming::Length(length) => self.exactly(length).await.map(BytesMut::freeze),
+            BodyFraming::Chunked => self.chunks(max).await,
+        }
+    }
+
+    async fn chunks(&mut self, max: usize) -> Result<Bytes, BadBody> {
+        let mut body = BytesMut::new();
+        loop {
+            let size = self.chunk_size().await?;
+            if size == 0 {
+                break;
+            }
+            if body.len() + size > max {
+                return Err(BadBody::TooLarge);
+            }
+            body.unsplit(self.exactly(size).await?);
+            self.line().await?;
+        }
+        // Trailers, and the empty line after them.
+        while !self.line().await?.is_empty() {}
+        Ok(body.freeze())
+    }
+
+    async fn chunk_size(&mut self) -> Result<usize, BadBody> {
+        loop {
+            match httparse::parse_chunk_size(&self.received) {
+                Ok(httparse::Status::Complete((length, size))) => {
+                    self.received.advance(length);
+                    return usize::try_from(size).map_err(|_huge| BadBody::TooLarge);
+                }
+                Ok(httparse::Status::Partial) => self.receive().await?,
+                Err(_) => return Err(BadBody::Malformed),
+            }
+        }
+    }
+
+    /// The next `count` bytes.
+    async fn exactly(&mut self, count: usize) -> Result<BytesMut, BadBody> {
+        while self.received.len() < count {
+            self.receive().await?;
+        }
+        Ok(self.received.split_to(count))
+    }
+
+    /// The next line, without its end.
+    async fn line(&mut self) -> Result<BytesMut, BadBody> {
+        loop {
+            let end = self.received.windows(2).position(|end| end == b"\r\n");
+            if let Some(end) = end {
+                let line = self.received.split_to(end);
+                self.received.advance(2);
+                return Ok(line);
+            }
+            if self.received.len() > MAX_LINE {
+                return Err(BadBody::Malformed);
+            }
+            self.receive().await?;
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), BadBody> {
+        match self.stream.read_buf(&mut self.received).await {
+            Ok(0) | Err(_) => Err(BadBody::Gone),
+            Ok(_some) => Ok(()),
         }
     }
 
@@ -108,3 +208,6 @@ impl Connection {
         }
     }
 }
+
+/// The longest trailer of a chunked body.
+const MAX_LINE: usize = 8 * 1024;

@@ -1,43 +1,8 @@
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use crate::Gate;
+use crate::http::gate::Gate;
+use crate::http::stage::{Ending, Stage};
 use crate::http::wire::Wire;
-
-/// Where in an answer something happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Stage {
-    /// The request has been read, nothing of the answer has been decided or sent.
-    BeforeHeaders,
-    /// Half of the status line and headers has been sent.
-    InHeaders,
-    /// The headers and half of the body have been sent; of a chunked body, with a chunk begun.
-    InBody,
-    /// All has been sent.
-    AfterBody,
-}
-
-impl Stage {
-    const ALL: [Self; 4] = [
-        Self::BeforeHeaders,
-        Self::InHeaders,
-        Self::InBody,
-        Self::AfterBody,
-    ];
-}
-
-/// How an answer ends that does not leave its connection open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ending {
-    /// The connection was closed: a FIN.
-    Closed(Stage),
-    /// The connection was reset: a RST.
-    Reset(Stage),
-}
 
 /// How the bytes of an answer reach the client.
 #[derive(Debug, Clone, Default)]
@@ -50,11 +15,11 @@ pub(crate) struct Delivery {
 /// What a delivery waits for.
 #[derive(Debug, Clone)]
 pub(crate) enum Wait {
-    /// The gate to be released.
+    /// The release of the gate.
     Gate(Gate),
-    /// Time to pass, by tokio's clock.
+    /// Time, by tokio's clock.
     Pause(Duration),
-    /// Nothing but the client to leave, the faults to be cleared, or the mock to end.
+    /// The client leaves, the faults are cleared, or the mock ends.
     Forever,
 }
 
@@ -75,10 +40,8 @@ impl Delivery {
 
     /// Whether the connection ends before there is an answer.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(
-            self.ending,
-            Some(Ending::Closed(Stage::BeforeHeaders) | Ending::Reset(Stage::BeforeHeaders))
-        )
+        self.ending
+            .is_some_and(|ending| ending.stage() == Stage::BeforeHeaders)
     }
 
     /// The steps after the opening. Only a `Close` or `Reset` ends the connection, and nothing follows it.
@@ -109,7 +72,7 @@ impl Delivery {
         here.map(|(_, wait)| wait)
     }
 
-    /// In as few writes as can be, or byte by byte.
+    /// Joins writes where it can, or sends byte by byte.
     fn send(&self, piece: Vec<u8>, steps: &mut Vec<Step>) {
         if let Some(interval) = self.drip {
             for byte in piece {

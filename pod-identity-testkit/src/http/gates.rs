@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::Gate;
+use crate::http::gate::Gate;
 use crate::sync::lock;
 
 /// The gates of a mock that have names.
@@ -27,7 +27,6 @@ impl Gates {
     }
 
     /// The names of those that are shut.
-    #[cfg(feature = "program")]
     pub(crate) fn names(&self) -> Vec<String> {
         let mut gates = lock(&self.0);
         gates.retain(|_, gate| !gate.is_released());

@@ -1,58 +1,9 @@
 use std::sync::Mutex;
 
-use pod_identity_core::{Secret, Timestamp, TokenDigest, UnverifiedClaims};
+use pod_identity_core::Secret;
 use tokio::sync::watch;
 
 use crate::sync::lock;
-use crate::{Operation, SignatureError};
-
-/// What a mock has seen of one request. There is no secret in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecordedRequest {
-    /// When its body had been read, by the mock's clock.
-    pub at: Timestamp,
-    /// Which connection it came over, counted from 1.
-    pub connection: u64,
-    /// What it asked for.
-    pub operation: Operation,
-    /// The HTTP method.
-    pub method: String,
-    /// The path with its query, in which the secrets of a presigned request are redacted.
-    pub path: String,
-    /// The cluster named in the path.
-    pub cluster: Option<String>,
-    /// The header `Host`.
-    pub host: Option<String>,
-    /// The header `User-Agent`.
-    pub user_agent: Option<String>,
-    /// The digest of the token in the body.
-    pub token: Option<TokenDigest>,
-    /// What the token claims, if it is one.
-    pub claims: Option<UnverifiedClaims>,
-    /// `eksNodeName` in the body.
-    pub eks_node_name: Option<String>,
-    /// `instanceId` in the body.
-    pub instance_id: Option<String>,
-    /// `zone` in the body.
-    pub zone: Option<String>,
-    /// What is wrong with its signature, as far as [`SignatureCheck`](crate::SignatureCheck) has looked.
-    pub signature_error: Option<SignatureError>,
-    /// What it was answered; `None` while it waits, and when it never was.
-    pub outcome: Option<Outcome>,
-}
-
-/// What a request was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// The HTTP status.
-    pub status: u16,
-    /// The code of an error, such as `AccessDeniedException`.
-    pub code: Option<String>,
-    /// The access key id that was minted for it.
-    pub access_key_id: Option<String>,
-}
 
 /// Keeps what a mock has seen and wakes who waits for it.
 #[derive(Debug)]
@@ -155,10 +106,10 @@ pub(crate) struct InFlight<'a, R> {
 }
 
 impl<R> InFlight<'_, R> {
-    /// The request is answered: `note` writes down how.
-    pub(crate) fn answered(self, note: impl FnOnce(&mut R)) {
+    /// The request is answered; `record` tells how.
+    pub(crate) fn answered(self, record: R) {
         if let Some(request) = lock(&self.recorder.log).requests.get_mut(self.index) {
-            note(request);
+            *request = record;
         }
         self.recorder
             .counts

@@ -1,4 +1,4 @@
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pod_identity_core::Secret;
 
@@ -14,6 +14,13 @@ pub(crate) struct RequestHead {
 /// What is not the head of a request.
 #[derive(Debug)]
 pub(crate) struct BadHead;
+
+/// How the end of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    Length(usize),
+    Chunked,
+}
 
 impl RequestHead {
     /// The head at the start of `bytes` and its length; `None` while it is incomplete.
@@ -47,24 +54,37 @@ impl RequestHead {
         self.text(AUTHORIZATION).map(Secret::from)
     }
 
-    /// Whether this is the last request of its connection: the client wants that, or there is a body,
-    /// which is not read.
+    /// Whether the client wants the connection to end with this request.
     pub(crate) fn is_last(&self) -> bool {
-        let says = |name, what: &str| {
-            self.text(name)
-                .is_some_and(|value| value.eq_ignore_ascii_case(what))
+        self.says(CONNECTION, "close") || (self.is_http_1_0 && !self.says(CONNECTION, "keep-alive"))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(crate) fn expects_continue(&self) -> bool {
+        !self.is_http_1_0 && self.says(EXPECT, "100-continue")
+    }
+
+    /// How the end of the body is told.
+    ///
+    /// # Errors
+    /// Fails if the length is not a number.
+    pub(crate) fn framing(&self) -> Result<BodyFraming, BadHead> {
+        if self.headers.contains_key(TRANSFER_ENCODING) {
+            return Ok(BodyFraming::Chunked);
+        }
+        let Some(length) = self.text(CONTENT_LENGTH) else {
+            return Ok(BodyFraming::Length(0));
         };
-        says(CONNECTION, "close")
-            || (self.is_http_1_0 && !says(CONNECTION, "keep-alive"))
-            || self.has_body()
+        let length = length.parse().map_err(|_not_a_number| BadHead)?;
+        Ok(BodyFraming::Length(length))
     }
 
-    fn has_body(&self) -> bool {
-        let length = self.headers.get(CONTENT_LENGTH);
-        self.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+    fn says(&self, name: HeaderName, what: &str) -> bool {
+        self.text(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case(what))
     }
 
-    fn text(&self, name: HeaderName) -> Option<String> {
+    pub(crate) fn text(&self, name: HeaderName) -> Option<String> {
         let value = self.headers.get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     }

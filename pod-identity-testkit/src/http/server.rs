@@ -8,9 +8,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
-#[cfg(feature = "scenario")]
-use crate::scenario::timeline::Timeline;
-
 /// What a server serves.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Serves a connection to its end.
@@ -24,8 +21,6 @@ pub(crate) struct Server<S> {
     address: SocketAddr,
     /// Tokio's mutex, because stopping and starting wait for each other across awaits.
     running: Mutex<Option<Running>>,
-    #[cfg(feature = "scenario")]
-    pub(crate) timeline: Timeline,
 }
 
 /// One run of the server, which owns the accepting task, which owns the connections.
@@ -43,8 +38,6 @@ impl<S: Service> Server<S> {
             service,
             address,
             running: Mutex::new(Some(running)),
-            #[cfg(feature = "scenario")]
-            timeline: Timeline::default(),
         })
     }
 

@@ -1,7 +1,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
-use crate::Stage;
-use crate::agent::answer::AgentAnswer;
+use crate::http::answer::Answer;
+use crate::http::stage::Stage;
 
 /// An answer as bytes.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(crate) enum Framing {
 }
 
 impl Wire {
-    /// `last`: whether to say that the connection ends with it.
-    pub(crate) fn new(answer: AgentAnswer, framing: Framing, last: bool) -> Self {
+    /// `last`: whether to say that the connection ends with it. `is_head`: whether to leave the body out.
+    pub(crate) fn new(answer: Answer, framing: Framing, last: bool, is_head: bool) -> Self {
         let (mut parts, body) = answer.into_parts();
         let headers = &mut parts.headers;
         match framing {
@@ -46,6 +46,7 @@ impl Wire {
         Self {
             head,
             body: match framing {
+                _ if is_head => Vec::new(),
                 Framing::Length => body.to_vec(),
                 Framing::Chunked => chunked(&body),
             },

@@ -3,43 +3,52 @@ use std::collections::BTreeMap;
 use pod_identity_core::Secret;
 use serde::{Deserialize, Deserializer};
 
-use super::order::Order;
-use super::span::Span;
+use super::fault_for::FaultFor;
 use super::table;
-use crate::http::gates::Gates;
-use crate::{Association, Fault, Role, SignatureCheck, TrustPolicyError, Visibility};
+use crate::eks::builder::{DefaultVisibility, EksAuthDefaults};
+use crate::eks::service::EksAuthService;
+use crate::fault::span::Span;
+use crate::{Association, Role, SignatureCheck, TrustPolicyError, Visibility};
 
 /// `[eks]`: the AWS side of the cluster.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct EksPart {
-    pub(crate) cluster: Option<String>,
-    pub(crate) region: Option<String>,
-    pub(crate) account: Option<String>,
-    pub(crate) signatures: Option<SignatureCheck>,
-    pub(crate) node_keys: BTreeMap<String, Secret>,
+pub(super) struct EksPart {
+    cluster: Option<String>,
+    pub(super) region: Option<String>,
+    account: Option<String>,
+    signatures: Option<SignatureCheck>,
+    node_keys: BTreeMap<String, Secret>,
     pub(super) visibility: Visible,
-    pub(crate) throttle: Throttles,
-    pub(super) roles: Vec<RolePart>,
-    pub(super) associations: Vec<AssociationPart>,
-    pub(super) faults: Vec<Order<Fault>>,
+    throttle: Throttles,
+    roles: Vec<RolePart>,
+    associations: Vec<AssociationPart>,
+    pub(super) faults: Vec<FaultFor<EksAuthService>>,
 }
 
 impl EksPart {
-    pub(crate) fn visibility(&self, gates: &Gates) -> Visibility {
-        match &self.visibility {
-            Visible::AtOnce => Visibility::AtOnce,
-            Visible::After(time) => Visibility::After(time.0),
-            Visible::Gate(name) => Visibility::Gate(gates.named(name)),
+    pub(super) fn defaults(&self) -> EksAuthDefaults {
+        let limit = |rate: Rate| (rate.per_second, rate.burst);
+        EksAuthDefaults {
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            visibility: Some(match &self.visibility {
+                Visible::AtOnce => DefaultVisibility::Is(Visibility::AtOnce),
+                Visible::After(time) => DefaultVisibility::Is(Visibility::After(time.0)),
+                Visible::Gate(name) => DefaultVisibility::Gate(name.clone()),
+            }),
+            signatures: self.signatures,
+            node_keys: self.node_keys.clone(),
+            cluster_limit: self.throttle.cluster.map(limit),
+            node_limit: self.throttle.node.map(limit),
+            roles: self.roles.iter().map(|part| part.0.clone()).collect(),
+            associations: self
+                .associations
+                .iter()
+                .map(|part| part.0.clone())
+                .collect(),
         }
-    }
-
-    pub(crate) fn roles(&self) -> impl Iterator<Item = Role> {
-        self.roles.iter().map(|part| part.0.clone())
-    }
-
-    pub(crate) fn associations(&self) -> impl Iterator<Item = Association> {
-        self.associations.iter().map(|part| part.0.clone())
     }
 }
 
@@ -56,40 +65,40 @@ pub(super) enum Visible {
 /// How many requests EKS Auth answers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Throttles {
-    pub(crate) cluster: Option<Rate>,
-    pub(crate) node: Option<Rate>,
+struct Throttles {
+    cluster: Option<Rate>,
+    node: Option<Rate>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Rate {
-    pub(crate) per_second: u32,
-    pub(crate) burst: u32,
+struct Rate {
+    per_second: u32,
+    burst: u32,
 }
 
 #[derive(Debug)]
-pub(super) struct RolePart(Role);
+struct RolePart(Role);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RoleWords {
+struct RoleTable {
     arn: String,
     trust_policy: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for RolePart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        table::deserialize::<RoleWords, _, _>(deserializer)
+        table::deserialize::<RoleTable, _, _>(deserializer)
     }
 }
 
-impl TryFrom<RoleWords> for RolePart {
+impl TryFrom<RoleTable> for RolePart {
     type Error = PartError;
 
-    fn try_from(words: RoleWords) -> Result<Self, PartError> {
-        let role = Role::new(role_arn("arn", words.arn)?);
-        Ok(Self(match words.trust_policy {
+    fn try_from(given: RoleTable) -> Result<Self, PartError> {
+        let role = Role::new(role_arn("arn", given.arn)?);
+        Ok(Self(match given.trust_policy {
             Some(json) => role.trust_policy(&json)?,
             None => role,
         }))
@@ -97,11 +106,11 @@ impl TryFrom<RoleWords> for RolePart {
 }
 
 #[derive(Debug)]
-pub(super) struct AssociationPart(Association);
+struct AssociationPart(Association);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AssociationWords {
+struct AssociationTable {
     namespace: String,
     service_account: String,
     role_arn: String,
@@ -117,32 +126,32 @@ struct AssociationWords {
 
 impl<'de> Deserialize<'de> for AssociationPart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        table::deserialize::<AssociationWords, _, _>(deserializer)
+        table::deserialize::<AssociationTable, _, _>(deserializer)
     }
 }
 
-impl TryFrom<AssociationWords> for AssociationPart {
+impl TryFrom<AssociationTable> for AssociationPart {
     type Error = PartError;
 
-    fn try_from(words: AssociationWords) -> Result<Self, PartError> {
-        let role = role_arn("role_arn", words.role_arn)?;
-        let mut association = Association::new(words.namespace, words.service_account, role);
-        if let Some(arn) = words.target_role_arn {
+    fn try_from(given: AssociationTable) -> Result<Self, PartError> {
+        let role = role_arn("role_arn", given.role_arn)?;
+        let mut association = Association::new(given.namespace, given.service_account, role);
+        if let Some(arn) = given.target_role_arn {
             association = association.target_role_arn(role_arn("target_role_arn", arn)?);
         }
-        if words.disable_session_tags {
+        if given.disable_session_tags {
             association = association.disable_session_tags();
         }
-        if let Some(json) = words.policy {
+        if let Some(json) = given.policy {
             association = association.policy(json);
         }
-        for (key, value) in words.tags {
+        for (key, value) in given.tags {
             association = association.tag(key, value);
         }
-        if let Some(arn) = words.owner_arn {
+        if let Some(arn) = given.owner_arn {
             association = association.owner_arn(arn);
         }
-        if let Some(time) = words.credential_lifetime {
+        if let Some(time) = given.credential_lifetime {
             association = association.lifetime(time.0);
         }
         Ok(Self(association))

@@ -1,26 +1,27 @@
 use std::time::Duration;
 
-use pod_identity_core::Timestamp;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::order::Order;
-use super::span::Span;
+use super::fault_for::FaultFor;
 use super::table;
-use crate::scenario::timeline::{Deed, Step};
-use crate::{AgentFault, Fault, SigningKey, TokenDefect};
+use crate::agent::service::AgentService;
+use crate::eks::service::EksAuthService;
+use crate::fault::action::Action;
+use crate::fault::span::Span;
+use crate::{SigningKey, TokenDefect};
 
 /// `[[timeline]]`: what happens at one time.
 #[derive(Debug)]
 pub(super) struct Happening {
     /// Since the start.
     pub(super) at: Duration,
-    pub(super) agent_fault: Option<Order<AgentFault>>,
-    pub(super) eks_fault: Option<Order<Fault>>,
+    pub(super) agent_fault: Option<FaultFor<AgentService>>,
+    pub(super) eks_fault: Option<FaultFor<EksAuthService>>,
     restart: Option<Which>,
     pub(super) release: Option<Spanned<String>>,
-    /// What happens to whoever it concerns, each so long after `at`.
-    deeds: Vec<(Duration, Deed)>,
+    /// What happens to every mock that has a part in it, each by the time after `at`.
+    actions: Vec<(Duration, Action)>,
 }
 
 /// One of the mocks.
@@ -32,29 +33,24 @@ pub(super) enum Which {
 }
 
 impl Happening {
-    /// What is to be done to this mock, besides the faults; to none, for a pod's token alone.
-    pub(super) fn steps(&self, start: Timestamp, which: Option<Which>) -> Vec<Step> {
-        let at = start + self.at;
+    /// What happens to this mock besides its faults, by the time since the start; with `None`, to the token
+    /// of a pod that has no mock agent.
+    pub(super) fn actions(&self, which: Option<Which>) -> impl Iterator<Item = (Duration, Action)> {
         let restart = self.restart.filter(|meant| Some(*meant) == which);
-        let restart = restart.map(|_meant| (Duration::ZERO, Deed::Restart));
+        let restart = restart.map(|_meant| (Duration::ZERO, Action::Restart));
         let release = self.release.as_ref().map(|gate| gate.get_ref().clone());
-        let release = release.map(|gate| (Duration::ZERO, Deed::Release(gate)));
-        let deeds = self.deeds.iter().cloned().chain(restart).chain(release);
-        deeds
-            .map(|(later, deed)| Step {
-                at: at + later,
-                deed,
-            })
-            .collect()
+        let release = release.map(|gate| (Duration::ZERO, Action::Release(gate)));
+        let actions = self.actions.iter().cloned().chain(restart).chain(release);
+        actions.map(|(later, action)| (self.at + later, action))
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HappeningWords {
+struct HappeningTable {
     at: Span,
-    agent_fault: Option<Order<AgentFault>>,
-    eks_fault: Option<Order<Fault>>,
+    agent_fault: Option<FaultFor<AgentService>>,
+    eks_fault: Option<FaultFor<EksAuthService>>,
     sign_with: Option<SigningKey>,
     #[serde(default)]
     forget_old_keys: bool,
@@ -66,45 +62,45 @@ struct HappeningWords {
     release: Option<Spanned<String>>,
 }
 
-impl HappeningWords {
-    fn deeds(&self) -> Vec<(Duration, Deed)> {
+impl HappeningTable {
+    fn actions(&self) -> Vec<(Duration, Action)> {
         let outage = self.issuer_outage.map(|time| time.0);
-        let now = |deed| (Duration::ZERO, deed);
-        let deeds = [
-            self.sign_with.map(|key| now(Deed::SignWith(key))),
-            self.forget_old_keys.then(|| now(Deed::ForgetOldKeys)),
-            outage.map(|_time| now(Deed::IssuerOutage(true))),
-            outage.map(|time| (time, Deed::IssuerOutage(false))),
-            self.rotate_token.then(|| now(Deed::Rotate)),
-            self.spoil_token.map(|defect| now(Deed::Spoil(defect))),
+        let now = |action| (Duration::ZERO, action);
+        let actions = [
+            self.sign_with.map(|key| now(Action::SignWith(key))),
+            self.forget_old_keys.then(|| now(Action::ForgetOldKeys)),
+            outage.map(|_time| now(Action::IssuerOutage(true))),
+            outage.map(|time| (time, Action::IssuerOutage(false))),
+            self.rotate_token.then(|| now(Action::Rotate)),
+            self.spoil_token.map(|defect| now(Action::Spoil(defect))),
         ];
-        deeds.into_iter().flatten().collect()
+        actions.into_iter().flatten().collect()
     }
 }
 
 impl<'de> Deserialize<'de> for Happening {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        table::deserialize::<HappeningWords, _, _>(deserializer)
+        table::deserialize::<HappeningTable, _, _>(deserializer)
     }
 }
 
-impl TryFrom<HappeningWords> for Happening {
+impl TryFrom<HappeningTable> for Happening {
     type Error = NothingHappens;
 
-    fn try_from(words: HappeningWords) -> Result<Self, NothingHappens> {
-        let deeds = words.deeds();
-        let has_fault = words.agent_fault.is_some() || words.eks_fault.is_some();
-        let is_empty = deeds.is_empty() && words.restart.is_none() && words.release.is_none();
+    fn try_from(given: HappeningTable) -> Result<Self, NothingHappens> {
+        let actions = given.actions();
+        let has_fault = given.agent_fault.is_some() || given.eks_fault.is_some();
+        let is_empty = actions.is_empty() && given.restart.is_none() && given.release.is_none();
         if is_empty && !has_fault {
             return Err(NothingHappens);
         }
         Ok(Self {
-            at: words.at.0,
-            agent_fault: words.agent_fault,
-            eks_fault: words.eks_fault,
-            restart: words.restart,
-            release: words.release,
-            deeds,
+            at: given.at.0,
+            agent_fault: given.agent_fault,
+            eks_fault: given.eks_fault,
+            restart: given.restart,
+            release: given.release,
+            actions,
         })
     }
 }

@@ -1,23 +1,24 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::order::Order;
-use super::span::Span;
+use super::fault_for::FaultFor;
 use crate::agent::builder::default_pod;
-use crate::{AgentFault, Issuer, TokenPolicy};
+use crate::agent::service::AgentService;
+use crate::fault::span::Span;
+use crate::{Issuer, TokenPolicy};
 
 /// `[pod]`: whose token it is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct PodPart {
-    pub(crate) namespace: Option<String>,
-    pub(crate) service_account: Option<String>,
-    pub(crate) token_lifetime: Option<Span>,
+pub(super) struct PodPart {
+    pub(super) namespace: Option<String>,
+    pub(super) service_account: Option<String>,
+    pub(super) token_lifetime: Option<Span>,
 }
 
 impl PodPart {
     /// Namespace and service account.
-    pub(crate) fn identity(&self) -> (String, String) {
+    pub(super) fn identity(&self) -> (String, String) {
         let (namespace, service_account) = default_pod();
         (
             self.namespace.clone().unwrap_or(namespace),
@@ -29,28 +30,28 @@ impl PodPart {
 /// `[agent]`: the node agent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct AgentPart {
-    pub(crate) credentials: Source,
+pub(super) struct AgentPart {
+    pub(super) credentials: Source,
     /// Of those that are minted.
-    pub(crate) credential_lifetime: Option<Spanned<Span>>,
-    pub(crate) token_policy: Option<Policy>,
-    pub(crate) limited: bool,
-    pub(super) faults: Vec<Order<AgentFault>>,
+    pub(super) credential_lifetime: Option<Spanned<Span>>,
+    pub(super) token_policy: Option<Policy>,
+    pub(super) limited: bool,
+    pub(super) faults: Vec<FaultFor<AgentService>>,
 }
 
 /// Where credentials come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
+pub(super) enum Source {
     #[default]
     Minted,
     Eks,
 }
 
-/// A [`TokenPolicy`] without what it needs to know.
+/// A [`TokenPolicy`] without its issuer.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Policy {
+pub(super) enum Policy {
     Any,
     JwtShaped,
     Current,
@@ -59,13 +60,13 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) fn with(self, issuer: &Issuer) -> TokenPolicy {
+    pub(super) fn of_issuer(self) -> fn(&Issuer) -> TokenPolicy {
         match self {
-            Self::Any => TokenPolicy::Any,
-            Self::JwtShaped => TokenPolicy::JwtShaped,
-            Self::Current => TokenPolicy::Current,
-            Self::CurrentOrPrevious => TokenPolicy::CurrentOrPrevious,
-            Self::Verified => TokenPolicy::Verified(issuer.clone()),
+            Self::Any => |_| TokenPolicy::Any,
+            Self::JwtShaped => |_| TokenPolicy::JwtShaped,
+            Self::Current => |_| TokenPolicy::Current,
+            Self::CurrentOrPrevious => |_| TokenPolicy::CurrentOrPrevious,
+            Self::Verified => |issuer| TokenPolicy::Verified(issuer.clone()),
         }
     }
 }

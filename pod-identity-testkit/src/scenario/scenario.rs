@@ -3,20 +3,19 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pod_identity_core::Timestamp;
 use serde::Deserialize;
 
-use super::Queues;
 use super::eks_part::{EksPart, Visible};
 use super::error::ScenarioError;
 use super::happening::{Happening, Which};
-use super::order::{Order, Orderable};
 use super::pod_parts::{AgentPart, PodPart, Source};
-use crate::Issuer;
-use crate::agent::service::AgentService;
-use crate::eks::service::EksAuthService;
-use crate::scenario::timeline::Step;
+use crate::agent::builder::{AgentDefaults, DefaultSource};
+use crate::eks::builder::EksAuthDefaults;
+use crate::fault::action::Action;
+use crate::fault::mock_server::Agenda;
+use crate::{Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder};
 
 /// Mocks, their faults, and what happens when, from a TOML file.
 ///
@@ -99,70 +98,101 @@ impl Scenario {
         Self::from_toml(&text).map_err(|error| error.in_file(path))
     }
 
-    pub(crate) fn pod(&self) -> &PodPart {
-        &self.0.pod
+    /// Namespace and service account of its pod.
+    pub(crate) fn identity(&self) -> (String, String) {
+        self.0.pod.identity()
     }
 
-    pub(crate) fn agent(&self) -> &AgentPart {
-        &self.0.agent
+    /// How long each token lives that is projected.
+    pub(crate) fn token_lifetime(&self) -> Option<Duration> {
+        self.0.pod.token_lifetime.map(|time| time.0)
     }
 
-    pub(crate) fn eks(&self) -> &EksPart {
-        &self.0.eks
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.0.eks.region.as_deref()
     }
 
-    /// The issuer of its region.
-    pub(crate) fn issuer(&self) -> Issuer {
-        let region = self.0.eks.region.as_deref();
-        region.map(Issuer::for_region).unwrap_or_default()
+    fn agent_defaults(&self) -> AgentDefaults {
+        let agent = &self.0.agent;
+        AgentDefaults {
+            issuer: Some(self.region().map(Issuer::for_region).unwrap_or_default()),
+            service_account: Some(self.identity()),
+            token_lifetime: self.token_lifetime(),
+            policy: agent.token_policy.map(|policy| policy.of_issuer()),
+            source: match agent.credentials {
+                Source::Minted => agent
+                    .credential_lifetime
+                    .as_ref()
+                    .map(|lifetime| DefaultSource::Minted(lifetime.get_ref().0)),
+                Source::Eks => Some(DefaultSource::Cluster(Box::new(self.eks_defaults()))),
+            },
+            is_limited: agent.limited,
+        }
     }
 
-    /// Injects the agent's faults, and returns what else is to happen to it.
-    pub(crate) fn begin_agent(&self, service: &AgentService) -> Vec<Step> {
-        let (start, faults) = (service.clock.now(), &service.faults);
-        let standing = &self.0.agent.faults;
-        let mut steps = self.inject(faults, standing, start, |at| at.agent_fault.as_ref());
-        steps.extend(self.others(start, Some(Which::Agent)));
-        steps
+    fn eks_defaults(&self) -> EksAuthDefaults {
+        self.0.eks.defaults()
     }
 
-    /// Injects the faults of EKS Auth, and returns what else is to happen to it.
-    pub(crate) fn begin_eks(&self, service: &EksAuthService) -> Vec<Step> {
-        let (start, faults) = (service.clock.now(), &service.faults);
-        let standing = &self.0.eks.faults;
-        let mut steps = self.inject(faults, standing, start, |at| at.eks_fault.as_ref());
-        steps.extend(self.others(start, Some(Which::Eks)));
-        steps
+    /// What happens to the agent.
+    pub(crate) fn agent_agenda(&self) -> Agenda {
+        let from_start = self.0.agent.faults.iter();
+        let later = self.0.timeline.iter().filter_map(|at| {
+            let fault = at.agent_fault.as_ref()?;
+            Some((at.at, fault.0.clone()))
+        });
+        self.agenda(from_start.map(|fault| &fault.0), later, Which::Agent)
     }
 
-    /// What is to happen to a token that belongs to neither mock.
-    #[cfg(feature = "program")]
-    pub(crate) fn begin_pod(&self, start: Timestamp) -> Vec<Step> {
-        self.others(start, None).collect()
+    /// What happens to the mock of EKS Auth.
+    pub(crate) fn eks_agenda(&self) -> Agenda {
+        let from_start = self.0.eks.faults.iter();
+        let later = self.0.timeline.iter().filter_map(|at| {
+            let fault = at.eks_fault.as_ref()?;
+            Some((at.at, fault.0.clone()))
+        });
+        self.agenda(from_start.map(|fault| &fault.0), later, Which::Eks)
     }
 
-    fn inject<F: Orderable>(
+    /// What happens to a token that belongs to neither mock.
+    pub(crate) fn pod_actions(&self) -> Vec<(Duration, Action)> {
+        self.actions(None)
+    }
+
+    fn agenda<'a>(
         &self,
-        queues: &impl Queues<F>,
-        from_the_start: &[Order<F>],
-        start: Timestamp,
-        later: impl Fn(&Happening) -> Option<&Order<F>>,
-    ) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for order in from_the_start {
-            steps.extend(order.inject(queues, start));
+        from_start: impl Iterator<Item = &'a Fault>,
+        later: impl Iterator<Item = (Duration, Fault)>,
+        which: Which,
+    ) -> Agenda {
+        let from_start = from_start.map(|fault| (Duration::ZERO, fault.clone()));
+        Agenda {
+            faults: from_start.chain(later).collect(),
+            actions: self.actions(Some(which)),
         }
-        for happening in &self.0.timeline {
-            if let Some(order) = later(happening) {
-                steps.extend(order.inject(queues, start + happening.at));
-            }
-        }
-        steps
     }
 
-    fn others(&self, start: Timestamp, which: Option<Which>) -> impl Iterator<Item = Step> {
+    fn actions(&self, which: Option<Which>) -> Vec<(Duration, Action)> {
         let timeline = self.0.timeline.iter();
-        timeline.flat_map(move |happening| happening.steps(start, which))
+        timeline
+            .flat_map(|happening| happening.actions(which))
+            .collect()
+    }
+}
+
+impl MockAgentBuilder {
+    /// Applies what this scenario has for the agent, the pod and the timeline, from the start on. Settings
+    /// of the builder itself, made before or after, win over it.
+    pub fn scenario(self, scenario: &Scenario) -> Self {
+        self.with_defaults(scenario.agent_defaults(), scenario.agent_agenda())
+    }
+}
+
+impl MockEksAuthBuilder {
+    /// Applies what this scenario has for the AWS side and the timeline, from the start on. Settings of
+    /// the builder itself, made before or after, win over it; roles and keys add up.
+    pub fn scenario(self, scenario: &Scenario) -> Self {
+        self.with_defaults(scenario.eks_defaults(), scenario.eks_agenda())
     }
 }
 
@@ -203,13 +233,16 @@ impl Parts {
     }
 
     fn gates(&self) -> BTreeSet<&str> {
-        let mut gates = BTreeSet::new();
-        gates.extend(self.agent.faults.iter().filter_map(Order::gate));
-        gates.extend(self.eks.faults.iter().filter_map(Order::gate));
-        for happening in &self.timeline {
-            gates.extend(happening.agent_fault.as_ref().and_then(Order::gate));
-            gates.extend(happening.eks_fault.as_ref().and_then(Order::gate));
-        }
+        let of_agent = self.agent.faults.iter().map(|fault| &fault.0);
+        let of_eks = self.eks.faults.iter().map(|fault| &fault.0);
+        let later = self.timeline.iter().flat_map(|at| {
+            let of_agent = at.agent_fault.as_ref().map(|fault| &fault.0);
+            of_agent
+                .into_iter()
+                .chain(at.eks_fault.as_ref().map(|fault| &fault.0))
+        });
+        let faults = of_agent.chain(of_eks).chain(later);
+        let mut gates: BTreeSet<&str> = faults.filter_map(Fault::gate_name).collect();
         if let Visible::Gate(name) = &self.eks.visibility {
             gates.insert(name);
         }
@@ -277,9 +310,9 @@ mod tests {
                 "expected 200 to 599",
             ),
             (
-                "[[eks.faults]]\ngzip = true",
+                "[[eks.faults]]\nsame_again = true",
                 1,
-                "gzip is a fault of the mock agent only",
+                "same_again is a fault of the mock agent only",
             ),
             (
                 "[eks]\nvisibility = \"late\"",

@@ -4,23 +4,23 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-/// Reads the `Words` of a table and makes a `T` of them. As serde's `try_from`, but the error is found in
-/// this table, rather than in the whole array that it is in.
-pub(super) fn deserialize<'de, Words, T, D>(deserializer: D) -> Result<T, D::Error>
+/// Reads a table as a `Raw` and makes a `T` of it. As serde's `try_from`, but an error is reported at the
+/// line of this table, rather than at that of the whole array.
+pub(super) fn deserialize<'de, Raw, T, D>(deserializer: D) -> Result<T, D::Error>
 where
-    Words: Deserialize<'de>,
-    T: TryFrom<Words, Error: fmt::Display>,
+    Raw: Deserialize<'de>,
+    T: TryFrom<Raw, Error: fmt::Display>,
     D: Deserializer<'de>,
 {
     deserializer.deserialize_map(Table(PhantomData))
 }
 
-struct Table<Words, T>(PhantomData<(Words, T)>);
+struct Table<Raw, T>(PhantomData<(Raw, T)>);
 
-impl<'de, Words, T> Visitor<'de> for Table<Words, T>
+impl<'de, Raw, T> Visitor<'de> for Table<Raw, T>
 where
-    Words: Deserialize<'de>,
-    T: TryFrom<Words, Error: fmt::Display>,
+    Raw: Deserialize<'de>,
+    T: TryFrom<Raw, Error: fmt::Display>,
 {
     type Value = T;
 
@@ -29,7 +29,7 @@ where
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        let words = Words::deserialize(MapAccessDeserializer::new(map))?;
-        T::try_from(words).map_err(A::Error::custom)
+        let raw = Raw::deserialize(MapAccessDeserializer::new(map))?;
+        T::try_from(raw).map_err(A::Error::custom)
     }
 }

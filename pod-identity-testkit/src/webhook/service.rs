@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pod_identity_core::wire::plain_text;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -56,9 +55,9 @@ impl WebhookService {
         let answer = match head.uri.path() {
             PATH => self.mutate(&head, body).await,
             "/healthz" => healthy(),
-            _ => plain_text(StatusCode::NOT_FOUND, "404 page not found"),
+            _ => answer::text(404, "404 page not found"),
         };
-        Ok(answer.map(|body| Full::new(Bytes::from(body))))
+        Ok(answer.map(Full::new))
     }
 
     async fn mutate(&self, head: &Parts, body: Incoming) -> Answer {
@@ -66,20 +65,20 @@ impl WebhookService {
         let content_type = head.headers.get(CONTENT_TYPE);
         if content_type.is_none_or(|value| value != "application/json") {
             let message = "Invalid Content-Type, expected `application/json`";
-            return plain_text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+            return answer::text(415, message);
         }
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => {
                 let message = format_args!("cannot read body: {error}");
-                return plain_text(StatusCode::BAD_REQUEST, message);
+                return answer::text(400, message);
             }
         };
         match serde_json::from_slice::<Review>(&body) {
             Ok(review) => self.review(review),
             Err(error) => {
                 let message = format_args!("cannot decode AdmissionReview: {error}");
-                plain_text(StatusCode::BAD_REQUEST, message)
+                answer::text(400, message)
             }
         }
     }

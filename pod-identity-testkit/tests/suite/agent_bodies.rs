@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HeaderName;
 use pod_identity_core::wire::{agent as wire, eks_auth::ErrorCode};
-use pod_identity_testkit::{AgentFault, Defect, Field, MockAgent, ServiceError, TimeFormat};
+use pod_identity_testkit::{Defect, Fault, Field, MockAgent, ServiceError, TimeFormat};
 use serde_json::Value;
 
 use crate::common::NOW;
 use crate::raw::{Raw, Seen, agent, ask};
 
-async fn faulty(agent: &MockAgent, fault: impl Into<AgentFault>) -> Seen {
+async fn faulty(agent: &MockAgent, fault: impl Into<Fault>) -> Seen {
     agent.inject(fault);
     ask(agent).await
 }
@@ -63,23 +63,23 @@ async fn any_status_has_its_official_words_or_its_usual_name() {
         (503, "(ServiceUnavailableException): "),
         (599, "no words\n"),
     ] {
-        let seen = faulty(&agent, AgentFault::Status(status)).await;
+        let seen = faulty(&agent, Fault::status(status)).await;
         assert_eq!(seen.status(), status);
         assert!(seen.text().contains(part), "{}", seen.text());
     }
-    let seen = faulty(&agent, AgentFault::text(502, "upstream went away")).await;
+    let seen = faulty(&agent, Fault::text(502, "upstream went away")).await;
     assert_eq!((seen.status(), seen.text()), (502, "upstream went away\n"));
 }
 
 #[tokio::test]
 async fn a_header_joins_whatever_is_answered() {
     let agent = agent().await;
-    agent.inject(AgentFault::retry_after(Duration::from_millis(2_500)));
-    agent.inject(AgentFault::Header(
+    agent.inject(Fault::retry_after(Duration::from_secs(2)));
+    agent.inject(Fault::header(
         HeaderName::from_static("x-one"),
         "1".parse().unwrap(),
     ));
-    let seen = faulty(&agent, AgentFault::Status(503)).await;
+    let seen = faulty(&agent, Fault::status(503)).await;
     assert_eq!(
         (
             seen.status(),
@@ -88,7 +88,7 @@ async fn a_header_joins_whatever_is_answered() {
         ),
         (503, "2", "1")
     );
-    let seen = faulty(&agent, AgentFault::retry_after(Duration::ZERO)).await;
+    let seen = faulty(&agent, Fault::retry_after(Duration::ZERO)).await;
     assert_eq!((seen.status(), seen.header("Retry-After")), (200, "0"));
     assert_eq!(ask(&agent).await.header("Retry-After"), "");
 }
@@ -97,7 +97,7 @@ async fn a_header_joins_whatever_is_answered() {
 async fn a_redirect_names_where_to() {
     let agent = agent().await;
     for status in [301, 302, 307, 308] {
-        let seen = faulty(&agent, AgentFault::redirect(status, "http://10.0.0.7/")).await;
+        let seen = faulty(&agent, Fault::redirect(status, "http://10.0.0.7/")).await;
         assert_eq!(
             (seen.status(), seen.header("Location")),
             (status, "http://10.0.0.7/")
@@ -110,14 +110,14 @@ async fn a_200_may_hold_anything() {
     let agent = agent().await;
     for (fault, content_type, body) in [
         (
-            AgentFault::malformed(),
+            Fault::malformed(),
             "application/json",
             "{\"AccessKeyId\":\"ASIA",
         ),
-        (AgentFault::empty(), "application/json", ""),
-        (AgentFault::body("[]"), "application/json", "[]"),
+        (Fault::empty(), "application/json", ""),
+        (Fault::body("[]"), "application/json", "[]"),
         (
-            AgentFault::html(),
+            Fault::html(),
             "text/html; charset=utf-8",
             "<!DOCTYPE html><html><body><h1>It works!</h1></body></html>\n",
         ),
@@ -128,8 +128,12 @@ async fn a_200_may_hold_anything() {
             (200, content_type, body)
         );
     }
-    let own = AgentFault::respond(|request| {
-        http::Response::new(Bytes::from(format!("{} {}", request.method, request.path)))
+    let own = Fault::respond(|request| {
+        http::Response::new(Bytes::from(format!(
+            "{} {}",
+            request.method(),
+            request.uri()
+        )))
     });
     assert_eq!(faulty(&agent, own).await.text(), "GET /v1/credentials");
 }
@@ -137,7 +141,7 @@ async fn a_200_may_hold_anything() {
 #[tokio::test]
 async fn a_byte_order_mark_stands_before_credentials_that_are_good_otherwise() {
     let agent = agent().await;
-    let seen = faulty(&agent, AgentFault::ByteOrderMark).await;
+    let seen = faulty(&agent, Fault::byte_order_mark()).await;
     let body = seen.body.strip_prefix(b"\xef\xbb\xbf").unwrap();
     wire::decode(body).unwrap();
 }
@@ -145,7 +149,7 @@ async fn a_byte_order_mark_stands_before_credentials_that_are_good_otherwise() {
 #[tokio::test]
 async fn a_compressed_body_says_so_and_holds_the_credentials() {
     let agent = agent().await;
-    let seen = faulty(&agent, AgentFault::Gzip).await;
+    let seen = faulty(&agent, Fault::gzip()).await;
     assert_eq!(seen.header("Content-Encoding"), "gzip");
     assert_eq!(seen.body[..3], [0x1f, 0x8b, 8]);
     // One stored block between a header of 10 and 5 and a trailer of 8 bytes.
@@ -155,7 +159,7 @@ async fn a_compressed_body_says_so_and_holds_the_credentials() {
 #[tokio::test]
 async fn an_oversize_body_is_one_byte_too_long_and_good_otherwise() {
     let agent = agent().await;
-    let seen = faulty(&agent, AgentFault::Oversize).await;
+    let seen = faulty(&agent, Fault::oversize()).await;
     assert_eq!(seen.body.len(), 64 * 1024 + 1);
     wire::decode(&seen.body).unwrap();
 }
@@ -177,7 +181,7 @@ async fn each_member_can_be_spoilt_in_every_way_and_the_others_stay() {
             (Defect::UpperCase, Some(upper.as_str()), None),
             (Defect::Renamed("Other".to_owned()), Some("Other"), None),
         ] {
-            let body = faulty(&agent, AgentFault::Field(field, defect.clone()))
+            let body = faulty(&agent, Fault::field(field, defect.clone()))
                 .await
                 .json();
             let members = body.as_object().unwrap();
@@ -198,11 +202,11 @@ async fn each_member_can_be_spoilt_in_every_way_and_the_others_stay() {
 #[tokio::test]
 async fn two_members_of_one_success_can_be_spoilt_and_one_of_two() {
     let agent = agent().await;
-    agent.inject(AgentFault::Field(
+    agent.inject(Fault::field(
         Field::Token,
         Defect::Renamed("SessionToken".to_owned()),
     ));
-    agent.inject(AgentFault::Field(
+    agent.inject(Fault::field(
         Field::Expiration,
         Defect::Renamed("ExpiresAt".to_owned()),
     ));
@@ -211,7 +215,7 @@ async fn two_members_of_one_success_can_be_spoilt_and_one_of_two() {
     assert!(body["SessionToken"].is_string() && body["ExpiresAt"].is_string());
     wire::decode(&seen.body).unwrap();
 
-    agent.inject_next(2, AgentFault::Field(Field::Token, Defect::Null));
+    agent.inject_next(2, Fault::field(Field::Token, Defect::Null));
     assert!(ask(&agent).await.json()["Token"].is_null());
     assert!(ask(&agent).await.json()["Token"].is_null());
     assert!(ask(&agent).await.json()["Token"].is_string());
@@ -222,34 +226,34 @@ async fn an_expiration_can_lie_anywhere_and_be_written_otherwise() {
     let agent = agent().await;
     for (fault, written) in [
         (
-            AgentFault::ExpiredFor(Duration::from_secs(60)),
+            Fault::expired_for(Duration::from_secs(60)),
             Value::from("2026-03-01T11:59:00Z"),
         ),
         (
-            AgentFault::ExpiresIn(Duration::ZERO),
+            Fault::expires_in(Duration::ZERO),
             Value::from("2026-03-01T12:00:00Z"),
         ),
         (
-            AgentFault::ExpiresIn(Duration::from_secs(10)),
+            Fault::expires_in(Duration::from_secs(10)),
             Value::from("2026-03-01T12:00:10Z"),
         ),
         (
-            AgentFault::Expiration(TimeFormat::EpochSeconds),
+            Fault::expiration(TimeFormat::EpochSeconds),
             Value::from(1_772_388_000),
         ),
         (
-            AgentFault::Expiration(TimeFormat::Offset),
+            Fault::expiration(TimeFormat::Offset),
             Value::from("2026-03-01T20:00:00+02:00"),
         ),
         (
-            AgentFault::Expiration(TimeFormat::Nanoseconds),
+            Fault::expiration(TimeFormat::Nanoseconds),
             Value::from("2026-03-01T18:00:00.123456789Z"),
         ),
     ] {
         assert_eq!(faulty(&agent, fault).await.json()["Expiration"], written);
     }
-    agent.inject(AgentFault::Expiration(TimeFormat::Offset));
-    let near = faulty(&agent, AgentFault::ExpiresIn(Duration::from_secs(10))).await;
+    agent.inject(Fault::expiration(TimeFormat::Offset));
+    let near = faulty(&agent, Fault::expires_in(Duration::from_secs(10))).await;
     assert_eq!(near.json()["Expiration"], "2026-03-01T14:00:10+02:00");
     let decoded = wire::decode(&near.body).unwrap();
     assert_eq!(decoded.expiration(), NOW + Duration::from_secs(10));
@@ -258,9 +262,9 @@ async fn an_expiration_can_lie_anywhere_and_be_written_otherwise() {
 #[tokio::test]
 async fn the_same_credentials_can_come_again() {
     let agent = agent().await;
-    agent.inject(AgentFault::SameAgain);
+    agent.inject(Fault::same_again());
     let first = ask(&agent).await;
-    let again = faulty(&agent, AgentFault::SameAgain).await;
+    let again = faulty(&agent, Fault::same_again()).await;
     assert_eq!(first.body, again.body);
     assert_ne!(ask(&agent).await.body, first.body);
     let served = agent.served();
@@ -270,10 +274,10 @@ async fn the_same_credentials_can_come_again() {
 #[tokio::test]
 async fn no_fault_shows_a_body_or_a_header_in_its_debug() {
     for fault in [
-        AgentFault::body("hunter2"),
-        AgentFault::text(500, "hunter2"),
-        AgentFault::redirect(302, "http://hunter2/"),
-        AgentFault::Header(HeaderName::from_static("x-a"), "hunter2".parse().unwrap()),
+        Fault::body("hunter2"),
+        Fault::text(500, "hunter2"),
+        Fault::redirect(302, "http://hunter2/"),
+        Fault::header(HeaderName::from_static("x-a"), "hunter2".parse().unwrap()),
     ] {
         assert!(!format!("{fault:?}").contains("hunter2"));
     }
@@ -282,7 +286,7 @@ async fn no_fault_shows_a_body_or_a_header_in_its_debug() {
 #[tokio::test]
 async fn faults_come_before_the_agents_own_checks() {
     let agent = agent().await;
-    agent.inject(AgentFault::Status(503));
+    agent.inject(Fault::status(503));
     let mut raw = Raw::connect(&agent).await;
     raw.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(raw.answer().await.status(), 503);

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pod_identity_core::TokenDigest;
-use pod_identity_testkit::{AgentFault, MockAgent, Stage};
+use pod_identity_testkit::{Fault, MockAgent, Stage};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::common::{NOW, soon};
@@ -62,7 +62,7 @@ fn a_test_without_a_runtime_has_one_all_the_same() {
     use std::io::{Read, Write};
 
     let agent = MockAgent::start_blocking();
-    agent.inject(AgentFault::Close(Stage::AfterBody));
+    agent.inject(Fault::close(Stage::AfterBody));
     let mut stream = std::net::TcpStream::connect(agent.address()).unwrap();
     stream
         .write_all(get(agent.token().expose()).as_bytes())
@@ -100,7 +100,7 @@ async fn many_agents_know_nothing_of_each_other() {
     for _ in 0..50 {
         agents.push(agent().await);
     }
-    agents[7].inject_always(AgentFault::Status(500));
+    agents[7].inject_always(Fault::status(500));
     for (index, agent) in agents.iter().enumerate() {
         let expected = if index == 7 { 500 } else { 200 };
         assert_eq!(ask(agent).await.status(), expected);
@@ -125,7 +125,7 @@ async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
     raw.ask(&agent).await;
     raw.answer().await;
     clock.advance(Duration::from_secs(60));
-    agent.inject(AgentFault::Status(429));
+    agent.inject(Fault::status(429));
     raw.ask(&agent).await;
     raw.answer().await;
     ask_with(&agent, "junk").await;
@@ -194,7 +194,7 @@ async fn expectations_that_are_met_say_nothing() {
     raw.ask(&agent).await;
     raw.answer().await;
     agent.rotate();
-    agent.inject(AgentFault::Close(Stage::AfterBody));
+    agent.inject(Fault::close(Stage::AfterBody));
     raw.ask(&agent).await;
     raw.answer().await;
     ask(&agent).await;
@@ -227,7 +227,7 @@ async fn each_expectation_says_what_is_wrong() {
     one.answer().await;
     other.answer().await;
     agent.rotate();
-    agent.inject(AgentFault::Reset(Stage::InBody));
+    agent.inject(Fault::reset(Stage::InBody));
     other.send(&get(&format!("Bearer {}", old.expose()))).await;
     other.rest().await;
 
@@ -263,7 +263,7 @@ async fn a_pace_and_the_timeline_are_by_the_clock() {
     }
     agent.verify();
     clock.advance(59 * minute);
-    agent.inject(AgentFault::Status(503));
+    agent.inject(Fault::status(503));
     ask(&agent).await;
     clock.advance(minute - Duration::from_millis(1));
     ask(&agent).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{AgentFault, Gate, MockAgent, Stage, TokenPolicy, When};
+use pod_identity_testkit::{Fault, Gate, MockAgent, Stage, TokenPolicy};
 
 use crate::common::{NOW, assume, shop, soon, token};
 use crate::raw::{Raw, agent, ask, ask_with, at_rest};
@@ -19,9 +19,9 @@ async fn statuses(agent: &MockAgent, count: usize) -> Vec<u16> {
 #[tokio::test]
 async fn the_queue_comes_first_and_what_stands_fills_in() {
     let agent = agent().await;
-    agent.inject_always(AgentFault::Status(503));
-    agent.inject_next(2, AgentFault::Status(429));
-    agent.inject(AgentFault::Status(500));
+    agent.inject_always(Fault::status(503));
+    agent.inject_next(2, Fault::status(429));
+    agent.inject(Fault::status(500));
     assert_eq!(statuses(&agent, 4).await, [429, 429, 500, 503]);
     agent.clear_faults();
     assert_eq!(statuses(&agent, 1).await, [200]);
@@ -30,16 +30,16 @@ async fn the_queue_comes_first_and_what_stands_fills_in() {
 #[tokio::test]
 async fn the_nth_request_is_meant_whatever_else_is_queued() {
     let agent = agent().await;
-    agent.inject_when(When::nth(3), AgentFault::Status(500));
-    agent.inject(AgentFault::Status(429));
+    agent.inject(Fault::status(500).nth(3));
+    agent.inject(Fault::status(429));
     assert_eq!(statuses(&agent, 4).await, [429, 200, 500, 200]);
 }
 
 #[tokio::test]
 async fn two_resets_are_two_requests_and_an_error_after_them_the_third() {
     let agent = agent().await;
-    agent.inject_next(2, AgentFault::Reset(Stage::BeforeHeaders));
-    agent.inject(AgentFault::Status(500));
+    agent.inject_next(2, Fault::reset(Stage::BeforeHeaders));
+    agent.inject(Fault::status(500));
     for _ in 0..2 {
         let mut raw = Raw::connect(&agent).await;
         raw.ask(&agent).await;
@@ -52,8 +52,8 @@ async fn two_resets_are_two_requests_and_an_error_after_them_the_third() {
 async fn a_stall_and_an_error_are_one_slow_error() {
     let agent = agent().await;
     let gate = Gate::new();
-    agent.inject(AgentFault::Hold(Stage::InBody, gate.clone()));
-    agent.inject(AgentFault::Status(500));
+    agent.inject(Fault::hold(Stage::InBody, &gate));
+    agent.inject(Fault::status(500));
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     soon(gate.wait_for(1)).await;
@@ -70,8 +70,8 @@ async fn a_fault_for_a_token_waits_for_that_token() {
         .start()
         .await
         .unwrap();
-    agent.inject_when(When::next(2).token("one"), ErrorCode::AccessDenied);
-    agent.inject_when(When::always().token("two"), AgentFault::Status(429));
+    agent.inject(Fault::from(ErrorCode::AccessDenied).times(2).token("one"));
+    agent.inject(Fault::status(429).always().token("two"));
     let mut seen = Vec::new();
     for token in ["other", "one", "two", "one", "one", "two"] {
         seen.push(ask_with(&agent, token).await.status());
@@ -83,8 +83,7 @@ async fn a_fault_for_a_token_waits_for_that_token() {
 async fn a_fault_lasts_as_long_as_the_clock_says() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
-    let outage = When::always().lasting(Duration::from_secs(7200));
-    agent.inject_when(outage, AgentFault::Status(503));
+    agent.inject(Fault::status(503).lasting(Duration::from_secs(7200)));
     assert_eq!(statuses(&agent, 2).await, [503, 503]);
     clock.advance(Duration::from_secs(7199));
     assert_eq!(statuses(&agent, 1).await, [503]);
@@ -98,7 +97,7 @@ async fn a_fault_lasts_as_long_as_the_clock_says() {
 async fn a_fault_stands_until_its_gate_is_released() {
     let agent = agent().await;
     let gate = Gate::new();
-    agent.inject_when(When::always().until(&gate), AgentFault::Status(503));
+    agent.inject(Fault::status(503).always().until(&gate));
     assert_eq!(statuses(&agent, 2).await, [503, 503]);
     gate.release();
     assert_eq!(statuses(&agent, 1).await, [200]);
@@ -126,9 +125,9 @@ async fn a_standing_gate_holds_all_until_it_is_released() {
 #[tokio::test]
 async fn the_mock_of_eks_auth_knows_the_same_conditions() {
     let (eks, clock) = shop().await;
-    let minute = When::always().lasting(Duration::from_secs(60));
-    eks.inject_when(minute, ErrorCode::ServiceUnavailable);
-    eks.inject_when(When::nth(2), ErrorCode::Throttling);
+    let unavailable = Fault::from(ErrorCode::ServiceUnavailable);
+    eks.inject(unavailable.lasting(Duration::from_secs(60)));
+    eks.inject(Fault::from(ErrorCode::Throttling).nth(2));
     let mut seen = Vec::new();
     for _ in 0..3 {
         seen.push(assume(&eks, &token(&eks)).await.status);

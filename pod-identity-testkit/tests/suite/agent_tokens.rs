@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pod_identity_core::wire::{agent as wire, eks_auth::ErrorCode};
 use pod_identity_core::{Credentials, Secret, TokenFile};
-use pod_identity_testkit::{AgentFault, CredentialSource, Issuer, MockAgent, Stage, TokenPolicy};
+use pod_identity_testkit::{CredentialSource, Fault, Issuer, MockAgent, Stage, TokenPolicy};
 
 use crate::common::{NOW, ROLE, shop};
 use crate::raw::{Raw, Seen, agent, ask, ask_with, at_rest};
@@ -180,11 +180,11 @@ async fn a_sequence_ends_with_its_last() {
 #[tokio::test]
 async fn what_is_never_said_uses_up_no_credentials() {
     let agent = giving(CredentialSource::sequence(["one", "two"].map(credentials))).await;
-    agent.inject(AgentFault::Reset(Stage::BeforeHeaders));
+    agent.inject(Fault::reset(Stage::BeforeHeaders));
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     raw.rest().await;
-    agent.inject(AgentFault::Status(503));
+    agent.inject(Fault::status(503));
     ask(&agent).await;
     assert_eq!(key(&ask(&agent).await), "one");
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use pod_identity_testkit::{AgentFault, Ending, Gate, MockAgent, Stage};
+use pod_identity_testkit::{Ending, Fault, Gate, MockAgent, Stage};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ async fn ended(agent: &MockAgent) -> (Vec<u8>, End) {
 async fn a_reset_comes_at_its_stage() {
     let agent = agent().await;
     for (index, stage) in STAGES.into_iter().enumerate() {
-        agent.inject(AgentFault::Reset(stage));
+        agent.inject(Fault::reset(stage));
         let (bytes, end) = ended(&agent).await;
         assert!(reaches(&bytes, stage), "{stage:?}: {bytes:?}");
         assert_eq!(end, End::Reset, "{stage:?}");
@@ -57,7 +57,7 @@ async fn a_reset_comes_at_its_stage() {
 async fn a_close_comes_at_its_stage_so_that_a_body_has_less_than_its_length() {
     let agent = agent().await;
     for stage in STAGES {
-        agent.inject(AgentFault::Close(stage));
+        agent.inject(Fault::close(stage));
         let (bytes, end) = ended(&agent).await;
         assert!(reaches(&bytes, stage), "{stage:?}: {bytes:?}");
         assert_eq!(end, End::Fin, "{stage:?}");
@@ -68,8 +68,8 @@ async fn a_close_comes_at_its_stage_so_that_a_body_has_less_than_its_length() {
 #[tokio::test]
 async fn a_chunked_body_is_whole_or_breaks_off_within_a_chunk() {
     let agent = agent().await;
-    agent.inject(AgentFault::Chunked);
-    agent.inject(AgentFault::Close(Stage::AfterBody));
+    agent.inject(Fault::chunked());
+    agent.inject(Fault::close(Stage::AfterBody));
     let (whole, _fin) = ended(&agent).await;
     let whole = String::from_utf8(whole).unwrap();
     assert!(whole.contains("\r\nTransfer-Encoding: chunked\r\n"));
@@ -77,8 +77,8 @@ async fn a_chunked_body_is_whole_or_breaks_off_within_a_chunk() {
     assert!(whole.ends_with("\r\n0\r\n\r\n"));
     assert!(dechunked(&whole).unwrap().ends_with("Z\"}"));
 
-    agent.inject(AgentFault::Chunked);
-    agent.inject(AgentFault::Close(Stage::InBody));
+    agent.inject(Fault::chunked());
+    agent.inject(Fault::close(Stage::InBody));
     let (part, end) = ended(&agent).await;
     assert_eq!(end, End::Fin);
     assert_eq!(dechunked(std::str::from_utf8(&part).unwrap()), None);
@@ -104,7 +104,7 @@ async fn a_held_answer_stops_at_its_stage_and_goes_on_when_its_gate_opens() {
     let agent = agent().await;
     for stage in STAGES {
         let gate = Gate::new();
-        agent.inject(AgentFault::Hold(stage, gate.clone()));
+        agent.inject(Fault::hold(stage, &gate));
         let mut raw = Raw::connect(&agent).await;
         raw.ask(&agent).await;
         soon(gate.wait_for(1)).await;
@@ -133,7 +133,7 @@ async fn raw_status(raw: &mut Raw, mut bytes: Vec<u8>) -> u16 {
 async fn a_stalled_answer_goes_on_when_the_faults_are_cleared() {
     let agent = agent().await;
     for stage in STAGES {
-        agent.inject_always(AgentFault::Stall(stage));
+        agent.inject_always(Fault::stall(stage));
     }
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
@@ -147,7 +147,7 @@ async fn a_stalled_answer_goes_on_when_the_faults_are_cleared() {
 async fn a_stall_ends_when_its_client_leaves() {
     let agent = agent().await;
     for (stage, answered) in STAGES.into_iter().zip(1..) {
-        agent.inject(AgentFault::Stall(stage));
+        agent.inject(Fault::stall(stage));
         let mut raw = Raw::connect(&agent).await;
         raw.ask(&agent).await;
         soon(agent.wait_for_requests(answered)).await;
@@ -160,7 +160,7 @@ async fn a_stall_ends_when_its_client_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_latency_and_a_drip_take_tokios_time() {
     let agent = agent().await;
-    agent.inject(AgentFault::Latency(Duration::from_secs(3600)));
+    agent.inject(Fault::latency(Duration::from_secs(3600)));
     let start = Instant::now();
     let length = {
         let seen = ask(&agent).await;
@@ -168,7 +168,7 @@ async fn a_latency_and_a_drip_take_tokios_time() {
     };
     assert_eq!(start.elapsed().as_secs(), 3600);
 
-    agent.inject(AgentFault::Drip(Duration::from_secs(1)));
+    agent.inject(Fault::drip(Duration::from_secs(1)));
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     let start = Instant::now();
@@ -183,7 +183,7 @@ async fn a_latency_and_a_drip_take_tokios_time() {
 #[tokio::test]
 async fn a_connection_closed_after_its_answer_is_found_closed_by_the_next_request() {
     let agent = agent().await;
-    agent.inject(AgentFault::Close(Stage::AfterBody));
+    agent.inject(Fault::close(Stage::AfterBody));
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     let seen = raw.answer().await;
@@ -193,7 +193,7 @@ async fn a_connection_closed_after_its_answer_is_found_closed_by_the_next_reques
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     raw.answer().await;
-    agent.inject(AgentFault::Close(Stage::BeforeHeaders));
+    agent.inject(Fault::close(Stage::BeforeHeaders));
     raw.ask(&agent).await;
     assert_eq!(raw.rest().await, (Vec::new(), End::Fin));
 }
@@ -215,7 +215,7 @@ async fn a_stopped_agent_refuses_connections_and_a_restarted_one_has_its_old_por
 #[tokio::test]
 async fn stopping_ends_answers_that_stall() {
     let agent = agent().await;
-    agent.inject_always(AgentFault::Stall(Stage::InBody));
+    agent.inject_always(Fault::stall(Stage::InBody));
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
     soon(agent.wait_for_requests(1)).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{Fault, Gate, ServiceError};
+use pod_identity_core::ServiceAccountToken;
+use pod_identity_core::wire::eks_auth::{AssumeRoleRequest, ErrorCode};
+use pod_identity_testkit::{Ending, Fault, Gate, ServiceError, Stage};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -100,8 +101,8 @@ async fn a_standing_fault_answers_when_the_queue_does_not_until_it_is_cleared() 
 #[tokio::test]
 async fn a_status_and_a_body_are_answered_as_they_are() {
     let (eks, _clock) = shop().await;
-    eks.inject(Fault::Status(502, "<html>bad gateway</html>".to_owned()));
-    eks.inject(Fault::Malformed("{\"credentials\":".to_owned()));
+    eks.inject(Fault::text(502, "<html>bad gateway</html>"));
+    eks.inject(Fault::body("{\"credentials\":"));
     let answer = assume(&eks, &token(&eks)).await;
     assert_eq!(
         (answer.status, answer.body.as_str(), answer.code()),
@@ -115,14 +116,15 @@ async fn a_status_and_a_body_are_answered_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_closure_answers_from_what_was_recorded() {
+async fn a_closure_answers_from_the_request() {
     let (eks, _clock) = shop().await;
     eks.inject(Fault::respond(|request| {
-        let claims = request.claims.as_ref().unwrap();
+        let asked: AssumeRoleRequest = serde_json::from_slice(request.body()).unwrap();
+        let token = ServiceAccountToken::parse(asked.token.expose()).unwrap();
         http::Response::builder()
             .status(418)
             .header("x-amzn-RequestId", "mine")
-            .body(claims.pod.clone().unwrap().into())
+            .body(token.claims().pod.clone().unwrap())
             .unwrap()
     }));
     let answer = assume(&eks, &token(&eks)).await;
@@ -137,7 +139,7 @@ async fn a_closure_answers_from_what_was_recorded() {
 async fn a_latency_delays_the_proper_answer_or_the_next_fault() {
     let (eks, _clock) = shop().await;
     let latency = Duration::from_secs(3600);
-    eks.inject_next(2, Fault::Latency(latency));
+    eks.inject_next(2, Fault::latency(latency));
     eks.inject(ErrorCode::Throttling);
     for (status, at_least) in [(429, latency), (200, latency), (200, Duration::ZERO)] {
         let start = Instant::now();
@@ -183,8 +185,8 @@ async fn a_gate_holds_requests_until_it_is_released() {
 async fn each_of_two_queued_gates_holds_its_own_request() {
     let (eks, _clock) = shop().await;
     let (first, second) = (Gate::new(), Gate::new());
-    eks.inject(Fault::Gate(first.clone()));
-    eks.inject(Fault::Gate(second.clone()));
+    eks.inject(Fault::hold(Stage::BeforeHeaders, &first));
+    eks.inject(Fault::hold(Stage::BeforeHeaders, &second));
     let token = token(&eks);
     let one = assume(&eks, &token);
     let other = async {
@@ -206,7 +208,7 @@ async fn each_of_two_queued_gates_holds_its_own_request() {
 #[tokio::test]
 async fn a_hanging_request_goes_on_when_the_faults_are_cleared() {
     let (eks, _clock) = shop().await;
-    eks.inject_always(Fault::Hang);
+    eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let token = token(&eks);
     let clear = async {
         eks.wait_for_requests(1).await;
@@ -219,7 +221,7 @@ async fn a_hanging_request_goes_on_when_the_faults_are_cleared() {
 #[tokio::test]
 async fn a_hanging_request_ends_when_its_client_leaves() {
     let (eks, _clock) = shop().await;
-    eks.inject(Fault::Hang);
+    eks.inject(Fault::stall(Stage::BeforeHeaders));
     let mut client = Client::connect(&eks).await.unwrap();
     let token = token(&eks);
     tokio::select! {
@@ -232,9 +234,9 @@ async fn a_hanging_request_ends_when_its_client_leaves() {
 }
 
 #[tokio::test]
-async fn a_reset_closes_the_connection_without_an_answer() {
+async fn a_close_ends_the_connection_without_an_answer() {
     let (eks, _clock) = shop().await;
-    eks.inject(Fault::Reset);
+    eks.inject(Fault::close(Stage::BeforeHeaders));
     let mut client = Client::connect(&eks).await.unwrap();
     let error = client.assume(&eks, &token(&eks)).await.unwrap_err();
     assert!(
@@ -242,7 +244,9 @@ async fn a_reset_closes_the_connection_without_an_answer() {
         "{error:?}"
     );
     soon(client.closed()).await;
-    assert_eq!(eks.requests()[0].outcome, None);
+    let outcome = eks.requests()[0].outcome.clone().unwrap();
+    let ending = Some(Ending::Closed(Stage::BeforeHeaders));
+    assert_eq!((outcome.status, outcome.ending), (None, ending));
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
 }
 
@@ -250,7 +254,7 @@ async fn a_reset_closes_the_connection_without_an_answer() {
 async fn an_expiry_can_be_set_and_is_as_real_as_the_others() {
     let (eks, _clock) = shop().await;
     for seconds in [0, 15, 86_400] {
-        eks.inject(Fault::ExpiresIn(Duration::from_secs(seconds)));
+        eks.inject(Fault::expires_in(Duration::from_secs(seconds)));
         let body = assume(&eks, &token(&eks)).await.json();
         let expiration = NOW + Duration::from_secs(seconds);
         assert_eq!(body["credentials"]["expiration"], expiration.as_unix_secs());
@@ -269,7 +273,7 @@ async fn a_member_of_a_success_can_be_left_out() {
         ("assumedRoleUser.arn", "/assumedRoleUser/arn"),
         ("subject.namespace", "/subject/namespace"),
     ] {
-        eks.inject(Fault::Without(member));
+        eks.inject(Fault::without(member));
         let answer = assume(&eks, &token(&eks)).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.json().pointer(pointer), None, "{member}");
@@ -279,10 +283,7 @@ async fn a_member_of_a_success_can_be_left_out() {
 
 #[tokio::test]
 async fn no_fault_shows_a_body_in_its_debug() {
-    for fault in [
-        Fault::Malformed("hunter2".to_owned()),
-        Fault::Status(200, "hunter2".to_owned()),
-    ] {
+    for fault in [Fault::body("hunter2"), Fault::text(200, "hunter2")] {
         assert!(!format!("{fault:?}").contains("hunter2"));
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use pod_identity_core::TokenDigest;
 use pod_identity_core::wire::eks_auth::{ErrorCode, path};
-use pod_identity_testkit::{Fault, MockEksAuth};
+use pod_identity_testkit::{Fault, MockEksAuth, Stage};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::common::{Client, NOW, assume, shop, signed, soon, token};
@@ -38,7 +38,7 @@ async fn a_stopped_mock_refuses_connections_and_a_restarted_one_has_its_old_port
 #[tokio::test]
 async fn stopping_ends_requests_that_hang() {
     let (eks, _clock) = shop().await;
-    eks.inject_always(Fault::Hang);
+    eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let token = token(&eks);
     let mut client = Client::connect(&eks).await.unwrap();
     let stop = async {
@@ -92,7 +92,7 @@ fn a_test_without_a_runtime_has_one_all_the_same() {
 
     let eks = MockEksAuth::start_blocking();
     let gate = eks.gate();
-    eks.inject(Fault::Reset);
+    eks.inject(Fault::close(Stage::BeforeHeaders));
     let mut stream = TcpStream::connect(eks.address()).unwrap();
     let head = format!("POST {} HTTP/1.1\r\nHost: x\r\n\r\n", path(eks.cluster()));
     stream.write_all(head.as_bytes()).unwrap();
@@ -150,13 +150,13 @@ async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
     assert_eq!(granted.instance_id.as_deref(), Some("i-1"));
     assert_eq!(granted.zone.as_deref(), Some("a"));
     let outcome = granted.outcome.as_ref().unwrap();
-    assert_eq!((outcome.status, &outcome.code), (200, &None));
+    assert_eq!((outcome.status, &outcome.code), (Some(200), &None));
     assert_eq!(outcome.access_key_id, eks.minted().first().cloned());
 
     let outcome = denied.outcome.as_ref().unwrap();
     assert_eq!(
         (outcome.status, outcome.code.as_deref()),
-        (400, Some("AccessDeniedException"))
+        (Some(400), Some("AccessDeniedException"))
     );
     assert_eq!((denied.connection, &outcome.access_key_id), (1, &None));
     assert_eq!((junk.connection, &junk.claims), (2, &None));

@@ -25,6 +25,8 @@ mod common;
 #[cfg(test)]
 mod control_plane;
 #[cfg(test)]
+mod eks_wire;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixtures;
@@ -38,13 +40,10 @@ mod plane_faults;
 mod raw;
 #[cfg(test)]
 mod refusals;
-#[cfg(feature = "scenario")]
 #[cfg(test)]
 mod scenario_faults;
-#[cfg(feature = "scenario")]
 #[cfg(test)]
 mod scenario_files;
-#[cfg(feature = "scenario")]
 #[cfg(test)]
 mod scenario_timeline;
 #[cfg(test)]

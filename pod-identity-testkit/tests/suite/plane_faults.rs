@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, Request};
 use pod_identity_core::wire::eks_auth::{AssumeRoleResponse, ErrorCode};
 use pod_identity_testkit::{
-    ApiError, ApiErrorCode, Fault, MockEksAuth, Operation, ServiceError, When,
+    ApiError, ApiErrorCode, Fault, MockEksAuth, Operation, ServiceError, Stage,
 };
 use serde_json::{Value, json};
 
@@ -137,7 +137,8 @@ async fn a_fault_meets_its_own_operation_only() {
     eks.on(Operation::ListPodIdentityAssociations).clear();
     assert_eq!(list(&eks).await.status, 200);
     assert_eq!(assume(&eks, &token(&eks)).await.status, 500);
-    eks.on(Operation::JsonWebKeySet).inject_always(Fault::Hang);
+    eks.on(Operation::JsonWebKeySet)
+        .inject_always(Fault::stall(Stage::BeforeHeaders));
     eks.clear_faults();
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
     let keys = Request::get("/keys").body(String::new().into()).unwrap();
@@ -148,7 +149,7 @@ async fn a_fault_meets_its_own_operation_only() {
 async fn the_conditions_of_a_fault_count_for_one_operation() {
     let (eks, clock) = shop().await;
     let lists = eks.on(Operation::ListPodIdentityAssociations);
-    lists.inject_when(When::nth(2), Fault::Status(502, "<html>".to_owned()));
+    lists.inject(Fault::text(502, "<html>").nth(2));
     lists.inject_next(
         1,
         ServiceError::new(ErrorCode::Throttling).retry_after(HINT),
@@ -161,8 +162,7 @@ async fn the_conditions_of_a_fault_count_for_one_operation() {
     assert_eq!(list(&eks).await.status, 200);
 
     clock.advance(HOUR);
-    let for_an_hour = When::always().lasting(HOUR);
-    lists.inject_when(for_an_hour, ApiErrorCode::ServiceUnavailable);
+    lists.inject(Fault::from(ApiErrorCode::ServiceUnavailable).lasting(HOUR));
     clock.advance(HOUR / 2);
     assert_eq!(list(&eks).await.status, 503);
     clock.advance(HOUR / 2);
@@ -177,7 +177,7 @@ async fn the_control_plane_hangs_and_its_connections_break() {
         let request = signed(ALL).method(Method::GET);
         request.body(String::new().into()).unwrap()
     };
-    lists.inject(Fault::Reset);
+    lists.inject(Fault::reset(Stage::BeforeHeaders));
     let mut client = Client::connect(&eks).await.unwrap();
     client.send(request()).await.unwrap_err();
     soon(client.closed()).await;
@@ -191,7 +191,7 @@ async fn the_control_plane_hangs_and_its_connections_break() {
     let (answer, ()) = soon(async { tokio::join!(client.send(request()), release) }).await;
     assert_eq!(answer.unwrap().status, 200);
 
-    lists.inject(Fault::Hang);
+    lists.inject(Fault::stall(Stage::BeforeHeaders));
     let clear = async {
         eks.wait_for_requests(3).await;
         lists.clear();
@@ -204,15 +204,15 @@ async fn the_control_plane_hangs_and_its_connections_break() {
 async fn a_member_of_any_success_can_be_left_out() {
     let (eks, _clock) = shop().await;
     eks.on(Operation::CreatePodIdentityAssociation)
-        .inject(Fault::Without("association.associationId"));
+        .inject(Fault::without("association.associationId"));
     let association = create(&eks).await.json()["association"].clone();
     assert_eq!(association["associationId"], Value::Null);
     assert_eq!(association["serviceAccount"], "order");
     eks.on(Operation::CreatePodIdentityAssociation)
-        .inject(Fault::Without("association"));
+        .inject(Fault::without("association"));
     assert_eq!(create(&eks).await.status, 409, "a refusal stays as it is");
     eks.on(Operation::OpenIdConfiguration)
-        .inject(Fault::Without("jwks_uri"));
+        .inject(Fault::without("jwks_uri"));
     let document = Request::get("/.well-known/openid-configuration");
     let document = send(&eks, document.body(String::new().into()).unwrap()).await;
     assert_eq!(document.json()["jwks_uri"], Value::Null);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{AgentFault, TokenPolicy, When};
+use pod_identity_testkit::{Fault, TokenPolicy};
 
 use crate::common::{NOW, assume, shop, token};
 use crate::raw::{ask, ask_with, at_rest};
@@ -14,8 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn a_fault_lasts_from_when_it_begins() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
-    let later = When::always().after(MINUTE).lasting(MINUTE);
-    agent.inject_when(later, AgentFault::Status(503));
+    agent.inject(Fault::status(503).after(MINUTE).lasting(MINUTE));
     let mut seen = Vec::new();
     for seconds in [0, 59, 60, 119, 120] {
         clock.set(NOW + Duration::from_secs(seconds));
@@ -28,8 +27,8 @@ async fn a_fault_lasts_from_when_it_begins() {
 async fn what_is_to_come_does_not_hold_up_the_queue() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
-    agent.inject_when(When::once().after(MINUTE), AgentFault::Status(503));
-    agent.inject(AgentFault::Status(500));
+    agent.inject(Fault::status(503).after(MINUTE));
+    agent.inject(Fault::status(500));
     let mut seen = vec![ask(&agent).await.status(), ask(&agent).await.status()];
     clock.advance(MINUTE);
     seen.extend([ask(&agent).await.status(), ask(&agent).await.status()]);
@@ -40,7 +39,7 @@ async fn what_is_to_come_does_not_hold_up_the_queue() {
 async fn a_fault_for_an_age_of_the_token_moves_on_with_the_rotation() {
     let (builder, _clock) = at_rest();
     let agent = builder.start().await.unwrap();
-    agent.inject_when(When::always().token_age(1), AgentFault::Status(503));
+    agent.inject(Fault::status(503).always().token_age(1));
     let first = agent.token();
     let mut seen = vec![ask_with(&agent, first.expose()).await.status()];
     for _ in 0..2 {
@@ -57,8 +56,8 @@ async fn a_fault_for_a_pod_leaves_the_others_alone() {
     let agent = agent.unwrap();
     let (eks, _clock) = shop().await;
     let theirs = eks.issuer().token("shop", "cart").pod("cart-7").mint(NOW);
-    agent.inject_when(When::next(1).pod("cart-7"), AgentFault::Status(503));
-    eks.inject_when(When::next(1).pod("cart-7"), ErrorCode::Throttling);
+    agent.inject(Fault::status(503).times(1).pod("cart-7"));
+    eks.inject(Fault::from(ErrorCode::Throttling).times(1).pod("cart-7"));
     let mut seen = vec![ask(&agent).await.status()];
     let mut of_eks = vec![assume(&eks, &token(&eks)).await.status];
     for _ in 0..2 {

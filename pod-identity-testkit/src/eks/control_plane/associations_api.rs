@@ -12,7 +12,7 @@ use crate::eks::associations::rules;
 use crate::eks::associations::store::{MAX_ASSOCIATIONS, NotCreated, NotUpdated, TokenReused};
 use crate::eks::cluster::Cluster;
 use crate::eks::iam::roles::RoleProblem;
-use crate::eks::operation::Route;
+use crate::eks::route::Route;
 use crate::http::form::Form;
 use crate::{ApiError, ApiErrorCode, Association, Operation};
 

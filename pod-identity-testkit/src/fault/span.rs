@@ -3,19 +3,19 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// A length of time as people write it.
-#[derive(Debug, Clone, Copy)]
+/// A length of time as people write it, such as `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Words)
+        deserializer.deserialize_str(SpanVisitor)
     }
 }
 
-struct Words;
+struct SpanVisitor;
 
-impl Visitor<'_> for Words {
+impl Visitor<'_> for SpanVisitor {
     type Value = Span;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 
-/// A member of a success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// A member of a success of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Field {
     /// `AccessKeyId`.
@@ -35,6 +35,12 @@ impl Field {
             Self::AccountId => "AccountId",
             Self::Expiration => "Expiration",
         }
+    }
+}
+
+impl From<Field> for String {
+    fn from(field: Field) -> Self {
+        field.name().to_owned()
     }
 }
 

@@ -1,0 +1,51 @@
+use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
+
+use crate::fault::mock::Record;
+use crate::fault::requester::Requester;
+use crate::{Operation, Outcome, SignatureError};
+
+/// What a [`MockEksAuth`](crate::MockEksAuth) has seen of one request. There is no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedRequest {
+    /// When its body had been read, by the mock's clock.
+    pub at: Timestamp,
+    /// Which connection it came over, counted from 1.
+    pub connection: u64,
+    /// What it asked for.
+    pub operation: Operation,
+    /// The HTTP method.
+    pub method: String,
+    /// The path with its query, in which the secrets of a presigned request are redacted.
+    pub path: String,
+    /// The cluster named in the path.
+    pub cluster: Option<String>,
+    /// The header `Host`.
+    pub host: Option<String>,
+    /// The header `User-Agent`.
+    pub user_agent: Option<String>,
+    /// The digest of the token in the body.
+    pub token: Option<TokenDigest>,
+    /// What the token claims, if it is one.
+    pub claims: Option<UnverifiedClaims>,
+    /// `eksNodeName` in the body.
+    pub eks_node_name: Option<String>,
+    /// `instanceId` in the body.
+    pub instance_id: Option<String>,
+    /// `zone` in the body.
+    pub zone: Option<String>,
+    /// What is wrong with its signature, as far as [`SignatureCheck`](crate::SignatureCheck) has looked.
+    pub signature_error: Option<SignatureError>,
+    /// What it was answered; `None` while it waits, and when it never was.
+    pub outcome: Option<Outcome>,
+}
+
+impl Record for RecordedRequest {
+    fn requester(&self) -> Requester<'_> {
+        Requester::new(self.token, self.claims.as_ref())
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}

@@ -1,0 +1,20 @@
+use crate::{SigningKey, TokenDefect};
+
+/// What happens to a mock, or to a pod's token, besides the faults of requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Rotate,
+    Spoil(TokenDefect),
+    SignWith(SigningKey),
+    ForgetOldKeys,
+    /// Whether the issuer's documents are unavailable from now on.
+    IssuerOutage(bool),
+    /// Opens the gate of this name.
+    Release(String),
+    /// Closes the port and every connection, for a fault.
+    Refuse,
+    /// Listens again, after such a fault.
+    Listen,
+    /// Closes the port and every connection, and listens again.
+    Restart,
+}

@@ -1,0 +1,95 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use pod_identity_core::TokenDigest;
+use serde::{Deserialize, Deserializer};
+
+use crate::fault::member::Member;
+use crate::http::gate::Gate;
+use crate::http::stage::Stage;
+
+/// A token: by its age in the mock's own volume, or by what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenChoice {
+    /// 0 for the current one.
+    Age(usize),
+    Digest(TokenDigest),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TokenAge {
+    Current,
+    Previous,
+}
+
+impl<'de> Deserialize<'de> for TokenChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::Age(match TokenAge::deserialize(deserializer)? {
+            TokenAge::Current => 0,
+            TokenAge::Previous => 1,
+        }))
+    }
+}
+
+/// A gate: by its name among those of the mock, or one of the test.
+#[derive(Debug, Clone)]
+pub(crate) enum GateChoice {
+    Named(String),
+    Gate(Gate),
+}
+
+impl<'de> Deserialize<'de> for GateChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::Named)
+    }
+}
+
+/// Stages at which an answer stalls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stalls(pub(crate) BTreeSet<Stage>);
+
+impl<'de> Deserialize<'de> for Stalls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stage = Stage::deserialize(deserializer)?;
+        Ok(Self(BTreeSet::from([stage])))
+    }
+}
+
+impl Member for Stalls {
+    fn is_set(&self) -> bool {
+        self.0.is_set()
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.0.overlaps(&other.0)
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.0.absorb(other.0);
+    }
+}
+
+/// Stages at which an answer waits for a gate; `None` is the gate of `until`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Holds(pub(crate) BTreeMap<Stage, Option<Gate>>);
+
+impl<'de> Deserialize<'de> for Holds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stage = Stage::deserialize(deserializer)?;
+        Ok(Self(BTreeMap::from([(stage, None)])))
+    }
+}
+
+impl Member for Holds {
+    fn is_set(&self) -> bool {
+        self.0.is_set()
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.0.overlaps(&other.0)
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.0.absorb(other.0);
+    }
+}

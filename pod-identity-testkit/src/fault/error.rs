@@ -1,0 +1,51 @@
+/// Why a fault is not injected: the cause, then the cure.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FaultError {
+    #[error("no error of EKS Auth is called {0}; expected one such as ThrottlingException")]
+    Error(String),
+    #[error(
+        "no error of EKS and STS is called {0}; expected one such as ResourceLimitExceededException"
+    )]
+    ApiError(String),
+    #[error("there is no operation {0}; expected one such as CreatePodIdentityAssociation")]
+    Operation(String),
+    #[error("{0} is no status that can be answered; expected 200 to 599")]
+    Status(u16),
+    #[error("a redirect has a status from 300 to 399, not {0}")]
+    Redirect(u16),
+    #[error("{0} cannot be sent in a header; expected visible ASCII, and a name without spaces")]
+    Header(String),
+    #[error("{name} is no member of {success}; expected one of {known}")]
+    Member {
+        name: String,
+        success: &'static str,
+        known: String,
+    },
+    #[error("{0} exclude each other; use one at a time")]
+    TwoAnswers(String),
+    #[error("{0} exclude each other; leave out one")]
+    Both(&'static str),
+    #[error("{0} goes with {1} only; add that, or leave out {0}")]
+    Needs(&'static str, &'static str),
+    #[error("{0} counts from 1")]
+    Zero(&'static str),
+    #[error("retry_after of the agent is in whole seconds; expected one such as \"2s\"")]
+    PartsOfSeconds,
+    #[error("refuse is for everybody who connects; beside it there can be after only")]
+    Refuse,
+    #[error(
+        "there is no fault in it; expected error, status, body, malformed, empty, html, close, reset, \
+         a change such as expires_in, a delay such as latency or stall, or refuse"
+    )]
+    Nothing,
+    #[error("{0} is a fault of the mock agent only; the mock of EKS Auth does not have it")]
+    AgentOnly(&'static str),
+    #[error(
+        "without is a fault of the mock of EKS Auth only; use fields = {{ … = \"missing\" }} for the agent"
+    )]
+    EksAuthOnly,
+    #[error("operation goes with the mock of EKS Auth only; the agent has one operation")]
+    OneOperation,
+    #[error("retry_after is a header of EKS and EKS Auth; other operations do not have it")]
+    RetryAfter,
+}

@@ -1,0 +1,134 @@
+use tokio::net::TcpStream;
+
+use crate::fault::fault::Fault;
+use crate::fault::mock::{Mock, Record};
+use crate::http::answer::{self, Answer};
+use crate::http::clearing::{Clearing, Clearings};
+use crate::http::connection::{Connection, Ended, Next};
+use crate::http::delivery::{Delivery, Step};
+use crate::http::outcome::Outcome;
+use crate::http::recorder::InFlight;
+use crate::http::request::Request;
+use crate::http::server::Service;
+use crate::http::wire::{Framing, Wire};
+
+/// Records each request, lets it meet its faults, and answers it.
+impl<M: Mock> Service for M {
+    async fn serve(&self, stream: TcpStream) {
+        let number = self.recorder().connected();
+        let mut connection = Connection::new(stream);
+        loop {
+            let exchanged = match connection.next(M::MAX_BODY).await {
+                Next::Request(request) => match self.read(&request) {
+                    Some(call) => {
+                        let exchanged = exchange(self, &mut connection, number, &call, &request);
+                        exchanged.await.map(|()| request.is_last)
+                    }
+                    None => refuse_garbage(&mut connection).await.map(|()| true),
+                },
+                Next::Garbage => refuse_garbage(&mut connection).await.map(|()| true),
+                Next::Gone => break,
+            };
+            match exchanged {
+                Ok(false) => {}
+                Ok(true) => {
+                    connection.drain().await;
+                    break;
+                }
+                Err(Ended) => break,
+            }
+        }
+    }
+}
+
+async fn exchange<M: Mock>(
+    mock: &M,
+    connection: &mut Connection,
+    number: u64,
+    call: &M::Call,
+    request: &Request,
+) -> Result<(), Ended> {
+    let (mut record, token) = mock.record(number, call, request);
+    let queue = mock.queue_of(&record);
+    let mut clearing = queue.clearing();
+    let in_flight = mock.recorder().arrived(record.clone(), token.as_ref());
+    let fault = queue.take(mock.now(), record.requester());
+    let delivery = fault.delivery();
+    for wait in delivery.opening() {
+        connection.wait(wait, &mut clearing).await?;
+    }
+    let wire = if delivery.is_silent() {
+        record.conclude(Outcome::silent(delivery.ending));
+        Wire::default()
+    } else {
+        let answer = answer(mock, call, request, &mut record, &fault);
+        record.conclude(Outcome::of(&answer, delivery.ending));
+        fault.wire(answer, request)
+    };
+    deliver(
+        connection,
+        delivery.steps(&wire),
+        &mut clearing,
+        in_flight,
+        record,
+    )
+    .await
+}
+
+fn answer<M: Mock>(
+    mock: &M,
+    call: &M::Call,
+    request: &Request,
+    record: &mut M::Record,
+    fault: &Fault,
+) -> Answer {
+    let mut answer = fault
+        .own_answer(request)
+        .or_else(|| mock.refuse(record, fault))
+        .unwrap_or_else(|| mock.answer(call, request, record, fault));
+    if let Some(time) = fault.retry_after {
+        let (name, value) = M::retry_after(time.0);
+        answer.headers_mut().insert(name, value);
+    }
+    mock.finish(&mut answer);
+    answer
+}
+
+/// The request counts as answered when nothing but the last step is left, so that whoever has read the
+/// answer does not find it in flight.
+async fn deliver<R: Record>(
+    connection: &mut Connection,
+    steps: Vec<Step>,
+    clearing: &mut Clearing,
+    in_flight: InFlight<'_, R>,
+    record: R,
+) -> Result<(), Ended> {
+    let mut steps = steps.into_iter();
+    let last = steps.next_back();
+    for step in steps {
+        connection.take(step, clearing).await?;
+    }
+    match last {
+        Some(Step::Wait(wait)) => {
+            connection.wait(&wait, clearing).await?;
+            in_flight.answered(record);
+            Ok(())
+        }
+        Some(step) => {
+            in_flight.answered(record);
+            connection.take(step, clearing).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// As Go's `net/http` does, without recording what is not a request.
+async fn refuse_garbage(connection: &mut Connection) -> Result<(), Ended> {
+    let answer = answer::text(400, "400 Bad Request");
+    let wire = Wire::new(answer, Framing::Length, true, false);
+    let mut clearing = Clearings::default().watch();
+    for step in Delivery::default().steps(&wire) {
+        connection.take(step, &mut clearing).await?;
+    }
+    Ok(())
+}

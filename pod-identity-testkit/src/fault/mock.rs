@@ -1,0 +1,98 @@
+use std::io;
+
+use http::{HeaderName, HeaderValue};
+use pod_identity_core::{Secret, Timestamp};
+use std::time::Duration;
+
+use crate::fault::action::Action;
+use crate::fault::error::FaultError;
+use crate::fault::fault::Fault;
+use crate::fault::operation::Operation;
+use crate::fault::queue::FaultQueue;
+use crate::fault::requester::Requester;
+use crate::http::answer::Answer;
+use crate::http::gates::Gates;
+use crate::http::outcome::Outcome;
+use crate::http::recorder::Recorder;
+use crate::http::request::Request;
+
+/// A mock behind its socket. [`exchange`](crate::fault::exchange) serves its connections.
+pub(crate) trait Mock: Send + Sync + 'static {
+    /// A request as this mock understands it.
+    type Call: Send + Sync;
+    type Record: Record;
+
+    /// The largest body that is read.
+    const MAX_BODY: usize;
+
+    /// Checks what holds for this mock, of a fault that [`Fault::check`] has passed.
+    ///
+    /// # Errors
+    /// Fails if this mock does not have a member of the fault, or knows no such value.
+    fn check(fault: &Fault) -> Result<(), FaultError>;
+
+    fn now(&self) -> Timestamp;
+
+    fn gates(&self) -> &Gates;
+
+    fn recorder(&self) -> &Recorder<Self::Record>;
+
+    /// The faults of this operation, or of the mock's main one.
+    fn queue(&self, operation: Option<Operation>) -> &FaultQueue;
+
+    /// The faults that a request meets.
+    fn queue_of(&self, record: &Self::Record) -> &FaultQueue;
+
+    /// Returns `None` if this is not a request that the mock could answer.
+    fn read(&self, request: &Request) -> Option<Self::Call>;
+
+    /// What is recorded of a request, and the token in it.
+    fn record(
+        &self,
+        connection: u64,
+        call: &Self::Call,
+        request: &Request,
+    ) -> (Self::Record, Option<Secret>);
+
+    /// The answer of `error`, `status` or `malformed`, if the fault has one of these.
+    fn refuse(&self, record: &Self::Record, fault: &Fault) -> Option<Answer>;
+
+    /// The proper answer, as the fault changes it.
+    fn answer(
+        &self,
+        call: &Self::Call,
+        request: &Request,
+        record: &mut Self::Record,
+        fault: &Fault,
+    ) -> Answer;
+
+    /// What every answer has, whoever wrote it.
+    fn finish(&self, answer: &mut Answer);
+
+    /// The header that asks a client to wait.
+    fn retry_after(time: Duration) -> (HeaderName, HeaderValue);
+
+    /// Does what does not concern the port; nothing if this mock has no part in it.
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written.
+    fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()>;
+}
+
+/// What a mock has seen of a request.
+pub(crate) trait Record: Clone + Send + 'static {
+    fn requester(&self) -> Requester<'_>;
+
+    fn conclude(&mut self, outcome: Outcome);
+}
+
+impl Fault {
+    /// Checks a fault that is to be injected into this mock.
+    ///
+    /// # Errors
+    /// Fails if there is nothing in it, if parts of it exclude each other, or as [`Mock::check`].
+    pub(crate) fn check_for<M: Mock>(&self) -> Result<(), FaultError> {
+        self.check()?;
+        M::check(self)
+    }
+}

@@ -1,0 +1,155 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pod_identity_core::Timestamp;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::fault::action::Action;
+use crate::fault::error::FaultError;
+use crate::fault::fault::Fault;
+use crate::fault::mock::Mock;
+use crate::fault::timeline::{Step, Target, Timeline};
+use crate::http::gate::Gate;
+use crate::http::server::Server;
+
+/// A mock with its socket, and what is still to happen to it. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct MockServer<M> {
+    server: Server<M>,
+    timeline: Timeline,
+}
+
+/// What happens to a mock from its start on, by the time since then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Agenda {
+    pub(crate) faults: Vec<(Duration, Fault)>,
+    pub(crate) actions: Vec<(Duration, Action)>,
+}
+
+impl<M: Mock> MockServer<M> {
+    /// # Errors
+    /// Fails if the listener has no address.
+    pub(crate) fn start(listener: TcpListener, mock: M) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            server: Server::start(listener, Arc::new(mock))?,
+            timeline: Timeline::new(Handle::current()),
+        }))
+    }
+
+    pub(crate) fn service(&self) -> &Arc<M> {
+        self.server.service()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.server.stop().await;
+    }
+
+    /// # Errors
+    /// Fails if somebody else has taken the port meanwhile.
+    pub(crate) async fn restart(&self) -> io::Result<()> {
+        self.server.restart().await
+    }
+
+    /// Injects a fault whose times are counted from `from`.
+    ///
+    /// # Errors
+    /// Fails as [`Fault::check_for`].
+    pub(crate) fn inject(
+        self: &Arc<Self>,
+        fault: Fault,
+        from: Timestamp,
+    ) -> Result<(), FaultError> {
+        fault.check_for::<M>()?;
+        if let Some(time) = fault.refuse {
+            let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
+            let step = |at, action| Step { at, action };
+            let steps = vec![
+                step(begins, Action::Refuse),
+                step(begins + time.0, Action::Listen),
+            ];
+            Timeline::add(self, steps);
+        } else {
+            let mock = self.service();
+            let queue = mock.queue(fault.operation);
+            queue.push(fault, from, mock.gates());
+        }
+        Ok(())
+    }
+
+    /// Injects a fault of a test.
+    ///
+    /// # Panics
+    /// Panics if the fault makes no sense.
+    #[track_caller]
+    pub(crate) fn inject_now(self: &Arc<Self>, fault: Fault) {
+        let now = self.service().now();
+        if let Err(error) = self.inject(fault, now) {
+            panic!("cannot inject the fault: {error}");
+        }
+    }
+
+    /// Begins an agenda now, and applies what of it is due at once.
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    pub(crate) async fn begin(self: &Arc<Self>, agenda: Agenda) -> io::Result<()> {
+        let start = self.service().now();
+        for (at, fault) in agenda.faults {
+            self.inject(fault, start + at)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        }
+        let actions = agenda.actions.into_iter();
+        let steps = actions.map(|(at, action)| Step {
+            at: start + at,
+            action,
+        });
+        Timeline::add(self, steps.collect());
+        self.catch_up().await
+    }
+
+    /// Applies what is due by now.
+    ///
+    /// # Errors
+    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    pub(crate) async fn catch_up(&self) -> io::Result<()> {
+        Timeline::catch_up(self).await.map(drop)
+    }
+
+    /// The gate of this name, if it has not been released; else a new one.
+    pub(crate) fn named_gate(&self, name: &str) -> Gate {
+        self.service().gates().named(name)
+    }
+}
+
+impl<M: Mock> Target for MockServer<M> {
+    fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    fn now(&self) -> Timestamp {
+        self.service().now()
+    }
+
+    async fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()> {
+        match action {
+            Action::Refuse => self.stop().await,
+            Action::Listen => self.restart().await?,
+            Action::Restart => {
+                self.stop().await;
+                self.restart().await?;
+            }
+            Action::Release(gate) => {
+                let _was_shut = self.service().gates().release(gate);
+            }
+            _ => self.service().apply(action, at)?,
+        }
+        Ok(())
+    }
+}

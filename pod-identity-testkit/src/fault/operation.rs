@@ -1,0 +1,96 @@
+use std::fmt;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use crate::fault::error::FaultError;
+
+/// What a request asks the mock for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// EKS Auth: credentials for a pod.
+    AssumeRoleForPodIdentity,
+    /// EKS: a new association.
+    CreatePodIdentityAssociation,
+    /// EKS: the associations of the cluster, page by page.
+    ListPodIdentityAssociations,
+    /// EKS: one association.
+    DescribePodIdentityAssociation,
+    /// EKS: another role, target role, policy, or session tags.
+    UpdatePodIdentityAssociation,
+    /// EKS: an association goes.
+    DeletePodIdentityAssociation,
+    /// EKS: the tags of an association.
+    ListTagsForResource,
+    /// EKS: more tags for an association.
+    TagResource,
+    /// EKS: fewer tags for an association.
+    UntagResource,
+    /// STS, where this is the only action that is known.
+    GetCallerIdentity,
+    /// The issuer's OpenID document.
+    OpenIdConfiguration,
+    /// The issuer's keys.
+    JsonWebKeySet,
+    /// Something else.
+    Unknown,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AssumeRoleForPodIdentity,
+        Self::CreatePodIdentityAssociation,
+        Self::ListPodIdentityAssociations,
+        Self::DescribePodIdentityAssociation,
+        Self::UpdatePodIdentityAssociation,
+        Self::DeletePodIdentityAssociation,
+        Self::ListTagsForResource,
+        Self::TagResource,
+        Self::UntagResource,
+        Self::GetCallerIdentity,
+        Self::OpenIdConfiguration,
+        Self::JsonWebKeySet,
+        Self::Unknown,
+    ];
+
+    /// Its name in the service's model, such as `CreatePodIdentityAssociation`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AssumeRoleForPodIdentity => "AssumeRoleForPodIdentity",
+            Self::CreatePodIdentityAssociation => "CreatePodIdentityAssociation",
+            Self::ListPodIdentityAssociations => "ListPodIdentityAssociations",
+            Self::DescribePodIdentityAssociation => "DescribePodIdentityAssociation",
+            Self::UpdatePodIdentityAssociation => "UpdatePodIdentityAssociation",
+            Self::DeletePodIdentityAssociation => "DeletePodIdentityAssociation",
+            Self::ListTagsForResource => "ListTagsForResource",
+            Self::TagResource => "TagResource",
+            Self::UntagResource => "UntagResource",
+            Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::OpenIdConfiguration => "OpenIdConfiguration",
+            Self::JsonWebKeySet => "JsonWebKeySet",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// The one of this [name](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.name() == name)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Operation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::custom(FaultError::Operation(name)))
+    }
+}

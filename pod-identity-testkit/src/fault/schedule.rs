@@ -1,0 +1,119 @@
+use pod_identity_core::Timestamp;
+
+use crate::fault::choice::{GateChoice, TokenChoice};
+use crate::fault::error::FaultError;
+use crate::fault::fault::Fault;
+use crate::fault::requester::Requester;
+use crate::http::gate::Gate;
+use crate::http::gates::Gates;
+
+/// Which requests a fault is still for.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// How many requests to let pass first.
+    skip: usize,
+    /// `None` for every request.
+    left: Option<usize>,
+    pod: Option<String>,
+    token: Option<TokenChoice>,
+    begins: Timestamp,
+    ends: Option<Timestamp>,
+    until: Option<Gate>,
+}
+
+/// How many requests a fault is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requests {
+    Next(usize),
+    Nth(usize),
+    Always,
+}
+
+impl Requests {
+    /// One request by default; all of them if the fault has an end of its own.
+    pub(crate) fn of(fault: &Fault) -> Result<Self, FaultError> {
+        let has_an_end = fault.lasting.is_some() || fault.until.is_some();
+        match (fault.count, fault.nth, fault.always) {
+            (Some(0), ..) => Err(FaultError::Zero("count")),
+            (_, Some(0), _) => Err(FaultError::Zero("nth")),
+            (Some(count), None, false) => Ok(Self::Next(count)),
+            (None, Some(n), false) => Ok(Self::Nth(n)),
+            (None, None, always) if always || has_an_end => Ok(Self::Always),
+            (None, None, _) => Ok(Self::Next(1)),
+            _ => Err(FaultError::Both("count, nth and always")),
+        }
+    }
+}
+
+impl Schedule {
+    /// `from`: what `after` and `lasting` are counted from.
+    pub(crate) fn new(fault: &Fault, from: Timestamp, gates: &Gates) -> Self {
+        let requests = Requests::of(fault).expect("a fault must have been checked");
+        let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
+        Self {
+            skip: match requests {
+                Requests::Nth(n) => n - 1,
+                Requests::Next(_) | Requests::Always => 0,
+            },
+            left: match requests {
+                Requests::Next(count) => Some(count),
+                Requests::Nth(_) => Some(1),
+                Requests::Always => None,
+            },
+            pod: fault.pod.clone(),
+            token: fault.token,
+            begins,
+            ends: fault.lasting.map(|time| begins + time.0),
+            until: fault.until.as_ref().map(|until| match until {
+                GateChoice::Named(name) => gates.named(name),
+                GateChoice::Gate(gate) => gate.clone(),
+            }),
+        }
+    }
+
+    /// The gate that ends it.
+    pub(super) fn until(&self) -> Option<&Gate> {
+        self.until.as_ref()
+    }
+
+    /// Whether it matches no request from now on.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.left == Some(0)
+            || self.ends.is_some_and(|ends| now >= ends)
+            || self.until.as_ref().is_some_and(Gate::is_released)
+    }
+
+    /// Whether it is for every request, rather than queued.
+    pub(super) fn is_persistent(&self) -> bool {
+        self.left.is_none()
+    }
+
+    /// Counts a request of this requester, and returns whether the fault is for it.
+    pub(super) fn matches(&mut self, now: Timestamp, requester: Requester<'_>) -> bool {
+        if now < self.begins || !self.is_for(requester) {
+            return false;
+        }
+        match self.skip.checked_sub(1) {
+            Some(skip) => {
+                self.skip = skip;
+                false
+            }
+            None => true,
+        }
+    }
+
+    pub(super) fn use_up(&mut self) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    fn is_for(&self, requester: Requester<'_>) -> bool {
+        let has_token = match self.token {
+            None => true,
+            Some(TokenChoice::Age(age)) => requester.token_age == Some(age),
+            Some(TokenChoice::Digest(digest)) => requester.token == Some(digest),
+        };
+        has_token && (self.pod.is_none() || self.pod.as_deref() == requester.pod)
+    }
+}
