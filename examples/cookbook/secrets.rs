@@ -11,7 +11,7 @@ async fn nothing_that_is_printed_holds_a_secret() {
     agent.inject(Fault::respond(|request| {
         let token = request.headers()[AUTHORIZATION].as_bytes().to_vec();
         let refusal = http::Response::builder().status(403);
-        refusal.body(token.into()).unwrap()
+        refusal.body(token).unwrap()
     }));
     let error = provider.refresh_now().await.unwrap_err();
     agent.assert_no_secrets(&format!("{error} {error:?} {provider:?} {credentials:?}"));

@@ -82,7 +82,6 @@
 //! ```
 
 mod agent;
-mod blocking;
 #[cfg(feature = "program")]
 pub mod cli;
 mod eks;
@@ -93,19 +92,21 @@ mod sync;
 mod token;
 mod webhook;
 
+pub use self::http::blocking::Blocking;
 pub use self::http::gate::Gate;
 pub use self::http::outcome::Outcome;
 pub use self::http::stage::{Ending, Stage};
+pub use agent::blocking::BlockingMockAgent;
 pub use agent::builder::MockAgentBuilder;
 pub use agent::credential_source::CredentialSource;
 pub use agent::expectation::Expectations;
 pub use agent::mock_agent::MockAgent;
 pub use agent::request::AgentRequest;
 pub use agent::token_policy::TokenPolicy;
-pub use blocking::{Blocking, BlockingMockAgent, BlockingMockEksAuth};
 pub use eks::api_error::{ApiError, ApiErrorCode};
 pub use eks::associations::association::Association;
 pub use eks::associations::visibility::Visibility;
+pub use eks::blocking::BlockingMockEksAuth;
 pub use eks::builder::MockEksAuthBuilder;
 pub use eks::iam::condition::TrustPolicyError;
 pub use eks::iam::role::Role;

@@ -101,7 +101,7 @@ async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
 /// A redirect to somebody who would answer properly.
 async fn elsewhere(client: &Client, status: u16) -> io::Result<Cell> {
     let (agent, other) = (MockAgent::start().await, MockAgent::start().await);
-    agent.inject_always(Fault::redirect(status, &other.uri()));
+    agent.inject_always(Fault::redirect(status, other.uri()));
     let mut asker = Asker::start(client, &agent)?;
     let seen = Seen::of(&agent, asker.ask(&agent).await?);
     let mut cell = seen.cell();

@@ -559,7 +559,7 @@ fn swapping(pod: &Pod, count: usize, status: u16) -> Arc<ProjectedVolume> {
         let next = swaps.fetch_add(1, Ordering::Relaxed);
         kubelet.write(format!("token {next}")).unwrap();
         let refusal = Response::builder().status(status);
-        refusal.body("token is expired".into()).unwrap()
+        refusal.body("token is expired").unwrap()
     });
     pod.agent.inject_next(count, refusal);
     volume

@@ -99,7 +99,7 @@ impl Pod {
 /// An answer with nothing but this in it.
 pub fn answer(status: u16, body: impl Into<String>) -> Fault {
     let answer = Response::builder().status(status);
-    Fault::answer(answer.body(body.into().into()).unwrap())
+    Fault::answer(answer.body(body.into()).unwrap())
 }
 
 /// A resolver that knows one name, and answers from a list.

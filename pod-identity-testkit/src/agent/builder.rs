@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pod_identity_core::wire::agent::AllowedHosts;
-use pod_identity_core::{Clock, SystemClock};
+use pod_identity_core::{Clock, SystemClock, TokenBucket};
 use tokio::net::TcpListener;
 
 use crate::agent::service::AgentService;
@@ -12,7 +12,6 @@ use crate::eks::builder::EksAuthDefaults;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
-use crate::http::limiter::Limiter;
 use crate::http::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
@@ -227,7 +226,7 @@ impl MockAgentBuilder {
             token: PodToken::project(token, self.clock.now())?,
             issuer,
             clock: self.clock,
-            limiter: is_limited.then(official_limiter),
+            limiter: is_limited.then(|| Mutex::new(official_limiter())),
             faults: FaultQueue::default(),
             gates: Gates::default(),
             recorder: Recorder::new(),
@@ -284,6 +283,6 @@ pub(crate) fn default_pod() -> (String, String) {
     ("default".to_owned(), "app".to_owned())
 }
 
-fn official_limiter() -> Limiter {
-    Limiter::new(1000, 500)
+fn official_limiter() -> TokenBucket {
+    TokenBucket::new(500, 1000.0)
 }

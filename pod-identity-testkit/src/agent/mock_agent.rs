@@ -12,8 +12,8 @@ use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
 use crate::sync::lock;
 use crate::{
-    AgentRequest, BlockingMockAgent, Expectations, Fault, Gate, MockAgentBuilder, PodToken,
-    ProjectedVolume, Stage, assert_no_secrets,
+    AgentRequest, Blocking, Expectations, Fault, Gate, MockAgentBuilder, PodToken, ProjectedVolume,
+    Stage, assert_no_secrets,
 };
 
 /// A stand-in for the node agent, on an ephemeral loopback port, with a pod's projected token.
@@ -76,7 +76,7 @@ impl MockAgent {
     ///
     /// # Panics
     /// When no loopback port, temporary directory or thread can be had.
-    pub fn start_blocking() -> BlockingMockAgent {
+    pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()
             .expect("a loopback port and a temporary directory must be free")

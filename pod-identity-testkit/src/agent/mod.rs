@@ -1,5 +1,6 @@
 //! The mock of the node agent.
 
+pub(crate) mod blocking;
 pub(crate) mod body;
 pub(crate) mod builder;
 pub(crate) mod credential_source;

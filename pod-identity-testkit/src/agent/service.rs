@@ -7,7 +7,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_core::{Clock, Credentials, Secret, ServiceAccountToken, Timestamp, TokenDigest};
+use pod_identity_core::{
+    Clock, Credentials, Secret, ServiceAccountToken, Timestamp, TokenBucket, TokenDigest,
+};
 
 use crate::agent::body::SuccessBody;
 use crate::fault::action::Action;
@@ -18,7 +20,6 @@ use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
 use crate::http::gates::Gates;
-use crate::http::limiter::Limiter;
 use crate::http::recorder::Recorder;
 use crate::http::request::Request;
 use crate::sync::lock;
@@ -35,7 +36,7 @@ pub(crate) struct AgentService {
     /// Who mints the token, unless the test has a builder of its own.
     pub(crate) issuer: Issuer,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) limiter: Option<Limiter>,
+    pub(crate) limiter: Option<Mutex<TokenBucket>>,
     pub(crate) faults: FaultQueue,
     pub(crate) gates: Gates,
     pub(crate) recorder: Recorder<AgentRequest>,
@@ -193,10 +194,8 @@ impl AgentService {
         fault: &Fault,
     ) -> Result<Credentials, Refusal> {
         let now = self.clock.now();
-        if self
-            .limiter
-            .as_ref()
-            .is_some_and(|limiter| !limiter.allows(now))
+        if let Some(limiter) = &self.limiter
+            && !lock(limiter).try_take(now)
         {
             return Err(Refusal::TooManyRequests);
         }

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use crate::eks::associations::store::Associations;
 use crate::eks::cluster::Cluster;
+use crate::eks::fault_queues::FaultQueues;
 use crate::eks::iam::roles::Roles;
-use crate::eks::operation_faults::AllFaults;
 use crate::eks::service::EksAuthService;
 use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
@@ -232,7 +232,7 @@ impl MockEksAuthBuilder {
         EksAuthService {
             cluster,
             clock: self.clock,
-            faults: AllFaults::new(),
+            faults: FaultQueues::new(),
             gates,
             recorder: Recorder::new(),
             keys: Keys {

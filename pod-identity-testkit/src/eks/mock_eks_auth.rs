@@ -9,8 +9,8 @@ use crate::eks::service::EksAuthService;
 use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
 use crate::{
-    Association, BlockingMockEksAuth, Fault, Gate, Issuer, MockEksAuthBuilder, Operation,
-    OperationFaults, RecordedRequest, Role, Session, Visibility, assert_no_secrets,
+    Association, Blocking, Fault, Gate, Issuer, MockEksAuthBuilder, Operation, OperationFaults,
+    RecordedRequest, Role, Session, Visibility, assert_no_secrets,
 };
 
 /// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
@@ -73,7 +73,7 @@ impl MockEksAuth {
     ///
     /// # Panics
     /// When no loopback port or thread can be had.
-    pub fn start_blocking() -> BlockingMockEksAuth {
+    pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()
             .expect("a loopback port must be free")

@@ -2,11 +2,13 @@
 
 pub(crate) mod api_error;
 pub(crate) mod associations;
+pub(crate) mod blocking;
 pub(crate) mod builder;
 pub(crate) mod call;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
 pub(crate) mod discovery;
+pub(crate) mod fault_queues;
 pub(crate) mod faults;
 pub(crate) mod iam;
 pub(crate) mod mock_eks_auth;

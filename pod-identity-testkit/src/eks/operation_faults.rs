@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::eks::service::EksAuthService;
 use crate::fault::mock_server::MockServer;
-use crate::fault::queue::FaultQueue;
 use crate::{Fault, Gate, Operation, Stage};
 
 /// The faults of one operation; from [`MockEksAuth::on`](crate::MockEksAuth::on).
@@ -69,28 +67,5 @@ impl<'a> OperationFaults<'a> {
     /// Removes every fault of this operation. Requests that wait go on.
     pub fn clear(&self) {
         self.server.service().faults.of(self.operation).clear();
-    }
-}
-
-/// The faults of every operation.
-#[derive(Debug)]
-pub(crate) struct AllFaults(BTreeMap<Operation, FaultQueue>);
-
-impl AllFaults {
-    pub(crate) fn new() -> Self {
-        let all = Operation::ALL.into_iter();
-        Self(
-            all.map(|operation| (operation, FaultQueue::default()))
-                .collect(),
-        )
-    }
-
-    pub(crate) fn of(&self, operation: Operation) -> &FaultQueue {
-        let faults = self.0.get(&operation);
-        faults.expect("every operation must have its faults")
-    }
-
-    pub(crate) fn clear(&self) {
-        self.0.values().for_each(FaultQueue::clear);
     }
 }

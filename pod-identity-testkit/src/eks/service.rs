@@ -14,8 +14,8 @@ use crate::eks::call::Call;
 use crate::eks::cluster::Cluster;
 use crate::eks::control_plane::associations_api::AssociationsApi;
 use crate::eks::discovery::discovery;
+use crate::eks::fault_queues::FaultQueues;
 use crate::eks::faults;
-use crate::eks::operation_faults::AllFaults;
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
@@ -36,7 +36,7 @@ use crate::{Fault, Operation, RecordedRequest, ServiceError};
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) faults: AllFaults,
+    pub(crate) faults: FaultQueues,
     pub(crate) gates: Gates,
     pub(crate) recorder: Recorder<RecordedRequest>,
     pub(crate) keys: Keys,

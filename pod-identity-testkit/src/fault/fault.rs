@@ -14,8 +14,8 @@ use crate::fault::headers::Headers;
 use crate::fault::hidden::Hidden;
 use crate::fault::member::Member;
 use crate::fault::operation::Operation;
+use crate::fault::requests::Requests;
 use crate::fault::responder::Responder;
-use crate::fault::schedule::Requests;
 use crate::fault::span::Span;
 use crate::http::answer::Answer;
 use crate::http::gate::Gate;
@@ -517,7 +517,21 @@ impl Fault {
             return Err(FaultError::Both("expires_in and expired_for"));
         }
         self.check_status()?;
-        Requests::of(self).map(drop)
+        self.requests().map(drop)
+    }
+
+    /// One request by default; all of them if the fault has an end of its own.
+    pub(crate) fn requests(&self) -> Result<Requests, FaultError> {
+        let has_an_end = self.lasting.is_some() || self.until.is_some();
+        match (self.count, self.nth, self.always) {
+            (Some(0), ..) => Err(FaultError::Zero("count")),
+            (_, Some(0), _) => Err(FaultError::Zero("nth")),
+            (Some(count), None, false) => Ok(Requests::Next(count)),
+            (None, Some(n), false) => Ok(Requests::Nth(n)),
+            (None, None, always) if always || has_an_end => Ok(Requests::Always),
+            (None, None, _) => Ok(Requests::Next(1)),
+            _ => Err(FaultError::Both("count, nth and always")),
+        }
     }
 
     /// The name of the gate that it waits for, if that has one.

@@ -16,6 +16,7 @@ pub(crate) mod mock_server;
 pub(crate) mod operation;
 pub(crate) mod queue;
 pub(crate) mod requester;
+pub(crate) mod requests;
 pub(crate) mod responder;
 pub(crate) mod schedule;
 pub(crate) mod span;

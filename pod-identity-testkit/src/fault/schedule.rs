@@ -1,9 +1,9 @@
 use pod_identity_core::Timestamp;
 
 use crate::fault::choice::{GateChoice, TokenChoice};
-use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
 use crate::fault::requester::Requester;
+use crate::fault::requests::Requests;
 use crate::http::gate::Gate;
 use crate::http::gates::Gates;
 
@@ -21,34 +21,10 @@ pub(crate) struct Schedule {
     until: Option<Gate>,
 }
 
-/// How many requests a fault is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Requests {
-    Next(usize),
-    Nth(usize),
-    Always,
-}
-
-impl Requests {
-    /// One request by default; all of them if the fault has an end of its own.
-    pub(crate) fn of(fault: &Fault) -> Result<Self, FaultError> {
-        let has_an_end = fault.lasting.is_some() || fault.until.is_some();
-        match (fault.count, fault.nth, fault.always) {
-            (Some(0), ..) => Err(FaultError::Zero("count")),
-            (_, Some(0), _) => Err(FaultError::Zero("nth")),
-            (Some(count), None, false) => Ok(Self::Next(count)),
-            (None, Some(n), false) => Ok(Self::Nth(n)),
-            (None, None, always) if always || has_an_end => Ok(Self::Always),
-            (None, None, _) => Ok(Self::Next(1)),
-            _ => Err(FaultError::Both("count, nth and always")),
-        }
-    }
-}
-
 impl Schedule {
     /// `from`: what `after` and `lasting` are counted from.
     pub(crate) fn new(fault: &Fault, from: Timestamp, gates: &Gates) -> Self {
-        let requests = Requests::of(fault).expect("a fault must have been checked");
+        let requests = fault.requests().expect("a fault must have been checked");
         let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
         Self {
             skip: match requests {

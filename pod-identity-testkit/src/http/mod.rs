@@ -1,6 +1,7 @@
 //! HTTP as the mocks serve it, and what they record.
 
 pub(crate) mod answer;
+pub(crate) mod blocking;
 pub(crate) mod clearing;
 pub(crate) mod connection;
 pub(crate) mod delivery;
@@ -8,7 +9,6 @@ pub(crate) mod form;
 pub(crate) mod gate;
 pub(crate) mod gates;
 pub(crate) mod gzip;
-pub(crate) mod limiter;
 pub(crate) mod outcome;
 pub(crate) mod recorder;
 pub(crate) mod request;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::agent::service::AgentService;
     use crate::eks::service::EksAuthService;
-    use crate::fault::schedule::Requests;
+    use crate::fault::requests::Requests;
     use crate::{Defect, Field, ServiceError, Stage, TimeFormat};
 
     fn read<M: Mock>(json: &str) -> Result<Fault, String> {
@@ -186,7 +186,7 @@ mod tests {
         ] {
             let json = format!(r#"{{"status": 503{members}}}"#);
             let fault = read::<AgentService>(&json).unwrap();
-            assert_eq!(Requests::of(&fault).unwrap(), requests, "{members}");
+            assert_eq!(fault.requests().unwrap(), requests, "{members}");
         }
     }
 

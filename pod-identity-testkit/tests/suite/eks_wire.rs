@@ -57,10 +57,10 @@ fn stage(answer: &str) -> Stage {
             _ => Stage::InHeaders,
         };
     };
-    let lengths = head
+    let mut lengths = head
         .lines()
         .filter_map(|line| line.strip_prefix("Content-Length: "));
-    let length: usize = lengths.last().unwrap().parse().unwrap();
+    let length: usize = lengths.next().unwrap().parse().unwrap();
     match body.len() < length {
         true => Stage::InBody,
         false => Stage::AfterBody,
