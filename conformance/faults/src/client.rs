@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Client {
     /// What the column is called.
     pub(crate) title: &'static str,
+    /// Its folder.
+    pub(crate) folder: &'static str,
     /// Its package.
     pub(crate) package: &'static str,
     /// The version of that, as its lock file has it.
@@ -23,22 +25,28 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Every column, in order. Fails for one that is not installed.
+    /// Every column, in order, whether its client is installed or not.
     pub(crate) fn all() -> io::Result<Vec<Self>> {
         COLUMNS.iter().map(Self::new).collect()
+    }
+
+    /// # Errors
+    /// Fails if it is not installed.
+    pub(crate) fn check_installed(&self) -> io::Result<()> {
+        if self.private.join(".installed").exists() {
+            return Ok(());
+        }
+        let cause = format!(
+            "{0} is not installed: run conformance/faults/install {0}",
+            self.folder
+        );
+        Err(io::Error::other(cause))
     }
 
     fn new(column: &Column) -> io::Result<Self> {
         let conformance = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let folder = conformance.join("clients").join(column.folder);
         let private = conformance.join(".cache").join(column.folder);
-        if !private.join(".installed").exists() {
-            let words = format!(
-                "{} is not installed: run conformance/faults/install",
-                column.folder
-            );
-            return Err(io::Error::other(words));
-        }
         let lock = fs::read_to_string(folder.join(column.lock))?;
         let version = following(&lock, column.before).ok_or_else(|| {
             let words = format!("{}: nothing follows {:?}", column.lock, column.before);
@@ -46,10 +54,11 @@ impl Client {
         })?;
         Ok(Self {
             title: column.title,
+            folder: column.folder,
             package: column.package,
             version,
             ask: folder.join("ask").canonicalize()?,
-            private: private.canonicalize()?,
+            private: std::path::absolute(private)?,
             renews_at_random: column.renews_at_random.clone(),
             pauses_at_random: column.pauses_at_random,
         })

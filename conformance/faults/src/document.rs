@@ -29,6 +29,33 @@ pub(crate) fn document(clients: &[Client], groups: &[Group], cells: &Cells) -> S
     text
 }
 
+/// What a document says of each row; [`NOT_TRIED`] where it does not have the row.
+pub(crate) fn cells(document: &str, groups: &[Group], columns: usize) -> Cells {
+    let of_group = |group: &Group| {
+        let sections = document.split("\n## ");
+        let is_this = |section: &&str| section.lines().next() == Some(group.title);
+        let section = sections.into_iter().find(is_this).unwrap_or_default();
+        let of_row = |row: &Row| {
+            let known = section.lines().find_map(|line| cells_in(line, row));
+            known.unwrap_or_else(|| vec![NOT_TRIED.to_owned(); columns])
+        };
+        group.rows.iter().map(of_row).collect()
+    };
+    groups.iter().map(of_group).collect()
+}
+
+/// The cells of a line, if it is for this row among others.
+fn cells_in(line: &str, row: &Row) -> Option<Vec<String>> {
+    let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
+    let mut cells = line.split(" | ").map(str::to_owned);
+    let name = cells.next()?;
+    let what = name.strip_prefix(&row.subject)?;
+    let what = what.strip_prefix(": ").unwrap_or(what);
+    what.split("; ")
+        .any(|what| what == row.what)
+        .then(|| cells.collect())
+}
+
 /// One table, in which neighbours are one row where nothing tells them apart.
 pub(crate) fn table(clients: &[Client], group: &Group, cells: &[Vec<String>]) -> String {
     let titles: Vec<&str> = clients.iter().map(|client| client.title).collect();
@@ -60,4 +87,21 @@ fn merged<'a>(rows: &[Row], cells: &'a [Vec<String>]) -> Vec<(String, &'a [Strin
     pairs.chunk_by(alike).filter_map(one).collect()
 }
 
+/// A client that was not there when the row was made.
+const NOT_TRIED: &str = "not tried";
 const STRING: &str = "a string must take more";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::groups;
+
+    #[test]
+    fn a_document_is_read_as_it_was_written() {
+        let groups = groups();
+        let clients = Client::all().unwrap();
+        let known = include_str!("../../../docs/faults.md");
+        let cells = cells(known, &groups, clients.len());
+        assert_eq!(document(&clients, &groups, &cells), known);
+    }
+}

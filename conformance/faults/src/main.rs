@@ -1,7 +1,6 @@
 //! What real AWS clients do when a pod's agent fails: `docs/faults.md`, made from runs of them.
 //!
-//! `conformance/faults/run` writes it, `conformance/faults/run --check` compares instead. With words, only
-//! the rows that have one of them are run, and printed.
+//! See `Options` for the arguments.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -22,7 +21,7 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,44 +37,108 @@ use seen::Cell;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// `[--clients=boto3,aws-config] [--check | --write] [words…]`
+#[derive(Debug, Default)]
+struct Options {
+    /// The folders of the clients to run; all of them by default. The others keep their cells.
+    clients: Vec<String>,
+    /// Compares with `docs/faults.md`.
+    check: bool,
+    /// Writes `docs/faults.md`, which is the default without words.
+    write: bool,
+    /// Runs only the rows that have one of these in their names. Without `--write` or `--check`, their
+    /// tables are printed.
+    words: Vec<String>,
+}
+
+impl Options {
+    fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self::default();
+        for argument in arguments {
+            match argument.split_once('=') {
+                Some(("--clients", names)) => {
+                    options.clients = names.split(',').map(str::to_owned).collect();
+                }
+                _ if argument == "--check" => options.check = true,
+                _ if argument == "--write" => options.write = true,
+                _ if argument.starts_with('-') => {
+                    return Err(
+                        format!("unknown option {argument}; see conformance/README.md").into(),
+                    );
+                }
+                _ => options.words.push(argument),
+            }
+        }
+        Ok(options)
+    }
+
+    fn means(&self, row: &Row) -> bool {
+        let name = row.to_string();
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word))
+    }
+
+    /// The places of the columns to run.
+    fn columns(&self, clients: &[Client]) -> Result<Vec<usize>> {
+        for name in &self.clients {
+            if !clients.iter().any(|client| client.folder == name) {
+                let known: Vec<&str> = clients.iter().map(|client| client.folder).collect();
+                return Err(format!("no client {name}; there are {}", known.join(", ")).into());
+            }
+        }
+        let mut columns = Vec::new();
+        for (column, client) in clients.iter().enumerate() {
+            if self.clients.is_empty() || self.clients.iter().any(|name| client.folder == name) {
+                client.check_installed()?;
+                columns.push(column);
+            }
+        }
+        Ok(columns)
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let clients = Arc::new(Client::all()?);
+    let options = Options::parse(env::args().skip(1))?;
+    let clients = Client::all()?;
+    let columns = options.columns(&clients)?;
     let mut groups = rows::groups();
     let missing = coverage::missing(&groups)?;
     if !missing.is_empty() {
         return Err(format!("no row has {}", missing.join(", ")).into());
     }
-    if words.iter().all(|word| word == "--check") {
-        let text = document::document(&clients, &groups, &run(&clients, &groups).await?);
-        return keep(&text, !words.is_empty());
+    if options.check || options.write || options.words.is_empty() {
+        let known = fs::read_to_string(document())?;
+        let mut cells = document::cells(&known, &groups, clients.len());
+        let text_of = |cells: &Cells| document::document(&clients, &groups, cells);
+        run(&options, &columns, &groups, &mut cells).await?;
+        return keep(&known, &text_of(&cells), options.check);
     }
     for group in &mut groups {
-        group.rows.retain(|row| {
-            let name = row.to_string();
-            words.iter().any(|word| name.contains(word))
-        });
+        group.rows.retain(|row| options.means(row));
     }
     groups.retain(|group| !group.rows.is_empty());
-    for (group, cells) in groups.iter().zip(run(&clients, &groups).await?) {
-        println!("{}", document::table(&clients, group, &cells));
+    let mut cells = document::cells("", &groups, clients.len());
+    run(&options, &columns, &groups, &mut cells).await?;
+    for (group, cells) in groups.iter().zip(&cells) {
+        println!("{}", document::table(&clients, group, cells));
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn document() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md")
+}
+
 /// Writes the document, or tells where it differs from what is there.
-fn keep(text: &str, check: bool) -> Result<ExitCode> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md");
+fn keep(known: &str, text: &str, check: bool) -> Result<ExitCode> {
     if !check {
-        fs::write(path, text)?;
+        fs::write(document(), text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let known = fs::read_to_string(path)?;
-    for line in lines_of(&known, text) {
+    for line in lines_of(known, text) {
         println!("- {line}");
     }
-    for line in lines_of(text, &known) {
+    for line in lines_of(text, known) {
         println!("+ {line}");
     }
     if known == text {
@@ -94,20 +157,40 @@ fn lines_of<'a>(text: &'a str, other: &str) -> impl Iterator<Item = &'a str> {
         .filter(|line| other.lines().all(|one| one != *line))
 }
 
-/// Runs every client through every row. Fails for a row that no client has met.
-async fn run(clients: &Arc<Vec<Client>>, groups: &[Group]) -> Result<Cells> {
-    let rows: Vec<Row> = groups.iter().flat_map(|group| group.rows.clone()).collect();
-    let cells = play_all(clients, &rows).await?;
-    let mut words = Vec::new();
-    for (row, cells) in rows.iter().zip(cells.chunks(clients.len())) {
-        if !cells.iter().any(|cell| cell.met) {
-            return Err(format!("no client has met {row}").into());
+/// Runs the clients of these columns through the rows that are meant. Fails for a row that none of them
+/// has met.
+async fn run(
+    options: &Options,
+    columns: &[usize],
+    groups: &[Group],
+    cells: &mut Cells,
+) -> Result<()> {
+    let mut clients = Client::all()?;
+    let mut column = 0;
+    clients.retain(|_client| {
+        column += 1;
+        columns.contains(&(column - 1))
+    });
+    let clients = Arc::new(clients);
+    let all = groups.iter().flat_map(|group| &group.rows);
+    let rows: Vec<Row> = all.filter(|row| options.means(row)).cloned().collect();
+    let played = play_all(&clients, &rows).await?;
+    let mut played = rows.iter().zip(played.chunks(clients.len()));
+    for (group, cells) in groups.iter().zip(cells) {
+        let meant = group.rows.iter().zip(cells);
+        for (row, cells) in meant.filter(|(row, _)| options.means(row)) {
+            let (_, played) = played.next().ok_or("every row must have been played")?;
+            if !played.iter().any(|cell| cell.met) {
+                return Err(format!("no client has met {row}").into());
+            }
+            for (column, cell) in columns.iter().zip(played) {
+                if let Some(known) = cells.get_mut(*column) {
+                    known.clone_from(&cell.words);
+                }
+            }
         }
-        words.push(cells.iter().map(|cell| cell.words.clone()).collect());
     }
-    let mut words = words.into_iter();
-    let of_group = |group: &Group| words.by_ref().take(group.rows.len()).collect();
-    Ok(groups.iter().map(of_group).collect())
+    Ok(())
 }
 
 /// The cells of all rows, one after the other. The last rows take longest, and so are the first to be run.

@@ -63,6 +63,18 @@ async fn faults_come_for_as_many_requests_as_ordered() {
 }
 
 #[tokio::test]
+async fn an_outcome_has_the_words_of_the_fault() {
+    let mock = Mock::start(&["agent"]).await;
+    for fault in [r#"{"reset":"in_body"}"#, r#"{"close":"in_headers"}"#] {
+        mock.admin("POST", "/faults", fault).await;
+        mock.ask().await;
+        let requests = mock.requests().await;
+        let ending = &requests.last().unwrap()["outcome"]["ending"];
+        assert_eq!(ending.to_string(), fault);
+    }
+}
+
+#[tokio::test]
 async fn a_stall_lasts_until_the_faults_are_cleared() {
     let mock = Mock::start(&["agent"]).await;
     let stall = r#"{"stall": "before_headers", "always": true}"#;
@@ -98,7 +110,7 @@ async fn an_order_that_makes_no_sense_is_refused_with_a_cure() {
             "/gates/back",
             "",
             400,
-            "no fault has a gate now; order one with `until`",
+            "no fault has a gate now; inject one with `until`",
         ),
         ("GET", "/nowhere", "", 404, "GET /requests"),
     ] {
