@@ -104,7 +104,7 @@ impl fmt::Debug for WebhookService {
 }
 
 fn healthy() -> Answer {
-    let mut answer = Response::new("ok".to_owned());
+    let mut answer = answer::bare(200, "ok");
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer

@@ -124,7 +124,7 @@ async fn a_closure_answers_from_the_request() {
         http::Response::builder()
             .status(418)
             .header("x-amzn-RequestId", "mine")
-            .body(token.claims().pod.clone().unwrap())
+            .body(String::from(token.claims().pod.clone().unwrap()))
             .unwrap()
     }));
     let answer = assume(&eks, &token(&eks)).await;
