@@ -84,7 +84,7 @@ async fn good_tokens_of_many_pods_from_one_address_give_back_what_they_cost() {
     // The agent's clock stands, so that nothing is added to the budget.
     let scene = Scene::start().await;
     let latency = Duration::from_millis(50);
-    scene.eks.inject_always(Fault::Latency(latency));
+    scene.eks.inject_always(Fault::latency(latency));
     let tokens: Vec<_> = (0..60)
         .map(|number| {
             let token = scene.builder().pod(format!("cart-{number}"));
@@ -107,7 +107,7 @@ async fn good_tokens_of_many_pods_from_one_address_give_back_what_they_cost() {
 async fn forged_tokens_between_good_ones_earn_nothing_back() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     let latency = Duration::from_millis(50);
-    scene.eks.inject_always(Fault::Latency(latency));
+    scene.eks.inject_always(Fault::latency(latency));
     let forged: Vec<_> = (0..100)
         .map(|_| scene.builder().forged().mint(scene.now()))
         .collect();
