@@ -207,7 +207,7 @@ fn without_request_id(text: &str) -> String {
 async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
     for status in [301, 302, 303, 307, 308] {
         let (pod, elsewhere) = (Pod::start().await, MockAgent::start().await);
-        let fault = Fault::redirect(status, &elsewhere.uri());
+        let fault = Fault::redirect(status, elsewhere.uri());
         pod.agent.inject(fault);
         let said = pod.complaint().await;
         let refused = format!("refused: HTTP {status}");
