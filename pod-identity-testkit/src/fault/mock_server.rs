@@ -47,6 +47,11 @@ impl<M: Mock> MockServer<M> {
         self.server.address()
     }
 
+    /// The address at which clients of this machine reach it.
+    pub(crate) fn reachable(&self) -> SocketAddr {
+        self.server.reachable()
+    }
+
     pub(crate) async fn stop(&self) {
         self.server.stop().await;
     }
