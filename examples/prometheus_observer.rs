@@ -67,7 +67,7 @@ impl Observer for Metrics {
                 self.count("refreshed", 0);
                 self.expiration.set(expiration.as_unix_secs());
             }
-            Event::NoProgress { failures, .. } => self.count("no_progress", *failures),
+            Event::NoProgress { .. } => self.count("no_progress", 0),
             Event::Failed { failures, .. } => self.count("failed", *failures),
             // Not an attempt; the expiration tells it.
             _ => {}

@@ -34,13 +34,14 @@ impl Backoff {
         }
     }
 
-    /// The share of each delay that is random: 0 is none, 1 is all of it ("full jitter"). Clamped.
+    /// Sets the share of each delay that is random: 0 is none, the default, and 1 is all of it ("full
+    /// jitter"). Clamped to that range.
     pub const fn with_jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
         self
     }
 
-    /// What each further failure multiplies the delay by; 2 unless told, at least 1.
+    /// Sets what each further failure multiplies the delay by. Defaults to 2; at least 1.
     pub const fn with_factor(mut self, factor: u32) -> Self {
         self.factor = if factor == 0 { 1 } else { factor };
         self

@@ -9,21 +9,23 @@ use hashlink::LinkedHashMap;
 
 use crate::fair_queue::{FairQueue, Place};
 use crate::shares::Shares;
-use crate::{Ask, Attempt, Expiring, Failure, RefreshPolicy, Slot, SlotError, Ticket, Timestamp};
+use crate::{
+    Ask, Attempt, CredentialSet, Expiring, Failure, RefreshPolicy, Slot, SlotError, Ticket,
+    Timestamp, TokenBucket,
+};
 
 /// A bounded cache of [`Slot`]s, a deterministic state machine like them.
 ///
 /// `K` is the key, `R` what is needed to fetch (it may expire, and then nothing is fetched any more),
 /// `T` what is held, `E` the driver's error.
 ///
-/// Slots that hold something are bounded by use: the least recently used goes. Slots that hold nothing
-/// yet live in a table of their own with a share for each source, so that a flood of unknown keys pushes
-/// out nothing that is held. Nothing costs a scan of all slots, except after the wall clock was stepped
-/// back.
+/// Slots that hold something are bounded by use: the least recently used is evicted. Slots that hold nothing
+/// yet live in a table of their own with a share for each source, so that a flood of unknown keys evicts
+/// nothing that is held. No call scans all slots, except the first after the wall clock was stepped back.
 ///
 /// # The driver's contract
-/// That of [`Slot`], and: read [`outcome`](Self::outcome) for those who wait before draining
-/// [`poll_fetch`](Self::poll_fetch), which forgets what need not be kept.
+/// It is that of [`Slot`]. In addition, read the [`outcome`](Self::outcome) for the callers that wait before
+/// draining [`poll_fetch`](Self::poll_fetch), which drops slots that have nothing left to do.
 pub struct SlotCache<K, R, T, E> {
     policy: Arc<RefreshPolicy>,
     limits: CacheLimits,
@@ -33,12 +35,15 @@ pub struct SlotCache<K, R, T, E> {
     empty: LinkedHashMap<K, Node<R, T, E>>,
     /// The sources of the empty slots.
     shares: Shares<K>,
-    /// Fetches that are wanted and that somebody waits for.
+    /// Wanted fetches that a caller waits for.
     first_fetches: FairQueue<K>,
     agenda: Agenda<K>,
-    next_refresh: Timestamp,
-    /// Slots that may have nothing left to do.
-    maybe_vacant: Vec<K>,
+    /// The pace of refreshes. First fetches are not paced: a caller waits for them.
+    refresh_pace: TokenBucket,
+    /// Slots that may have nothing left to do. They are not dropped at once, because callers that wait
+    /// still have to read their outcome.
+    vacancy_candidates: Vec<K>,
+    /// The latest time that was seen; an earlier one means that the clock was stepped back.
     latest: Timestamp,
     serial: u64,
     random: fastrand::Rng,
@@ -49,14 +54,14 @@ pub struct SlotCache<K, R, T, E> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheLimits {
-    /// Slots that hold something, usable or not; 2,000 unless told, the official agent's default.
-    /// 0: nothing is kept beyond those who waited for it.
+    /// The most slots that hold something, usable or not. Defaults to 2,000, the official agent's figure.
+    /// With 0 nothing is kept beyond the callers that waited for it.
     pub held: usize,
-    /// Slots that hold nothing yet; 1,024 unless told.
+    /// The most slots that hold nothing yet. Defaults to 1,024.
     pub empty: usize,
-    /// How many of those one source may have; a quarter unless told.
+    /// How many of those one source may have. Defaults to 256.
     pub empty_per_source: usize,
-    /// Refreshes started in a second at most, 3 unless told, the official agent's default. First
+    /// How many refreshes are started per second. Defaults to 3, the official agent's figure. First
     /// fetches are not paced.
     pub refreshes_per_second: f64,
 }
@@ -76,11 +81,11 @@ impl Default for CacheLimits {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle each answer")]
 pub enum Asked<'a, T> {
-    /// Here it is.
+    /// The set.
     Ready(&'a T),
-    /// Wait for this fetch.
+    /// The set will be the outcome of this fetch.
     Pending(Ticket),
-    /// Too many are waiting already, from this source or in all. Try again later.
+    /// Too many slots wait already, of this source or in all. The caller may try again later.
     Full,
 }
 
@@ -108,7 +113,7 @@ pub struct CacheAttempt<K> {
 }
 
 impl<K: Copy> CacheAttempt<K> {
-    /// What it is for.
+    /// The key to fetch for.
     pub fn key(&self) -> K {
         self.key
     }
@@ -127,19 +132,20 @@ struct Node<R, T, E> {
     serial: u64,
     /// Where it waits for its first fetch, if it does.
     turn: Option<Place>,
-    places: Places,
+    index_keys: IndexKeys,
 }
 
-/// What is to be done, each list in its own order.
+/// What is to be done, each list in its own order, so that the next entry is found without a scan.
 struct Agenda<K> {
     timers: BTreeSet<(Timestamp, K)>,
     /// Wanted refreshes, the earliest expiry first.
     refreshes: BTreeSet<(Timestamp, K)>,
 }
 
-/// Where in an [`Agenda`] a slot stands.
+/// Under what an [`Agenda`] lists a slot. Kept with the slot, because an entry can only be removed by the
+/// key that it was inserted with.
 #[derive(Clone, Copy, PartialEq, Default)]
-struct Places {
+struct IndexKeys {
     timer: Option<Timestamp>,
     refresh: Option<Timestamp>,
 }
@@ -152,13 +158,13 @@ impl<K: Copy + Ord> Agenda<K> {
         }
     }
 
-    fn shift(&mut self, key: K, from: Places, to: Places) {
-        shift(&mut self.timers, key, from.timer, to.timer);
-        shift(&mut self.refreshes, key, from.refresh, to.refresh);
+    fn reindex(&mut self, key: K, from: IndexKeys, to: IndexKeys) {
+        move_key(&mut self.timers, key, from.timer, to.timer);
+        move_key(&mut self.refreshes, key, from.refresh, to.refresh);
     }
 }
 
-fn shift<P: Copy + Ord, K: Copy + Ord>(
+fn move_key<P: Copy + Ord, K: Copy + Ord>(
     list: &mut BTreeSet<(P, K)>,
     key: K,
     from: Option<P>,
@@ -167,18 +173,18 @@ fn shift<P: Copy + Ord, K: Copy + Ord>(
     if from == to {
         return;
     }
-    if let Some(place) = from {
-        list.remove(&(place, key));
+    if let Some(from) = from {
+        list.remove(&(from, key));
     }
-    if let Some(place) = to {
-        list.insert((place, key));
+    if let Some(to) = to {
+        list.insert((to, key));
     }
 }
 
-impl<R, T: Expiring, E: From<SlotError>> Node<R, T, E> {
-    fn wanted_places(&self) -> Places {
+impl<R, T: CredentialSet, E: From<SlotError>> Node<R, T, E> {
+    fn wanted_index_keys(&self) -> IndexKeys {
         let slot = &self.slot;
-        Places {
+        IndexKeys {
             timer: slot.poll_timeout(),
             refresh: slot
                 .held()
@@ -192,25 +198,25 @@ impl<K, R, T, E> SlotCache<K, R, T, E>
 where
     K: Copy + Ord + Hash,
     R: Expiring,
-    T: Expiring,
+    T: CredentialSet,
     E: From<SlotError>,
 {
-    /// An empty cache. The seed drives the jitter; equal seeds give equal lives.
+    /// Creates an empty cache. The seed drives the jitter; equal seeds give equal lives.
     pub fn new(policy: Arc<RefreshPolicy>, limits: CacheLimits, seed: u64) -> Self {
         Self {
             policy,
-            limits,
             held: LinkedHashMap::new(),
             empty: LinkedHashMap::new(),
             shares: Shares::new(),
             first_fetches: FairQueue::new(),
             agenda: Agenda::new(),
-            next_refresh: Timestamp::MIN,
-            maybe_vacant: Vec::new(),
+            refresh_pace: TokenBucket::new(1, limits.refreshes_per_second).with_slack(LATE_TIMERS),
+            vacancy_candidates: Vec::new(),
             latest: Timestamp::MIN,
             serial: 0,
             random: fastrand::Rng::with_seed(seed),
             evicted: 0,
+            limits,
         }
     }
 
@@ -284,8 +290,8 @@ where
         }
     }
 
-    /// The result of a fetch, for those who waited: `None` while it goes on, or when the slot is gone
-    /// ([`peek`](Self::peek) tells). A slot that has taken its place under the same key answers for it.
+    /// The result of a fetch, for the callers that wait for it: `None` while it goes on, or if the slot was
+    /// dropped ([`peek`](Self::peek) tells which). A newer slot under the same key answers for it.
     pub fn outcome(&self, key: &K, ticket: Ticket) -> Option<Result<&T, &E>> {
         self.node(key)?.slot.outcome(ticket)
     }
@@ -307,11 +313,11 @@ where
         self.node(key).map(|node| &node.slot)
     }
 
-    /// An attempt to start now, with what it needs: first those that somebody waits for, one of each
-    /// source in turn; then, at the pace of the limits, refreshes, the earliest expiry first.
+    /// Returns an attempt to start now, with what it needs: first those that a caller waits for, one of
+    /// each source in turn; then, at the pace of the limits, refreshes, the earliest expiry first.
     ///
-    /// `may_fetch` is the driver's budget for each source: it is asked only for fetches that somebody waits
-    /// for, and where it returns true the attempt is handed out. A source for which it returns false keeps
+    /// `may_fetch` is the driver's budget for each source: it is called only for fetches that a caller waits
+    /// for, and where it returns true the attempt is returned. A source for which it returns false keeps
     /// its turn, and the driver must poll again when that changes.
     pub fn poll_fetch(
         &mut self,
@@ -345,7 +351,8 @@ where
         self.node(key).is_some_and(|node| node.turn.is_some())
     }
 
-    /// What an attempt brought. `false`: it is late or its slot is gone, and nothing has changed.
+    /// Takes the result of an attempt. Returns `false`, and changes nothing, if the attempt is late or its
+    /// slot was dropped.
     pub fn handle_fetched(
         &mut self,
         attempt: CacheAttempt<K>,
@@ -367,12 +374,13 @@ where
     /// next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let timer = self.agenda.timers.first().map(|(at, _)| *at);
-        let refresh = (!self.agenda.refreshes.is_empty()).then_some(self.next_refresh);
+        let is_paced = !self.agenda.refreshes.is_empty();
+        let refresh = is_paced.then(|| self.refresh_pace.ready_at(self.latest));
         [timer, refresh].into_iter().flatten().min()
     }
 
-    /// Time has passed. Harmless to call early, late or often. Returns the keys whose slots were looked
-    /// at, because those who wait for them may have an [`outcome`](Self::outcome) now.
+    /// Time has passed. Harmless to call early, late or often. Returns the keys whose deadline was reached,
+    /// because their callers may have an [`outcome`](Self::outcome) now.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<K> {
         self.notice_step(now);
         let timers = self.agenda.timers.iter();
@@ -396,7 +404,7 @@ where
         self.empty.len()
     }
 
-    /// Slots dropped to keep within the limits, since the beginning.
+    /// The number of slots evicted to stay within the limits.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -439,25 +447,20 @@ where
             source,
             serial: self.serial,
             turn: Some(self.first_fetches.push(source, key, false)),
-            places: Places::default(),
+            index_keys: IndexKeys::default(),
         };
-        node.places = node.wanted_places();
-        self.agenda.shift(key, Places::default(), node.places);
+        node.index_keys = node.wanted_index_keys();
+        self.agenda
+            .reindex(key, IndexKeys::default(), node.index_keys);
         self.insert_empty(key, node);
         Some(ticket)
     }
 
-    /// The refresh whose turn it is, if the pace allows one now.
+    /// Returns the refresh with the earliest expiry, if the pace allows one now.
     fn paced_refresh(&mut self, now: Timestamp) -> Option<K> {
         let (_, key) = *self.agenda.refreshes.first()?;
-        if now < self.next_refresh {
-            return None;
-        }
-        let pause = self.refresh_pause();
-        // A look that is a little late does not slow the pace down, and idleness saves nothing up.
-        let cadence = self.next_refresh + pause;
-        self.next_refresh = if cadence > now { cadence } else { now + pause };
-        Some(key)
+        self.latest = self.latest.max(now);
+        self.refresh_pace.try_take(now).then_some(key)
     }
 
     fn pass_time(&mut self, key: K, now: Timestamp) {
@@ -467,7 +470,7 @@ where
         self.reindex(key);
     }
 
-    /// Brings agenda and tables in line with what the slot now says.
+    /// Brings agenda and tables in line with the slot. To be called after every change of a slot.
     fn reindex(&mut self, key: K) {
         let Some(node) = self.held.get_mut(&key).or_else(|| self.empty.get_mut(&key)) else {
             return;
@@ -483,18 +486,18 @@ where
             }
             _ => {}
         }
-        let to = node.wanted_places();
-        let from = std::mem::replace(&mut node.places, to);
+        let to = node.wanted_index_keys();
+        let from = std::mem::replace(&mut node.index_keys, to);
         let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
-        self.agenda.shift(key, from, to);
-        self.rehouse(key, has);
+        self.agenda.reindex(key, from, to);
+        self.move_between_tables(key, has);
         if vacant {
-            self.maybe_vacant.push(key);
+            self.vacancy_candidates.push(key);
         }
     }
 
-    /// Moves a slot to the table that it belongs to.
-    fn rehouse(&mut self, key: K, has: bool) {
+    /// Moves a slot to the table for what it holds.
+    fn move_between_tables(&mut self, key: K, has: bool) {
         if has {
             if let Some(node) = self.take_empty(&key) {
                 self.held.insert(key, node);
@@ -504,9 +507,9 @@ where
         }
     }
 
-    /// Forgets what has nothing left to do, and what is over the limit.
+    /// Drops slots that have nothing left to do, and those over the limit.
     fn tidy(&mut self) {
-        while let Some(key) = self.maybe_vacant.pop() {
+        while let Some(key) = self.vacancy_candidates.pop() {
             if self.node(&key).is_some_and(|node| node.slot.is_vacant()) {
                 self.remove(&key);
             }
@@ -527,7 +530,8 @@ where
     fn remove(&mut self, key: &K) {
         let node = self.held.remove(key).or_else(|| self.take_empty(key));
         if let Some(node) = node {
-            self.agenda.shift(*key, node.places, Places::default());
+            self.agenda
+                .reindex(*key, node.index_keys, IndexKeys::default());
             if let Some(place) = node.turn {
                 self.first_fetches.remove(node.source, place);
             }
@@ -556,21 +560,17 @@ where
         }
     }
 
-    /// Deadlines that the clock has moved away from must not wait for it: look at every slot once.
+    /// After a step back the deadlines are in the future by as much. Every slot is told the time once, and
+    /// moves them.
     fn notice_step(&mut self, now: Timestamp) {
         if now + STEP_TOLERANCE < self.latest {
             let keys: Vec<K> = self.held.keys().chain(self.empty.keys()).copied().collect();
             for key in keys {
                 self.pass_time(key, now);
             }
-            self.next_refresh = self.next_refresh.min(now);
             self.latest = now;
         }
         self.latest = self.latest.max(now);
-    }
-
-    fn refresh_pause(&self) -> Duration {
-        Duration::try_from_secs_f64(1.0 / self.limits.refreshes_per_second).unwrap_or(LONGEST_PAUSE)
     }
 }
 
@@ -588,5 +588,5 @@ impl<K, R, T, E> fmt::Debug for SlotCache<K, R, T, E> {
 /// A clock that is corrected by less than this has not been stepped.
 const STEP_TOLERANCE: Duration = Duration::from_secs(10);
 
-/// Between two refreshes, where the pace is given as nothing at all.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Timers fire late by some milliseconds, and by more on a busy node; that does not slow the pace down.
+const LATE_TIMERS: Duration = Duration::from_millis(50);

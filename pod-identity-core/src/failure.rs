@@ -4,8 +4,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureClass {
-    /// The association or the token is gone (`ResourceNotFoundException`, `InvalidTokenException`):
-    /// what is held is dropped, and the next fetch happens when somebody asks.
+    /// The association or the token is gone (`ResourceNotFoundException`, `InvalidTokenException`): an
+    /// expired set is dropped. Whether a valid one is, the policy decides: an agent drops it, because the
+    /// association is what permits it to hand it out; a client keeps it, because the service accepts it
+    /// until it expires.
     Gone,
     /// Refused, perhaps on account of the node's own credentials (`AccessDeniedException`,
     /// `ExpiredTokenException`, other refusals): what is held is kept while it is valid.
@@ -14,9 +16,12 @@ pub enum FailureClass {
     Throttled,
     /// No answer, or one that blames the server (I/O, timeout, 5xx): kept; next after a backoff.
     Transient,
-    /// A success that is incomplete, expired, or cannot be parsed: as `Transient`, but its own words
-    /// are the answer to whoever waits.
+    /// A success that is incomplete, expired, or cannot be parsed: as `Transient`, but its own message is
+    /// the answer to a caller that waits.
     Malformed,
+    /// The attempt was not carried through, for example because its runtime was shut down. It says nothing
+    /// about the service: it does not count as a failure, and no expired set is handed out because of it.
+    Interrupted,
 }
 
 impl FailureClass {
@@ -35,26 +40,29 @@ impl FailureClass {
         }
     }
 
-    /// Whether trying again may help without anybody changing anything.
+    /// Whether another attempt may succeed although nothing is changed.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient | Self::Malformed)
+        matches!(
+            self,
+            Self::Throttled | Self::Transient | Self::Malformed | Self::Interrupted
+        )
     }
 }
 
-/// A failed attempt, as the state machine is told of it.
+/// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure<E> {
     /// What it means for what comes next.
     pub class: FailureClass,
-    /// How long the service asked to be left alone (`Retry-After`, `x-amz-retry-after`).
+    /// How long the service asked not to be called (`Retry-After`, `x-amz-retry-after`).
     pub retry_after: Option<Duration>,
-    /// The error itself, for those who waited.
+    /// The error itself, for the callers that waited.
     pub error: E,
 }
 
 impl<E> Failure<E> {
-    /// A failure without a hint from the service.
+    /// Creates a failure without a hint from the service.
     pub fn new(class: FailureClass, error: E) -> Self {
         Self {
             class,
@@ -63,7 +71,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// The same failure with the service's wish for the time until the next attempt.
+    /// Sets how long the service asked not to be called.
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self

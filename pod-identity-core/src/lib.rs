@@ -1,12 +1,12 @@
-//! The protocol of Amazon EKS Pod Identity and its refresh logic, without doing any of it.
+//! The protocol of Amazon EKS Pod Identity and its refresh logic, without I/O.
 //!
 //! This crate holds what every part agrees on: credentials and tokens that cannot be printed, the
 //! endpoint rules of the container-credentials chain, both wire formats, the token file reader, and
 //! [`Slot`], the life of one credential as a deterministic state machine.
 //!
 //! It is not an HTTP client or server, and it has no async runtime, no sockets and no entropy. Time is
-//! an argument everywhere; the only input and output is reading the token file. The crates
-//! `pod-identity-provider` and `pod-identity-agent` drive it.
+//! an argument of all logic; [`SystemClock`] reads the wall clock for the drivers. The only other input is
+//! the token file. The crates `pod-identity-provider` and `pod-identity-agent` drive it.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -22,20 +22,20 @@
 //! let mut slot = Slot::<Credentials, SlotError>::new(Arc::new(RefreshPolicy::provider()), 1);
 //! let now = Timestamp::from_unix_secs(1_772_366_400);
 //!
-//! // Somebody asks; nothing is held, so there is a ticket, and one fetch to start.
+//! // A caller asks. Nothing is held, so it gets a ticket, and there is one fetch to start.
 //! let Ask::Pending(ticket) = slot.ask(now) else { unreachable!() };
 //! let attempt = slot.poll_fetch(now).expect("a fetch is wanted");
 //! assert!(slot.poll_fetch(now).is_none(), "single flight");
 //!
-//! // The driver fetched; everybody who holds a ticket has an answer.
+//! // The driver has fetched: there is an outcome for each ticket.
 //! let expiry = now + std::time::Duration::from_secs(6 * 3600);
 //! let secret = || Secret::from("…".to_owned());
 //! let fetched = Credentials::new("ASIAEXAMPLE", secret(), secret(), expiry);
 //! slot.handle_fetched(attempt, now, Ok(fetched));
 //! assert_eq!(slot.outcome(ticket).unwrap().unwrap().access_key_id(), "ASIAEXAMPLE");
 //!
-//! // The next thing to do is a refresh, within the last hour of its life.
-//! assert!(slot.poll_timeout().unwrap() >= expiry - std::time::Duration::from_secs(3600));
+//! // The next thing to do is a refresh, 65 to 77 minutes before the expiry.
+//! assert!(slot.poll_timeout().unwrap() <= expiry - std::time::Duration::from_secs(65 * 60));
 //! ```
 
 mod backoff;
@@ -75,7 +75,7 @@ pub use kubernetes_name::KubernetesName;
 pub use log_suppressor::LogSuppressor;
 pub use policy::{RefreshPolicy, Window};
 pub use secret::Secret;
-pub use slot::{Ask, Attempt, Expiring, Slot, SlotError, Ticket};
+pub use slot::{Ask, Attempt, CredentialSet, Expiring, Slot, SlotError, Ticket};
 pub use timestamp::{Timestamp, TimestampError, epoch_seconds};
 #[cfg(feature = "digest")]
 pub use token::TokenDigest;

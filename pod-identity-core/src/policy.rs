@@ -4,9 +4,10 @@ use crate::{Backoff, Timestamp};
 
 /// The refresh rules as numbers, and the arithmetic on them.
 ///
-/// Three named sets: [`provider`](Self::provider) for a client beside its application,
-/// [`agent`](Self::agent) for the node, and [`sep`](Self::sep), the published cross-SDK refresh
-/// behaviour without anything of our own. Setters change single numbers and clamp what makes no sense.
+/// There are three policies: [`provider`](Self::provider) for a client beside its application,
+/// [`agent`](Self::agent) for the node, and [`cross_sdk`](Self::cross_sdk), the refresh behaviour that is
+/// published for all AWS SDKs, without any rule of our own. Setters change single numbers and clamp values
+/// that make no sense.
 ///
 /// ```
 /// use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::{Backoff, Timestamp};
 ///
 /// let hour = Duration::from_secs(3600);
 /// let fetched = Timestamp::from_unix_secs(0);
-/// let due = RefreshPolicy::provider().due(fetched, fetched + 6 * hour, 0.5);
-/// assert_eq!(due, fetched + 6 * hour - hour.mul_f64(0.9));
+/// let due = RefreshPolicy::cross_sdk().due(fetched, fetched + 6 * hour, 0.5);
+/// assert_eq!(due, fetched + 5 * hour);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RefreshPolicy {
@@ -23,24 +24,30 @@ pub struct RefreshPolicy {
     pub(crate) window: Window,
     /// A window longer than half the lifetime becomes half the lifetime.
     pub(crate) halve_long_windows: bool,
-    /// Never two refreshes of one slot within this time, unless asked with nothing usable.
+    /// The shortest time between two refreshes of one slot, unless a caller asks with nothing usable.
     pub(crate) spacing: Duration,
-    /// With less life than this a set counts as expired.
+    /// A set with no more life left than this counts as expired.
     pub(crate) margin: Duration,
-    /// In the last stretch of a set's life the rest between attempts shrinks.
-    pub(crate) mandatory: Option<Mandatory>,
+    pub(crate) last_minute: Option<LastMinute>,
     pub(crate) attempt_timeout: Duration,
     pub(crate) retry: Retry,
     pub(crate) rest: Backoff,
-    /// The rest once refreshing has failed for this long.
+    /// The rest once refreshing has made no progress for this long.
     pub(crate) long_rest: Option<(Duration, Backoff)>,
-    /// Hand out an expired set while refreshing fails.
-    pub(crate) serve_expired: bool,
-    /// A set that does not live longer than the held one is no progress.
+    pub(crate) serve_expired: ServeExpired,
+    /// A set with the access key id that is held already is not progress. The published behaviour takes
+    /// any success.
     pub(crate) require_progress: bool,
-    /// Whether an ask while a refresh is due waits for it, and for how long a refusal is repeated to
-    /// those who ask again (`sep()` only).
-    pub(crate) sep: Option<Duration>,
+    /// A rejected set is not handed out before an attempt has been made since the rejection.
+    pub(crate) withhold_rejected: bool,
+    /// What is held is dropped when the association is gone, however long it would still be valid.
+    pub(crate) drop_when_gone: bool,
+    /// A caller that asks while a refresh is due waits for it, although a valid set is held.
+    pub(crate) wait_for_due_refresh: bool,
+    /// A refusal is the answer although a valid set is held, and is repeated for this long to callers that
+    /// ask again.
+    pub(crate) repeat_refusals: Option<Duration>,
+    pub(crate) request_limit: Option<RequestLimit>,
 }
 
 /// How long before its expiry a set may be refreshed.
@@ -48,50 +55,78 @@ pub struct RefreshPolicy {
 #[non_exhaustive]
 pub enum Window {
     /// By lifetime: up to 20 min, 5 min; below 90 min, 15 min; from 90 min, 60 min.
-    /// Source: the cross-SDK refresh behaviour.
+    /// Source: the refresh behaviour published for all AWS SDKs.
     ByLifetime,
-    /// Always the same.
+    /// The same for every lifetime.
     Fixed(Duration),
 }
 
 /// When within its life a set is refreshed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Schedule {
-    /// At expiry − window × U[1 − spread, 1].
+    /// At expiry − window.
+    AtWindow,
+    /// At expiry − window × U[1 − spread, 1]. Where the lifetime seems to be 75 min or more, at
+    /// [`CLOCK_SKEW_RESERVE`] before the expiry at the latest, spread by as much.
     BeforeExpiry { spread: f64 },
     /// At the earlier of `retention` and expiry − max(window, min(30 min, lifetime / 2)), counted from
-    /// the fetch, × U[1 − spread, 1]; at expiry − 65 min at the latest, where the lifetime seems to be 75
-    /// min or more.
+    /// the fetch, × U[1 − spread, 1]. The reserve is the same.
     AfterFetch { retention: Duration, spread: f64 },
 }
 
+/// In the last minute of a set's life the rest between attempts shrinks.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Mandatory {
-    pub(crate) window: Duration,
+pub(crate) struct LastMinute {
+    pub(crate) length: Duration,
     pub(crate) rest: Backoff,
 }
 
-/// How a fetch goes on failing while somebody waits and nothing is held.
+/// How a fetch is retried while a caller waits and nothing usable is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Retry {
     pub(crate) attempts: u32,
-    /// Give up this long after the fetch began.
+    /// The fetch fails this long after its first attempt began.
     pub(crate) within: Duration,
-    /// Give up this long after the last ask.
+    /// The fetch fails this long after the last ask.
     pub(crate) linger: Duration,
     pub(crate) malformed: bool,
     pub(crate) backoff: Backoff,
 }
 
+/// Whether an expired set is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServeExpired {
+    Never,
+    /// While refreshing fails, even if the last failure was before the expiry: the published behaviour.
+    WhileFailing,
+    /// For this long after the failure of an attempt that began after the expiry. Then the next caller
+    /// waits for another attempt, so that it gets a live set soon after the agent is back.
+    AfterFailedAttempt(Duration),
+}
+
+/// The token bucket of one slot's attempts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RequestLimit {
+    pub(crate) burst: u32,
+    pub(crate) per_second: f64,
+}
+
 impl RefreshPolicy {
     /// For a client beside its application.
     ///
-    /// Refreshes within the window before expiry, spread over its last fifth so that pods that started
-    /// together do not refresh together. An attempt has 5 s. Whoever waits with nothing held gets five
-    /// attempts within 10 s, the last of them 2.5 to 5 s after the first, so that an agent which is being
-    /// replaced is back by then. A failing refresh rests 1 s doubling to 60 s, and 300–600 s once it has
-    /// failed for 15 minutes; in the last minute of a set's life, 1–5 s, and after that up to 60 s. An
-    /// expired set is handed out while refreshing fails: the service may still accept it, and decides.
+    /// - A set is refreshed within the window before its expiry, spread over a fifth of the window so that
+    ///   pods that started together do not refresh together. A set that seems to live for 75 min or more is
+    ///   refreshed 65 min before its expiry at the latest, because the clock of the node may be an hour
+    ///   slow.
+    /// - An attempt has 5 s. A caller that waits with nothing usable gets five attempts within 10 s, the
+    ///   last of them 2.5 to 5 s after the first, so that an agent that is being replaced is back by then.
+    /// - A refresh that makes no progress rests 1 s doubling to 60 s, and 300–600 s after 15 minutes; in
+    ///   the last minute of a set's life 1–5 s, and after that up to 60 s.
+    /// - An expired set is handed out for 1 s after the failure of an attempt that began after the expiry:
+    ///   the service may still accept it, and decides.
+    /// - A valid set is kept when the association is gone: the service accepts it until it expires, and
+    ///   an association that is replaced is gone for some seconds.
+    /// - A loop of failing calls causes 4 attempts per second after a burst of 5.
     pub fn provider() -> Self {
         Self {
             schedule: Schedule::BeforeExpiry { spread: 0.2 },
@@ -107,19 +142,26 @@ impl RefreshPolicy {
             },
             rest: Backoff::new(secs(1), secs(60)).with_jitter(0.5),
             long_rest: Some((secs(15 * 60), constant(secs(600)).with_jitter(0.5))),
-            serve_expired: true,
+            serve_expired: ServeExpired::AfterFailedAttempt(FALLBACK),
+            request_limit: Some(RequestLimit {
+                burst: 5,
+                per_second: 4.0,
+            }),
             ..Self::common()
         }
     }
 
     /// For the node agent.
     ///
-    /// Refreshes early enough that what it serves has more than 15 minutes left whenever the lifetime
-    /// allows, because several SDKs go back to the agent on every signature below that; and more than an
-    /// hour of what seems to live that long, because the clock of the node may be an hour slow. An attempt has
-    /// 3 s. While nothing is held a fetch goes on until 30 s after the last ask, so that a client that
-    /// gave up finds the answer when it comes back. A malformed success is answered, not retried. It
-    /// never hands out an expired set, but goes on refreshing it until the request ends.
+    /// - A set is refreshed early enough that what the agent serves has more than 15 minutes left whenever
+    ///   the lifetime allows, because several SDKs go back to the agent on every signature below that; and
+    ///   more than an hour of a set that seems to live that long, because the clock of the node may be an
+    ///   hour slow.
+    /// - An attempt has 3 s. While nothing is held a fetch goes on until 30 s after the last ask, so that
+    ///   a client that gave up finds the answer when it comes back. A malformed success is answered, not
+    ///   retried.
+    /// - An expired set is never handed out, but refreshed until the request ends.
+    /// - What is held is dropped when the association is gone.
     pub fn agent() -> Self {
         Self {
             schedule: Schedule::AfterFetch {
@@ -135,51 +177,44 @@ impl RefreshPolicy {
                 backoff: Backoff::new(Duration::from_millis(200), secs(5)).with_jitter(0.5),
             },
             rest: Backoff::new(secs(1), secs(30)).with_jitter(0.5),
-            long_rest: None,
-            serve_expired: false,
+            drop_when_gone: true,
             ..Self::common()
         }
     }
 
-    /// The published cross-SDK refresh behaviour, without jitter and without rules of our own: a due
-    /// refresh is waited for, an expired or rejected set is handed out when refreshing fails, a refusal
-    /// is raised and repeated for 5 s, and every other failure rests.
+    /// The refresh behaviour published for all AWS SDKs, without jitter and without rules of our own: a
+    /// caller waits for a due refresh, an expired or rejected set is handed out when refreshing fails, a
+    /// refusal is the answer and is repeated for 5 s, and the next attempt after any other failure waits.
     ///
-    /// The published rest is random between 5 and 10 minutes; here it is fixed at 7 minutes unless
-    /// [`with_rest`](Self::with_rest) says otherwise.
-    pub fn sep() -> Self {
+    /// The published wait is random between 5 and 10 minutes; here it is 7 minutes, or as set by
+    /// [`with_rest`](Self::with_rest).
+    pub fn cross_sdk() -> Self {
         Self {
-            schedule: Schedule::BeforeExpiry { spread: 0.0 },
+            schedule: Schedule::AtWindow,
             halve_long_windows: false,
             spacing: Duration::ZERO,
             margin: Duration::ZERO,
-            mandatory: None,
+            last_minute: None,
             attempt_timeout: secs(5),
-            retry: Retry {
-                attempts: 1,
-                within: Duration::MAX,
-                linger: Duration::MAX,
-                malformed: false,
-                backoff: constant(Duration::ZERO),
-            },
             rest: constant(secs(7 * 60)),
-            long_rest: None,
-            serve_expired: true,
+            serve_expired: ServeExpired::WhileFailing,
             require_progress: false,
-            sep: Some(secs(5)),
+            withhold_rejected: false,
+            wait_for_due_refresh: true,
+            repeat_refusals: Some(secs(5)),
             ..Self::common()
         }
     }
 
     fn common() -> Self {
         Self {
-            schedule: Schedule::BeforeExpiry { spread: 0.0 },
+            schedule: Schedule::AtWindow,
             window: Window::ByLifetime,
             halve_long_windows: true,
             spacing: secs(10),
             margin: secs(15),
-            mandatory: Some(Mandatory {
-                window: secs(60),
+            last_minute: Some(LastMinute {
+                length: secs(60),
                 rest: constant(secs(5)).with_jitter(0.8),
             }),
             attempt_timeout: secs(5),
@@ -192,20 +227,24 @@ impl RefreshPolicy {
             },
             rest: constant(secs(1)),
             long_rest: None,
-            serve_expired: false,
+            serve_expired: ServeExpired::Never,
             require_progress: true,
-            sep: None,
+            withhold_rejected: true,
+            drop_when_gone: false,
+            wait_for_due_refresh: false,
+            repeat_refusals: None,
+            request_limit: None,
         }
     }
 
-    /// How long before its expiry a set may be refreshed; by lifetime unless told.
+    /// Sets how long before its expiry a set may be refreshed. Defaults to [`Window::ByLifetime`].
     pub fn with_window(mut self, window: Window) -> Self {
         self.window = window;
         self
     }
 
-    /// The longest time until a set is refreshed, however long it lives; 3 h for the agent. No effect on
-    /// a policy that counts from the expiry.
+    /// Sets the longest time until a set is refreshed, however long it lives. Defaults to 3 h for the agent.
+    /// Has no effect on a policy that counts from the expiry.
     pub fn with_retention(mut self, longest: Duration) -> Self {
         if let Schedule::AfterFetch { retention, .. } = &mut self.schedule {
             *retention = longest.max(self.spacing);
@@ -213,36 +252,42 @@ impl RefreshPolicy {
         self
     }
 
-    /// How long one attempt may take, the answer's body included; 5 s for the provider, 3 s for the
-    /// agent. At least 1 ms.
+    /// Sets how long one attempt may take, the answer's body included. Defaults to 5 s for the provider and
+    /// 3 s for the agent; at least 1 ms.
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// How many attempts are made while somebody waits and nothing is held; 3 for the provider, no
-    /// limit but time for the agent. At least 1.
+    /// Sets how many attempts are made while a caller waits and nothing usable is held. Defaults to 5 for
+    /// the provider, and to no limit but time for the agent; at least 1.
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.retry.attempts = attempts.max(1);
         self
     }
 
-    /// How long those who wait with nothing held wait at most, over all attempts; 10 s for the provider.
+    /// Sets how long a caller with nothing usable waits at most, over all attempts. Defaults to 10 s for the
+    /// provider.
     pub fn with_wait(mut self, within: Duration) -> Self {
         self.retry.within = within;
         self
     }
 
-    /// The rest after a failed background refresh, also once it has failed for long.
+    /// Sets the rest after a failed background refresh, also once it has failed for long.
     pub fn with_rest(mut self, rest: Backoff) -> Self {
         self.rest = rest;
         self.long_rest = None;
         self
     }
 
-    /// Whether an expired set is handed out while refreshing fails; the provider does, the agent never.
+    /// Sets whether an expired set is handed out while refreshing fails. Defaults to `true` for the
+    /// provider and `false` for the agent.
     pub fn with_serve_expired(mut self, serve_expired: bool) -> Self {
-        self.serve_expired = serve_expired;
+        self.serve_expired = match (serve_expired, self.serve_expired) {
+            (false, _) => ServeExpired::Never,
+            (true, ServeExpired::Never) => ServeExpired::AfterFailedAttempt(FALLBACK),
+            (true, as_it_is) => as_it_is,
+        };
         self
     }
 
@@ -251,12 +296,12 @@ impl RefreshPolicy {
         self.attempt_timeout
     }
 
-    /// The longest that somebody waits for a fetch with nothing held, over all its attempts.
+    /// The longest that a caller waits for a fetch with nothing usable, over all its attempts.
     pub fn wait(&self) -> Duration {
         self.retry.within
     }
 
-    /// With less life than this left a set counts as expired: 15 s, the official agent's figure.
+    /// A set with no more life left than this counts as expired: 15 s, the official agent's figure.
     pub fn margin(&self) -> Duration {
         self.margin
     }
@@ -281,12 +326,23 @@ impl RefreshPolicy {
     pub fn due(&self, fetched: Timestamp, expires: Timestamp, fraction: f64) -> Timestamp {
         let lifetime = expires.saturating_since(fetched);
         let window = self.window(lifetime);
+        let has_reserve = lifetime >= CLOCK_SKEW_RESERVE + secs(10 * 60);
         let due = match self.schedule {
-            Schedule::BeforeExpiry { spread } => expires - window.mul_f64(1.0 - spread * fraction),
+            Schedule::AtWindow => expires - window,
+            Schedule::BeforeExpiry { spread } => {
+                let mut left = window.mul_f64(1.0 - spread);
+                let mut range = window.mul_f64(spread);
+                if has_reserve && left < CLOCK_SKEW_RESERVE {
+                    left = CLOCK_SKEW_RESERVE;
+                    // A set that is hardly longer than the reserve must not be refreshed all the time.
+                    range = range.min(lifetime.saturating_sub(left) / 10);
+                }
+                expires - left - range.mul_f64(1.0 - fraction)
+            }
             Schedule::AfterFetch { retention, spread } => {
                 let mut left = window.max(secs(30 * 60).min(lifetime / 2));
-                if lifetime >= SURE_LEFT + secs(10 * 60) {
-                    left = left.max(SURE_LEFT);
+                if has_reserve {
+                    left = left.max(CLOCK_SKEW_RESERVE);
                 }
                 let age = retention.min(lifetime.saturating_sub(left));
                 fetched + age.mul_f64(1.0 - spread * fraction)
@@ -295,44 +351,93 @@ impl RefreshPolicy {
         due.max(fetched + self.spacing)
     }
 
-    /// The rest after a refresh failed of a set that expires at `expires`.
+    /// How much of the wait that the service asked for (`Retry-After`) is respected, with a set held that
+    /// expires at `expires`.
     ///
-    /// Once the set has expired neither the long rest holds, because what is missing is to come back
-    /// soon, nor the hurry of the last stretch, which could go on for ever.
+    /// The wait does not reach into the last minute of the set: a caller would find an expired set although
+    /// there was time to try again. While an expired set is handed out it is no longer than a failure
+    /// stands, so that the next caller after the agent is back gets a live set.
+    pub(crate) fn honoured_hint(
+        &self,
+        hint: Duration,
+        now: Timestamp,
+        expires: Option<Timestamp>,
+    ) -> Duration {
+        let last_minute = self.last_minute.map(|last| last.length).unwrap_or_default();
+        match expires.map(|expires| expires - self.margin) {
+            Some(expired) if now < expired => {
+                let valid = (expired + self.margin).saturating_since(now);
+                hint.min(LONGEST_HINT)
+                    .min(valid.saturating_sub(last_minute))
+            }
+            Some(_) if self.serve_expired != ServeExpired::Never => hint.min(FALLBACK),
+            _ => hint.min(LONGEST_HINT_UNUSABLE),
+        }
+    }
+
+    /// The rest after an attempt that brought no progress, for a set that expires at `expires`. `hint` is
+    /// the wait that is [respected](Self::honoured_hint).
+    ///
+    /// The rest does not reach into the last minute of the set, where it is short. Once the set has expired
+    /// the long rest does not apply, because callers are without credentials, nor the short rest of the last
+    /// minute, which could go on for ever.
     pub(crate) fn rest(
         &self,
         now: Timestamp,
-        failing: Failing,
+        streak: Streak,
         expires: Timestamp,
+        hint: Duration,
         fraction: f64,
     ) -> Duration {
-        let rest = self.rest.delay(failing.count, fraction);
+        let rest = self.rest.delay(streak.count, fraction);
         if now > expires {
-            return rest;
+            return rest.max(hint);
         }
         let rest = match self.long_rest {
-            Some((after, long)) if now.saturating_since(failing.since) >= after => {
+            Some((after, long)) if now.saturating_since(streak.since) >= after => {
                 long.delay(1, fraction)
             }
             _ => rest,
         };
-        match self.mandatory {
-            // Rest at most until the last stretch begins, and there only for its own short rest.
+        let rest = match self.last_minute {
             Some(last) => {
-                let until_last = (expires - last.window).saturating_since(now);
+                let until_last = (expires - last.length).saturating_since(now);
                 rest.min(until_last.max(last.rest.delay(1, fraction)))
             }
             None => rest,
-        }
+        };
+        rest.max(hint)
     }
 }
 
-/// A run of failures.
+/// Attempts in a row without progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failing {
+pub(crate) struct Streak {
     pub(crate) since: Timestamp,
     pub(crate) count: u32,
 }
+
+impl Streak {
+    /// Adds one attempt to a streak, or begins one.
+    pub(crate) fn lengthen(streak: &mut Option<Self>, now: Timestamp) {
+        let streak = streak.get_or_insert(Self {
+            since: now,
+            count: 0,
+        });
+        streak.count = streak.count.saturating_add(1);
+    }
+}
+
+/// A service's hint is honoured up to here while a valid set is held.
+const LONGEST_HINT: Duration = secs(300);
+
+/// A service's hint is honoured up to here while nothing usable is held.
+const LONGEST_HINT_UNUSABLE: Duration = secs(60);
+
+/// How long the failure of an attempt stands for the next callers, where an expired set is held. Long
+/// enough that a failing agent does not get a request for each call of the application, short enough that
+/// recovery takes no more than 2 s.
+const FALLBACK: Duration = secs(1);
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -342,9 +447,10 @@ const fn constant(delay: Duration) -> Backoff {
     Backoff::new(delay, delay)
 }
 
-/// Of what seems to live for long enough. By a clock that is an hour slow, a set of 59 min seems to live
-/// for 119, and has expired when an hour seems to be left.
-const SURE_LEFT: Duration = secs(65 * 60);
+/// The life that a set has left when it is refreshed, if it seems to live for longer than this. By a clock
+/// that is an hour slow a set of 59 min seems to live for 119 min, and is expired when an hour seems to be
+/// left.
+const CLOCK_SKEW_RESERVE: Duration = secs(65 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -359,7 +465,7 @@ mod tests {
 
     #[test]
     fn the_window_follows_the_lifetime() {
-        let sep = RefreshPolicy::sep();
+        let published = RefreshPolicy::cross_sdk();
         for (lifetime, window) in [
             (600, 300),
             (1200, 300),
@@ -368,11 +474,12 @@ mod tests {
             (5400, 3600),
             (21_600, 3600),
         ] {
-            assert_eq!(sep.window(secs(lifetime)), secs(window), "{lifetime}");
+            assert_eq!(published.window(secs(lifetime)), secs(window), "{lifetime}");
         }
         assert_eq!(RefreshPolicy::provider().window(secs(300)), secs(150));
         assert_eq!(
-            sep.clone()
+            published
+                .clone()
                 .with_window(Window::Fixed(secs(1800)))
                 .window(secs(21_600)),
             secs(1800)
@@ -380,10 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn the_provider_refreshes_in_the_last_fifth_of_the_window() {
+    fn the_provider_refreshes_in_a_fifth_of_the_window_and_65_minutes_before_the_end_at_the_latest()
+    {
         let policy = RefreshPolicy::provider();
-        assert_eq!(due_after(&policy, secs(21_600), 0.0), 21_600 - 3600);
-        assert_eq!(due_after(&policy, secs(21_600), 1.0), 21_600 - 2880);
+        assert_eq!(due_after(&policy, secs(3600), 0.0), 3600 - 900);
+        assert_eq!(due_after(&policy, secs(3600), 1.0), 3600 - 720);
+        assert_eq!(due_after(&policy, secs(21_600), 0.0), 21_600 - 3900 - 720);
+        assert_eq!(due_after(&policy, secs(21_600), 1.0), 21_600 - 3900);
         assert_eq!(due_after(&policy, secs(20), 0.0), 10);
     }
 
@@ -415,12 +525,13 @@ mod tests {
     }
 
     #[test]
-    fn by_a_clock_that_is_an_hour_slow_the_agent_refreshes_before_the_true_expiry() {
-        let policy = RefreshPolicy::agent();
-        for minutes in 16..=59 {
-            for fraction in [0.0, 0.5, 1.0] {
-                let due = due_after(&policy, secs((60 + minutes) * 60), fraction);
-                assert!(due <= (minutes - 5) * 60, "{minutes} min: {due} s");
+    fn by_a_clock_that_is_an_hour_slow_a_set_is_refreshed_before_the_true_expiry() {
+        for policy in [RefreshPolicy::agent(), RefreshPolicy::provider()] {
+            for minutes in 16..=720 {
+                for fraction in [0.0, 0.5, 1.0] {
+                    let due = due_after(&policy, secs((60 + minutes) * 60), fraction);
+                    assert!(due <= (minutes - 5) * 60, "{minutes} min: {due} s");
+                }
             }
         }
     }
@@ -433,11 +544,12 @@ mod tests {
             policy
                 .rest(
                     now,
-                    Failing {
+                    Streak {
                         since: START,
                         count,
                     },
                     expires,
+                    Duration::ZERO,
                     1.0,
                 )
                 .as_secs()
@@ -454,13 +566,45 @@ mod tests {
         assert_eq!(rest(expires - secs(30), 20), 5);
         let least = policy.rest(
             expires,
-            Failing {
+            Streak {
                 since: START,
                 count: 20,
             },
             expires,
+            Duration::ZERO,
             0.0,
         );
         assert_eq!(least.as_millis(), 1000);
+    }
+
+    #[test]
+    fn a_hint_is_honoured_and_never_reaches_into_the_last_minute_nor_beyond_the_expiry() {
+        let expires = START + secs(3600);
+        for policy in [RefreshPolicy::provider(), RefreshPolicy::agent()] {
+            for (left, hint, honoured) in [
+                (3600, 40, 40),
+                (3600, 86_400, 300),
+                (200, 300, 140),
+                (61, 300, 1),
+                (30, 300, 0),
+            ] {
+                let now = expires - secs(left);
+                assert_eq!(
+                    policy.honoured_hint(secs(hint), now, Some(expires)),
+                    secs(honoured),
+                    "{hint} s with {left} s left"
+                );
+            }
+            assert_eq!(policy.honoured_hint(secs(300), START, None), secs(60));
+            for (left, serves, fails_closed) in [(15, 1, 60), (0, 1, 60)] {
+                let now = expires - secs(left);
+                let honoured = |serve| {
+                    let policy = policy.clone().with_serve_expired(serve);
+                    policy.honoured_hint(secs(300), now, Some(expires))
+                };
+                assert_eq!(honoured(true), secs(serves), "{left} s left");
+                assert_eq!(honoured(false), secs(fails_closed), "{left} s left");
+            }
+        }
     }
 }

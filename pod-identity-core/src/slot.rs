@@ -3,53 +3,91 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::Failing;
-use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp};
+use crate::policy::{ServeExpired, Streak};
+use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp, TokenBucket};
 
-/// One credential's life: empty, wanted, in flight, held, resting after a failure.
+/// The life of one credential: empty, wanted, in flight, held, resting after a failure.
 ///
 /// A deterministic state machine. It is told what happened (`handle_*`), asked what to do next
 /// (`poll_*`), and given the time; it does nothing by itself. `T` is what is held, `E` the driver's
 /// error.
 ///
 /// # The driver's contract
-/// 1. After any call that takes `&mut self`, drain [`poll_fetch`](Self::poll_fetch) and start what it
-///    hands out.
+/// 1. After any call that takes `&mut self`, drain [`poll_fetch`](Self::poll_fetch) and start each attempt
+///    that it returns. A fetch that is wanted waits for as long as the driver needs: call `poll_fetch` from
+///    the task that carries the attempt out, and an attempt that no runtime polls is not an attempt.
 /// 2. Then sleep until [`poll_timeout`](Self::poll_timeout), and call
-///    [`handle_timeout`](Self::handle_timeout). Look at the wall clock at least every minute, because
-///    it may be stepped.
-/// 3. Answer every attempt exactly once, also on timeout, cancellation and panic. An attempt that is
-///    never answered is given up after twice its timeout.
-/// 4. Those who hold a [`Ticket`] look at [`outcome`](Self::outcome) after each `handle_*`.
+///    [`handle_timeout`](Self::handle_timeout). Read the wall clock at least every minute, because it may
+///    be stepped.
+/// 3. Answer every attempt exactly once, also on timeout, cancellation and panic: with
+///    [`handle_fetched`](Self::handle_fetched), or with [`abandon`](Self::abandon) if it was not carried
+///    out. An attempt that is never answered is given up after twice its timeout.
+/// 4. Check the [`outcome`](Self::outcome) of each open [`Ticket`] after each `handle_*`.
+///
+/// # What is handed out
+/// With a usable set held, an ask returns it, whatever else is going on. A set is usable while it has more
+/// life left than the policy's margin and has not been rejected. With none, an ask begins or joins a
+/// fetch. What is not usable is handed out only if the policy allows it and an attempt that was made
+/// *since it became unusable* has failed: an earlier failure, and an attempt that was not carried out
+/// ([`FailureClass::Interrupted`]), say nothing about whether there is a live set.
+///
+/// # Progress
+/// A set with another access key id is progress, whatever its expiry: a role may have been changed to one
+/// with shorter sets. A set with the held access key id is none; it is no failure either, but the next
+/// refresh waits as after one.
 ///
 /// # Clock steps
-/// What began in what is now the future is taken to have begun now: a wall clock that was stepped back
-/// neither delays an attempt or a rest by more than its own length nor cuts it short, and what was
-/// fetched "later" than now is refreshed. Whether a set has expired is always asked of `now`.
+/// Whatever began in what is now the future is taken to have begun now: a wall clock that was stepped back
+/// neither delays an attempt or a rest by more than its own length nor cuts it short, and a set that was
+/// fetched "later" than now is refreshed. Whether a set has expired always depends on `now` alone.
 pub struct Slot<T, E> {
     policy: Arc<RefreshPolicy>,
     random: fastrand::Rng,
-    /// From here on nothing is kept and nothing fetched by itself.
+    /// From here on nothing is kept and nothing is fetched without an ask.
     end: Timestamp,
     held: Option<Held<T>>,
     phase: Phase,
     round: Round,
     attempts: u64,
     settled: Option<Settled>,
-    failing: Option<Failing>,
+    /// Attempts without progress; decides the rest.
+    streak: Option<Streak>,
+    /// Attempts that failed; a part of the streak, and what callers are told.
+    failing: Option<Streak>,
+    /// Answers in a row that brought the held set again while a refresh was due.
+    unchanged: u32,
+    /// When an attempt failed that had begun after the held set expired.
+    failed_expired: Option<Timestamp>,
+    /// The service asked not to be called until this is over.
+    hint: Option<Pause>,
+    /// Boxed because few slots have one: the agent holds thousands of slots without.
+    limit: Option<Box<TokenBucket>>,
     error: Option<E>,
     last_ask: Timestamp,
 }
 
-/// What a [`Slot`] needs to know of what it holds.
+/// What expires at a known time.
 pub trait Expiring {
     /// When it stops being valid.
     fn expiration(&self) -> Timestamp;
 }
 
+/// What a [`Slot`] holds.
+pub trait CredentialSet: Expiring {
+    /// Whether this is the same set as `other`: the same access key id. Two sets that expire in the same
+    /// second are two sets.
+    fn is_same_set(&self, other: &Self) -> bool;
+}
+
 impl Expiring for Credentials {
     fn expiration(&self) -> Timestamp {
         Credentials::expiration(self)
+    }
+}
+
+impl CredentialSet for Credentials {
+    fn is_same_set(&self, other: &Self) -> bool {
+        self.access_key_id() == other.access_key_id()
     }
 }
 
@@ -60,9 +98,9 @@ impl Expiring for Credentials {
     reason = "an ask is answered now or later; drivers match on both"
 )]
 pub enum Ask<'a, T> {
-    /// Here it is.
+    /// The set.
     Ready(&'a T),
-    /// Wait for this fetch.
+    /// The set will be the outcome of this fetch.
     Pending(Ticket),
 }
 
@@ -70,7 +108,8 @@ pub enum Ask<'a, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// One attempt to fetch, to be answered exactly once with [`Slot::handle_fetched`].
+/// One attempt to fetch, to be answered exactly once with [`Slot::handle_fetched`] or
+/// [`Slot::abandon`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
     id: u64,
@@ -97,9 +136,6 @@ pub enum SlotError {
         /// The life that it has left.
         left: Duration,
     },
-    /// The set that the service has just rejected, recognised by its expiry, was fetched again.
-    #[error("the rejected credentials were handed out again")]
-    Repeated,
     /// The driver never answered an attempt.
     #[error("the attempt was given up without an answer")]
     Abandoned,
@@ -110,27 +146,41 @@ struct Held<T> {
     fetched: Timestamp,
     expires: Timestamp,
     due: Timestamp,
-    rejected: bool,
+    /// A refresh is due whatever `due` says: the set was rejected, or the clock was stepped back.
+    is_overdue: bool,
+    rejected: Rejected,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Rejected {
+    No,
+    /// No attempt with a later number than this has ended: there may be a newer set.
+    Untried(u64),
+    /// An attempt since then brought no newer set, so this one is handed out again. The service may have
+    /// been wrong, and there is nothing better.
+    Tried,
 }
 
 /// A fetch with its attempts. Tickets belong to a round.
 struct Round {
     id: u64,
+    /// When its first attempt began, or when it was asked for.
     began: Timestamp,
     attempts: u32,
-    /// Somebody holds a ticket.
-    waited: bool,
+    /// A caller holds a ticket.
+    is_awaited: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Phase {
     Idle,
+    /// An attempt is to be started. No deadline: how long the driver takes says nothing.
     Wanted,
     /// The attempt is given up when the pause is over.
     InFlight(u64, Pause),
-    /// Between two attempts of a round that somebody waits for.
+    /// Before an attempt of a round: after a failed one, or because the service or the limit wants it.
     Retrying(Pause),
-    /// After a failed refresh; the round is over.
+    /// After a refresh without progress; the round is over.
     Resting(Pause),
 }
 
@@ -162,9 +212,10 @@ impl Pause {
 /// How the latest round ended.
 struct Settled {
     round: u64,
-    ok: bool,
-    /// Refused for good: under `sep()` it is raised whatever is held.
-    refused: bool,
+    /// The outcome is what is held; else the error.
+    is_set: bool,
+    /// Refused, under a policy that repeats refusals.
+    is_refused: bool,
 }
 
 enum Verdict {
@@ -174,9 +225,10 @@ enum Verdict {
     Repeat(u64),
 }
 
-impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
-    /// An empty slot. The seed drives its jitter; equal seeds give equal lives.
+impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
+    /// Creates an empty slot. The seed drives its jitter; equal seeds give equal lives.
     pub fn new(policy: Arc<RefreshPolicy>, seed: u64) -> Self {
+        let limit = policy.request_limit;
         Self {
             policy,
             random: fastrand::Rng::with_seed(seed),
@@ -187,34 +239,38 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
                 id: 0,
                 began: Timestamp::MIN,
                 attempts: 0,
-                waited: false,
+                is_awaited: false,
             },
             attempts: 0,
             settled: None,
+            streak: None,
             failing: None,
+            unchanged: 0,
+            failed_expired: None,
+            hint: None,
+            limit: limit.map(|limit| Box::new(TokenBucket::new(limit.burst, limit.per_second))),
             error: None,
             last_ask: Timestamp::MIN,
         }
     }
 
-    /// From `end` on what is held is dropped and nothing is fetched unless somebody asks, because the
-    /// request itself has expired by then.
+    /// Sets the time when the request itself expires. From then on what is held is dropped, and nothing is
+    /// fetched without an ask.
     pub fn with_end(mut self, end: Timestamp) -> Self {
         self.end = end;
         self
     }
 
-    /// Its tickets are later than those of a slot with a lower serial.
+    /// Makes its tickets later than those of a slot with a lower serial.
     #[cfg(feature = "cache")]
     pub(crate) fn with_serial(mut self, serial: u64) -> Self {
         self.round.id = serial << 32;
         self
     }
 
-    /// Somebody wants it.
+    /// A caller wants the set.
     ///
-    /// With a usable set held the answer is that set, whatever else is going on. With none, everybody
-    /// shares the fetch in flight, or starts one.
+    /// Returns a usable set at once. With none, all callers share the fetch in flight, or one is begun.
     pub fn ask(&mut self, now: Timestamp) -> Ask<'_, T> {
         self.handle_timeout(now);
         self.last_ask = now;
@@ -226,13 +282,13 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         match (&self.held, self.verdict(now)) {
             (Some(held), Verdict::Serve) => Ask::Ready(&held.value),
             _ => {
-                self.round.waited = true;
+                self.round.is_awaited = true;
                 Ask::Pending(Ticket(self.round.id))
             }
         }
     }
 
-    /// As [`ask`](Self::ask), but begins no fetch: `None` where an ask would begin one.
+    /// As [`ask`](Self::ask), but begins no fetch: returns `None` where an ask would begin one.
     #[cfg(feature = "cache")]
     pub(crate) fn join(&mut self, now: Timestamp) -> Option<Ask<'_, T>> {
         self.handle_timeout(now);
@@ -242,8 +298,8 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// What is held, if an ask would be answered with it and change nothing else. The time must not have
-    /// been stepped back.
+    /// Returns what is held if an ask would return it and change nothing else. The time must not have been
+    /// stepped back.
     #[cfg(feature = "cache")]
     pub(crate) fn hit(&mut self, now: Timestamp) -> Option<&T> {
         let is_quiet = self.poll_timeout().is_none_or(|at| now < at);
@@ -256,51 +312,64 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// The result of a fetch, for those who waited: `None` while it goes on. After a failure it may
-    /// still be a set, where the policy hands out an expired one.
+    /// The result of a fetch, for the callers that wait for it: `None` while it goes on. After a failure it
+    /// is the held set where the policy hands that out.
     pub fn outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {
-        let settled = self
-            .settled
-            .as_ref()
-            .filter(|settled| settled.round >= ticket.0)?;
-        let held = self.held.as_ref().filter(|held| self.may_serve(held));
-        let fallback = self.policy.serve_expired && !(self.policy.sep.is_some() && settled.refused);
-        match (held, &self.error) {
-            (Some(held), _) if settled.ok || fallback => Some(Ok(&held.value)),
+        let settled = self.settled(ticket)?;
+        match (&self.held, &self.error) {
+            (Some(held), _) if settled.is_set => Some(Ok(&held.value)),
             (_, Some(error)) => Some(Err(error)),
             _ => None,
         }
     }
 
-    /// An attempt to start now. It is handed out once: single flight is a state, not a lock.
+    /// As [`outcome`](Self::outcome), except that a failure is an error whatever is held.
+    pub fn fetch_outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {
+        self.settled(ticket)?;
+        match (&self.held, &self.error) {
+            (_, Some(error)) => Some(Err(error)),
+            (Some(held), None) => Some(Ok(&held.value)),
+            (None, None) => None,
+        }
+    }
+
+    /// Returns an attempt to start now, once: single flight is a state, not a lock.
     pub fn poll_fetch(&mut self, now: Timestamp) -> Option<Attempt> {
         let Phase::Wanted = self.phase else {
             return None;
         };
+        if self.round.attempts == 0 {
+            // The driver may have needed long to get here.
+            self.round.began = now;
+        }
         self.attempts += 1;
         self.round.attempts += 1;
+        if let Some(limit) = &mut self.limit {
+            // Whether there is a token was asked before; one that is missing is owed.
+            limit.reserve(now, Duration::MAX);
+        }
         let mut timeout = self.policy.attempt_timeout;
-        if self.round.waited {
+        if self.round.is_awaited {
             let left = (self.round.began + self.policy.retry.within).saturating_since(now);
             timeout = timeout.min(left.max(LEAST_TIMEOUT));
         }
-        self.phase = Phase::InFlight(self.attempts, Pause::new(now, timeout * 2));
+        self.phase = Phase::InFlight(self.attempts, Pause::new(now, timeout.saturating_mul(2)));
         Some(Attempt {
             id: self.attempts,
             timeout,
         })
     }
 
-    /// What an attempt brought. `false`: it is late or unknown, and nothing has changed.
+    /// Takes the result of an attempt. Returns `false`, and changes nothing, if the attempt is late or
+    /// unknown.
     pub fn handle_fetched(
         &mut self,
         attempt: Attempt,
         now: Timestamp,
         result: Result<T, Failure<E>>,
     ) -> bool {
-        match self.phase {
-            Phase::InFlight(current, _) if current == attempt.id => {}
-            _ => return false,
+        if !self.is_in_flight(attempt) {
+            return false;
         }
         self.notice_step(now);
         match result {
@@ -310,12 +379,23 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         true
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` for "not before something
-    /// else happens".
+    /// Takes back an attempt that was not carried out, for example because its runtime is not driven:
+    /// another one is wanted. Returns `false`, and changes nothing, if the attempt is late or unknown.
+    pub fn abandon(&mut self, attempt: Attempt) -> bool {
+        let is_in_flight = self.is_in_flight(attempt);
+        if is_in_flight {
+            self.round.attempts = self.round.attempts.saturating_sub(1);
+            self.phase = Phase::Wanted;
+        }
+        is_in_flight
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` if nothing happens before
+    /// another call.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let kept = self.held.as_ref().map(|_held| self.end);
         let next = match self.phase {
-            Phase::Idle => self.held.as_ref().map(|held| held.due),
+            Phase::Idle => self.due_at(),
             Phase::Wanted => None,
             Phase::InFlight(_, pause) | Phase::Retrying(pause) | Phase::Resting(pause) => {
                 Some(pause.until)
@@ -337,14 +417,14 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         match self.phase {
             Phase::InFlight(_, pause) if pause.is_over(now) => {
                 let error = E::from(SlotError::Abandoned);
-                self.fail(Failure::new(FailureClass::Transient, error), now);
+                self.fail(Failure::new(FailureClass::Interrupted, error), now);
             }
             Phase::Retrying(pause) if pause.is_over(now) => {
                 if now <= self.retry_deadline() {
                     self.phase = Phase::Wanted;
                 } else {
-                    self.settle(false, false);
-                    self.rest(now, None);
+                    self.settle_failed(now);
+                    self.rest(now, Duration::ZERO);
                 }
             }
             Phase::Resting(pause) if pause.is_over(now) && self.held.is_some() => self.begin(now),
@@ -359,12 +439,30 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         self.held.as_ref().map(|held| &held.value)
     }
 
-    /// What an ask would be answered with at once. Unlike an ask it wants nothing.
+    /// Returns what an ask would return at once. Unlike an ask it changes nothing.
     pub fn peek(&self, now: Timestamp) -> Option<&T> {
         match self.verdict(now) {
             Verdict::Serve => self.held(),
             _ => None,
         }
+    }
+
+    /// Until when each ask returns what is held and changes nothing. `None` if an ask at `now` does not.
+    ///
+    /// A driver may hand out a copy of what is held until then without asking. While a fetch waits to be
+    /// started there is no such time, because each caller is a chance to start it.
+    pub fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let held = self.held.as_ref()?;
+        if matches!(self.phase, Phase::Wanted) || !matches!(self.verdict(now), Verdict::Serve) {
+            return None;
+        }
+        let end = if self.is_usable_set(held, now) {
+            held.expires - self.policy.margin
+        } else {
+            self.fallback_end(now)?
+        };
+        let until = self.poll_timeout().map_or(end, |next| next.min(end));
+        (now < until).then_some(until)
     }
 
     /// When what is held was fetched.
@@ -374,25 +472,30 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
 
     /// When what is held is to be refreshed.
     pub fn due_at(&self) -> Option<Timestamp> {
-        self.held.as_ref().map(|held| held.due)
+        self.held.as_ref().map(|held| match held.is_overdue {
+            true => Timestamp::MIN,
+            false => held.due,
+        })
     }
 
-    /// Whether what is held may be handed out as valid: more life left than the policy's margin, and
-    /// not rejected.
+    /// Whether what is held is valid: it has more life left than the policy's margin, and was not
+    /// rejected since the latest attempt.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.held
             .as_ref()
             .is_some_and(|held| self.is_usable_set(held, now))
     }
 
-    /// Failed attempts in a row.
-    pub fn failures(&self) -> u32 {
-        self.failing.map_or(0, |failing| failing.count)
+    /// Whether what is held was rejected, and is handed out because there is no newer set.
+    pub fn is_rejected(&self) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.rejected == Rejected::Tried)
     }
 
-    /// When the current run of failures began.
-    pub fn failing_since(&self) -> Option<Timestamp> {
-        self.failing.map(|failing| failing.since)
+    /// How many times in a row the held set was fetched again although a refresh was due.
+    pub fn unchanged(&self) -> u32 {
+        self.unchanged
     }
 
     /// The latest failure since the latest success.
@@ -400,7 +503,22 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         self.error.as_ref()
     }
 
-    /// Whether a fetch is under way, or about to be.
+    /// Failed attempts in a row.
+    pub fn failures(&self) -> u32 {
+        self.failing.map_or(0, |failing| failing.count)
+    }
+
+    /// When the first of the failures in a row happened.
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing.map(|failing| failing.since)
+    }
+
+    /// Whether [`poll_fetch`](Self::poll_fetch) would return an attempt.
+    pub fn wants_fetch(&self) -> bool {
+        matches!(self.phase, Phase::Wanted)
+    }
+
+    /// Whether a fetch is wanted or in flight.
     pub fn is_fetching(&self) -> bool {
         matches!(self.phase, Phase::Wanted | Phase::InFlight(..))
     }
@@ -414,26 +532,26 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         )
     }
 
-    /// Whether nothing is attempted for a while because an attempt has failed.
+    /// Whether nothing is attempted for a while because an attempt brought no progress.
     pub fn is_resting(&self) -> bool {
         matches!(self.phase, Phase::Resting(_) | Phase::Retrying(_))
     }
 
-    /// Nothing is held and nothing is going on: the slot may be forgotten.
+    /// Whether nothing is held and nothing is going on, so that the slot may be dropped.
     pub fn is_vacant(&self) -> bool {
         self.held.is_none() && matches!(self.phase, Phase::Idle)
     }
 
-    /// A refresh is wanted that nobody waits for.
+    /// Whether a fetch is wanted, and not by a caller.
     #[cfg(feature = "cache")]
     pub(crate) fn wants_refresh(&self) -> bool {
-        matches!(self.phase, Phase::Wanted) && !self.round.waited
+        self.wants_fetch() && !self.round.is_awaited
     }
 
-    /// A fetch is wanted that somebody waits for.
+    /// Whether a fetch is wanted by a caller.
     #[cfg(feature = "cache")]
     pub(crate) fn wants_first(&self) -> bool {
-        matches!(self.phase, Phase::Wanted) && self.round.waited
+        self.wants_fetch() && self.round.is_awaited
     }
 
     /// Whether the fetch in question has had an attempt that failed.
@@ -442,42 +560,51 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
         self.round.attempts > 0
     }
 
-    /// Asks for a refresh now, whatever is held. A rest is cut short; a fetch under way is joined.
+    /// Refreshes now, whatever is held. Cuts a rest short and joins a fetch under way.
     ///
-    /// The ticket's outcome is that fetch's.
+    /// The ticket's [`fetch_outcome`](Self::fetch_outcome) is that fetch's.
     pub fn refresh(&mut self, now: Timestamp) -> Ticket {
         self.handle_timeout(now);
         self.last_ask = now;
+        if let Some(round) = self.failed_round_to_repeat(now) {
+            return Ticket(round);
+        }
         match self.phase {
             Phase::Wanted | Phase::InFlight(..) => {}
-            Phase::Retrying(_) => self.phase = Phase::Wanted,
+            Phase::Retrying(_) if self.earliest_attempt(now) <= now => self.phase = Phase::Wanted,
+            Phase::Retrying(_) => {}
             Phase::Idle | Phase::Resting(_) => self.begin(now),
         }
-        self.round.waited = true;
+        self.round.is_awaited = true;
         Ticket(self.round.id)
     }
 
     fn verdict(&self, now: Timestamp) -> Verdict {
         let under_way = self.is_under_way();
-        if self.policy.sep.is_some() {
-            match &self.settled {
-                Some(settled) if settled.refused && self.is_resting() => {
-                    return Verdict::Repeat(settled.round);
-                }
-                _ if under_way => return Verdict::Join,
-                _ => {}
+        match &self.settled {
+            Some(settled) if settled.is_refused && self.is_resting() => {
+                return Verdict::Repeat(settled.round);
             }
+            _ if under_way && self.policy.wait_for_due_refresh => return Verdict::Join,
+            _ => {}
         }
         match &self.held {
-            Some(held) if self.is_usable_set(held, now) => Verdict::Serve,
-            Some(held)
-                if self.may_serve(held) && self.policy.serve_expired && self.failing.is_some() =>
-            {
-                Verdict::Serve
-            }
+            Some(held) if self.is_usable_set(held, now) || self.falls_back(now) => Verdict::Serve,
             _ if under_way => Verdict::Join,
-            _ => Verdict::Begin,
+            _ => match self.failed_round_to_repeat(now) {
+                Some(round) => Verdict::Repeat(round),
+                None => Verdict::Begin,
+            },
         }
+    }
+
+    /// The latest round, if it failed and the service asked not to be called for longer than a caller
+    /// waits. A request would not be answered, and waiting for it would only delay the error.
+    fn failed_round_to_repeat(&self, now: Timestamp) -> Option<u64> {
+        self.limit.as_ref()?;
+        self.error.as_ref()?;
+        let settled = self.settled.as_ref()?;
+        (self.hint_end() > now + self.policy.retry.within).then_some(settled.round)
     }
 
     fn begin(&mut self, now: Timestamp) {
@@ -485,9 +612,25 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             id: self.round.id + 1,
             began: now,
             attempts: 0,
-            waited: false,
+            is_awaited: false,
         };
-        self.phase = Phase::Wanted;
+        let earliest = self.earliest_attempt(now);
+        self.phase = if earliest > now {
+            Phase::Retrying(Pause {
+                since: now,
+                until: earliest,
+            })
+        } else {
+            Phase::Wanted
+        };
+    }
+
+    /// When the request limit and the service's hint allow an attempt.
+    fn earliest_attempt(&self, now: Timestamp) -> Timestamp {
+        match &self.limit {
+            Some(limit) => limit.ready_at(now).max(self.hint_end()),
+            None => now,
+        }
     }
 
     fn accept(&mut self, value: T, now: Timestamp) {
@@ -497,21 +640,13 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             let error = E::from(SlotError::Expiring { left });
             return self.fail(Failure::new(FailureClass::Malformed, error), now);
         }
-        let before = self
-            .held
-            .as_ref()
-            .filter(|_held| self.policy.require_progress);
-        match before {
-            Some(held) if held.rejected && expires == held.expires => {
-                let error = E::from(SlotError::Repeated);
-                self.fail(Failure::new(FailureClass::Transient, error), now);
-            }
-            // The same or an older expiry is no progress: keep the set that lives longest, rest.
-            Some(held) if !held.rejected && expires <= held.expires => {
-                self.count_failure(now);
-                self.error = None;
-                self.settle(true, false);
-                self.rest(now, None);
+        match &mut self.held {
+            Some(held) if self.policy.require_progress && held.value.is_same_set(&value) => {
+                if expires > held.expires {
+                    held.due = self.policy.due(now, expires, self.random.f64());
+                    (held.value, held.expires) = (value, expires);
+                }
+                self.keep(now);
             }
             _ => self.hold(value, now),
         }
@@ -525,86 +660,172 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             fetched: now,
             expires,
             due,
-            rejected: false,
+            is_overdue: false,
+            rejected: Rejected::No,
         });
-        self.failing = None;
-        self.error = None;
+        self.streak = None;
+        self.unchanged = 0;
+        self.forget_failures();
         self.settle(true, false);
         self.phase = Phase::Idle;
     }
 
+    /// The service handed out the held set again.
+    fn keep(&mut self, now: Timestamp) {
+        self.forget_failures();
+        if self.must_try_since_rejection() {
+            return;
+        }
+        if let Some(held) = &mut self.held
+            && held.rejected == Rejected::No
+        {
+            held.is_overdue = false;
+        }
+        self.settle(true, false);
+        if self.is_due(now) {
+            self.unchanged = self.unchanged.saturating_add(1);
+            Streak::lengthen(&mut self.streak, now);
+            self.rest(now, Duration::ZERO);
+        } else {
+            // Somebody asked for a refresh before it was due.
+            self.phase = Phase::Idle;
+        }
+    }
+
     fn fail(&mut self, failure: Failure<E>, now: Timestamp) {
+        let began_expired = self.has_attempt_begun_expired();
+        let hint = self.honoured_hint(failure.retry_after, now);
         self.error = Some(failure.error);
-        self.count_failure(now);
-        let refusal = matches!(failure.class, FailureClass::Gone | FailureClass::Denied);
-        if let (true, Some(repeat)) = (refusal, self.policy.sep) {
+        self.unchanged = 0;
+        if !hint.is_zero() {
+            self.hint = Some(Pause::new(now, hint));
+        }
+        Streak::lengthen(&mut self.streak, now);
+        if failure.class != FailureClass::Interrupted {
+            Streak::lengthen(&mut self.failing, now);
+            if began_expired {
+                self.failed_expired = Some(now);
+            }
+        }
+        let is_refusal = matches!(failure.class, FailureClass::Gone | FailureClass::Denied);
+        if let (true, Some(repeat)) = (is_refusal, self.policy.repeat_refusals) {
             self.settle(false, true);
             self.phase = Phase::Resting(Pause::new(now, repeat));
             return;
         }
-        if failure.class == FailureClass::Gone {
+        if failure.class == FailureClass::Gone
+            && (self.policy.drop_when_gone || self.has_expired(now))
+        {
             self.held = None;
         }
-        match self.retry_pause(failure.class, failure.retry_after, now) {
+        if failure.class != FailureClass::Interrupted && self.must_try_since_rejection() {
+            return;
+        }
+        match self.retry_pause(failure.class, hint, now) {
             Some(pause) => self.phase = Phase::Retrying(pause),
             None => {
-                self.settle(false, false);
-                self.rest(now, failure.retry_after);
+                self.settle_failed(now);
+                self.rest(now, hint);
             }
         }
     }
 
-    /// Until the next attempt for those who wait with nothing usable held, if they are to get one.
+    /// How long the service's wish not to be called (`Retry-After`) is respected.
+    fn honoured_hint(&self, hint: Option<Duration>, now: Timestamp) -> Duration {
+        let expires = self.held.as_ref().map(|held| held.expires);
+        self.policy
+            .honoured_hint(hint.unwrap_or_default(), now, expires)
+    }
+
+    /// Whether the attempt that just ended began before the held set was rejected, and so says nothing
+    /// about what the service would hand out now. Another one is wanted then; else the rejection has had
+    /// its attempt.
+    fn must_try_since_rejection(&mut self) -> bool {
+        let Some(held) = &mut self.held else {
+            return false;
+        };
+        if !self.policy.withhold_rejected {
+            return false;
+        }
+        match held.rejected {
+            Rejected::Untried(before) if self.attempts <= before => {
+                self.phase = Phase::Wanted;
+                true
+            }
+            Rejected::Untried(_) => {
+                held.rejected = Rejected::Tried;
+                false
+            }
+            Rejected::No | Rejected::Tried => false,
+        }
+    }
+
+    /// The pause before the next attempt for callers that wait with nothing to hand out, if they get one.
     fn retry_pause(
         &mut self,
         class: FailureClass,
-        retry_after: Option<Duration>,
+        hint: Duration,
         now: Timestamp,
     ) -> Option<Pause> {
         let retry = self.policy.retry;
-        let waiting = self.round.waited && !self.is_usable(now);
-        let retried = class.is_retryable()
+        let is_awaited = self.round.is_awaited && !self.is_usable(now) && !self.falls_back(now);
+        let is_retried = class.is_retryable()
             && (retry.malformed || class != FailureClass::Malformed)
             && self.round.attempts < retry.attempts;
-        if !waiting || !retried {
+        if !is_awaited || !is_retried {
             return None;
         }
         let backoff = retry.backoff.delay(self.round.attempts, self.random.f64());
-        let pause = Pause::new(now, backoff.max(hint(retry_after)));
+        let limited = self
+            .limit
+            .as_ref()
+            .map_or(now, |limit| limit.ready_at(now))
+            .saturating_since(now);
+        let pause = Pause::new(now, backoff.max(limited).max(hint));
         (pause.until <= self.retry_deadline()).then_some(pause)
     }
 
-    /// Ends an attempt that failed and is not repeated at once: with something held (rejected or expired
-    /// too) the next one comes by itself, with nothing held when somebody asks.
-    fn rest(&mut self, now: Timestamp, retry_after: Option<Duration>) {
-        self.phase = match (&self.held, self.failing) {
-            (Some(held), Some(failing)) => {
-                let rest = self
-                    .policy
-                    .rest(now, failing, held.expires, self.random.f64());
-                Phase::Resting(Pause::new(now, rest.max(hint(retry_after))))
+    /// Ends a round without progress: with something held (rejected or expired too) the next one comes by
+    /// itself, with nothing held when a caller asks.
+    fn rest(&mut self, now: Timestamp, hint: Duration) {
+        self.phase = match (&self.held, self.streak) {
+            (Some(held), Some(streak)) => {
+                let fraction = self.random.f64();
+                let rest = self.policy.rest(now, streak, held.expires, hint, fraction);
+                Phase::Resting(Pause::new(now, rest))
             }
             _ => Phase::Idle,
         };
     }
 
-    fn settle(&mut self, ok: bool, refused: bool) {
+    fn settle(&mut self, is_set: bool, is_refused: bool) {
         self.settled = Some(Settled {
             round: self.round.id,
-            ok,
-            refused,
+            is_set,
+            is_refused,
         });
     }
 
-    fn count_failure(&mut self, now: Timestamp) {
-        let failing = self.failing.get_or_insert(Failing {
-            since: now,
-            count: 0,
-        });
-        failing.count = failing.count.saturating_add(1);
+    /// The outcome of a failed round is what is held, where an ask would return that now.
+    fn settle_failed(&mut self, now: Timestamp) {
+        let is_set = self.is_usable(now) || self.falls_back(now);
+        self.settle(is_set, false);
     }
 
-    /// Until when an attempt may begin for those who wait with nothing held.
+    fn settled(&self, ticket: Ticket) -> Option<&Settled> {
+        self.settled
+            .as_ref()
+            .filter(|settled| settled.round >= ticket.0)
+    }
+
+    fn forget_failures(&mut self) {
+        self.failing = None;
+        self.failed_expired = None;
+        self.hint = None;
+        self.error = None;
+    }
+
+    /// Until when an attempt may begin for callers that wait with nothing usable held.
     fn retry_deadline(&self) -> Timestamp {
         let retry = &self.policy.retry;
         (self.round.began + retry.within)
@@ -612,25 +833,33 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             .min(self.end)
     }
 
-    fn is_due(&self, now: Timestamp) -> bool {
-        self.held.as_ref().is_some_and(|held| now >= held.due)
+    fn is_in_flight(&self, attempt: Attempt) -> bool {
+        matches!(self.phase, Phase::InFlight(current, _) if current == attempt.id)
     }
 
-    /// The request has expired: what was fetched with it is of no use to anybody, nor a refresh of it.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at().is_some_and(|due| now >= due)
+    }
+
+    /// The request has expired: what was fetched with it is of no use to anybody, nor is a refresh of it.
     fn drop_held(&mut self) {
         self.held = None;
-        let refresh = matches!(self.phase, Phase::Wanted) && !self.round.waited;
-        if refresh || matches!(self.phase, Phase::Resting(_)) {
+        let is_refresh = matches!(self.phase, Phase::Wanted) && !self.round.is_awaited;
+        if is_refresh || matches!(self.phase, Phase::Resting(_)) {
             self.phase = Phase::Idle;
         }
     }
 
-    /// What began in the future began now: the wall clock was stepped back.
+    /// Moves to now what began in the future: the wall clock was stepped back.
     fn notice_step(&mut self, now: Timestamp) {
         self.last_ask = self.last_ask.min(now);
         self.round.began = self.round.began.min(now);
-        if let Some(failing) = &mut self.failing {
-            failing.since = failing.since.min(now);
+        self.failed_expired = self.failed_expired.filter(|failed| *failed <= now);
+        for streak in [&mut self.streak, &mut self.failing].into_iter().flatten() {
+            streak.since = streak.since.min(now);
+        }
+        if let Some(hint) = &mut self.hint {
+            hint.notice_step(now);
         }
         if let Phase::InFlight(_, pause) | Phase::Retrying(pause) | Phase::Resting(pause) =
             &mut self.phase
@@ -641,31 +870,81 @@ impl<T: Expiring, E: From<SlotError>> Slot<T, E> {
             && now + STEP_TOLERANCE < held.fetched
         {
             held.fetched = now;
-            held.due = held.due.min(now);
+            held.due = self.policy.due(now, held.expires, self.random.f64());
+            held.is_overdue = true;
         }
     }
 
     fn is_usable_set(&self, held: &Held<T>, now: Timestamp) -> bool {
-        self.may_serve(held) && held.expires.saturating_since(now) > self.policy.margin
+        !self.is_withheld(held, now) && held.expires.saturating_since(now) > self.policy.margin
     }
 
-    fn may_serve(&self, held: &Held<T>) -> bool {
-        !held.rejected || self.policy.sep.is_some()
+    /// Whether a rejected set is kept back until an attempt has been made. It is not where the service
+    /// asked not to be called for longer than a caller waits.
+    fn is_withheld(&self, held: &Held<T>, now: Timestamp) -> bool {
+        self.policy.withhold_rejected
+            && matches!(held.rejected, Rejected::Untried(_))
+            && self.failed_round_to_repeat(now).is_none()
+    }
+
+    fn has_expired(&self, now: Timestamp) -> bool {
+        let is_over = |held: &Held<T>| held.expires.saturating_since(now) <= self.policy.margin;
+        self.held.as_ref().is_some_and(is_over)
+    }
+
+    fn has_attempt_begun_expired(&self) -> bool {
+        match self.phase {
+            Phase::InFlight(_, pause) => self.has_expired(pause.since),
+            _ => false,
+        }
+    }
+
+    /// Whether a set that has expired is handed out all the same.
+    fn falls_back(&self, now: Timestamp) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|held| !self.is_withheld(held, now))
+            && self.fallback_end(now).is_some_and(|end| now < end)
+    }
+
+    fn hint_end(&self) -> Timestamp {
+        self.hint.map_or(Timestamp::MIN, |hint| hint.until)
+    }
+
+    fn fallback_end(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.policy.serve_expired {
+            ServeExpired::Never => None,
+            ServeExpired::WhileFailing => self.failing.map(|_failing| Timestamp::MAX),
+            ServeExpired::AfterFailedAttempt(length) => {
+                // A failure in the future is not a recent one: the clock was stepped back.
+                let failed = self.failed_expired.filter(|failed| *failed <= now)?;
+                // While the service asks not to be called there can be no newer attempt.
+                Some((failed + length).max(self.hint_end()))
+            }
+        }
     }
 }
 
-impl<T: Expiring + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
-    /// The service rejected the set with this access key id: a refresh is due at once, and the set is
-    /// not handed out again (under `sep()` it is, as published, when refreshing fails).
+impl<T: CredentialSet + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
+    /// The service rejected the set with this access key id. A refresh is due at once, and the set is not
+    /// handed out before an attempt has been made since (under [`RefreshPolicy::cross_sdk`] it is).
     ///
-    /// Nothing happens when another set is held by now.
+    /// If that attempt fails or brings the same set, the set is handed out again, and the refresh goes on
+    /// at the pace of a failing one: a service that is wrong once must not cost a valid set. Rejecting it
+    /// once more then changes nothing, because each rejection would be a request. Nothing happens either
+    /// when another set is held by now.
     pub fn invalidate(&mut self, access_key_id: &str) {
-        match &mut self.held {
-            Some(held) if held.value.borrow().access_key_id() == access_key_id => {
-                held.rejected = true;
-                held.due = Timestamp::MIN;
-            }
-            _ => {}
+        let Some(held) = &mut self.held else {
+            return;
+        };
+        if held.value.borrow().access_key_id() != access_key_id || held.rejected != Rejected::No {
+            return;
+        }
+        held.rejected = Rejected::Untried(self.attempts);
+        self.unchanged = 0;
+        held.is_overdue = true;
+        if self.policy.withhold_rejected && matches!(self.phase, Phase::Resting(_)) {
+            // The rest was for the pace of a refresh that nobody was in a hurry for.
+            self.phase = Phase::Idle;
         }
     }
 }
@@ -688,14 +967,7 @@ impl<T, E> fmt::Debug for Slot<T, E> {
     }
 }
 
-/// A service's hint is honoured up to here; longer ones would outlast a set's last minutes.
-const LONGEST_HINT: Duration = Duration::from_secs(300);
-
-fn hint(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(LONGEST_HINT)
-}
-
-/// An attempt is never given less: it could only fail.
+/// An attempt never gets less time than this: it could only fail.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A clock that is corrected by less than this has not been stepped.

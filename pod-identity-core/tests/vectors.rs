@@ -57,7 +57,7 @@ fn container_endpoints_are_accepted_and_refused_as_published() {
 
 #[test]
 #[ignore = "needs POD_IDENTITY_VECTORS"]
-fn sep_refreshes_as_published() {
+fn a_slot_refreshes_as_published() {
     let cases: Vec<RefreshCase> = read("credential-refresh-tests.json");
     assert_eq!(cases.len(), 24);
     for case in cases {
@@ -194,7 +194,7 @@ impl RefreshCase {
 
 impl Given {
     fn policy(&self) -> RefreshPolicy {
-        let mut policy = RefreshPolicy::sep();
+        let mut policy = RefreshPolicy::cross_sdk();
         if let Some(rest) = self.refresh_backoff_seconds {
             policy = policy.with_rest(Backoff::new(secs(rest), secs(rest)));
         }

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use zeroize::Zeroizing;
 
 use crate::tasks::Owned;
@@ -65,15 +65,21 @@ pub(crate) struct Parking(Arc<Mutex<Option<Parked>>>);
 
 struct Parked {
     address: SocketAddr,
+    /// The runtime that drives the connection. On another one a request might wait for its whole time,
+    /// because that runtime may not be driven any more.
+    runtime: Id,
     connection: Connection,
     _reaper: Owned,
 }
 
 impl Parking {
-    /// The parked connection, if it leads to one of these addresses and is still open.
+    /// The parked connection, if it leads to one of these addresses, is on the current runtime and is still
+    /// open.
     pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
         let parked = self.lock().take()?;
-        let usable = addresses.contains(&parked.address) && !parked.connection.sender.is_closed();
+        let usable = addresses.contains(&parked.address)
+            && parked.runtime == Handle::current().id()
+            && !parked.connection.sender.is_closed();
         usable.then_some((parked.address, parked.connection))
     }
 
@@ -87,6 +93,7 @@ impl Parking {
         });
         *self.lock() = Some(Parked {
             address,
+            runtime: Handle::current().id(),
             connection,
             _reaper: Owned::new(reaper.abort_handle()),
         });

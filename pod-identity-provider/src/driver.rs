@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,21 +12,33 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::fetch::Source;
-use crate::observer::{self, Event};
-use crate::published::Published;
+use crate::observer::{self, Before, Event};
+use crate::published::{Published, announced};
+use crate::pulse::{Pulse, STALLED, Stall, StallDetector};
 use crate::shared_credentials::SharedCredentials;
-use crate::tasks::Tasks;
+use crate::tasks::{Offer, Tasks};
 use crate::{FetchError, Observer, State};
 
-/// Keeps the slot's contract: starts the attempts that it hands out, answers each exactly once, wakes
-/// it at its deadlines, and publishes what it holds.
+/// Keeps the slot's contract: carries out the attempts that it wants, answers each exactly once, wakes it
+/// at its deadlines, and publishes what it holds.
 ///
-/// The deadlines are watched by a background task, by everybody who waits, and by everybody who asks
-/// when what is published has run out: it works with any one of them.
+/// # Runtimes
+/// A caller may drive its runtime only while it waits, and own several runtimes, so that none of the
+/// driver's tasks can be relied on. Therefore:
+/// - A wanted fetch is *offered* to the runtime of whoever notices it. It is taken from the slot by the
+///   first poll of the offered task, not when the task is spawned. A runtime that is not driven takes
+///   nothing, and the next caller's runtime gets the offer.
+/// - A caller that waits for an attempt on another runtime counts the [`Pulse`] of that attempt, and takes
+///   the attempt over if there is none for [`STALLED`].
+/// - An attempt that was not polled for long, and then failed, is started anew: its timers ran while
+///   nothing else did.
+/// - Deadlines are watched by a background task, by every caller that waits, and by every caller that
+///   asks when what is published has run out. A background task that missed a deadline is replaced by one
+///   on the runtime of the caller that noticed.
 pub(crate) struct Driver {
     /// What is handed out without a lock.
     published: ArcSwapOption<Published>,
-    /// Held for the arithmetic only; never across an await, nor while a task is started.
+    /// Held for the arithmetic only: never across an await, and never while a lock of `tasks` is taken.
     slot: Mutex<CredentialSlot>,
     /// Marked whenever the slot's deadline may have changed or an attempt has ended.
     changed: watch::Sender<()>,
@@ -57,46 +70,68 @@ impl Driver {
         }
     }
 
-    /// A look at the set, if nothing but reading the clock is needed to hand it out.
-    pub(crate) fn with_current<R>(&self, look: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
+    /// Calls `take` with the published set, if nothing but reading the clock is needed to hand it out.
+    pub(crate) fn with_current<R>(&self, take: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
         let published = self.published.load();
-        published.as_ref()?.at(self.clock.now()).map(look)
+        published.as_ref()?.at(self.clock.now()).map(take)
     }
 
-    /// The set, after a fetch if need be.
+    /// Returns the set, after a fetch if there is none to hand out.
     pub(crate) async fn current_or_fetch(
         self: &Arc<Self>,
     ) -> Result<SharedCredentials, FetchError> {
-        require_runtime()?;
-        match self.ask() {
-            Ok(set) => Ok(set),
-            Err(ticket) => self.settled(ticket).await,
-        }
+        let runtime = require_runtime()?;
+        let ticket = match self.drive(ask) {
+            Ok(set) => return Ok(set),
+            Err(ticket) => ticket,
+        };
+        self.settled(&runtime, ticket, |slot, ticket, now| {
+            match slot.outcome(*ticket)? {
+                // A caller that is polled late must not get what was good when the fetch ended.
+                Ok(_) if !slot.is_usable(now) && slot.peek(now).is_none() => {
+                    ask(slot, now).map_err(|later| *ticket = later).ok().map(Ok)
+                }
+                Ok(set) => Some(Ok(announced(set, now))),
+                Err(error) => Some(Err(error.clone())),
+            }
+        })
+        .await
     }
 
-    /// The set as it is; a refresh that is due begins.
+    /// Returns the set without waiting. A refresh that is due, or a fetch if there is no set to hand out,
+    /// begins.
     pub(crate) fn try_current(self: &Arc<Self>) -> Option<SharedCredentials> {
-        match Handle::try_current() {
-            Ok(_) => self.ask().ok(),
-            // An attempt needs a runtime; the background task has one.
-            Err(_) => self.drive(|_slot, _now| ()).1,
-        }
+        self.drive(|slot, now| match Handle::try_current() {
+            Ok(_) => ask(slot, now).ok(),
+            // Without a runtime there is nobody to carry out an attempt.
+            Err(_) => slot.peek(now).map(|set| announced(set, now)),
+        })
+    }
+
+    /// Returns the set that a call would return at once, and begins nothing.
+    #[cfg(feature = "aws")]
+    pub(crate) fn peek(&self) -> Option<SharedCredentials> {
+        let slot = self.slot();
+        let now = self.clock.now();
+        slot.peek(now).map(|set| announced(set, now))
     }
 
     /// Fetches now, whatever is held.
     pub(crate) async fn refresh(self: &Arc<Self>) -> Result<SharedCredentials, FetchError> {
-        require_runtime()?;
-        let (ticket, _) = self.drive(|slot, now| slot.refresh(now));
-        let set = self.settled(ticket).await?;
-        match self.slot().last_error() {
-            Some(error) => Err(error.clone()),
-            None => Ok(set),
-        }
+        let runtime = require_runtime()?;
+        let ticket = self.drive(|slot, now| slot.refresh(now));
+        self.settled(&runtime, ticket, |slot, ticket, now| {
+            let outcome = slot.fetch_outcome(*ticket)?;
+            Some(outcome.map(|set| announced(set, now)).map_err(Clone::clone))
+        })
+        .await
     }
 
     pub(crate) fn invalidate(self: &Arc<Self>, access_key_id: &str) {
-        // The refresh is due now: the background task is woken, because the deadline has moved.
-        self.drive(|slot, _now| slot.invalidate(access_key_id));
+        self.drive(|slot, now| {
+            slot.invalidate(access_key_id);
+            slot.handle_timeout(now);
+        });
     }
 
     pub(crate) fn state(&self) -> State {
@@ -116,34 +151,41 @@ impl Driver {
         }
     }
 
-    fn ask(self: &Arc<Self>) -> Result<SharedCredentials, Ticket> {
-        let (asked, handed_out) = self.drive(|slot, now| match slot.ask(now) {
-            Ask::Ready(set) => Ok(set.clone()),
-            Ask::Pending(ticket) => Err(ticket),
-        });
-        asked.map(|set| handed_out.unwrap_or(set))
-    }
-
-    /// Waits for a fetch. Bounded, whatever becomes of the tasks that work on it.
-    async fn settled(self: &Arc<Self>, ticket: Ticket) -> Result<SharedCredentials, FetchError> {
-        let budget = self.policy.wait().min(LONGEST_WAIT) + self.policy.attempt_timeout();
+    /// Waits for a fetch until `outcome` returns something. Bounded, whatever becomes of the tasks that
+    /// work on it.
+    async fn settled(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        mut ticket: Ticket,
+        outcome: impl Fn(&mut CredentialSlot, &mut Ticket, Timestamp) -> Option<Settled> + Send + Sync,
+    ) -> Settled {
+        let wait = self.policy.wait().min(LONGEST_WAIT);
+        let budget = wait.saturating_add(self.policy.attempt_timeout());
         let mut changed = self.changed.subscribe();
-        let outcome = timeout(budget, async {
+        let mut stall = StallDetector::default();
+        let settled = timeout(budget, async {
             loop {
-                let (outcome, handed_out) = self.drive(|slot, now| {
+                let settled = self.drive(|slot, now| {
                     slot.handle_timeout(now);
-                    slot.outcome(ticket)
-                        .map(|outcome| outcome.cloned().map_err(Clone::clone))
+                    outcome(slot, &mut ticket, now)
                 });
-                match outcome {
-                    Some(outcome) => return outcome.map(|set| handed_out.unwrap_or(set)),
-                    // Both ends of the pause mean the same: look again.
-                    None => drop(timeout(self.idle(), changed.changed()).await),
+                if let Some(settled) = settled {
+                    return settled;
                 }
+                let elsewhere = self.tasks.attempt_elsewhere(runtime);
+                let pause = match stall.check(elsewhere) {
+                    Stall::None => self.idle(),
+                    Stall::Found(attempt) if self.drive(|slot, _now| slot.abandon(attempt)) => {
+                        continue;
+                    }
+                    Stall::Possible | Stall::Found(_) => self.idle().min(STALLED / 4),
+                };
+                // Both ends of the pause mean the same: check again.
+                let _ = timeout(pause, changed.changed()).await;
             }
         });
-        match outcome.await {
-            Ok(outcome) => outcome,
+        match settled.await {
+            Ok(settled) => settled,
             Err(_elapsed) => Err(self
                 .slot()
                 .last_error()
@@ -152,85 +194,67 @@ impl Driver {
         }
     }
 
-    /// The one way to the slot for everything that may change it. Starts what the slot wants started;
-    /// returns what it would hand out now.
-    fn drive<R>(
-        self: &Arc<Self>,
-        act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R,
-    ) -> (R, Option<SharedCredentials>) {
-        let runtime = Handle::try_current().ok();
+    /// The one way to the slot for everything that may change it. Publishes what it holds then, and offers
+    /// a wanted fetch to the current runtime.
+    fn drive<R>(self: &Arc<Self>, act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R) -> R {
         let mut slot = self.slot();
         // Read under the lock, so that the slot sees the time go forward.
         let now = self.clock.now();
-        let deadline = slot.poll_timeout();
+        let before = (slot.poll_timeout(), slot.wants_fetch());
         let result = act(&mut slot, now);
-        let attempt = runtime.as_ref().and_then(|_| slot.poll_fetch(now));
-        let (handed_out, event) = self.publish(&slot, now);
-        let moved = slot.poll_timeout() != deadline;
+        let event = self.publish(&slot, now);
+        let after = (slot.poll_timeout(), slot.wants_fetch());
         drop(slot);
 
-        if moved {
+        if after != before {
             self.changed.send_replace(());
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            let is_missed = before.0.is_some_and(|deadline| deadline + MISSED < now);
+            self.tasks.ensure_background(&runtime, is_missed, || {
+                background(Arc::downgrade(self), self.changed.subscribe())
+            });
+            if after.1 {
+                let driver = Arc::downgrade(self);
+                self.tasks.offer(&runtime, |offer| carry_out(driver, offer));
+            }
         }
         if let Some(event) = event {
             self.tell(&event);
         }
-        if let Some(runtime) = runtime {
-            self.tasks.ensure_background(&runtime, || {
-                background(Arc::downgrade(self), self.changed.subscribe())
-            });
-            if let Some(attempt) = attempt {
-                self.start(attempt, &runtime);
-            }
-        }
-        (result, handed_out)
+        result
     }
 
-    fn publish(
-        &self,
-        slot: &CredentialSlot,
-        now: Timestamp,
-    ) -> (Option<SharedCredentials>, Option<Event>) {
-        let published = Published::of(slot, &self.policy, now).map(Arc::new);
-        let set = published.as_ref().map(|published| published.set().clone());
+    fn publish(&self, slot: &CredentialSlot, now: Timestamp) -> Option<Event> {
+        let published = Published::of(slot, now).map(Arc::new);
         let before = self.published.swap(published.clone());
-        (
-            set,
-            published.and_then(|published| published.news_since(before.as_deref())),
-        )
-    }
-
-    fn start(self: &Arc<Self>, attempt: Attempt, runtime: &Handle) {
-        let source = self.source.clone();
-        let completion = Completion::new(Arc::downgrade(self), attempt);
-        self.tasks.start_attempt(runtime, async move {
-            let fetched = source.fetch(attempt.timeout()).await;
-            completion.complete(fetched);
-        });
+        published.and_then(|published| published.news_since(before.as_deref()))
     }
 
     fn handle_fetched(self: &Arc<Self>, attempt: Attempt, took: Duration, result: Fetched) {
-        let (event, _) = self.drive(|slot, now| {
-            let failures = slot.failures();
-            let error = slot.last_error().cloned();
+        let event = self.drive(|slot, now| {
+            let before = Before::of(slot);
             let in_time = slot.handle_fetched(attempt, now, result.map(SharedCredentials::from));
-            in_time
-                .then(|| Event::after(slot, took, failures, error.as_ref()))
-                .flatten()
+            in_time.then(|| before.event(slot, took)).flatten()
         });
-        // Those who wait for the attempt are woken, even if the next deadline is the same as before.
+        // The callers that wait for the attempt are woken, even if the next deadline is the same as before.
         self.changed.send_replace(());
         if let Some(event) = event {
             self.tell(&event);
         }
     }
 
+    /// A panicking observer must not take the attempt or the caller along, nor abort the process where
+    /// the attempt itself is unwinding.
     fn tell(&self, event: &Event) {
         observer::log(event);
-        self.observer.observe(event);
+        let told = catch_unwind(AssertUnwindSafe(|| self.observer.observe(event)));
+        if told.is_err() {
+            tracing::error!("the observer of the AWS credentials panicked");
+        }
     }
 
-    /// How long nothing has to be done; bounded, because the wall clock may be stepped meanwhile.
+    /// How long there is nothing to do; bounded, because the wall clock may be stepped meanwhile.
     fn idle(&self) -> Duration {
         let next = self.slot().poll_timeout();
         let now = self.clock.now();
@@ -252,6 +276,13 @@ impl fmt::Debug for Driver {
     }
 }
 
+fn ask(slot: &mut CredentialSlot, now: Timestamp) -> Result<SharedCredentials, Ticket> {
+    match slot.ask(now) {
+        Ask::Ready(set) => Ok(announced(set, now)),
+        Ask::Pending(ticket) => Err(ticket),
+    }
+}
+
 /// Waiting and fetching need tokio; an error is better than its panic.
 fn require_runtime() -> Result<Handle, FetchError> {
     Handle::try_current().map_err(|_reason| FetchError::NoRuntime)
@@ -266,6 +297,33 @@ async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
         if let Ok(Err(_no_driver)) = timeout(idle, changed.changed()).await {
             return;
         }
+    }
+}
+
+/// Takes the wanted fetch, if it is still wanted, and carries it out.
+async fn carry_out(driver: Weak<Driver>, offer: Offer) {
+    let pulse = Pulse::default();
+    let (source, completion) = {
+        let Some(driver) = driver.upgrade() else {
+            return;
+        };
+        let Some(task) = driver.tasks.accept(offer) else {
+            return;
+        };
+        let Some(attempt) = driver.drive(|slot, now| slot.poll_fetch(now)) else {
+            return;
+        };
+        let completion = Completion::new(Arc::downgrade(&driver), attempt);
+        driver.tasks.start(task, attempt, pulse.clone());
+        (driver.source.clone(), completion)
+    };
+    let (fetched, is_stalled) = pulse
+        .accompany(source.fetch(completion.attempt.timeout()))
+        .await;
+    if is_stalled && fetched.is_err() {
+        completion.abandon();
+    } else {
+        completion.complete(fetched);
     }
 }
 
@@ -292,6 +350,14 @@ impl Completion {
         self.answer(fetched);
     }
 
+    /// The attempt was not polled for so long that its failure says nothing about the agent.
+    fn abandon(mut self) {
+        self.is_complete = true;
+        if let Some(driver) = self.driver.upgrade() {
+            driver.drive(|slot, _now| slot.abandon(self.attempt));
+        }
+    }
+
     fn answer(&mut self, fetched: Fetched) {
         if std::mem::replace(&mut self.is_complete, true) {
             return;
@@ -311,6 +377,8 @@ impl Drop for Completion {
 /// The result of an attempt.
 type Fetched = Result<Credentials, Failure<FetchError>>;
 
+type Settled = Result<SharedCredentials, FetchError>;
+
 type CredentialSlot = Slot<SharedCredentials, FetchError>;
 
 /// A wall clock that was stepped, or a machine that was asleep, is noticed within this time.
@@ -318,3 +386,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Nobody waits longer, whatever the policy says; plus one attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A background task that is later than this for a deadline is on a runtime that nobody drives.
+const MISSED: Duration = Duration::from_secs(1);

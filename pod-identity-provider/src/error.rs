@@ -128,10 +128,10 @@ impl FetchError {
             Self::Token(_) => FailureClass::Denied,
             Self::Refused { refusal, .. } => refusal.class(),
             Self::Malformed(_) => FailureClass::Malformed,
-            Self::Unresolved { .. }
-            | Self::Unreachable { .. }
-            | Self::TimedOut { .. }
-            | Self::Interrupted => FailureClass::Transient,
+            Self::Unresolved { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => {
+                FailureClass::Transient
+            }
+            Self::Interrupted => FailureClass::Interrupted,
         }
     }
 

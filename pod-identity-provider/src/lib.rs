@@ -53,13 +53,18 @@
 //!
 //! # What it does
 //! - With a valid set held nobody waits: [`snapshot`](PodIdentityProvider::snapshot) is an atomic load
-//!   and a look at the clock. A background task refreshes within the last hour of a six-hour set, spread
-//!   at random; a check on every access does the same where no task is alive.
-//! - With none held, everybody shares one fetch: five attempts within 10 s, each of at most 5 s.
+//!   and a reading of the clock. A background task refreshes a six-hour set 65 to 77 minutes before its
+//!   expiry, spread at random, so that a node whose clock is an hour slow is in time too. A check on every
+//!   access does the same where no task is driven.
+//! - With none held, all callers share one fetch: five attempts within 10 s, each of at most 5 s.
 //! - The token file is read for every fetch, so that a rotated token is never missed.
-//! - When refreshing fails and the set has expired, the set is handed out all the same, with an expiry
-//!   of a minute from now and a warning: the service decides.
-//!   [`fail_closed`](Builder::fail_closed) turns this off.
+//! - A failing agent costs nobody a valid set, not even if it says that the association is gone.
+//! - A set that has expired is handed out only if an attempt that was made since has failed in the last
+//!   second, announced with 16 s of life and with a warning: the service decides. The next caller tries
+//!   again. [`fail_closed`](Builder::fail_closed) turns this off.
+//! - Another access key id is progress, even if the set expires earlier; the same one again is no failure.
+//! - A loop of failing calls causes four requests per second after a burst of five, and respects
+//!   `Retry-After`.
 //! - Nothing secret is printed: no token, secret key or session token in a log, an error or a `Debug`.
 //!
 //! The numbers and their reasons: [`RefreshPolicy::provider`].
@@ -70,7 +75,8 @@
 //! - Send a token in the clear to anything but loopback and the agents' own addresses.
 //! - Start a thread, or a runtime: it lives on the tokio runtime that it is used on, with I/O and time
 //!   enabled.
-//! - Remember an error: the next caller with nothing held starts a new fetch.
+//! - Remember an error: the next caller with nothing held starts a new fetch, unless the service asked not
+//!   to be called.
 //!
 //! # Features
 //! | feature | default | adds |
@@ -123,6 +129,7 @@ mod object_store;
 mod observer;
 mod provider;
 mod published;
+mod pulse;
 #[cfg(feature = "reqsign")]
 mod reqsign;
 mod resolver;

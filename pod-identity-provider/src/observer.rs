@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use pod_identity_core::{Expiring, Slot, Timestamp};
+use pod_identity_core::{CredentialSet, Expiring, Slot, Timestamp};
 use tracing::{debug, info, warn};
 
 use crate::FetchError;
@@ -38,13 +38,17 @@ pub enum Event {
         /// How many attempts had failed before it.
         recovered_from: u32,
     },
-    /// The agent answered with a set that does not live longer than the one held, which is kept.
+    /// The agent answered with the set that is held already, which is kept. That is no failure.
     #[non_exhaustive]
     NoProgress {
-        /// When the set that is kept expires.
+        /// When the set expires.
         expiration: Timestamp,
-        /// Failed attempts in a row, this one included.
-        failures: u32,
+        /// How many such answers there were in a row while a refresh was due, this one included; 0 if none
+        /// was due.
+        times: u32,
+        /// Whether the set was rejected by a service
+        /// ([`invalidate`](crate::PodIdentityProvider::invalidate)). It is handed out again.
+        rejected: bool,
     },
     /// An attempt failed.
     #[non_exhaustive]
@@ -68,32 +72,53 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// What an attempt's answer has done to the slot, which had failed `failures` times before, the last
-    /// time with `error`.
-    pub(crate) fn after(
+/// What a slot was like before it took the answer of an attempt.
+pub(crate) struct Before {
+    held: Option<SharedCredentials>,
+    failures: u32,
+    error: Option<FetchError>,
+}
+
+impl Before {
+    pub(crate) fn of(slot: &Slot<SharedCredentials, FetchError>) -> Self {
+        Self {
+            held: slot.held().cloned(),
+            failures: slot.failures(),
+            error: slot.last_error().cloned(),
+        }
+    }
+
+    /// What the answer has done to the slot.
+    pub(crate) fn event(
+        &self,
         slot: &Slot<SharedCredentials, FetchError>,
         took: Duration,
-        failures: u32,
-        error: Option<&FetchError>,
-    ) -> Option<Self> {
-        Some(match (slot.last_error(), slot.failures()) {
-            (Some(new), count) => Self::Failed {
+    ) -> Option<Event> {
+        if let Some(new) = slot.last_error() {
+            return Some(Event::Failed {
                 error: new.clone(),
                 took,
-                failures: count,
-                repeated: error.is_some_and(|old| old.is_like(new)),
+                failures: slot.failures(),
+                repeated: self.error.as_ref().is_some_and(|old| old.is_like(new)),
+            });
+        }
+        let held = slot.held()?;
+        let expiration = held.expiration();
+        Some(
+            if self.held.as_ref().is_some_and(|old| old.is_same_set(held)) {
+                Event::NoProgress {
+                    expiration,
+                    times: slot.unchanged(),
+                    rejected: slot.is_rejected(),
+                }
+            } else {
+                Event::Refreshed {
+                    expiration,
+                    took,
+                    recovered_from: self.failures,
+                }
             },
-            (None, 0) => Self::Refreshed {
-                expiration: slot.held()?.expiration(),
-                took,
-                recovered_from: failures,
-            },
-            (None, count) => Self::NoProgress {
-                expiration: slot.held()?.expiration(),
-                failures: count,
-            },
-        })
+        )
     }
 }
 
@@ -116,15 +141,22 @@ pub(crate) fn log(event: &Event) {
         }
         Event::NoProgress {
             expiration,
-            failures: 1,
+            times: 1,
+            rejected: true,
+        } => {
+            warn!(%expiration, "the agent hands out the rejected AWS credentials again, and has no others; they are used again");
+        }
+        Event::NoProgress {
+            expiration,
+            times: 1,
+            rejected: false,
         } => {
             warn!(%expiration, "the agent has no newer AWS credentials than those held");
         }
         Event::NoProgress {
-            expiration,
-            failures,
+            expiration, times, ..
         } => {
-            debug!(%expiration, failures, "the agent has no newer AWS credentials than those held");
+            debug!(%expiration, times, "the agent has no newer AWS credentials than those held");
         }
         Event::Failed {
             error,

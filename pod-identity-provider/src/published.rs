@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use pod_identity_core::{Expiring, RefreshPolicy, Slot, Timestamp};
+use pod_identity_core::{Expiring, Slot, Timestamp};
 
 use crate::FetchError;
 use crate::observer::Event;
@@ -12,62 +12,59 @@ pub(crate) struct Published {
     set: SharedCredentials,
     from: Timestamp,
     until: Timestamp,
-    /// When the set expired that is handed out for want of a better one.
+    /// When the set expired, if it is handed out because there is no better one.
     expired: Option<Timestamp>,
     failures: u32,
 }
 
 impl Published {
-    /// From what the slot would answer at `now`. It stays true until the slot has something to do or the
-    /// set is about to expire.
-    pub(crate) fn of(
-        slot: &Slot<SharedCredentials, FetchError>,
-        policy: &RefreshPolicy,
-        now: Timestamp,
-    ) -> Option<Self> {
+    /// What the slot would return to each ask from `now` on, until it has something to do or the set is
+    /// about to expire.
+    pub(crate) fn of(slot: &Slot<SharedCredentials, FetchError>, now: Timestamp) -> Option<Self> {
+        let until = slot.quiet_until(now)?;
         let set = slot.peek(now)?;
-        let expired = (!slot.is_usable(now)).then(|| set.expiration());
-        let set = match expired {
-            Some(_) => set.expiring_at(now + GRACE),
-            None => set.clone(),
-        };
-        let end = set.expiration() - policy.margin();
         Some(Self {
             from: now - STEP_TOLERANCE,
-            until: slot.poll_timeout().map_or(end, |next| next.min(end)),
-            expired,
+            until,
+            expired: (!slot.is_usable(now)).then(|| set.expiration()),
             failures: slot.failures(),
-            set,
+            set: announced(set, now),
         })
     }
 
-    /// The set, unless the slot has to be asked at `now`: it has something to do, or the clock was
+    /// The set. `None` if the slot has to be asked at `now`: it has something to do, or the clock was
     /// stepped back.
     pub(crate) fn at(&self, now: Timestamp) -> Option<&SharedCredentials> {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
-    /// What is worth telling: an expired set is handed out, for the first time since another attempt
-    /// failed.
+    /// The event that an expired set is handed out, once for each failed attempt.
     pub(crate) fn news_since(&self, before: Option<&Self>) -> Option<Event> {
-        let told = before
+        let is_old = before
             .is_some_and(|before| before.expired.is_some() && before.failures == self.failures);
         self.expired
-            .filter(|_expired| !told)
+            .filter(|_expired| !is_old)
             .map(|expired| Event::ServingExpired {
                 expired,
                 failures: self.failures,
             })
     }
+}
 
-    pub(crate) fn set(&self) -> &SharedCredentials {
-        &self.set
+/// A set as it is handed out at `now`. An expired one is announced with a few seconds of life, because an
+/// SDK that is given a past expiry treats that as an error; the service decides whether it accepts the set.
+pub(crate) fn announced(set: &SharedCredentials, now: Timestamp) -> SharedCredentials {
+    if set.expiration() > now {
+        set.clone()
+    } else {
+        set.expiring_at(now + STALE_LIFE)
     }
 }
 
-/// How long an expired set is said to live. The service decides whether it accepts it; an SDK that is
-/// given a past expiry treats that as an error. Source: `design.md`.
-const GRACE: Duration = Duration::from_secs(60);
+/// The life with which an expired set is announced. It is published for another second, and whoever counts
+/// less than 15 s as expired still accepts it then. Not longer, because caches keep the set until then
+/// although the agent may be back.
+const STALE_LIFE: Duration = Duration::from_secs(16);
 
-/// Two threads may read the clock in another order than they look at what is published.
+/// Two threads may read the clock in another order than they read what is published.
 const STEP_TOLERANCE: Duration = Duration::from_secs(1);

@@ -18,9 +18,9 @@ impl ProvideCredentials for PodIdentityProvider {
         }
     }
 
-    /// What is held, for a call that ran out of time.
+    /// The valid set that is held, if there is one, for a call that ran out of time.
     fn fallback_on_interrupt(&self) -> Option<SdkCredentials> {
-        self.with_current(|set| set.sdk().clone())
+        self.peek().map(|set| set.sdk().clone())
     }
 }
 

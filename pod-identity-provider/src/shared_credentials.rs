@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "aws")]
 use aws_credential_types::credential_feature::AwsCredentialFeature;
-use pod_identity_core::{Credentials, Expiring, Timestamp};
+use pod_identity_core::{CredentialSet, Credentials, Expiring, Timestamp};
 
 /// One set of credentials in each form in which callers want it. Cloning it allocates nothing.
 #[derive(Debug, Clone)]
@@ -55,6 +55,12 @@ impl From<Credentials> for SharedCredentials {
 impl Expiring for SharedCredentials {
     fn expiration(&self) -> Timestamp {
         self.0.credentials.expiration()
+    }
+}
+
+impl CredentialSet for SharedCredentials {
+    fn is_same_set(&self, other: &Self) -> bool {
+        self.credentials().is_same_set(other.credentials())
     }
 }
 

@@ -1,42 +1,124 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
+use pod_identity_core::Attempt;
+use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
+use crate::pulse::Pulse;
+
 /// The driver's tasks, which end with it.
+///
+/// The locks are held for a comparison, and while a task is spawned: a runtime that is shutting down drops
+/// a task at once, which runs no code of the driver before the task was polled.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    background: Mutex<Option<Owned>>,
-    attempt: Mutex<Option<Owned>>,
+    background: Mutex<Option<Task>>,
+    /// The latest task that is to take a wanted fetch, and was not polled yet.
+    offered: Mutex<Offered>,
+    in_flight: Mutex<Option<InFlight>>,
 }
 
-impl Tasks {
-    /// Starts the background task unless there is one alive.
-    pub(crate) fn ensure_background<F>(&self, runtime: &Handle, task: impl FnOnce() -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let mut background = self
-            .background
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if background.as_ref().is_none_or(|task| task.0.is_finished()) {
-            *background = Some(Owned(runtime.spawn(task()).abort_handle()));
+#[derive(Default)]
+struct Offered {
+    serial: u64,
+    task: Option<Task>,
+}
+
+struct InFlight {
+    attempt: Attempt,
+    pulse: Pulse,
+    task: Task,
+}
+
+/// The number of an offered task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer(u64);
+
+pub(crate) struct Task {
+    runtime: Id,
+    handle: Owned,
+}
+
+impl Task {
+    fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            runtime: runtime.id(),
+            handle: Owned::new(runtime.spawn(task).abort_handle()),
         }
     }
 
-    /// Starts an attempt. One before it has ended, or was given up.
-    pub(crate) fn start_attempt(
+    fn is_alive(&self) -> bool {
+        !self.handle.0.is_finished()
+    }
+}
+
+impl Tasks {
+    /// Starts the background task unless there is one alive, or if that one has missed a deadline and is
+    /// on another runtime.
+    pub(crate) fn ensure_background<F>(
         &self,
         runtime: &Handle,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        // Not under the lock: a runtime that is shutting down drops the task, and with it the answer
-        // that it owes, before this returns.
-        let task = runtime.spawn(task);
-        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Owned(task.abort_handle()));
+        is_missed: bool,
+        task: impl FnOnce() -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut background = lock(&self.background);
+        let is_good = |task: &Task| task.is_alive() && (!is_missed || task.runtime == runtime.id());
+        if !background.as_ref().is_some_and(is_good) {
+            *background = Some(Task::spawn(runtime, task()));
+        }
     }
+
+    /// Offers a wanted fetch to a runtime, unless it has an offer already. The offer to another runtime is
+    /// withdrawn, because that runtime may not be driven.
+    pub(crate) fn offer<F>(&self, runtime: &Handle, task: impl FnOnce(Offer) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut offered = lock(&self.offered);
+        let is_pending = |task: &Task| task.is_alive() && task.runtime == runtime.id();
+        if offered.task.as_ref().is_some_and(is_pending) {
+            return;
+        }
+        offered.serial += 1;
+        let offer = Offer(offered.serial);
+        offered.task = Some(Task::spawn(runtime, task(offer)));
+    }
+
+    /// Returns the task of an offer to itself. `None` if the offer was withdrawn.
+    pub(crate) fn accept(&self, offer: Offer) -> Option<Task> {
+        let mut offered = lock(&self.offered);
+        if offered.serial == offer.0 {
+            offered.task.take()
+        } else {
+            None
+        }
+    }
+
+    /// Keeps the task of an attempt that has started. One before it has ended, or was given up.
+    pub(crate) fn start(&self, task: Task, attempt: Attempt, pulse: Pulse) {
+        let in_flight = InFlight {
+            attempt,
+            pulse,
+            task,
+        };
+        let before = lock(&self.in_flight).replace(in_flight);
+        // Dropped outside the lock: an attempt that is aborted answers, which may take a lock of `self`.
+        drop(before);
+    }
+
+    /// The latest attempt, if it is on another runtime than this.
+    pub(crate) fn attempt_elsewhere(&self, runtime: &Handle) -> Option<(Attempt, Pulse)> {
+        let in_flight = lock(&self.in_flight);
+        let attempt = in_flight.as_ref()?;
+        let is_elsewhere = attempt.task.runtime != runtime.id() && attempt.task.is_alive();
+        is_elsewhere.then(|| (attempt.attempt, attempt.pulse.clone()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task that ends with its owner.

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pod_identity_core::wire::agent;
-use pod_identity_core::{ClaimError, Expiring, Secret, ServiceAccountToken, Ticket, Timestamp};
+use pod_identity_core::{
+    ClaimError, CredentialSet, Expiring, Secret, ServiceAccountToken, Ticket, Timestamp,
+};
 use tokio::sync::watch;
 
 use crate::eks_auth::claimed_names::ClaimedNames;
@@ -102,6 +104,13 @@ impl From<Session> for Entry {
 impl Expiring for Entry {
     fn expiration(&self) -> Timestamp {
         self.expires
+    }
+}
+
+impl CredentialSet for Entry {
+    /// The body holds the access key id and what belongs to it.
+    fn is_same_set(&self, other: &Self) -> bool {
+        self.body == other.body
     }
 }
 

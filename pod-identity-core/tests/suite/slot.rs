@@ -149,9 +149,9 @@ fn with_nothing_held_the_class_decides_how_often_it_is_tried_before_those_who_wa
 
 #[test]
 fn with_a_set_held_the_class_decides_whether_it_is_kept_and_when_it_is_tried_again() {
-    for policy in [provider(), agent()] {
+    for (policy, gone) in [(provider(), Some(500..=1000)), (agent(), None)] {
         for (class, hint, next) in [
-            (Gone, None, None),
+            (Gone, None, gone.clone()),
             (Denied, None, Some(500..=1000)),
             (Throttled, None, Some(500..=1000)),
             (Throttled, Some(40), Some(40_000..=40_000)),
@@ -380,17 +380,80 @@ fn a_late_answer_does_not_stand_in_for_the_attempt_after_it() {
 // What is fetched
 
 #[test]
-fn a_set_that_does_not_live_longer_is_no_progress_and_the_longest_lived_is_kept() {
+fn the_same_set_again_is_neither_progress_nor_a_failure() {
     for policy in [provider(), agent()] {
-        for shorter in [0, 1, 600].map(secs) {
+        let mut driver = refreshing(policy.clone());
+        driver.answer(Ok(set("old", START + 6 * HOUR)));
+        assert_eq!(driver.ask(), ready("old"));
+        assert!(driver.slot.is_resting());
+        assert_eq!(
+            (driver.slot.failures(), driver.slot.last_error()),
+            (0, None)
+        );
+        driver.run(secs(1));
+        assert_eq!(driver.started.len(), 3);
+    }
+}
+
+#[test]
+fn another_access_key_id_is_progress_whatever_its_expiry() {
+    for policy in [provider(), agent()] {
+        for lifetime in [6 * HOUR, 6 * HOUR - secs(1), 59 * secs(60)] {
             let mut driver = refreshing(policy.clone());
-            driver.answer(Ok(set("other", START + 6 * HOUR - shorter)));
-            assert_eq!(driver.ask(), ready("old"), "shorter by {shorter:?}");
-            assert!(driver.slot.is_resting());
-            assert_eq!(driver.slot.last_error(), None, "it was not an error either");
-            driver.run(secs(1));
-            assert_eq!(driver.started.len(), 3);
+            let expires = (START + 6 * HOUR).min(driver.now + lifetime);
+            driver.answer(Ok(set("new", expires)));
+            assert_eq!(driver.ask(), ready("new"), "{lifetime:?}");
+            let due = driver.slot.due_at().unwrap();
+            assert!(driver.now < due && due < expires, "{lifetime:?}: {due}");
         }
+    }
+}
+
+#[test]
+fn a_refresh_on_demand_that_finds_nothing_newer_changes_no_pace_and_is_no_failure() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.run(HOUR);
+    let due = driver.slot.due_at();
+    let ticket = driver.slot.refresh(driver.now);
+    let attempt = driver.slot.poll_fetch(driver.now).unwrap();
+    let same = Ok(set("old", START + 6 * HOUR));
+    assert!(driver.slot.handle_fetched(attempt, driver.now, same));
+    assert_eq!(
+        driver.slot.fetch_outcome(ticket).map(|set| set.is_ok()),
+        Some(true)
+    );
+    assert_eq!(
+        (driver.slot.failures(), driver.slot.is_resting()),
+        (0, false)
+    );
+    assert_eq!(driver.slot.poll_timeout(), due);
+}
+
+#[test]
+fn a_refresh_on_demand_that_fails_is_an_error_although_a_valid_set_is_held() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    let ticket = driver.slot.refresh(driver.now);
+    let attempt = driver.slot.poll_fetch(driver.now).unwrap();
+    driver
+        .slot
+        .handle_fetched(attempt, driver.now, Err(failure(Denied)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("old")));
+    let denied = Error::Service(Denied);
+    assert_eq!(driver.slot.fetch_outcome(ticket), Some(Err(&denied)));
+}
+
+#[test]
+fn a_valid_set_is_never_given_up_for_an_expired_one_whatever_the_clock_did() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+        driver.fail(Transient);
+        driver.step_to(START + 24 * HOUR);
+        driver.run(secs(30));
+        driver.step_to(START + secs(30));
+        assert_eq!(driver.ask(), ready("old"));
+        driver.serve(minting(HOUR));
+        driver.run(secs(61));
+        assert_eq!(driver.ask(), ready("ASIA1"), "shorter, newer and valid");
     }
 }
 
@@ -484,8 +547,101 @@ fn an_expired_set_is_handed_out_while_refreshing_fails_unless_told_to_fail_close
         let mut driver = Driver::holding(policy, "old", HOUR);
         driver.fail(Transient);
         driver.run(2 * HOUR);
-        assert_eq!(driver.ask() == ready("old"), served);
+        let ticket = driver.wait();
+        driver.run_until_settled(ticket);
+        assert_eq!(driver.outcome(ticket) == Some(Ok("old")), served);
+        assert_eq!(
+            driver.ask() == ready("old"),
+            served,
+            "the failure is recent"
+        );
     }
+}
+
+#[test]
+fn an_expired_set_is_handed_out_for_a_second_after_a_failure_and_then_it_is_tried_again() {
+    let mut driver = Driver::holding(provider(), "old", HOUR);
+    driver.fail(Transient);
+    driver.run(2 * HOUR);
+    let ticket = driver.wait();
+    driver.run_until_settled(ticket);
+    let failed = driver.now;
+    let made = driver.started.len();
+    assert_eq!(driver.slot.quiet_until(driver.now), Some(failed + secs(1)));
+    driver.run(millis(999));
+    assert_eq!(driver.ask(), ready("old"));
+    assert_eq!(driver.started.len(), made);
+    driver.serve(minting(HOUR));
+    driver.run(millis(1));
+    let ticket = driver.wait();
+    driver.run_until_settled(ticket);
+    assert_eq!(driver.outcome(ticket), Some(Ok("ASIA1")));
+}
+
+#[test]
+fn a_failure_from_before_the_expiry_hands_out_nothing_expired() {
+    let mut driver = Driver::holding(provider(), "old", HOUR);
+    driver.fail(Transient);
+    driver.run(HOUR - secs(30));
+    assert!(driver.slot.failures() > 0);
+    // The machine is suspended, or nobody runs the driver.
+    driver.now = START + 3 * HOUR;
+    driver.serve(minting(HOUR));
+    let ticket = driver.wait();
+    driver.run_until_settled(ticket);
+    assert_eq!(driver.outcome(ticket), Some(Ok("ASIA1")));
+}
+
+#[test]
+fn an_attempt_that_began_before_the_expiry_hands_out_nothing_expired_either() {
+    let mut driver = Driver::holding(provider(), "old", HOUR);
+    driver.now = START + HOUR - secs(16);
+    assert_eq!(driver.ask(), ready("old"));
+    driver.now = driver.now + secs(2);
+    let ticket = driver.wait();
+    driver.answer(Err(failure(Transient)));
+    assert_eq!(driver.outcome(ticket), None, "another attempt is made");
+    driver.run(secs(1));
+    driver.answer(Err(failure(Transient)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("old")));
+}
+
+#[test]
+fn an_attempt_that_nobody_carried_out_has_not_failed() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+        // Attempts are started, and nobody polls them.
+        driver.run(24 * HOUR);
+        assert_eq!(driver.slot.failures(), 0);
+        driver.open.clear();
+        driver.run(secs(20));
+        let ticket = driver.wait();
+        let expires = driver.now + 6 * HOUR;
+        while driver.open.len() > 1 {
+            driver.open.pop_front();
+        }
+        driver.answer(Ok(set("new", expires)));
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+#[test]
+fn an_abandoned_attempt_is_started_anew_and_is_not_counted() {
+    let mut driver = Driver::holding(provider().with_attempts(1), "old", HOUR);
+    driver.now = START + 2 * HOUR;
+    let ticket = driver.wait();
+    for _ in 0..3 {
+        let attempt = driver.open.pop_front().unwrap();
+        assert!(driver.slot.abandon(attempt));
+        assert!(!driver.slot.abandon(attempt));
+        driver.run(HOUR);
+        assert_eq!(driver.slot.poll_timeout(), None, "it waits for the driver");
+        driver.step_to(driver.now);
+        assert_eq!(driver.open.len(), 1);
+    }
+    let expires = driver.now + HOUR;
+    driver.answer(Ok(set("new", expires)));
+    assert_eq!(driver.outcome(ticket), Some(Ok("new")));
 }
 
 #[test]
@@ -521,39 +677,54 @@ fn whoever_waited_for_the_refresh_of_an_expired_set_gets_it_when_that_fails_unle
 // Invalidation
 
 #[test]
-fn a_rejected_set_is_refreshed_at_once_and_not_handed_out_again() {
+fn a_rejected_set_is_refreshed_at_once_and_withheld_until_then() {
     for policy in [provider(), fail_closed()] {
         let mut driver = Driver::holding(policy, "old", 6 * HOUR);
         driver.slot.invalidate("old");
         driver.run(secs(0));
         assert_eq!(driver.started.len(), 2);
         let ticket = driver.wait();
-        driver.answer(Ok(set("new", START + 6 * HOUR + secs(1))));
+        driver.answer(Ok(set("new", START + 6 * HOUR)));
         assert_eq!(driver.outcome(ticket), Some(Ok("new")));
     }
 }
 
 #[test]
-fn a_rejected_set_is_not_handed_out_when_refreshing_fails_either() {
-    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
-    driver.slot.invalidate("old");
-    driver.fail(Denied);
-    let ticket = driver.wait();
-    driver.run_until_settled(ticket);
-    assert_eq!(driver.outcome(ticket), Some(Err(&Error::Service(Denied))));
-    driver.wait();
+fn a_rejected_set_is_handed_out_again_when_there_is_nothing_newer() {
+    for (result, failures) in [
+        (Ok(set("old", START + 6 * HOUR)), 0),
+        (Err(failure(Transient)), 1),
+        (Err(failure(Denied)), 1),
+        (Err(failure(Gone)), 1),
+    ] {
+        for policy in [provider(), fail_closed()] {
+            let mut driver = Driver::holding(policy, "old", 6 * HOUR);
+            driver.slot.invalidate("old");
+            let ticket = driver.wait();
+            driver.answer(result.clone());
+            assert_eq!(driver.outcome(ticket), Some(Ok("old")));
+            assert_eq!(driver.ask(), ready("old"));
+            assert!(driver.slot.is_rejected());
+            assert_eq!(driver.slot.failures(), failures);
+        }
+    }
 }
 
 #[test]
-fn the_rejected_set_fetched_again_is_an_error() {
+fn after_a_rejection_it_is_tried_again_at_the_pace_of_a_failing_refresh() {
     let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
-    driver.slot.invalidate("old");
     driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
-    let ticket = driver.wait();
-    driver.run_until_settled(ticket);
-    let repeated = Error::Slot(SlotError::Repeated);
-    assert_eq!(driver.outcome(ticket), Some(Err(&repeated)));
-    driver.wait();
+    for _ in 0..3600 {
+        driver.slot.invalidate("old");
+        driver.run(secs(1));
+        assert_eq!(driver.ask(), ready("old"), "each second, for an hour");
+    }
+    let made = driver.started.len();
+    assert!((15..=50).contains(&made), "{made} attempts in an hour");
+    driver.serve(minting(6 * HOUR));
+    driver.run(secs(601));
+    assert_eq!(driver.ask(), ready("ASIA1"));
+    assert!(!driver.slot.is_rejected());
 }
 
 #[test]
@@ -596,6 +767,130 @@ fn a_set_that_is_rejected_while_its_refresh_is_in_flight_gives_way_to_the_answer
     assert_eq!(driver.outcome(ticket), Some(Ok("new")));
     driver.run(secs(60));
     assert_eq!(driver.started.len(), 2);
+}
+
+#[test]
+fn an_attempt_that_began_before_the_rejection_says_nothing_about_it() {
+    for result in [Ok(set("old", START + 6 * HOUR)), Err(failure(Transient))] {
+        let mut driver = refreshing(provider());
+        driver.slot.invalidate("old");
+        let ticket = driver.wait();
+        driver.answer(result);
+        assert_eq!(driver.outcome(ticket), None);
+        assert_eq!(driver.started.len(), 3);
+        let expires = driver.now + 6 * HOUR;
+        driver.answer(Ok(set("new", expires)));
+        assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+    }
+}
+
+// The pace of requests
+
+#[test]
+fn a_loop_that_asks_while_the_agent_fails_causes_a_bounded_number_of_requests() {
+    for class in [Gone, Denied, Throttled, Transient, Malformed] {
+        for expired in [false, true] {
+            let mut driver = match expired {
+                true => Driver::holding(provider(), "old", HOUR),
+                false => Driver::new(provider()),
+            };
+            driver.now = START + 2 * HOUR;
+            driver.fail(class);
+            let (began, before) = (driver.now, driver.started.len());
+            while driver.now < began + secs(60) {
+                match driver.ask() {
+                    Answer::Wait(ticket) => drop(driver.run_until_settled(ticket)),
+                    Answer::Ready(_) => driver.run(millis(10)),
+                }
+            }
+            let made = driver.started.len() - before;
+            assert!((25..=300).contains(&made), "{class:?}, {expired}: {made}");
+        }
+    }
+}
+
+#[test]
+fn the_first_caller_after_a_failure_does_not_wait() {
+    let mut driver = Driver::new(provider());
+    driver.fail(Denied);
+    for _ in 0..3 {
+        let ticket = driver.wait();
+        assert_eq!(driver.run_until_settled(ticket), secs(0));
+    }
+    driver.run(secs(10));
+    let ticket = driver.wait();
+    assert_eq!(driver.run_until_settled(ticket), secs(0));
+    assert_eq!(driver.started.len(), 4, "each of them was an attempt");
+}
+
+#[test]
+fn a_loop_that_asks_respects_the_services_hint_and_nobody_waits_for_a_long_one() {
+    let mut driver = Driver::new(provider());
+    driver.serve(|_now| {
+        let failure = failure(Throttled).with_retry_after(Some(secs(30)));
+        (Duration::ZERO, Err(failure))
+    });
+    let throttled = Error::Service(Throttled);
+    for second in 0..20 {
+        let ticket = driver.wait();
+        assert_eq!(driver.run_until_settled(ticket), secs(0));
+        assert_eq!(driver.outcome(ticket), Some(Err(&throttled)), "{second}");
+        driver.run(secs(1));
+    }
+    assert_eq!(driver.started.len(), 1);
+    driver.serve(minting(HOUR));
+    driver.run(secs(5));
+    let ticket = driver.wait();
+    let waited = driver.run_until_settled(ticket);
+    assert!(waited <= secs(6), "{waited:?}");
+    assert_eq!(driver.outcome(ticket), Some(Ok("ASIA1")));
+}
+
+#[test]
+fn a_hint_never_delays_into_the_last_minute_of_a_set() {
+    for policy in [provider(), agent()] {
+        let mut driver = Driver::holding(policy, "old", HOUR);
+        let due = driver.slot.due_at().unwrap();
+        driver.serve(move |now| {
+            let failure = failure(Throttled).with_retry_after(Some(secs(3600)));
+            let _ = now;
+            (Duration::ZERO, Err(failure))
+        });
+        driver.run((START + HOUR - secs(59)).saturating_since(START));
+        assert!(due < driver.now);
+        let last = *driver.started.last().unwrap();
+        assert!(last >= START + HOUR - secs(60), "{last}");
+        driver.serve(minting(HOUR));
+        driver.run(secs(6));
+        assert_eq!(driver.ask(), ready("ASIA1"), "before the expiry");
+    }
+}
+
+#[test]
+fn after_an_outage_whoever_asks_gets_a_live_set_within_two_seconds() {
+    for outage in [1, 30, 60, 900, 7200].map(secs) {
+        let mut driver = Driver::holding(provider(), "old", HOUR);
+        driver.fail(Transient);
+        driver.run(HOUR);
+        let back = driver.now + outage;
+        let ask = |driver: &mut Driver| match driver.ask() {
+            Answer::Ready(key) => key,
+            Answer::Wait(ticket) => {
+                driver.run_until_settled(ticket);
+                driver.outcome(ticket).unwrap().unwrap().to_owned()
+            }
+        };
+        while driver.now < back {
+            assert_eq!(ask(&mut driver), "old");
+            driver.run(millis(170));
+        }
+        driver.serve(minting(HOUR));
+        while ask(&mut driver) == "old" {
+            driver.run(millis(170));
+        }
+        let took = driver.now.saturating_since(back);
+        assert!(took <= secs(2), "after {outage:?}: {took:?}");
+    }
 }
 
 // The end of the request
@@ -776,8 +1071,9 @@ fn shifted(at: Timestamp, hours: i64) -> Timestamp {
 // The published behaviour; its vectors are in `vectors.rs`
 
 #[test]
-fn under_sep_a_due_refresh_is_waited_for_and_its_failure_falls_back_on_the_held_set() {
-    let mut driver = refreshing(RefreshPolicy::sep());
+fn under_the_published_behaviour_a_due_refresh_is_waited_for_and_its_failure_falls_back_on_the_held_set()
+ {
+    let mut driver = refreshing(RefreshPolicy::cross_sdk());
     let ticket = driver.wait();
     driver.answer(Err(failure(Transient)));
     assert_eq!(driver.outcome(ticket), Some(Ok("old")));
@@ -786,8 +1082,8 @@ fn under_sep_a_due_refresh_is_waited_for_and_its_failure_falls_back_on_the_held_
 }
 
 #[test]
-fn under_sep_a_refusal_is_repeated_for_five_seconds_whatever_is_held() {
-    let mut driver = refreshing(RefreshPolicy::sep());
+fn under_the_published_behaviour_a_refusal_is_repeated_for_five_seconds_whatever_is_held() {
+    let mut driver = refreshing(RefreshPolicy::cross_sdk());
     driver.wait();
     driver.answer(Err(failure(Denied)));
     driver.run(millis(4999));
@@ -800,8 +1096,8 @@ fn under_sep_a_refusal_is_repeated_for_five_seconds_whatever_is_held() {
 }
 
 #[test]
-fn under_sep_a_refusal_with_nothing_held_is_not_tried_again_by_itself() {
-    let mut driver = Driver::new(RefreshPolicy::sep());
+fn under_the_published_behaviour_a_refusal_with_nothing_held_is_not_tried_again_by_itself() {
+    let mut driver = Driver::new(RefreshPolicy::cross_sdk());
     driver.fail(Denied);
     driver.ask();
     driver.run(HOUR);

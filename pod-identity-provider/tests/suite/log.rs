@@ -67,7 +67,7 @@ async fn an_outage_is_told_once_and_its_end_once() {
     let time = clock.clone();
     let script = Script::new(&clock, move |_| {
         let elapsed = time.true_time().saturating_since(crate::support::START);
-        if elapsed > hours(5) && elapsed < hours(5) + minutes(30) {
+        if elapsed > hours(4) + minutes(40) && elapsed < hours(5) + minutes(10) {
             Step::Status(
                 503,
                 "[some-request-id]: (ServiceUnavailableException): down",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Script, Step, VirtualClock, hours, minutes};
 use pod_identity_core::SystemClock;
-use pod_identity_provider::{FetchError, PodIdentityProvider};
+use pod_identity_provider::{Clock, FetchError, PodIdentityProvider};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -186,4 +186,103 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     ));
     assert_eq!(script.calls(), 0);
     runtime().block_on(provider.warm_up()).unwrap();
+}
+
+/// A sync application: its runtime runs only while it waits for credentials.
+#[test]
+fn a_runtime_that_runs_only_inside_block_on_never_gets_a_dead_set() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let provider = script.provider();
+    let runtime = runtime();
+    for _minute in 0..24 * 60 {
+        let set = runtime.block_on(provider.credentials()).unwrap();
+        assert!(set.expiration() > clock.now(), "{}", clock.now());
+        clock.suspend(minutes(1));
+    }
+    assert!((4..=6).contains(&script.calls()), "{}", script.calls());
+    assert_eq!(provider.state().consecutive_failures, 0);
+}
+
+/// As before, and the caller has no time to wait.
+#[test]
+fn a_runtime_that_runs_for_a_millisecond_at_a_time_gets_there() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let provider = script.provider();
+    let runtime = runtime();
+    let (mut live, mut none) = (0, 0);
+    for _minute in 0..24 * 60 {
+        let asked = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_millis(1), provider.credentials()).await
+        });
+        match asked {
+            Ok(set) => {
+                assert!(set.unwrap().expiration() > clock.now());
+                live += 1;
+            }
+            Err(_elapsed) => none += 1,
+        }
+        clock.suspend(Duration::from_secs(1));
+    }
+    assert!(live > 1400, "{live} live, {none} without an answer");
+}
+
+#[test]
+fn a_background_task_on_a_runtime_that_nobody_drives_is_replaced() {
+    let paused = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let parked = paused();
+    let (script, provider, clock) = parked.block_on(async {
+        let clock = VirtualClock::start();
+        let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+        let provider = script.provider();
+        provider.warm_up().await.unwrap();
+        (script, provider, clock)
+    });
+    clock.suspend(hours(5));
+    let driven = paused();
+    driven.block_on(async {
+        provider.credentials().await.unwrap();
+        sleep(minutes(1)).await;
+        assert_eq!(script.calls(), 2);
+        let calls = script.calls();
+        clock.suspend(hours(5));
+        sleep(minutes(2)).await;
+        assert_eq!(script.calls(), calls + 1, "though nobody asked");
+    });
+}
+
+#[test]
+fn an_attempt_on_a_runtime_that_nobody_drives_is_taken_over_within_100_ms() {
+    let (script, provider) = scripted(|call| {
+        if call == 1 {
+            Step::Hang
+        } else {
+            for_a_century(call)
+        }
+    });
+    let parked = runtime();
+    parked.block_on(async {
+        tokio::time::timeout(Duration::from_millis(5), provider.credentials())
+            .await
+            .unwrap_err();
+    });
+    runtime().block_on(async {
+        let asked = tokio::time::Instant::now();
+        let set = provider.credentials().await.unwrap();
+        assert_eq!(set.access_key_id(), "ASIA2");
+        let took = asked.elapsed();
+        assert!(
+            took < Duration::from_secs(1),
+            "not the 5 s of an attempt: {took:?}"
+        );
+    });
+    assert_eq!(script.calls(), 2);
+    assert_eq!(provider.state().consecutive_failures, 0);
 }

@@ -116,7 +116,6 @@ async fn without_the_sdks_cache_every_request_is_signed_with_the_newest_set() {
     }
 }
 
-// "expired, refresh failing: hands out the last set with an expiry of now + 60 s" (`design.md`)
 #[tokio::test(start_paused = true)]
 async fn the_sdk_accepts_an_expired_set_while_the_agent_is_down() {
     let clock = VirtualClock::start();
@@ -130,8 +129,9 @@ async fn the_sdk_accepts_an_expired_set_while_the_agent_is_down() {
 
     sleep(hours(7)).await;
     for _ in 0..100 {
-        let at_hand = ("ASIA1".to_owned(), Duration::ZERO);
-        assert_eq!(client.call().await, at_hand);
+        let (key, took) = client.call().await;
+        assert_eq!(key, "ASIA1");
+        assert!(took <= Duration::from_millis(10), "one attempt: {took:?}");
         sleep(Duration::from_secs(43)).await;
     }
 }
