@@ -136,6 +136,9 @@ pub enum SlotError {
         /// The life that it has left.
         left: Duration,
     },
+    /// The driver began no attempt for as long as somebody was interested.
+    #[error("no attempt could begin in time")]
+    NotBegun,
     /// The driver never answered an attempt.
     #[error("the attempt was given up without an answer")]
     Abandoned,
@@ -396,6 +399,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         let kept = self.held.as_ref().map(|_held| self.end);
         let next = match self.phase {
             Phase::Idle => self.due_at(),
+            Phase::Wanted if self.round.is_awaited => Some(self.end_of_interest()),
             Phase::Wanted => None,
             Phase::InFlight(_, pause) | Phase::Retrying(pause) | Phase::Resting(pause) => {
                 Some(pause.until)
@@ -418,6 +422,13 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             Phase::InFlight(_, pause) if pause.is_over(now) => {
                 let error = E::from(SlotError::Abandoned);
                 self.fail(Failure::new(FailureClass::Interrupted, error), now);
+            }
+            // The driver may hold a wanted fetch back, for a budget; nobody has come back for it meanwhile.
+            Phase::Wanted if self.round.is_awaited && now >= self.end_of_interest() => {
+                let not_begun = || E::from(SlotError::NotBegun);
+                self.error.get_or_insert_with(not_begun);
+                self.settle_failed(now);
+                self.rest(now, Duration::ZERO);
             }
             Phase::Retrying(pause) if pause.is_over(now) => {
                 if now <= self.retry_deadline() {
@@ -825,11 +836,16 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         self.error = None;
     }
 
+    /// From here on nobody is taken to be interested in a fetch that was asked for.
+    fn end_of_interest(&self) -> Timestamp {
+        self.last_ask + self.policy.retry.linger
+    }
+
     /// Until when an attempt may begin for callers that wait with nothing usable held.
     fn retry_deadline(&self) -> Timestamp {
         let retry = &self.policy.retry;
         (self.round.began + retry.within)
-            .min(self.last_ask + retry.linger)
+            .min(self.end_of_interest())
             .min(self.end)
     }
 

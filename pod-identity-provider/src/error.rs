@@ -168,7 +168,7 @@ impl From<TokenFileError> for FetchError {
 impl From<SlotError> for FetchError {
     fn from(error: SlotError) -> Self {
         match error {
-            SlotError::Abandoned => Self::Interrupted,
+            SlotError::Abandoned | SlotError::NotBegun => Self::Interrupted,
             error => Self::Malformed(Malformed::Credentials(error)),
         }
     }

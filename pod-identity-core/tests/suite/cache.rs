@@ -294,6 +294,30 @@ fn a_source_that_may_not_fetch_waits_and_holds_up_no_other() {
 }
 
 #[test]
+fn a_fetch_that_may_not_begin_is_given_up_half_a_minute_after_the_last_ask() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    let ask = |driver: &mut Driver| {
+        let (now, end) = (driver.now, driver.end);
+        match driver.cache.ask(now, 1, source(1), || Request(end)) {
+            Asked::Pending(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    };
+    ask(&mut driver);
+    driver.now = START + secs(20);
+    let ticket = ask(&mut driver);
+    assert_eq!(driver.cache.poll_timeout(), Some(START + secs(50)));
+    driver.cache.handle_timeout(START + secs(49));
+    assert!(driver.cache.is_waiting(&1));
+    assert_eq!(driver.cache.handle_timeout(START + secs(50)), [1]);
+    let outcome = driver.cache.outcome(&1, ticket).map(|told| told.is_ok());
+    assert_eq!(outcome, Some(false));
+    driver.now = START + secs(50);
+    driver.drain();
+    assert!(driver.started.is_empty() && driver.cache.peek(&1).is_none());
+}
+
+#[test]
 fn retries_take_turns_with_newcomers_of_their_source() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     for key in 0..3 {
