@@ -97,6 +97,10 @@ initialize:
 image:
     image/check
 
+# The chart, the manifests, the alerts and the pages that quote them; each container is started, as root
+deploy:
+    POD_IDENTITY_AGENT="$(image/program)" deploy/check
+
 # Figures; they compare only with others from the same machine
 bench:
     cargo build --release --package pod-identity-benches
