@@ -1,15 +1,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pod_identity_core::Timestamp;
+use pod_identity_core::{Timestamp, TokenBucket};
 
-/// How fast EKS Auth is asked: as fast as wished until it first says "too many", then at a rate that
-/// finds what it grants.
+/// The pace of exchanges with EKS Auth: unlimited until the first throttle, then a rate that finds what the
+/// service grants.
 ///
-/// The rate grows by a step with each second of success and is cut at a throttle, at most once for all
-/// requests that were on their way together, and never below what was granted in the last second: a
-/// service that grants so many in each second throttles all that come in the rest of it, which says
-/// nothing about the next. A service's wish to be left alone holds for everybody.
+/// It is additive increase and multiplicative decrease, as of TCP: each second at the full rate adds
+/// [`INCREASE_PER_SECOND`], a throttle multiplies by [`DECREASE_FACTOR`]. Two things differ. Throttles of
+/// requests that were on their way together count once. And the rate never falls below what was granted in
+/// the last second: a service that grants so many in each second throttles all that come in the rest of it,
+/// which says nothing about the next. A `retry-after` of the service holds for every token.
 #[derive(Debug)]
 pub(crate) struct UpstreamPace {
     rate: Option<Rate>,
@@ -21,9 +22,10 @@ pub(crate) struct UpstreamPace {
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
-    next: Timestamp,
+    /// Lets one exchange start at a time: a burst would be throttled.
+    bucket: TokenBucket,
     found_at: Timestamp,
-    cut_at: Timestamp,
+    decreased_at: Timestamp,
 }
 
 impl UpstreamPace {
@@ -35,45 +37,48 @@ impl UpstreamPace {
         }
     }
 
-    /// Whether an exchange may start now; else, when to ask again.
+    /// Whether an exchange may start now; otherwise fails with the time to ask again.
     pub(crate) fn ready(&mut self, now: Timestamp) -> Result<(), Timestamp> {
         self.notice_step(now);
-        let next = self.rate.as_ref().map_or(Timestamp::MIN, |rate| rate.next);
-        match next.max(self.quiet_until) {
+        let ready_at = match &self.rate {
+            Some(rate) => rate.bucket.ready_at(now),
+            None => now,
+        };
+        match ready_at.max(self.quiet_until) {
             later if now < later => Err(later),
             _ => Ok(()),
         }
     }
 
-    /// An exchange starts.
+    /// Takes note of an exchange that starts.
     pub(crate) fn started(&mut self, now: Timestamp) {
         if let Some(rate) = &mut self.rate {
-            rate.next = rate.next.max(now - SLACK) + rate.pause();
+            rate.bucket.reserve(now, Duration::MAX);
         }
     }
 
-    /// An exchange was answered, well or not, and not throttled.
+    /// Takes note of an exchange that was answered, well or not, and not throttled.
     pub(crate) fn answered(&mut self, now: Timestamp) {
         self.granted.push_back(now);
         if self.granted.len() > UNLIMITED as usize {
             self.granted.pop_front();
         }
         let granted = match &self.rate {
-            // The first throttle may come before what was granted along with it.
+            // The first throttle may come before the answers of exchanges that were granted along with it.
             Some(rate) if now < rate.found_at + SECOND => self.granted_lately(now).0,
             _ => 0.0,
         };
         if let Some(rate) = &mut self.rate {
-            rate.per_second = rate.per_second.max(granted);
-            // Each answer adds its share, so that a second at the full rate adds the step.
-            rate.per_second += STEP / rate.per_second.max(1.0);
+            let per_second = rate.per_second.max(granted);
+            // Each answer adds its share, so that a second at the full rate adds the increase.
+            rate.set(now, per_second + INCREASE_PER_SECOND / per_second.max(1.0));
             if rate.per_second > UNLIMITED {
                 self.rate = None;
             }
         }
     }
 
-    /// An exchange that began at `began` was throttled.
+    /// Takes note that an exchange, which began at `began`, was throttled.
     pub(crate) fn throttled(
         &mut self,
         began: Timestamp,
@@ -85,23 +90,21 @@ impl UpstreamPace {
         let (granted, began_granting) = self.granted_lately(now);
         match &mut self.rate {
             None => {
-                let per_second = granted.max(LEAST * 2.0);
-                let next = now + SECOND.div_f64(per_second);
-                self.rate = Some(Rate {
-                    per_second,
-                    // What it grants in a second has been taken.
-                    next: next.max(began_granting + SECOND),
-                    found_at: now,
-                    cut_at: now,
-                });
+                let per_second = granted.max(MINIMUM_RATE * 2.0);
+                let mut rate = Rate::new(now, per_second);
+                // What the service grants in a second has been taken.
+                let next = (now + rate.pause()).max(began_granting + SECOND);
+                rate.bucket.block_until(now, next);
+                self.rate = Some(rate);
             }
-            // What was on its way before the last cut says nothing about the rate after it; nor does what
-            // began in the same millisecond.
-            Some(rate) if rate.cut_at < began => {
-                let cut = (rate.per_second * CUT).max(granted);
-                rate.per_second = cut.min(rate.per_second * LEAST_CUT).max(LEAST);
-                rate.cut_at = now;
-                rate.next = rate.next.max(now + rate.pause());
+            // An exchange that began before the last decrease says nothing about the rate after it; nor does
+            // one that began in the same millisecond.
+            Some(rate) if rate.decreased_at < began => {
+                let decreased = (rate.per_second * DECREASE_FACTOR).max(granted);
+                let per_second = decreased.min(rate.per_second * MINIMUM_DECREASE);
+                rate.set(now, per_second.max(MINIMUM_RATE));
+                rate.decreased_at = now;
+                rate.bucket.block_until(now, now + rate.pause());
             }
             Some(_) => {}
         }
@@ -114,7 +117,7 @@ impl UpstreamPace {
         (self.granted.len() as f64, first.unwrap_or(Timestamp::MIN))
     }
 
-    /// How long EKS Auth still wishes to be left alone.
+    /// How long the service still asks not to be called.
     pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
         self.quiet_until.saturating_since(now).min(LONGEST_QUIET)
     }
@@ -124,17 +127,31 @@ impl UpstreamPace {
         self.rate.as_ref().map(|rate| rate.per_second)
     }
 
+    /// The wall clock may be stepped back: no time of the past may then be far in the future.
     fn notice_step(&mut self, now: Timestamp) {
         self.quiet_until = self.quiet_until.min(now + LONGEST_QUIET);
         if let Some(rate) = &mut self.rate {
-            rate.next = rate.next.min(now + rate.pause() + SECOND);
             rate.found_at = rate.found_at.min(now);
-            rate.cut_at = rate.cut_at.min(now);
+            rate.decreased_at = rate.decreased_at.min(now);
         }
     }
 }
 
 impl Rate {
+    fn new(now: Timestamp, per_second: f64) -> Self {
+        Self {
+            per_second,
+            bucket: TokenBucket::new(1, per_second).with_slack(SLACK),
+            found_at: now,
+            decreased_at: now,
+        }
+    }
+
+    fn set(&mut self, now: Timestamp, per_second: f64) {
+        self.per_second = per_second;
+        self.bucket.set_rate(now, per_second);
+    }
+
     fn pause(&self) -> Duration {
         SECOND.div_f64(self.per_second)
     }
@@ -142,25 +159,25 @@ impl Rate {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Starts that were missed, because a timer came late, are made up for up to this much.
+/// Starts that were missed because a timer fired late are made up for up to this much.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// What a second at the full rate adds, in exchanges per second.
-const STEP: f64 = 2.0;
+/// Additive increase: what a second at the full rate adds, in exchanges per second.
+const INCREASE_PER_SECOND: f64 = 2.0;
 
-/// What a throttle leaves of the rate.
-const CUT: f64 = 0.7;
+/// Multiplicative decrease: what a throttle leaves of the rate.
+const DECREASE_FACTOR: f64 = 0.7;
 
-/// The same, where more has just been granted.
-const LEAST_CUT: f64 = 0.95;
+/// The same where more was granted in the last second: a throttle always lowers the rate a little.
+const MINIMUM_DECREASE: f64 = 0.95;
 
-/// The rate never falls below this, in exchanges per second.
-const LEAST: f64 = 1.0;
+/// The rate never falls below this, in exchanges per second: it would not recover within a token's life.
+const MINIMUM_RATE: f64 = 1.0;
 
-/// From here on there is no limit again: no node needs more.
+/// Above this rate there is no limit any more: no node needs more exchanges per second.
 const UNLIMITED: f64 = 500.0;
 
-/// A service's hint is honoured up to here.
+/// The longest `retry-after` that is honoured.
 const LONGEST_QUIET: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -200,7 +217,7 @@ mod tests {
             "20 have been granted in this second"
         );
         pace.throttled(START + 2 * SECOND, START + 2 * SECOND, None);
-        assert_eq!(pace.limit(), Some(19.0 * CUT));
+        assert_eq!(pace.limit(), Some(19.0 * DECREASE_FACTOR));
     }
 
     #[test]
@@ -219,7 +236,7 @@ mod tests {
         let mut pace = UpstreamPace::new();
         pace.answered(START);
         pace.throttled(START, START + 10 * MILLI, None);
-        assert_eq!(pace.limit(), Some(LEAST * 2.0));
+        assert_eq!(pace.limit(), Some(MINIMUM_RATE * 2.0));
         for _ in 0..19 {
             pace.answered(START + 20 * MILLI);
         }
