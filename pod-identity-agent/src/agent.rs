@@ -136,6 +136,7 @@ impl Agent {
                 Arc::new(move || Reading {
                     connections: connections.open(),
                     degraded: upstream.reachability.is_unreachable(),
+                    clock_skew: upstream.eks_auth.clock_skew_seconds(),
                     ..cache.reading()
                 })
             },

@@ -27,6 +27,7 @@ pub use credentials::rate_limit::Budget;
 pub use eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 pub use eks_auth::node_identity::NodeIdentity;
 pub use eks_auth::sdk::SdkEksAuth;
+pub use eks_auth::unavailable::{Cause, Unavailable};
 pub use serve::listener::Listen;
 pub use telemetry::audit::AuditLog;
 pub use telemetry::logging;

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pod_identity_core::{
-    Clock, Failure, FailureClass, ServiceAccountToken, Timestamp, TokenDigest, TokenError,
-};
+use pod_identity_core::{Clock, Failure, ServiceAccountToken, Timestamp, TokenDigest, TokenError};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
@@ -16,6 +14,7 @@ use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY};
 use crate::credentials::settings::Settings;
 use crate::credentials::state::{Exchange, Lookup, Pending, Running, State};
 use crate::eks_auth::exchange::EksAuthError;
+use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::upstream::Upstream;
 use crate::telemetry::metrics::Reading;
 
@@ -172,6 +171,5 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 
 fn abandoned() -> Failure<EksAuthError> {
-    let message = "the attempt ended without an answer; this is a defect".to_owned();
-    Failure::new(FailureClass::Transient, EksAuthError::Unreachable(message))
+    Unavailable::other("the attempt ended without an answer; this is a defect").into()
 }

@@ -144,7 +144,7 @@ fn client(eks_auth: &MockEksAuth) -> Client {
         .endpoint_url(eks_auth.endpoint())
         .credentials_provider(nobody)
         .retry_config(RetryConfig::disabled())
-        .http_client(http_clients::local())
+        .http_client(http_clients::loopback_client())
         .build();
     Client::from_conf(config)
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Credentials, Failure, FailureClass, Secret, SlotError};
 
+use crate::eks_auth::unavailable::Unavailable;
+
 /// EKS Auth, as the agent needs it: one exchange of a token for a session.
 ///
 /// [`SdkEksAuth`](crate::SdkEksAuth) is the real one. An implementation makes one attempt and does not
@@ -17,13 +19,20 @@ pub trait EksAuth: fmt::Debug + Send + Sync + 'static {
     /// [`EksAuthError`], with its class in the [`Failure`].
     fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a>;
 
-    /// Whether an exchange could work: own credentials, and a way to the service. It is asked at the
-    /// start, until it or an exchange says yes. By default it says yes.
+    /// Checks whether an exchange could succeed: the agent's own credentials, and a connection to the
+    /// service. The agent calls it until it or an exchange succeeds, and again in an outage that no exchange
+    /// would notice the end of. The default implementation succeeds.
     ///
     /// # Errors
-    /// What is missing, in words for the readiness probe.
+    /// Fails with what is missing, which the readiness probe reports.
     fn check(&self) -> Checking<'_> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Returns how far the node's clock is behind that of EKS Auth, in seconds, negative where it is ahead,
+    /// for a metric. The default implementation knows of no difference and returns 0.
+    fn clock_skew_seconds(&self) -> f64 {
+        0.0
     }
 }
 
@@ -32,7 +41,7 @@ pub type Exchange<'a> =
     Pin<Box<dyn Future<Output = Result<Session, Failure<EksAuthError>>> + Send + 'a>>;
 
 /// The future of [`EksAuth::check`].
-pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<(), Unavailable>> + Send + 'a>>;
 
 /// A session that EKS Auth has made, complete.
 #[derive(Debug, Clone)]
@@ -90,9 +99,10 @@ pub enum EksAuthError {
         /// The request id, to give to AWS support.
         request_id: Option<String>,
     },
-    /// No answer: a failed connection, a timeout, no credentials of the agent's own.
+    /// No answer of EKS Auth: a failed connection, a timeout, a proxy's error, no credentials of the agent's
+    /// own.
     #[error("EKS Auth could not be asked: {0}")]
-    Unreachable(String),
+    Unreachable(#[source] Unavailable),
     /// A success that lacks something.
     #[error("error getting credentials to cache: invalid response from server: {0}")]
     Malformed(String),
@@ -101,11 +111,17 @@ pub enum EksAuthError {
     Slot(#[from] SlotError),
 }
 
+impl From<Unavailable> for Failure<EksAuthError> {
+    /// Trying again may help: the failure is transient.
+    fn from(reason: Unavailable) -> Self {
+        Self::new(FailureClass::Transient, EksAuthError::Unreachable(reason))
+    }
+}
+
 impl EksAuthError {
     /// No answer within the attempt's time.
     pub(crate) fn timed_out(timeout: Duration) -> Failure<Self> {
-        let words = format!("no answer within {} ms", timeout.as_millis());
-        Failure::new(FailureClass::Transient, Self::Unreachable(words))
+        Unavailable::TimedOut(timeout).into()
     }
 
     /// The value of this error in a metric's label. Label values come from a fixed set: a code that EKS

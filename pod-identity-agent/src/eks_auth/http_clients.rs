@@ -1,4 +1,6 @@
+use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_async::rt::sleep::TokioSleep;
@@ -10,35 +12,38 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 
-/// The way to EKS Auth and STS: TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name, trusting
-/// the system's roots or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS
-/// CLI does.
-///
-/// One pool of connections for all that it is given to.
+use crate::eks_auth::clock_skew::ClockSkew;
+use crate::eks_auth::connector::GuardedConnector;
+use crate::eks_auth::unavailable::{Cause, Unavailable};
+
+/// The client for EKS Auth and STS: TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name. It trusts
+/// the system's roots or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS CLI
+/// does. Everything that it is given to shares one pool of connections.
 ///
 /// # Errors
-/// A sentence that names the file, when it cannot be read or holds no certificate.
-pub(crate) fn outward(ca_bundle: Option<&Path>) -> Result<SharedHttpClient, String> {
+/// Fails if the file cannot be read or holds no certificate.
+pub(crate) fn aws_client(
+    ca_bundle: Option<&Path>,
+    clock_skew: &Arc<ClockSkew>,
+) -> Result<SharedHttpClient, Unavailable> {
     let mut tls = TlsContext::builder();
     if let Some(path) = ca_bundle {
-        let unusable = |error: &dyn std::fmt::Display| {
-            format!(
-                "AWS_CA_BUNDLE names {}, which cannot be used: {error}",
-                path.display()
-            )
+        let unusable = |source: Cause| Unavailable::CaBundle {
+            path: path.to_owned(),
+            source,
         };
-        let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
+        let pem = std::fs::read(path).map_err(|error| unusable(Arc::new(error)))?;
         if !pem
             .windows(PEM_BEGIN.len())
             .any(|window| window == PEM_BEGIN)
         {
-            return Err(unusable(&"it holds no PEM certificate"));
+            return Err(unusable(Arc::from(Box::<dyn Error + Send + Sync>::from(
+                "it holds no PEM certificate",
+            ))));
         }
         tls = tls.with_trust_store(TrustStore::empty().with_pem_certificate(pem));
     }
-    let tls = tls
-        .build()
-        .map_err(|error| format!("the trusted certificates cannot be used: {error}"))?;
+    let tls = tls.build().map_err(Unavailable::other)?;
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .build();
@@ -49,14 +54,17 @@ pub(crate) fn outward(ca_bundle: Option<&Path>) -> Result<SharedHttpClient, Stri
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(tls)
         .build();
-    let connector = SharedHttpConnector::new(connector);
+    let connector = SharedHttpConnector::new(GuardedConnector {
+        inner: SharedHttpConnector::new(connector),
+        clock_skew: Arc::clone(clock_skew),
+    });
     Ok(http_client_fn(move |_settings, _components| {
         connector.clone()
     }))
 }
 
-/// The way to what lives on this machine, instance metadata and mocks: no TLS, and never a proxy.
-pub(crate) fn local() -> SharedHttpClient {
+/// The client for instance metadata and for mocks on loopback: no TLS, and never a proxy.
+pub(crate) fn loopback_client() -> SharedHttpClient {
     Builder::new().build_http()
 }
 
@@ -69,15 +77,20 @@ const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 mod tests {
     use super::*;
 
+    fn refused(bundle: &Path) -> String {
+        let error = aws_client(Some(bundle), &Arc::default()).unwrap_err();
+        error.to_string()
+    }
+
     #[test]
     fn a_bundle_that_cannot_be_used_is_named() {
-        let missing = outward(Some(Path::new("/nonexistent/ca.pem"))).unwrap_err();
+        let missing = refused(Path::new("/nonexistent/ca.pem"));
         assert!(
             missing.starts_with("AWS_CA_BUNDLE names /nonexistent/ca.pem, which cannot be used: "),
             "{missing}"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
-        let empty = outward(Some(file.path())).unwrap_err();
+        let empty = refused(file.path());
         assert!(empty.ends_with("it holds no PEM certificate"), "{empty}");
     }
 }

@@ -2,12 +2,16 @@
 
 pub(crate) mod audit_entry;
 pub(crate) mod claimed_names;
+pub(crate) mod clock_skew;
+mod connector;
 pub(crate) mod exchange;
 pub(crate) mod http_clients;
 pub(crate) mod node_identity;
 pub(crate) mod outage;
 pub(crate) mod own_credentials;
 pub(crate) mod pace;
+mod printable;
 pub(crate) mod reachability;
 pub(crate) mod sdk;
+pub(crate) mod unavailable;
 pub(crate) mod upstream;

@@ -9,7 +9,7 @@ pub struct NodeIdentity {
     pub name: Option<String>,
     /// Its EC2 instance id.
     pub instance_id: Option<String>,
-    /// Its availability zone.
+    /// The id of its Availability Zone, such as `usw2-az1`: ids name the same zone in every account, names do not.
     pub zone: Option<String>,
 }
 
@@ -21,7 +21,7 @@ impl NodeIdentity {
             (&mut self.instance_id, "/latest/meta-data/instance-id"),
             (
                 &mut self.zone,
-                "/latest/meta-data/placement/availability-zone",
+                "/latest/meta-data/placement/availability-zone-id",
             ),
         ] {
             if known.is_none() {

@@ -115,6 +115,7 @@ mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
+    use crate::eks_auth::unavailable::Unavailable;
     use crate::telemetry::logging::tests::logged_in_virtual_time;
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
             let (outage, claimed) = (Outage::default(), ClaimedNames::default());
             for exchange in 0..120 {
-                let error = EksAuthError::Unreachable("no route".to_owned());
+                let error = EksAuthError::Unreachable(Unavailable::other("no route"));
                 let class = match exchange % 2 {
                     0 => FailureClass::Transient,
                     _ => FailureClass::Gone,

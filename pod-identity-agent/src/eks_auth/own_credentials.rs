@@ -1,3 +1,4 @@
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::Region;
@@ -18,10 +19,13 @@ use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use pod_identity_core::{Clock, SystemClock};
+use tracing::{info, warn};
 
 use crate::eks_auth::http_clients;
+use crate::eks_auth::printable::{excerpt, with_causes};
+use crate::eks_auth::unavailable::Unavailable;
 
-/// Who the agent is to AWS: its region and its credentials.
+/// The agent's own identity: its region and its credentials.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) region: Region,
@@ -29,16 +33,19 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Looks the region up (environment, shared config file, instance metadata) and lines up the sources
-    /// of credentials: environment, shared files, web identity, instance metadata.
+    /// Looks the region up (environment, shared config file, instance metadata) and builds the chain of
+    /// credential sources: environment, shared files, web identity, instance metadata.
     ///
-    /// Never a container provider: with `AWS_CONTAINER_CREDENTIALS_*` in its own environment, or a
-    /// profile that says so, the agent would ask itself. STS is asked through `outward`; instance
-    /// metadata never through a proxy.
+    /// A container provider is never among them: with `AWS_CONTAINER_CREDENTIALS_*` in its own
+    /// environment, or a profile that says so, the agent would ask itself. STS is called through
+    /// `aws_client`; instance metadata never through a proxy.
     ///
     /// # Errors
-    /// A sentence with the cure when no region is known.
-    pub(crate) async fn find(outward: &SharedHttpClient, rotate: bool) -> Result<Self, String> {
+    /// Fails if no region is known.
+    pub(crate) async fn find(
+        aws_client: &SharedHttpClient,
+        rotate: bool,
+    ) -> Result<Self, Unavailable> {
         let imds = imds();
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new())
@@ -49,57 +56,109 @@ impl Identity {
             )
             .region()
             .await
-            .ok_or("no region is known: set AWS_REGION, or allow instance metadata")?;
-        let config = config(&region, outward);
-        let environment = EnvironmentVariableCredentialsProvider::new();
-        let chain = CredentialsProviderChain::first_try("Environment", environment);
-        let chain = if rotate {
-            let profile = RotatingProfile {
-                region: region.clone(),
-                outward: outward.clone(),
-            };
-            chain.or_else("Profile", profile)
-        } else {
-            chain.or_else("Profile", profile(&config))
-        };
+            .ok_or(Unavailable::NoRegion)?;
+        let config = ProviderConfig::without_region()
+            .with_region(Some(region.clone()))
+            .with_http_client(aws_client.clone());
         let web_identity = WebIdentityTokenCredentialsProvider::builder()
             .configure(&config)
             .build();
+        let profile = RereadProfile {
+            region: region.clone(),
+            aws_client: aws_client.clone(),
+            rotate,
+        };
         let instance = ImdsCredentialsProvider::builder().imds_client(imds).build();
-        let credentials = chain
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        let chain = CredentialsProviderChain::first_try("Environment", environment)
+            .or_else("Profile", profile)
             .or_else("WebIdentityToken", web_identity)
             .or_else("Ec2InstanceMetadata", instance);
         Ok(Self {
             region,
-            credentials: SharedCredentialsProvider::new(credentials),
+            credentials: SharedCredentialsProvider::new(CheckedCredentials::new(chain)),
         })
     }
 }
 
 pub(crate) fn imds() -> Imds {
     Imds::builder()
-        .configure(&ProviderConfig::without_region().with_http_client(http_clients::local()))
+        .configure(
+            &ProviderConfig::without_region().with_http_client(http_clients::loopback_client()),
+        )
         .connect_timeout(IMDS_TIMEOUT)
         .read_timeout(IMDS_TIMEOUT)
         .max_attempts(2)
         .build()
 }
 
-fn config(region: &Region, outward: &SharedHttpClient) -> ProviderConfig {
-    ProviderConfig::without_region()
-        .with_region(Some(region.clone()))
-        .with_http_client(outward.clone())
-}
-
-fn profile(config: &ProviderConfig) -> ProfileFileCredentialsProvider {
-    ProfileFileCredentialsProvider::builder()
-        .configure(config)
-        .with_custom_provider("EcsContainer", Refused)
-        .build()
-}
-
 /// Instance metadata answers within milliseconds, or not at all.
 const IMDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The chain of sources, whose keys are checked where they enter the agent and whose failures are logged
+/// here, each once: others see the kind of failure only, because a failure may quote what a
+/// `credential_process` printed or what instance metadata answered.
+#[derive(Debug)]
+struct CheckedCredentials {
+    chain: CredentialsProviderChain,
+    /// The cause that the log has named; `None` when the last load succeeded. Held to compare only.
+    logged: Mutex<Option<String>>,
+}
+
+impl CheckedCredentials {
+    fn new(chain: CredentialsProviderChain) -> Self {
+        Self {
+            chain,
+            logged: Mutex::default(),
+        }
+    }
+
+    async fn load(&self) -> provider::Result {
+        let loaded = self.chain.provide_credentials().await.and_then(check_keys);
+        let cause = loaded
+            .as_ref()
+            .err()
+            .map(|error| excerpt(&with_causes(error), MAX_CAUSE));
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != cause {
+            match &cause {
+                Some(cause) => warn!(cause, "the agent's own credentials cannot be loaded"),
+                None => info!("the agent's own credentials are loaded again"),
+            }
+            *logged = cause;
+        }
+        loaded
+    }
+}
+
+impl ProvideCredentials for CheckedCredentials {
+    fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+    where
+        Self: 'a,
+    {
+        ProvideFuture::new(self.load())
+    }
+}
+
+/// Refuses keys that cannot be in a header, as where a line end was pasted along: the signer would panic.
+fn check_keys(credentials: Credentials) -> provider::Result {
+    let fits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let invalid = if !fits(credentials.access_key_id()) {
+        "the access key id"
+    } else if !fits(credentials.secret_access_key()) {
+        "the secret access key"
+    } else if !credentials.session_token().is_none_or(fits) {
+        "the session token"
+    } else {
+        return Ok(credentials);
+    };
+    Err(CredentialsError::invalid_configuration(format!(
+        "{invalid} is empty or holds a line end, a space or another character that no key has"
+    )))
+}
+
+/// In characters: enough for the message of an AWS error, and not for a whole answer.
+const MAX_CAUSE: usize = 256;
 
 /// What a profile with `credential_source = EcsContainer` comes to.
 #[derive(Debug)]
@@ -116,35 +175,40 @@ impl ProvideCredentials for Refused {
     }
 }
 
-/// The shared files, read anew at least every minute (`--rotate-credentials`, for hybrid nodes, where
-/// another process renews them).
+/// The shared files, read anew for each load.
 ///
-/// aws-config keeps the files that it has parsed for ever, and clones of its configuration share them, so
-/// all of it is made anew each time; an expiry makes the client come back.
+/// aws-config keeps parsed files for ever, also a file that was missing or half-written when it was first
+/// read; clones of its configuration share them. So all of it is built anew each time. A failed load is
+/// repeated with the next exchange; credentials of a good one are kept until they expire, or for a minute
+/// if `rotate` is set, as with the official agent's `--rotate-credentials`.
 #[derive(Debug)]
-struct RotatingProfile {
+struct RereadProfile {
     region: Region,
-    outward: SharedHttpClient,
+    aws_client: SharedHttpClient,
+    rotate: bool,
 }
 
-impl RotatingProfile {
+impl RereadProfile {
     async fn load(&self) -> provider::Result {
-        let loaded = profile(&config(&self.region, &self.outward))
+        let config = ProviderConfig::without_region()
+            .with_region(Some(self.region.clone()))
+            .with_http_client(self.aws_client.clone());
+        let mut loaded = ProfileFileCredentialsProvider::builder()
+            .configure(&config)
+            .with_custom_provider("EcsContainer", Refused)
+            .build()
             .provide_credentials()
             .await?;
-        let again = (SystemClock.now() + REREAD).into();
-        let expiry = loaded.expiry().map_or(again, |expiry| expiry.min(again));
-        Ok(Credentials::new(
-            loaded.access_key_id(),
-            loaded.secret_access_key(),
-            loaded.session_token().map(str::to_owned),
-            Some(expiry),
-            "RotatingProfile",
-        ))
+        if self.rotate {
+            let reread = (SystemClock.now() + REREAD_INTERVAL).into();
+            let expiry = loaded.expiry().map_or(reread, |expiry| expiry.min(reread));
+            *loaded.expiry_mut() = Some(expiry);
+        }
+        Ok(loaded)
     }
 }
 
-impl ProvideCredentials for RotatingProfile {
+impl ProvideCredentials for RereadProfile {
     fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
     where
         Self: 'a,
@@ -154,4 +218,34 @@ impl ProvideCredentials for RotatingProfile {
 }
 
 /// The official agent re-reads the file every minute.
-const REREAD: Duration = Duration::from_secs(60);
+const REREAD_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_cannot_be_in_a_header_are_refused_without_being_repeated() {
+        let keys = |id: &str, secret: &str, token: Option<&str>| {
+            check_keys(Credentials::new(
+                id,
+                secret,
+                token.map(str::to_owned),
+                None,
+                "test",
+            ))
+        };
+        assert!(keys("AKIANODE", "secret/+=", None).is_ok());
+        assert!(keys("ASIANODE", "secret", Some("token==")).is_ok());
+        for (id, secret, token, named) in [
+            ("AKIANODE\n", "secret", None, "the access key id"),
+            ("", "secret", None, "the access key id"),
+            ("AKIANODE", "sec\r\nret", None, "the secret access key"),
+            ("ASIANODE", "secret", Some("tok en"), "the session token"),
+        ] {
+            let error = with_causes(&keys(id, secret, token).unwrap_err());
+            assert!(error.contains(named), "{error}");
+            assert!(!error.contains("AKIANODE"), "{error}");
+        }
+    }
+}

@@ -1,10 +1,13 @@
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_eksauth::Client;
 use aws_sdk_eksauth::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_eksauth::error::{ProvideErrorMetadata, SdkError};
@@ -22,8 +25,11 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::NodeIdentity;
+use crate::eks_auth::clock_skew::{ClockSkew, Missigned};
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 use crate::eks_auth::own_credentials::Identity;
+use crate::eks_auth::printable::{excerpt, with_causes};
+use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::{http_clients, own_credentials};
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
@@ -47,17 +53,18 @@ pub struct SdkEksAuth {
     ca_bundle: Option<PathBuf>,
     node: NodeIdentity,
     discover_node: bool,
+    clock_skew: Arc<ClockSkew>,
     connected: OnceCell<Connected>,
 }
 
 struct Connected {
     client: Client,
     node: NodeIdentity,
-    /// To look whether EKS Auth is within reach; not known of a client that was made elsewhere.
-    way: Option<Way>,
+    /// What [`EksAuth::check`] checks; not known of a client that was made elsewhere.
+    route: Option<Route>,
 }
 
-struct Way {
+struct Route {
     identity: Identity,
     endpoint: Uri,
 }
@@ -72,6 +79,7 @@ impl SdkEksAuth {
             ca_bundle: None,
             node: NodeIdentity::default(),
             discover_node: false,
+            clock_skew: Arc::default(),
             connected: OnceCell::new(),
         }
     }
@@ -115,16 +123,36 @@ impl SdkEksAuth {
     /// of the node it is told what has been set before.
     pub fn with_client(mut self, client: Client) -> Self {
         let node = self.node.clone();
-        let way = None;
-        self.connected = OnceCell::new_with(Some(Connected { client, node, way }));
+        let route = None;
+        self.connected = OnceCell::new_with(Some(Connected {
+            client,
+            node,
+            route,
+        }));
         self
     }
 
     async fn exchange(&self, token: &Secret) -> Result<Session, Failure<EksAuthError>> {
-        let connected = self.connected().await.map_err(|words| {
-            Failure::new(FailureClass::Transient, EksAuthError::Unreachable(words))
-        })?;
-        let sent = connected
+        let connected = self.connected().await?;
+        let mut sent = self.send(connected, token).await;
+        if sent.as_ref().is_err_and(is_missigned) {
+            // The SDK has learnt the difference of the clocks from this answer, and signs by it from now on.
+            sent = self.send(connected, token).await;
+        }
+        match sent {
+            Ok(output) => session(&output).map_err(|reason| {
+                Failure::new(FailureClass::Malformed, EksAuthError::Malformed(reason))
+            }),
+            Err(error) => Err(failure(error, token)),
+        }
+    }
+
+    async fn send(
+        &self,
+        connected: &Connected,
+        token: &Secret,
+    ) -> Result<AssumeRoleForPodIdentityOutput, AssumeRoleError> {
+        connected
             .client
             .assume_role_for_pod_identity()
             .cluster_name(&self.cluster)
@@ -133,29 +161,22 @@ impl SdkEksAuth {
             .set_instance_id(connected.node.instance_id.clone())
             .set_zone(connected.node.zone.clone())
             .send()
-            .await;
-        match sent {
-            Ok(output) => session(&output).map_err(|words| {
-                Failure::new(FailureClass::Malformed, EksAuthError::Malformed(words))
-            }),
-            Err(error) => Err(failure(&error, token)),
-        }
+            .await
     }
 
-    /// Own credentials, and a connection to where EKS Auth is, or to the proxy before it.
-    async fn within_reach(&self) -> Result<(), String> {
-        let Some(way) = &self.connected().await?.way else {
+    /// Loads the agent's own credentials, and connects to EKS Auth or to the proxy before it.
+    async fn check_route(&self) -> Result<(), Unavailable> {
+        let Some(route) = &self.connected().await?.route else {
             return Ok(());
         };
-        way.identity
+        route
+            .identity
             .credentials
             .provide_credentials()
             .await
-            .map_err(|error| {
-                format!("the agent has no credentials of its own: {}", words(&error))
-            })?;
-        let proxy = Matcher::from_env().intercept(&way.endpoint);
-        let uri = proxy.as_ref().map_or(&way.endpoint, |proxy| proxy.uri());
+            .map_err(Unavailable::no_credentials)?;
+        let proxy = Matcher::from_env().intercept(&route.endpoint);
+        let uri = proxy.as_ref().map_or(&route.endpoint, |proxy| proxy.uri());
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = uri
             .port_u16()
@@ -166,20 +187,24 @@ impl SdkEksAuth {
             });
         match TcpStream::connect((host, port)).await {
             Ok(_connection) => Ok(()),
-            Err(error) => Err(format!("{host}:{port} cannot be connected to: {error}")),
+            Err(error) => Err(Unavailable::Connect {
+                address: format!("{host}:{port}"),
+                source: Arc::new(error),
+            }),
         }
     }
 
-    async fn connected(&self) -> Result<&Connected, String> {
+    /// A failure is not kept: the next call tries again.
+    async fn connected(&self) -> Result<&Connected, Unavailable> {
         self.connected.get_or_try_init(|| self.connect()).await
     }
 
-    async fn connect(&self) -> Result<Connected, String> {
-        let outward = http_clients::outward(self.ca_bundle.as_deref())?;
-        let identity = Identity::find(&outward, self.rotate_credentials).await?;
+    async fn connect(&self) -> Result<Connected, Unavailable> {
+        let aws_client = http_clients::aws_client(self.ca_bundle.as_deref(), &self.clock_skew)?;
+        let identity = Identity::find(&aws_client, self.rotate_credentials).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
-            .http_client(outward)
+            .http_client(aws_client)
             .region(identity.region.clone())
             .credentials_provider(identity.credentials.clone());
         if let Some(endpoint) = &self.endpoint {
@@ -194,13 +219,16 @@ impl SdkEksAuth {
         Ok(Connected {
             client: Client::new(&config),
             node,
-            way: Some(Way { identity, endpoint }),
+            route: Some(Route { identity, endpoint }),
         })
     }
 }
 
-/// Where the client will turn to: the override, or what the service's rules say for the region.
-async fn endpoint(config: &SdkConfig) -> Result<Uri, String> {
+/// Returns the override, or else what the service's rules say for the region.
+async fn endpoint(config: &SdkConfig) -> Result<Uri, Unavailable> {
+    let no_endpoint = |reason: String| Unavailable::NoEndpoint {
+        source: Arc::from(Box::<dyn Error + Send + Sync>::from(reason)),
+    };
     let of_service = aws_sdk_eksauth::Config::from(config);
     let override_url = config.endpoint_url().map(str::to_owned);
     let params = Params::builder()
@@ -208,12 +236,12 @@ async fn endpoint(config: &SdkConfig) -> Result<Uri, String> {
         .set_use_fips(config.use_fips())
         .set_endpoint(override_url)
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| no_endpoint(error.to_string()))?;
     let resolved = DefaultResolver::new().resolve_endpoint(&params).await;
-    let url = resolved.map_err(|error| format!("EKS Auth has no endpoint: {}", words(&*error)))?;
+    let url = resolved.map_err(|error| no_endpoint(with_causes(&*error)))?;
     url.url()
         .parse()
-        .map_err(|_quotes| format!("{} is no URL of an endpoint", url.url()))
+        .map_err(|_invalid| no_endpoint(format!("{} is not a URL", url.url())))
 }
 
 impl EksAuth for SdkEksAuth {
@@ -222,7 +250,11 @@ impl EksAuth for SdkEksAuth {
     }
 
     fn check(&self) -> Checking<'_> {
-        Box::pin(self.within_reach())
+        Box::pin(self.check_route())
+    }
+
+    fn clock_skew_seconds(&self) -> f64 {
+        self.clock_skew.seconds()
     }
 }
 
@@ -293,15 +325,36 @@ fn account_of(arn: &str) -> Option<&str> {
 
 type AssumeRoleError = SdkError<AssumeRoleForPodIdentityError, HttpResponse>;
 
-fn failure(error: &AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
+/// Whether EKS Auth refused a request that was signed by a clock that is minutes off.
+fn is_missigned(error: &AssumeRoleError) -> bool {
+    error
+        .raw_response()
+        .is_some_and(|response| response.extension::<Missigned>().is_some())
+}
+
+fn failure(error: AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
     let Some(response) = error.raw_response() else {
-        return Failure::new(
-            FailureClass::Transient,
-            EksAuthError::Unreachable(printable(&words(error), token)),
-        );
+        return match credentials_error(&error).map(Unavailable::summary) {
+            Some(summary) => Unavailable::NoCredentials {
+                summary,
+                source: Arc::new(error),
+            }
+            .into(),
+            None => Unavailable::Transport {
+                reason: printable(&with_causes(&error), token),
+            }
+            .into(),
+        };
     };
     let status = response.status().as_u16();
     if response.status().is_success() {
+        if response.body().bytes().is_none() {
+            // The SDK has not read it to its end.
+            return Unavailable::Transport {
+                reason: "the answer broke off".to_owned(),
+            }
+            .into();
+        }
         let error = EksAuthError::Malformed("the body is not the expected JSON object".to_owned());
         return Failure::new(FailureClass::Malformed, error);
     }
@@ -310,41 +363,42 @@ fn failure(error: &AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
         .get(ErrorBody::RETRY_AFTER_HEADER)
         .and_then(|millis| millis.trim().parse().ok())
         .map(Duration::from_millis);
-    let code = error.code().unwrap_or("Unknown").to_owned();
+    let Some(code) = error.code() else {
+        let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+        let failure = Failure::from(Unavailable::NotEksAuth {
+            status,
+            excerpt: printable(&body, token),
+        });
+        return failure.with_retry_after(retry_after);
+    };
     let refused = EksAuthError::Refused {
         status,
         message: printable(error.message().unwrap_or_default(), token),
         request_id: error.request_id().map(|id| printable(id, token)),
-        code: printable(&code, token),
+        code: printable(code, token),
     };
-    Failure::new(FailureClass::of(status, Some(&code)), refused).with_retry_after(retry_after)
+    Failure::new(FailureClass::of(status, Some(code)), refused).with_retry_after(retry_after)
 }
 
-/// An error and its causes, in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut causes = vec![error.to_string()];
+/// The failure of the agent's own credentials, if that is the cause.
+fn credentials_error(error: &AssumeRoleError) -> Option<&CredentialsError> {
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_words = cause.to_string();
-        if !causes.contains(&cause_words) {
-            causes.push(cause_words);
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
         }
         next = cause.source();
     }
-    causes.join(": ")
+    None
 }
 
-/// What came from elsewhere, fit for a log and for a client: one line, bounded, the token replaced.
+/// Text from elsewhere, fit for a log and for a pod: one line, bounded, the token replaced.
 fn printable(text: &str, token: &Secret) -> String {
-    let text = text.replace(token.expose(), "<token>");
-    text.chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .take(LONGEST_WORDS)
-        .collect()
+    excerpt(&text.replace(token.expose(), "<token>"), MAX_EXCERPT)
 }
 
 /// In characters.
-const LONGEST_WORDS: usize = 512;
+const MAX_EXCERPT: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -360,7 +414,11 @@ mod tests {
         assert_eq!(account_of("nonsense"), None);
     }
 
-    async fn host(region: &'static str, fips: bool, url: Option<&str>) -> Result<String, String> {
+    async fn host(
+        region: &'static str,
+        fips: bool,
+        url: Option<&str>,
+    ) -> Result<String, Unavailable> {
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
@@ -382,16 +440,13 @@ mod tests {
             ("us-isof-south-1", "api.aws.hci.ic.gov"),
             ("eusc-de-east-1", "api.amazonwebservices.eu"),
         ] {
-            let plain = host(region, false, None).await;
-            assert_eq!(plain, Ok(format!("https://eks-auth.{region}.{suffix}/")));
-            let fips = host(region, true, None).await;
-            assert_eq!(
-                fips,
-                Ok(format!("https://eks-auth-fips.{region}.{suffix}/"))
-            );
+            let plain = host(region, false, None).await.unwrap();
+            assert_eq!(plain, format!("https://eks-auth.{region}.{suffix}/"));
+            let fips = host(region, true, None).await.unwrap();
+            assert_eq!(fips, format!("https://eks-auth-fips.{region}.{suffix}/"));
         }
         let own = host("us-west-2", true, Some("http://127.0.0.1:8080")).await;
-        let words = own.unwrap_err();
+        let words = own.unwrap_err().to_string();
         assert!(words.contains("FIPS"), "{words}");
     }
 
@@ -399,6 +454,6 @@ mod tests {
     fn words_are_one_bounded_line_without_the_token() {
         let token = Secret::from("a.b.c".to_owned());
         assert_eq!(printable("bad a.b.c\r\nnext", &token), "bad <token>  next");
-        assert_eq!(printable(&"x".repeat(9999), &token).len(), LONGEST_WORDS);
+        assert_eq!(printable(&"x".repeat(9999), &token).len(), MAX_EXCERPT);
     }
 }

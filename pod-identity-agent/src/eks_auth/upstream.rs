@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Failure, Secret};
+use pod_identity_core::{Clock, Failure, FailureClass, Secret};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, error_span, info, warn};
 
@@ -11,6 +11,7 @@ use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
+use crate::eks_auth::unavailable::Unavailable;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -51,7 +52,9 @@ impl Upstream {
     ) -> Result<Session, Failure<EksAuthError>> {
         let began = Instant::now();
         let exchange = timeout(time, self.eks_auth.assume_role(token)).await;
-        let result = exchange.unwrap_or_else(|_elapsed| Err(EksAuthError::timed_out(time)));
+        let result = exchange
+            .unwrap_or_else(|_elapsed| Err(EksAuthError::timed_out(time)))
+            .and_then(|session| self.check_expiration(session));
         let outcome = match &result {
             Ok(_) => "ok",
             Err(failure) => failure.error.label(),
@@ -65,6 +68,19 @@ impl Upstream {
         result
     }
 
+    /// No session lasts longer than 12 h. An expiration far away is a defect of the service or of what is
+    /// before it, such as milliseconds where seconds are due, and would be served for years.
+    fn check_expiration(&self, session: Session) -> Result<Session, Failure<EksAuthError>> {
+        let expiration = session.credentials.expiration();
+        if expiration <= self.clock.now() + MAX_LIFETIME {
+            return Ok(session);
+        }
+        let hours = MAX_LIFETIME.as_secs() / 3600;
+        let reason = format!("credentials.expiration is more than {hours} h away");
+        let error = EksAuthError::Malformed(reason);
+        Err(Failure::new(FailureClass::Malformed, error))
+    }
+
     /// Probes EKS Auth every 5 s while only a probe can tell whether it is within reach: see
     /// [`Reachability::needs_probe`]. Runs until dropped.
     pub(crate) async fn probe(&self) {
@@ -73,7 +89,7 @@ impl Upstream {
             if self.reachability.needs_probe() {
                 let checked = timeout(PROBE_TIMEOUT, self.eks_auth.check()).await;
                 self.note_probe(
-                    checked.unwrap_or_else(|_elapsed| Err("no answer within 4 s".to_owned())),
+                    checked.unwrap_or(Err(Unavailable::TimedOut(PROBE_TIMEOUT))),
                     &mut said,
                 );
             }
@@ -81,7 +97,7 @@ impl Upstream {
         }
     }
 
-    fn note_probe(&self, checked: Result<(), String>, said: &mut Option<String>) {
+    fn note_probe(&self, checked: Result<(), Unavailable>, said: &mut Option<String>) {
         let is_first = !self.reachability.was_reached();
         match checked {
             Ok(()) => {
@@ -90,7 +106,8 @@ impl Upstream {
                     info!("EKS Auth is within reach");
                 }
             }
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 self.reachability.mark_unreachable(reason.clone());
                 if is_first && said.as_ref() != Some(&reason) {
                     warn!(
@@ -107,13 +124,16 @@ impl Upstream {
 /// As often as kubelet asks, by the official chart's probe.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Three times the longest session, for nodes whose clocks are off.
+const MAX_LIFETIME: Duration = Duration::from_secs(36 * 3600);
+
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
-    use pod_identity_core::{FailureClass, SystemClock};
+    use pod_identity_core::SystemClock;
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
@@ -127,15 +147,15 @@ mod tests {
 
     impl EksAuth for Away {
         fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
-            let error = EksAuthError::Unreachable("no route".to_owned());
-            Box::pin(async { Err(Failure::new(FailureClass::Transient, error)) })
+            let error = Unavailable::other("no route");
+            Box::pin(async { Err(error.into()) })
         }
 
         fn check(&self) -> Checking<'_> {
             let mut reasons = self.0.lock().unwrap();
             let found = reasons
                 .pop()
-                .map_or(Ok(()), |reason| Err(reason.to_owned()));
+                .map_or(Ok(()), |reason| Err(Unavailable::other(reason)));
             Box::pin(async { found })
         }
     }

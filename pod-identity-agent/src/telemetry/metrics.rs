@@ -39,6 +39,7 @@ struct Gauges {
     listeners: IntGauge,
     degraded: IntGauge,
     upstream_rate: Gauge,
+    clock_skew: Gauge,
 }
 
 /// The state of the agent at one moment.
@@ -53,6 +54,8 @@ pub(crate) struct Reading {
     pub(crate) degraded: bool,
     /// Exchanges per second, while EKS Auth throttles.
     pub(crate) upstream_rate: Option<f64>,
+    /// How far the node's clock is behind EKS Auth's, in seconds.
+    pub(crate) clock_skew: f64,
 }
 
 impl Metrics {
@@ -228,6 +231,10 @@ impl Gauges {
                 "pod_identity_eks_auth_rate_limit",
                 "Exchanges per second that EKS Auth was found to allow; 0 while it does not throttle.",
             ),
+            clock_skew: real(
+                "pod_identity_clock_skew_seconds",
+                "How far the node's clock is behind that of EKS Auth; negative where it is ahead.",
+            ),
         }
     }
 
@@ -242,6 +249,7 @@ impl Gauges {
         whole(&self.connections, reading.connections as u64);
         whole(&self.degraded, u64::from(reading.degraded));
         self.upstream_rate.set(reading.upstream_rate.unwrap_or(0.0));
+        self.clock_skew.set(reading.clock_skew);
     }
 }
 

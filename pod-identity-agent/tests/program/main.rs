@@ -4,12 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_os = "linux")]
+mod answers;
 #[cfg(all(unix, feature = "dev"))]
 mod dev;
 #[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]
 mod outside;
+#[cfg(unix)]
+mod own_credentials;
 #[cfg(unix)]
 mod readiness;
 #[cfg(unix)]

@@ -71,6 +71,8 @@ async fn instance_metadata_is_asked_for_instance_and_zone_and_a_flag_wins() {
     assert_eq!(told.eks_node_name.as_deref(), Some("ip-10-0-0-7"));
     assert_eq!(told.instance_id.as_deref(), Some("i-0123456789abcdef0"));
     assert_eq!(told.zone.as_deref(), Some("usw2-az9"));
+    let discovered = self::told(&["--discover-node"]).await;
+    assert_eq!(discovered.zone.as_deref(), Some("usw2-az1"), "the id");
 }
 
 #[tokio::test]
@@ -120,8 +122,8 @@ async fn told(flags: &[&str]) -> RecordedRequest {
     let metadata = Metadata::start(&[
         ("/latest/meta-data/instance-id", "i-0123456789abcdef0"),
         (
-            "/latest/meta-data/placement/availability-zone",
-            "us-west-2a",
+            "/latest/meta-data/placement/availability-zone-id",
+            "usw2-az1",
         ),
     ])
     .await;

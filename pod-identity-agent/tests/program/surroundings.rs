@@ -157,7 +157,16 @@ async fn a_profile_that_would_make_the_agent_ask_itself_is_refused() {
     let said = program.stdout.says("not ready").await;
     let words = "credential_source = EcsContainer would make the agent ask itself; \
                  use Ec2InstanceMetadata";
-    assert!(said["reason"].as_str().unwrap().contains(words), "{said}");
+    let reason = said["reason"].as_str().unwrap();
+    assert!(
+        reason.starts_with("the agent has no credentials of its own: "),
+        "{said}"
+    );
+    let said = program
+        .stdout
+        .says("the agent's own credentials cannot be loaded")
+        .await;
+    assert!(said["cause"].as_str().unwrap().contains(words), "{said}");
     let asked = tokio::select! {
         biased;
         _asked = itself.accept() => true,
@@ -313,7 +322,7 @@ impl TlsFront {
 }
 
 /// Writes the root to a file.
-fn certified(root: &Path) -> ServerConfig {
+pub(crate) fn certified(root: &Path) -> ServerConfig {
     let mut authority = rcgen::CertificateParams::new([]).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_key = rcgen::KeyPair::generate().unwrap();

@@ -1,0 +1,105 @@
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use pod_identity_core::{Clock, SystemClock, Timestamp};
+use tracing::{info, warn};
+
+/// How far the node's clock is from that of EKS Auth, by the `Date` of its answers.
+///
+/// The SDK learns the same and signs by it from the next request on. What it does not do, because its
+/// retries are off, is to repeat the request that was refused: [`Missigned`] marks such an answer.
+#[derive(Debug, Default)]
+pub(crate) struct ClockSkew {
+    /// Positive where the node's clock is behind. Relaxed: a figure for people, on which nothing depends.
+    millis: AtomicI64,
+    /// Whether the log says that the clocks differ. Relaxed: two answers at once may log the same twice.
+    logged: AtomicBool,
+}
+
+impl ClockSkew {
+    /// How far the node's clock is behind EKS Auth's, in seconds; negative where it is ahead.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.millis.load(Ordering::Relaxed) as f64 / 1000.0
+    }
+
+    /// Takes note of an answer, and marks it if its request was signed by a clock that is too far off.
+    pub(crate) fn note(&self, signed_at: Option<&str>, response: &mut HttpResponse) {
+        // Proxies and instance metadata have clocks of their own.
+        if response.headers().get("x-amzn-requestid").is_none() {
+            return;
+        }
+        let Some(date) = response.headers().get("date").and_then(http_date) else {
+            return;
+        };
+        let skew = date.as_unix_millis() - SystemClock.now().as_unix_millis();
+        self.millis.store(skew, Ordering::Relaxed);
+        let differs = far_apart(skew);
+        if self.logged.swap(differs, Ordering::Relaxed) != differs {
+            let seconds = skew / 1000;
+            if differs {
+                warn!(
+                    "behind-seconds" = seconds,
+                    "the node's clock differs from that of EKS Auth, by which requests are signed; check the node's time service"
+                );
+            } else {
+                info!("the node's clock agrees with that of EKS Auth again");
+            }
+        }
+        let signed_at = signed_at.and_then(amz_date);
+        let missigned = |at: Timestamp| far_apart(date.as_unix_millis() - at.as_unix_millis());
+        if signed_at.is_some_and(missigned) {
+            response.add_extension(Missigned);
+        }
+    }
+}
+
+/// The mark of an answer whose request was signed minutes before or after EKS Auth's time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missigned;
+
+fn far_apart(millis: i64) -> bool {
+    millis.unsigned_abs() >= TOLERANCE.as_millis() as u64
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let date = DateTime::from_str(text, Format::HttpDate).ok()?;
+    Some(Timestamp::from_unix_secs(date.secs()))
+}
+
+/// `20261128T055500Z`
+fn amz_date(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_once('T')?;
+    let part = |text: &str, range: std::ops::Range<usize>| text.get(range).map(str::to_owned);
+    let rfc3339 = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(date, 0..4)?,
+        part(date, 4..6)?,
+        part(date, 6..8)?,
+        part(time, 0..2)?,
+        part(time, 2..4)?,
+        part(time, 4..6)?,
+    );
+    let date = DateTime::from_str(&rfc3339, Format::DateTime).ok()?;
+    Some(Timestamp::from_unix_secs(date.secs()))
+}
+
+/// AWS accepts signatures that are up to 5 min old; below 4, a refusal has another reason.
+const TOLERANCE: Duration = Duration::from_secs(4 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_date_are_read() {
+        let expected = Some(Timestamp::from_unix_secs(1_772_366_400));
+        assert_eq!(http_date("Sun, 01 Mar 2026 12:00:00 GMT"), expected);
+        assert_eq!(amz_date("20260301T120000Z"), expected);
+        for text in ["", "T", "2026-03-01", "20260301T12", "ä0260301T120000Z"] {
+            assert_eq!(amz_date(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+use std::fmt;
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+
+use crate::eks_auth::clock_skew::ClockSkew;
+
+/// A connector that trusts the other side with little: bodies are bounded, a connection on which an answer
+/// stays out is not used again, and the clock of EKS Auth is compared with the node's.
+#[derive(Debug, Clone)]
+pub(super) struct GuardedConnector {
+    pub(super) inner: SharedHttpConnector,
+    pub(super) clock_skew: Arc<ClockSkew>,
+}
+
+impl HttpConnector for GuardedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { inner, clock_skew } = self.clone();
+        let mut guard = RetireIfDropped(request.extension::<CaptureSmithyConnection>().cloned());
+        let signed_at = request.headers().get("x-amz-date").map(str::to_owned);
+        HttpConnectorFuture::new(async move {
+            let response = inner.call(request).await?;
+            let mut response = bounded(response).await?;
+            guard.disarm();
+            clock_skew.note(signed_at.as_deref(), &mut response);
+            Ok(response)
+        })
+    }
+}
+
+/// Reads the body, of which at most [`MAX_BODY`] bytes are kept: the SDK would read without end.
+async fn bounded(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+    let is_success = response.status().is_success();
+    let mut response = response;
+    let mut body = response.take_body();
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(ConnectorError::io)?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        let room = MAX_BODY - read.len();
+        read.extend_from_slice(data.get(..room).unwrap_or(data));
+        if room < data.len() {
+            if is_success {
+                return Err(ConnectorError::io(TooLong.into()));
+            }
+            // The status and the beginning tell enough of an error.
+            break;
+        }
+    }
+    *response.body_mut() = SdkBody::from(read.freeze());
+    Ok(response)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is longer than {MAX_BODY} bytes")]
+struct TooLong;
+
+/// EKS Auth's longest answer, with a session token of 12 KiB, is a quarter of this.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Retires the connection of a request that is dropped before its answer is complete: the attempt's time
+/// is over, and a connection that has frozen would fail every later attempt as well. Over HTTP/1.1 it is
+/// closed anyway; one of HTTP/2 is shared, and goes on for requests that are on it.
+struct RetireIfDropped(Option<CaptureSmithyConnection>);
+
+impl RetireIfDropped {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for RetireIfDropped {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take().and_then(|captured| captured.get()) {
+            connection.poison();
+        }
+    }
+}
+
+impl fmt::Debug for RetireIfDropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RetireIfDropped").finish()
+    }
+}

@@ -1,0 +1,112 @@
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+
+/// Why EKS Auth cannot be asked, or why what answered is not EKS Auth.
+///
+/// `Display` is safe to show to pods, in answers and at `/readyz`: it holds no secret and nothing that the
+/// sources of the agent's own credentials printed. [`source`](Error::source) holds the cause, for the
+/// agent's log.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Neither the environment, the shared files nor instance metadata name a region.
+    #[error("no region is known: set AWS_REGION, or allow instance metadata")]
+    NoRegion,
+    /// The file that `AWS_CA_BUNDLE` names cannot be read or holds no certificate.
+    #[error("AWS_CA_BUNDLE names {}, which cannot be used: {source}", path.display())]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Cause,
+    },
+    /// The shared config or credentials file is malformed.
+    #[error("the shared config and credentials files cannot be read: {source}")]
+    SharedFiles {
+        /// What is wrong with which file.
+        source: Cause,
+    },
+    /// The region has no endpoint, or the settings contradict each other: FIPS with a custom endpoint.
+    #[error("EKS Auth has no endpoint: {source}")]
+    NoEndpoint {
+        /// The rule that is violated.
+        source: Cause,
+    },
+    /// No source of the agent's own credentials has any. The text names the kind of failure only.
+    #[error("the agent has no credentials of its own: {summary}; its log has the cause")]
+    NoCredentials {
+        /// The kind of failure.
+        summary: &'static str,
+        /// What the chain of sources reported: it may hold the output of a `credential_process`.
+        source: Cause,
+    },
+    /// No connection to EKS Auth, or to the proxy before it.
+    #[error("{address} cannot be connected to: {source}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// The operating system's error.
+        source: Cause,
+    },
+    /// The exchange failed on the way: connection, TLS, proxy, or an answer that broke off.
+    #[error("{reason}")]
+    Transport {
+        /// The error and its causes.
+        reason: String,
+    },
+    /// An answer without an AWS error code: from a proxy or a load balancer, not from EKS Auth.
+    #[error("HTTP {status} without an AWS error code, as a proxy answers: {excerpt}")]
+    NotEksAuth {
+        /// The status.
+        status: u16,
+        /// The beginning of the body, on one line.
+        excerpt: String,
+    },
+    /// No answer in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// Any other reason.
+    #[error(transparent)]
+    Other(Cause),
+}
+
+impl Unavailable {
+    pub(crate) fn no_credentials(error: CredentialsError) -> Self {
+        Self::NoCredentials {
+            summary: Self::summary(&error),
+            source: Arc::new(error),
+        }
+    }
+
+    /// The kind of a failure, without anything that a source printed or answered.
+    pub(crate) fn summary(error: &CredentialsError) -> &'static str {
+        match error {
+            CredentialsError::CredentialsNotLoaded(_) => "no source has any",
+            CredentialsError::ProviderTimedOut(_) => "a source did not answer in time",
+            CredentialsError::InvalidConfiguration(_) => "a source is configured wrongly",
+            _ => "a source failed",
+        }
+    }
+
+    /// A reason of another implementation of [`EksAuth`](crate::EksAuth). Its text must be safe to show to
+    /// pods.
+    pub fn other(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other(Arc::from(reason.into()))
+    }
+}
+
+/// Two reasons are equal if they read the same: causes cannot be compared.
+impl PartialEq for Unavailable {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Unavailable {}
+
+/// The cause of an [`Unavailable`].
+pub type Cause = Arc<dyn Error + Send + Sync>;
