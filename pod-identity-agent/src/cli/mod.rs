@@ -1,5 +1,7 @@
 //! The command line: that of the official agent, and `dev`.
 
+mod env;
+mod pflag;
 mod server;
 mod values;
 mod verbosity;
@@ -27,12 +29,15 @@ use crate::telemetry::metrics::Metrics;
 /// DaemonSet's command is `/go-runner /eks-pod-identity-agent server`, so an image with this program under
 /// both names runs there.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments = arguments.into_iter().peekable();
-    arguments.next_if(is_runner);
-    let cli: Cli = match pod_identity_cli::parse(arguments) {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let runner = usize::from(arguments.first().is_some_and(is_runner));
+    let cli: Cli = match pod_identity_cli::parse(arguments.iter().skip(runner).cloned()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if matches!(cli.command, Command::Server(_)) {
+        env::restart_without_blank_variables(&arguments);
+    }
     cli.run().unwrap_or_else(|failure| failure.report(NAME))
 }
 
@@ -41,10 +46,10 @@ fn is_runner(program: &OsString) -> bool {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, about, max_term_width = 100)]
+#[command(name = NAME, version, about, max_term_width = 100, args_override_self = true)]
 struct Cli {
     /// How much is logged, as JSON lines
-    #[arg(short, long, global = true, value_enum, default_value_t = Verbosity::Info)]
+    #[arg(short, long, global = true, value_enum, ignore_case = true, default_value_t = Verbosity::Info)]
     verbosity: Verbosity,
     #[command(subcommand)]
     command: Command,
@@ -56,22 +61,30 @@ enum Command {
     Server(Box<Server>),
     /// Make the agent's addresses reachable on this node: a dummy link, two addresses, two routes
     #[cfg(target_os = "linux")]
-    Initialize,
+    Initialize {
+        /// Ignored, as by the official agent
+        #[arg(hide = true)]
+        stray: Vec<OsString>,
+    },
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
     #[cfg(feature = "dev")]
     Dev(crate::dev::Options),
     /// Print the version
-    Version,
+    Version {
+        /// Ignored, as by the official agent
+        #[arg(hide = true)]
+        stray: Vec<OsString>,
+    },
 }
 
 impl Cli {
     fn run(self) -> Result<ExitCode, Failure> {
         let level = self.verbosity.level();
         match self.command {
-            Command::Version => writeln!(io::stdout(), "{}", env!("CARGO_PKG_VERSION"))?,
+            Command::Version { .. } => writeln!(io::stdout(), "{}", env!("CARGO_PKG_VERSION"))?,
             Command::Server(server) => server.run(level)?,
             #[cfg(target_os = "linux")]
-            Command::Initialize => {
+            Command::Initialize { .. } => {
                 let _log = start_logging(level, io::stdout())?;
                 block_on(async {
                     let done = crate::node::initialize::initialize().await;

@@ -1,67 +1,80 @@
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
-use pod_identity_cli::{Signals, parse_duration, variable};
+use pod_identity_cli::{DurationError, Failure, Signals, parse_duration_within, variable};
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
 use prometheus::IntCounter;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::values;
+use super::{env, pflag, values};
 use crate::telemetry::audit;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::{Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth};
 
-/// The official agent's flags, with its defaults.
+/// The official agent's flags with its defaults, then the flags of newer official agents that have no
+/// effect here, then our own.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// Name of the EKS cluster that this node belongs to
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     cluster_name: String,
     /// Port of the credentials addresses
-    #[arg(short, long, default_value_t = 80)]
+    #[arg(short, long, allow_hyphen_values = true, value_parser = pflag::port, default_value = "80")]
     port: u16,
-    /// Addresses to serve credentials at; IPv6 in brackets
-    #[arg(short, long, value_delimiter = ',', value_parser = values::address,
+    /// Addresses to serve credentials at; IPv6 in brackets; may be repeated
+    #[arg(short, long, allow_hyphen_values = true, value_delimiter = ',', value_parser = values::address,
           default_values_t = [IpAddr::from(Endpoint::EKS_IPV4), IpAddr::from(Endpoint::EKS_IPV6)])]
     bind_hosts: Vec<IpAddr>,
     /// Port of the liveness and readiness probes on localhost
-    #[arg(long, default_value_t = 2703)]
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::port, default_value = "2703")]
     probe_port: u16,
     /// Address of the metrics
-    #[arg(long, value_parser = values::address, default_value_t = IpAddr::from(Ipv4Addr::UNSPECIFIED))]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::address_or_any,
+          default_value_t = IpAddr::from(Ipv4Addr::UNSPECIFIED))]
     metrics_address: IpAddr,
     /// Port of the metrics
-    #[arg(long, default_value_t = 2705)]
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::port, default_value = "2705")]
     metrics_port: u16,
     /// Longest time until cached credentials are renewed, as in 3h or 90m; 0 disables caching
-    #[arg(long, value_parser = parse_duration, default_value = "3h")]
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::duration, default_value = "3h")]
     max_credential_retention_before_renewal: Duration,
     /// Most credentials in the cache; 0 disables caching
-    #[arg(long, default_value_t = 2000)]
-    max_cache_size: usize,
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::integer, default_value = "2000")]
+    max_cache_size: i64,
     /// Most renewals per second; a pod's first request is never held back
-    #[arg(long, default_value_t = 3.0, value_parser = values::rate)]
+    #[arg(long, allow_hyphen_values = true, value_parser = values::number, default_value_t = DEFAULT_QPS)]
     max_service_qps: f64,
-    /// Read the shared credentials file anew every minute, for hybrid nodes
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    /// Read the shared credentials file again every minute, for hybrid nodes
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true")]
     rotate_credentials: bool,
-    /// URL of EKS Auth, instead of AWS_ENDPOINT_URL_EKS_AUTH or the region's
-    #[arg(long, value_parser = values::endpoint)]
-    endpoint: Option<String>,
-    /// How long a pod waits for EKS Auth before it is told to try again
-    #[arg(long, value_parser = parse_duration, default_value = "900ms")]
+    /// URL of EKS Auth [default: AWS_ENDPOINT_URL_EKS_AUTH, or the region's]
+    #[arg(long, allow_hyphen_values = true, default_value = "", hide_default_value = true,
+          value_parser = |text: &str| values::endpoint(text).map(|_valid| text.to_owned()))]
+    endpoint: String,
+
+    #[command(flatten)]
+    newer: NewerFlags,
+
+    /// Allow --bind-hosts that can be reached from outside the node
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    allow_routable_bind_hosts: bool,
+    /// Time until a pod that waits for EKS Auth is told to try again, from 1ms to 5m
+    #[arg(long, value_parser = answer_within, default_value = "900ms")]
     answer_within: Duration,
     /// Audience that a service-account token must name
     #[arg(long, default_value = crate::agent::DEFAULT_AUDIENCE)]
     audience: String,
-    /// Exchanges with EKS Auth that one pod may cause, as at-once/per-second
+    /// Exchanges with EKS Auth that one pod may cause: burst/per-second
     #[arg(long, value_parser = values::budget, default_value = "10/2")]
     pod_budget: Budget,
     /// The same for this node itself, whose addresses host-network pods share
@@ -71,27 +84,88 @@ pub(super) struct Server {
     /// node's interfaces they count as one address
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.0/8,::1/128")]
     node_ranges: Vec<IpNet>,
-    /// When /readyz fails: until EKS Auth has been within reach once, or in every outage
+    /// When /readyz fails: until EKS Auth has been reached once, or in every outage
     #[arg(long, value_enum, default_value_t = When::Once)]
     readiness: When,
-    /// Where each issued or refused set is written down: on (standard output), off, or a file
+    /// Where each issued or refused set of credentials is recorded: on (standard output), off, or a file
     #[arg(long, default_value = "on")]
     audit_log: String,
     /// Serve no metrics
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
     no_metrics: bool,
-    /// Name of this node, to tell EKS Auth
+    /// Name of this node, sent to EKS Auth [default: NODE_NAME]
     #[arg(long)]
     node_name: Option<String>,
-    /// EC2 instance id of this node, to tell EKS Auth
+    /// EC2 instance id of this node, sent to EKS Auth
     #[arg(long)]
     instance_id: Option<String>,
-    /// Availability zone of this node, to tell EKS Auth
+    /// Availability Zone id of this node, such as usw2-az1, sent to EKS Auth
     #[arg(long)]
     zone: Option<String>,
-    /// Ask instance metadata for the instance id and the zone, to tell EKS Auth
-    #[arg(long)]
+    /// Ask instance metadata for the instance id and the Availability Zone id, to send them to EKS Auth
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
     discover_node: bool,
+
+    /// Ignored, as by the official agent
+    #[arg(hide = true)]
+    stray: Vec<OsString>,
+}
+
+/// Flags of newer official agents. They are accepted so that their charts run, and have no effect.
+#[derive(Debug, Args)]
+struct NewerFlags {
+    /// Accepted without effect: instance metadata is always among the sources of the agent's credentials
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, default_missing_value = "true")]
+    enable_imds_credentials: Option<bool>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::duration)]
+    x509_svid_duration: Option<Duration>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::duration)]
+    jwt_svid_duration: Option<Duration>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true, value_parser = values::number)]
+    svid_renewal_fraction: Option<f64>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true, value_parser = values::number)]
+    svid_renewal_jitter: Option<f64>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true, value_parser = pflag::duration)]
+    bundle_refresh_interval: Option<Duration>,
+    /// Accepted without effect
+    #[arg(long, allow_hyphen_values = true)]
+    workload_identity_provider_arn: Option<String>,
+}
+
+impl NewerFlags {
+    fn given(&self) -> Vec<&'static str> {
+        [
+            (
+                "--enable-imds-credentials",
+                self.enable_imds_credentials.is_some(),
+            ),
+            ("--x509-svid-duration", self.x509_svid_duration.is_some()),
+            ("--jwt-svid-duration", self.jwt_svid_duration.is_some()),
+            (
+                "--svid-renewal-fraction",
+                self.svid_renewal_fraction.is_some(),
+            ),
+            ("--svid-renewal-jitter", self.svid_renewal_jitter.is_some()),
+            (
+                "--bundle-refresh-interval",
+                self.bundle_refresh_interval.is_some(),
+            ),
+            (
+                "--workload-identity-provider-arn",
+                self.workload_identity_provider_arn.is_some(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(flag, given)| given.then_some(flag))
+        .collect()
+    }
 }
 
 /// When `/readyz` fails.
@@ -103,8 +177,11 @@ enum When {
 
 impl Server {
     /// # Errors
-    /// When the audit log cannot be opened, or the agent cannot run.
-    pub(super) fn run(self, level: LevelFilter) -> io::Result<()> {
+    /// Fails with a usage error if the settings contradict each other, and with exit code 1 if the audit log
+    /// cannot be opened or the agent cannot run.
+    pub(super) fn run(self, level: LevelFilter) -> Result<(), Failure> {
+        let endpoint = self.endpoint()?;
+        self.check_bind_hosts()?;
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         super::log_to(level, log.lines(lost_log.clone()));
@@ -124,33 +201,96 @@ impl Server {
                 AuditLog::to(audit_file.lines(lost_audit.clone()))
             }
         };
-        super::block_on(self.serve(audit, [lost_log, lost_audit]))
+        super::block_on(self.serve(endpoint, audit, [lost_log, lost_audit]))?;
+        Ok(())
     }
 
-    async fn serve(self, audit: AuditLog, lost_lines: [IntCounter; 2]) -> io::Result<()> {
+    /// The endpoint of the flag, or else of the environment.
+    fn endpoint(&self) -> Result<Option<String>, Failure> {
+        match values::endpoint(&self.endpoint).map_err(Failure::usage)? {
+            None => env::endpoint(),
+            given => Ok(given),
+        }
+    }
+
+    fn check_bind_hosts(&self) -> Result<(), Failure> {
+        let mut hosts = self.bind_hosts.iter().copied();
+        match hosts.find(|host| values::is_routable(*host)) {
+            Some(host) if !self.allow_routable_bind_hosts => Err(Failure::usage(format!(
+                "--bind-hosts {host} can be reached from outside the node, where anybody could ask for \
+                 credentials with a stolen token; add --allow-routable-bind-hosts if that is intended"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Logs what is accepted because the official agent accepts it, and what becomes of it.
+    fn warn_of_oddities(&self) {
+        let without_effect = self.newer.given();
+        if !without_effect.is_empty() {
+            let flags = without_effect.join(" ");
+            warn!(flags, "flags of newer official agents have no effect");
+        }
+        if !self.stray.is_empty() {
+            let number = self.stray.len();
+            warn!(
+                number,
+                "positional arguments are ignored; a boolean flag takes its value after `=`"
+            );
+        }
+        if self.max_credential_retention_before_renewal.is_zero() || self.max_cache_size <= 0 {
+            warn!("caching is disabled: each request of a pod is an exchange with EKS Auth");
+        }
+        if self.max_service_qps <= 0.0 {
+            warn!(
+                used = DEFAULT_QPS,
+                "--max-service-qps of 0 or less would never renew credentials; the default is used"
+            );
+        }
+        if !self.endpoint.trim().is_empty() && !self.endpoint.contains("://") {
+            warn!("--endpoint has no scheme; https is used");
+        }
+    }
+
+    async fn serve(
+        self,
+        endpoint: Option<String>,
+        audit: AuditLog,
+        lost_lines: [IntCounter; 2],
+    ) -> io::Result<()> {
         info!(
             "cluster-name" = self.cluster_name,
             version = env!("CARGO_PKG_VERSION"),
             "starting"
         );
+        self.warn_of_oddities();
+        env::warn_of_invalid_proxies();
         let mut signals = Signals::new()?;
         #[cfg(unix)]
         crate::node::open_files::raise_limit();
-        let agent = self.agent().audit(audit).lost_lines(lost_lines).build();
+        let agent = self
+            .agent(endpoint)
+            .audit(audit)
+            .lost_lines(lost_lines)
+            .build();
         agent.run(signals.shutdown()).await
     }
 
-    fn agent(self) -> AgentBuilder {
+    fn agent(self, endpoint: Option<String>) -> AgentBuilder {
         let retention = self.max_credential_retention_before_renewal;
         let mut limits = CacheLimits::default();
         limits.held = if retention.is_zero() {
             0
         } else {
-            self.max_cache_size
+            // Go's int may be negative, and then nothing fits.
+            usize::try_from(self.max_cache_size).unwrap_or_default()
         };
-        limits.refreshes_per_second = self.max_service_qps;
+        limits.refreshes_per_second = match self.max_service_qps {
+            qps if qps > 0.0 => qps,
+            _ => DEFAULT_QPS,
+        };
         let at = |address, port| Listen::At(SocketAddr::new(address, port));
-        let mut builder = Agent::builder(self.eks_auth())
+        let mut builder = Agent::builder(self.eks_auth(endpoint))
             .policy(RefreshPolicy::agent().with_retention(retention))
             .limits(limits)
             .audience(self.audience)
@@ -169,20 +309,16 @@ impl Server {
         builder
     }
 
-    fn eks_auth(&self) -> SdkEksAuth {
+    fn eks_auth(&self, endpoint: Option<String>) -> SdkEksAuth {
         let mut node = NodeIdentity::default();
-        node.name.clone_from(&self.node_name);
+        node.name = self.node_name.clone().or_else(|| variable("NODE_NAME"));
         node.instance_id.clone_from(&self.instance_id);
         node.zone.clone_from(&self.zone);
         let mut eks_auth = SdkEksAuth::new(&self.cluster_name)
             .with_rotated_credentials(self.rotate_credentials)
             .with_node(node)
             .with_discovered_node(self.discover_node);
-        if let Some(endpoint) = self
-            .endpoint
-            .clone()
-            .or_else(|| variable("AWS_ENDPOINT_URL_EKS_AUTH"))
-        {
+        if let Some(endpoint) = endpoint {
             eks_auth = eks_auth.with_endpoint(endpoint);
         }
         if let Some(bundle) = variable("AWS_CA_BUNDLE") {
@@ -205,4 +341,12 @@ fn node_addresses() -> impl Iterator<Item = IpNet> {
     ];
     let addresses = interfaces.into_iter().map(|interface| interface.ip());
     addresses.chain(fixed).map(IpNet::from)
+}
+
+/// The official agent's.
+const DEFAULT_QPS: f64 = 3.0;
+
+/// The longest that a pod can wait: no SDK waits for a minute, and a test may want more.
+fn answer_within(text: &str) -> Result<Duration, DurationError> {
+    parse_duration_within(Duration::from_millis(1)..=Duration::from_secs(300), text)
 }

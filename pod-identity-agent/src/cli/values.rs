@@ -1,33 +1,64 @@
-//! The parsers of flag values.
+//! The parsers of flag values that are not pflag's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::Uri;
+use pod_identity_core::Endpoint;
 
 use crate::Budget;
 
-/// Parses an IP address, IPv6 with or without brackets.
+/// Parses an IP address, IPv6 with or without brackets, or `localhost`, which is its IPv4 address as for
+/// Go's `net.Listen`.
 pub(super) fn address(text: &str) -> Result<IpAddr, InvalidValue> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
     text.trim_start_matches('[')
         .trim_end_matches(']')
         .parse()
         .map_err(|_not_an_address| InvalidValue::Address)
 }
 
-/// Parses the URL of EKS Auth, which is kept as it is written.
-pub(super) fn endpoint(text: &str) -> Result<String, InvalidValue> {
-    match text.parse::<Uri>() {
-        Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) => Ok(text.to_owned()),
+/// The same, where the empty text is every address of the node, as for Go's `net.Listen`.
+pub(super) fn address_or_any(text: &str) -> Result<IpAddr, InvalidValue> {
+    match text {
+        "" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        text => address(text),
+    }
+}
+
+/// Whether an address can be reached from outside the node. The two of Pod Identity are link-local and
+/// unique-local addresses on a dummy link.
+pub(super) fn is_routable(address: IpAddr) -> bool {
+    let fixed = [
+        IpAddr::from(Endpoint::EKS_IPV4),
+        IpAddr::from(Endpoint::EKS_IPV6),
+    ];
+    let address = address.to_canonical();
+    !address.is_loopback() && !fixed.contains(&address)
+}
+
+/// Parses the URL of EKS Auth. Without a scheme it gets `https`; the empty text is no URL, and `None`.
+pub(super) fn endpoint(text: &str) -> Result<Option<String>, InvalidValue> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let url = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("https://{text}"),
+    };
+    match url.parse::<Uri>() {
+        Ok(parsed) if matches!(parsed.scheme_str(), Some("http" | "https")) => Ok(Some(url)),
         _ => Err(InvalidValue::Endpoint),
     }
 }
 
-/// Parses a rate per second, above 0.
-pub(super) fn rate(text: &str) -> Result<f64, InvalidValue> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
-        _ => Err(InvalidValue::Rate),
-    }
+/// Parses a number. Which ones make sense is the caller's to say.
+pub(super) fn number(text: &str) -> Result<f64, InvalidValue> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .ok_or(InvalidValue::Number)
 }
 
 /// Parses `burst/per_second`, both above 0.
@@ -46,12 +77,61 @@ pub(super) fn budget(text: &str) -> Result<Budget, InvalidValue> {
 /// Why the value of a flag is refused: what was expected instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidValue {
-    #[error("expected an IP address such as 169.254.170.23 or [fd00:ec2::23]")]
+    #[error("expected an IP address such as 169.254.170.23 or [fd00:ec2::23], or localhost")]
     Address,
     #[error("expected a URL such as https://eks-auth.us-west-2.api.aws")]
     Endpoint,
-    #[error("expected a number above 0, such as 3")]
-    Rate,
+    #[error("expected a number such as 3")]
+    Number,
     #[error("expected two numbers above 0, as in 10/2: the burst, and the rate per second")]
     Budget,
+    #[error("expected true or false")]
+    Boolean,
+    #[error("expected an integer such as 2000")]
+    Integer,
+    #[error("expected a port from 0 to 65535")]
+    Port,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_https_and_an_empty_one_is_none() {
+        let some = |url: &str| Ok(Some(url.to_owned()));
+        assert_eq!(
+            endpoint("eks-auth.internal"),
+            some("https://eks-auth.internal")
+        );
+        assert_eq!(endpoint("localhost:8080"), some("https://localhost:8080"));
+        assert_eq!(endpoint("http://127.0.0.1:1"), some("http://127.0.0.1:1"));
+        assert_eq!(endpoint(""), Ok(None));
+        assert_eq!(endpoint(" "), Ok(None));
+        for text in ["ftp://eks-auth", "https://", "a b", "/path"] {
+            assert_eq!(endpoint(text), Err(InvalidValue::Endpoint), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_and_the_two_fixed_addresses_are_not_routable() {
+        for text in [
+            "127.0.0.1",
+            "::1",
+            "169.254.170.23",
+            "[fd00:ec2::23]",
+            "localhost",
+        ] {
+            assert!(!is_routable(address(text).unwrap()), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "::",
+            "10.0.0.7",
+            "::ffff:10.0.0.7",
+            "169.254.169.254",
+        ] {
+            assert!(is_routable(address(text).unwrap()), "{text}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub(super) enum Verbosity {
     Panic,
     Fatal,
     Error,
+    #[value(alias = "warning")]
     Warn,
     Info,
     Debug,

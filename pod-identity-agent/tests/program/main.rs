@@ -6,6 +6,8 @@ mod support;
 
 #[cfg(target_os = "linux")]
 mod answers;
+#[cfg(unix)]
+mod command_line;
 #[cfg(all(unix, feature = "dev"))]
 mod dev;
 #[cfg(target_os = "linux")]
