@@ -310,10 +310,11 @@ impl Server {
     }
 
     fn eks_auth(&self, endpoint: Option<String>) -> SdkEksAuth {
-        let mut node = NodeIdentity::default();
-        node.name = self.node_name.clone().or_else(|| variable("NODE_NAME"));
-        node.instance_id.clone_from(&self.instance_id);
-        node.zone.clone_from(&self.zone);
+        let node = NodeIdentity {
+            name: self.node_name.clone().or_else(|| variable("NODE_NAME")),
+            instance_id: self.instance_id.clone(),
+            zone: self.zone.clone(),
+        };
         let mut eks_auth = SdkEksAuth::new(&self.cluster_name)
             .with_rotated_credentials(self.rotate_credentials)
             .with_node(node)

@@ -149,7 +149,7 @@ async fn what_pflag_takes_starts_the_program() {
 #[tokio::test]
 #[ignore = "needs the folder of published vectors in POD_IDENTITY_VECTORS"]
 async fn the_published_vectors_start_the_program() {
-    let folder = std::env::var("POD_IDENTITY_VECTORS").expect("POD_IDENTITY_VECTORS must be set");
+    let folder = pod_identity_cli::variable("POD_IDENTITY_VECTORS").expect("it must be set");
     let path = std::path::Path::new(&folder).join("agent-arguments.json");
     let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let texts = |list: &Value| -> Vec<String> {
