@@ -42,7 +42,10 @@ async fn an_error_without_an_aws_code_is_not_eks_auths_and_its_status_is_not_pas
         (403, r#"{"Message":"no endpoint policy allows it"}"#),
         (302, ""),
     ] {
-        eks.inject_always(Fault::Status(status, body.into()));
+        eks.inject_always(match status {
+            302 => Fault::redirect(status, "http://portal.example/"),
+            _ => Fault::text(status, body),
+        });
         let answer = client::ask(server.credentials, Ask::with_token(&token(&eks))).await;
         answer.assert_try_again();
         let ready = soon(async {
