@@ -1,7 +1,7 @@
 use clap::ValueEnum;
 use tracing_subscriber::filter::LevelFilter;
 
-/// How much is logged, in the official agent's words.
+/// How much is logged, by the official agent's names of levels.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Verbosity {
     Panic,

@@ -149,6 +149,6 @@ fn client(eks_auth: &MockEksAuth) -> Client {
     Client::from_conf(config)
 }
 
-fn explained(error: &io::Error, words: String) -> io::Error {
-    io::Error::new(error.kind(), format!("{words}: {error}"))
+fn explained(error: &io::Error, message: String) -> io::Error {
+    io::Error::new(error.kind(), format!("{message}: {error}"))
 }

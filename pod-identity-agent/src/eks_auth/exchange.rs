@@ -94,7 +94,7 @@ pub enum EksAuthError {
         status: u16,
         /// The code, such as `AccessDeniedException`.
         code: String,
-        /// The service's words, the token replaced.
+        /// The service's message, with the token replaced.
         message: String,
         /// The request id, to give to AWS support.
         request_id: Option<String>,
@@ -149,8 +149,8 @@ impl EksAuthError {
         }
     }
 
-    /// Whether a client gains more from these words than from trying again: a refusal, or a success
-    /// that cannot be used.
+    /// Whether this error is the answer to the client, rather than that it should try again: a refusal, or a
+    /// success that cannot be used.
     pub(crate) fn is_own_answer(&self) -> bool {
         match self {
             Self::Refused { status, code, .. } => {

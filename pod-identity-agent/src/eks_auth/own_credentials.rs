@@ -10,7 +10,7 @@ use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::profile::{self, ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::Credentials;
@@ -18,6 +18,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::os_shim_internal::{Env, Fs};
 use pod_identity_core::{Clock, SystemClock};
 use tracing::{info, warn};
 
@@ -81,6 +82,21 @@ impl Identity {
     }
 }
 
+/// Reads the shared files once, only to find errors in them: aws-config logs one and goes on with settings
+/// of the profile missing, such as its endpoint, for as long as the process lives.
+///
+/// # Errors
+/// Fails if a file is malformed. One that is missing is an empty one.
+pub(crate) async fn check_shared_files() -> Result<(), Unavailable> {
+    match profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await {
+        Ok(_profiles) => Ok(()),
+        Err(error) => Err(Unavailable::SharedFiles {
+            reason: excerpt(&with_causes(&error), MAX_CAUSE),
+        }),
+    }
+}
+
+/// The client of instance metadata, which never uses a proxy.
 pub(crate) fn imds() -> Imds {
     Imds::builder()
         .configure(

@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 use crate::NodeIdentity;
 use crate::eks_auth::clock_skew::{ClockSkew, Missigned};
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
+use crate::eks_auth::node_identity::NodeDiscovery;
 use crate::eks_auth::own_credentials::Identity;
 use crate::eks_auth::printable::{excerpt, with_causes};
 use crate::eks_auth::unavailable::Unavailable;
@@ -38,8 +39,8 @@ use crate::eks_auth::{http_clients, own_credentials};
 /// The agent's own credentials come from the environment, the shared files, web identity or instance
 /// metadata, in this order, and never from a container provider: that would be the agent itself.
 ///
-/// Nothing is looked up before the first exchange, so that listeners need not wait for instance
-/// metadata. Retries of the client are off; the agent decides.
+/// Region, credentials and endpoint are determined by the first exchange or check, so that listeners need
+/// not wait for instance metadata. The client does not retry: the agent decides when to try again.
 ///
 /// ```no_run
 /// use pod_identity_agent::SdkEksAuth;
@@ -59,7 +60,7 @@ pub struct SdkEksAuth {
 
 struct Connected {
     client: Client,
-    node: NodeIdentity,
+    node: NodeDiscovery,
     /// What [`EksAuth::check`] checks; not known of a client that was made elsewhere.
     route: Option<Route>,
 }
@@ -70,7 +71,7 @@ struct Route {
 }
 
 impl SdkEksAuth {
-    /// For a cluster, by its name in EKS; the rest from the environment.
+    /// An EKS Auth for a cluster, by its name in EKS. Everything else comes from the environment.
     pub fn new(cluster: impl Into<String>) -> Self {
         Self {
             cluster: cluster.into(),
@@ -84,45 +85,44 @@ impl SdkEksAuth {
         }
     }
 
-    /// Another endpoint than the region's, as a URL.
+    /// Sets another endpoint than the region's, as a URL.
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// Whether the shared credentials file is read anew every minute, for hybrid nodes, where another
+    /// Sets whether the shared credentials file is read again every minute, for hybrid nodes, where another
     /// process renews it; off by default.
     pub fn with_rotated_credentials(mut self, rotate: bool) -> Self {
         self.rotate_credentials = rotate;
         self
     }
 
-    /// A PEM file with the only roots to trust, as `AWS_CA_BUNDLE` names it for the AWS CLI; the
+    /// Sets a PEM file with the only roots to trust, as `AWS_CA_BUNDLE` names it for the AWS CLI; the
     /// system's by default. It is read with the first exchange.
     pub fn with_ca_bundle(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_bundle = Some(path.into());
         self
     }
 
-    /// What to tell EKS Auth about the node; nothing by default.
+    /// Sets what EKS Auth is told about the node; nothing by default.
     pub fn with_node(mut self, node: NodeIdentity) -> Self {
         self.node = node;
         self
     }
 
-    /// Whether to ask instance metadata, once, for what of the instance id and the zone
-    /// [`with_node`](Self::with_node) leaves out; off by default. What it does not say, EKS Auth is not
-    /// told.
+    /// Sets whether instance metadata is asked for the instance id and the zone where
+    /// [`with_node`](Self::with_node) leaves them out; off by default.
     pub fn with_discovered_node(mut self, discover: bool) -> Self {
         self.discover_node = discover;
         self
     }
 
-    /// With a client made elsewhere, of which nothing is changed: it should not retry, and it must not take
-    /// credentials from a container provider. Whether it reaches EKS Auth is not looked at beforehand, and
-    /// of the node it is told what has been set before.
+    /// Sets a client that was made elsewhere and is used as it is: it should not retry, and it must not take
+    /// credentials from a container provider. [`check`](EksAuth::check) always
+    /// succeeds, and EKS Auth is told of the node what was set before.
     pub fn with_client(mut self, client: Client) -> Self {
-        let node = self.node.clone();
+        let node = NodeDiscovery::new(self.node.clone(), None);
         let route = None;
         self.connected = OnceCell::new_with(Some(Connected {
             client,
@@ -152,14 +152,15 @@ impl SdkEksAuth {
         connected: &Connected,
         token: &Secret,
     ) -> Result<AssumeRoleForPodIdentityOutput, AssumeRoleError> {
+        let node = connected.node.node().await;
         connected
             .client
             .assume_role_for_pod_identity()
             .cluster_name(&self.cluster)
             .token(token.expose())
-            .set_eks_node_name(connected.node.name.clone())
-            .set_instance_id(connected.node.instance_id.clone())
-            .set_zone(connected.node.zone.clone())
+            .set_eks_node_name(node.name)
+            .set_instance_id(node.instance_id)
+            .set_zone(node.zone)
             .send()
             .await
     }
@@ -201,6 +202,7 @@ impl SdkEksAuth {
 
     async fn connect(&self) -> Result<Connected, Unavailable> {
         let aws_client = http_clients::aws_client(self.ca_bundle.as_deref(), &self.clock_skew)?;
+        own_credentials::check_shared_files().await?;
         let identity = Identity::find(&aws_client, self.rotate_credentials).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
@@ -212,10 +214,8 @@ impl SdkEksAuth {
         }
         let config = loader.load().await;
         let endpoint = endpoint(&config).await?;
-        let mut node = self.node.clone();
-        if self.discover_node {
-            node = node.completed_by(&own_credentials::imds()).await;
-        }
+        let imds = self.discover_node.then(own_credentials::imds);
+        let node = NodeDiscovery::new(self.node.clone(), imds);
         Ok(Connected {
             client: Client::new(&config),
             node,
@@ -268,8 +268,8 @@ impl fmt::Debug for SdkEksAuth {
     }
 }
 
-/// The checked content of a success: in the client, a field that the service left out is an empty
-/// string or `None`.
+/// Returns the content of a success, of which every part must be there: in the client, a field that the
+/// service left out is an empty string or `None`.
 fn session(output: &AssumeRoleForPodIdentityOutput) -> Result<Session, String> {
     let missing = |what: &str| format!("{what} is missing");
     let text = |value: &str, what: &str| match value {

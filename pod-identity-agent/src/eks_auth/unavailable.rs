@@ -25,10 +25,10 @@ pub enum Unavailable {
         source: Cause,
     },
     /// The shared config or credentials file is malformed.
-    #[error("the shared config and credentials files cannot be read: {source}")]
+    #[error("the shared config and credentials files cannot be read: {reason}")]
     SharedFiles {
-        /// What is wrong with which file.
-        source: Cause,
+        /// The file and the line, and what is wrong with it.
+        reason: String,
     },
     /// The region has no endpoint, or the settings contradict each other: FIPS with a custom endpoint.
     #[error("EKS Auth has no endpoint: {source}")]

@@ -252,6 +252,33 @@ async fn with_oddities_a_pod_gets_credentials() {
 }
 
 #[tokio::test]
+async fn no_number_is_too_large_for_a_request() {
+    let eks = shop().await;
+    let more = [
+        "--max-credential-retention-before-renewal",
+        "2562047h",
+        "--max-cache-size",
+        "9223372036854775807",
+        "--max-service-qps",
+        "1e300",
+        "--pod-budget",
+        "4294967295/1e300",
+        "--node-budget",
+        "4294967295/1e300",
+        "--answer-within",
+        "5m",
+    ];
+    let server = Server::start(&eks, &more).await;
+    let token = token(&eks);
+    for _ in 0..3 {
+        client::insist(server.credentials, &token).await.key();
+    }
+    server.program.signal(Signal::TERM);
+    let ended = server.program.end().await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn an_address_that_others_can_reach_needs_a_flag_of_its_own() {
     for host in ["0.0.0.0", "[::]", "10.0.0.7"] {
         let more = ["-b", host];
