@@ -16,5 +16,6 @@ mod runtimes;
 mod sdk;
 #[cfg(feature = "aws")]
 mod sdk_cache;
+mod simulation;
 #[cfg(feature = "rustls")]
 mod tls;

@@ -1,10 +1,11 @@
 //! Under the SDK's own identity cache: what a real client signs its requests with.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Script, Step, VirtualClock, hours, minutes};
+use crate::support::{Pod, SECRET_KEY, START, Script, Step, VirtualClock, hours, minutes};
 use aws_sdk_sts::config::{BehaviorVersion, IdentityCache, Region};
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::{
@@ -12,7 +13,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
-use pod_identity_provider::{Clock, PodIdentityProvider};
+use pod_identity_provider::{Clock, Credentials, PodIdentityProvider, Secret, Timestamp};
+use pod_identity_testkit::{CredentialSource, TokenPolicy};
 use tokio::time::{Instant, sleep};
 
 /// The SDK goes by the same time as the provider.
@@ -135,3 +137,135 @@ async fn the_sdk_accepts_an_expired_set_while_the_agent_is_down() {
         sleep(Duration::from_secs(43)).await;
     }
 }
+
+/// A day of an application that makes a call every few seconds, over real sockets to the agent.
+#[tokio::test(start_paused = true)]
+async fn for_a_day_no_call_is_signed_with_a_dead_key_while_the_agent_is_healthy() {
+    let mint = Arc::new(Mint::default());
+    let minting = mint.clone();
+    let source = CredentialSource::from_fn(move |_request| Ok(minting.mint()));
+    let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Any).credentials(source)).await;
+    mint.clock.set(pod.clock.clone()).unwrap();
+    let provider = pod.provider();
+    let cached = Client::new(&provider, &pod.clock);
+    let uncached = Client::with(&provider, &pod.clock, IdentityCache::no_cache());
+    let elapsed = || pod.clock.true_time().saturating_since(START);
+    let (mut healthy_since, mut is_down, mut wrong_by) = (START, false, 0);
+    let (mut calls, mut dead, mut events) = (0, 0, EVENTS.iter());
+    let mut next = events.next();
+    while elapsed() < hours(24) {
+        if let Some((_, event)) = next.filter(|(minute, _)| elapsed() >= minutes(*minute)) {
+            match event {
+                Misfortune::Down => {
+                    pod.agent.stop().await;
+                    is_down = true;
+                }
+                Misfortune::Back => {
+                    pod.agent.restart().await.unwrap();
+                    (is_down, healthy_since) = (false, pod.clock.true_time());
+                }
+                Misfortune::Suspend(time) => pod.clock.suspend(minutes(*time)),
+                Misfortune::Step(seconds) => {
+                    pod.clock.step(*seconds);
+                    wrong_by += seconds;
+                }
+                Misfortune::Role(lifetime) => *mint.lifetime.lock().unwrap() = minutes(*lifetime),
+                Misfortune::Reject => {
+                    let rejected = provider.state().access_key_id.unwrap();
+                    provider.invalidate(&rejected);
+                    assert_ne!(uncached.call().await.0, rejected);
+                }
+            }
+            next = events.next();
+        }
+        // An SDK keeps a set that is announced with 16 s until 10 s before that.
+        for (client, longest) in [(&uncached, 2), (&cached, 8)] {
+            let asked = pod.clock.true_time();
+            let (key, _took) = client.call().await;
+            calls += 1;
+            // By a clock that is slow the SDK's own cache keeps a set for too long.
+            let is_judged = longest == 2 || wrong_by >= 0;
+            if is_judged && mint.issued.lock().unwrap()[&key] <= asked {
+                dead += 1;
+                let healthy_for = asked.saturating_since(healthy_since);
+                assert!(
+                    is_down || healthy_for <= Duration::from_secs(longest),
+                    "{key} after {:?}, {healthy_for:?} after the agent was back",
+                    elapsed()
+                );
+            }
+        }
+        sleep(Duration::from_secs(11)).await;
+    }
+    assert!(next.is_none() && calls > 10_000, "{calls} calls");
+    assert!(
+        dead > 100,
+        "{dead}: the outages must have lasted beyond an expiry"
+    );
+    assert_eq!(provider.state().consecutive_failures, 0);
+}
+
+/// Mints sets, and knows when they expire.
+#[derive(Debug)]
+struct Mint {
+    clock: OnceLock<Arc<VirtualClock>>,
+    lifetime: Mutex<Duration>,
+    issued: Mutex<HashMap<String, Timestamp>>,
+}
+
+impl Default for Mint {
+    fn default() -> Self {
+        Self {
+            clock: OnceLock::new(),
+            lifetime: Mutex::new(hours(6)),
+            issued: Mutex::default(),
+        }
+    }
+}
+
+impl Mint {
+    fn mint(&self) -> Credentials {
+        let mut issued = self.issued.lock().unwrap();
+        let now = self.clock.get().unwrap().true_time();
+        let expiration = now + *self.lifetime.lock().unwrap();
+        // On the wire are whole seconds.
+        let expiration = Timestamp::from_unix_secs(expiration.as_unix_secs());
+        let key = format!("ASIA{:016}", issued.len());
+        issued.insert(key.clone(), expiration);
+        let secret = || Secret::from(SECRET_KEY.to_owned());
+        Credentials::new(key, secret(), secret(), expiration)
+    }
+}
+
+enum Misfortune {
+    Down,
+    Back,
+    /// For so many minutes.
+    Suspend(u64),
+    /// By so many seconds.
+    Step(i64),
+    /// A role whose sets live for so many minutes.
+    Role(u64),
+    Reject,
+}
+
+/// By the minute.
+const EVENTS: [(u64, Misfortune); 17] = [
+    (60, Misfortune::Role(59)),
+    (61, Misfortune::Reject),
+    (150, Misfortune::Down),
+    (260, Misfortune::Back),
+    (300, Misfortune::Suspend(180)),
+    (500, Misfortune::Role(20)),
+    (520, Misfortune::Down),
+    (521, Misfortune::Suspend(120)),
+    (650, Misfortune::Back),
+    (700, Misfortune::Step(-3600)),
+    (760, Misfortune::Step(3600)),
+    (800, Misfortune::Role(360)),
+    (801, Misfortune::Reject),
+    (900, Misfortune::Step(600)),
+    (960, Misfortune::Step(-600)),
+    (1100, Misfortune::Suspend(30)),
+    (1200, Misfortune::Reject),
+];
