@@ -1,4 +1,4 @@
-//! The refresh rules of `design.md`, in virtual time.
+//! The refresh rules, in virtual time.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;

@@ -48,7 +48,7 @@ async fn the_signer_learns_the_expiry() {
     assert_eq!(expires.as_second(), held.as_unix_secs());
 }
 
-// "hands out the last set with an expiry of now + 60 s" (`design.md`): reqsign refuses expired sets.
+// An expired set is announced with some seconds of life: reqsign refuses one with a past expiry.
 #[tokio::test]
 async fn an_expired_set_still_signs() {
     let clock = Arc::new(SettableClock::at(
