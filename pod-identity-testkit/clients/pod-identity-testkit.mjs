@@ -64,8 +64,8 @@ function readyLine(child, name, timeout) {
   });
 }
 
-/** The program of the npm package for this platform, which npm installs with this one. */
-function installed() {
+/** Returns the program of the npm package for this platform, which npm installs with this one. */
+export function installed() {
   const file = process.platform === "win32" ? `${PROGRAM}.exe` : PROGRAM;
   try {
     return createRequire(import.meta.url).resolve(`${PROGRAM}-${process.platform}-${process.arch}/bin/${file}`);

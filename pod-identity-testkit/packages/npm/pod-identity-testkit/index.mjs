@@ -1,0 +1,1 @@
+../../../clients/pod-identity-testkit.mjs

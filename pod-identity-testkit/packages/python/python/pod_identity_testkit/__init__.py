@@ -1,0 +1,1 @@
+../../../../clients/pod_identity_testkit.py
