@@ -1,4 +1,5 @@
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,6 +35,12 @@ pub(super) struct Options {
     region: Option<String>,
     #[command(flatten)]
     issuer: IssuerOptions,
+    /// URL of the API server, as `aws eks update-kubeconfig` writes it [default: one that nobody serves]
+    #[arg(long, value_name = "URL", requires = "api_server_ca")]
+    api_server: Option<String>,
+    /// Certificate authority of the API server, in PEM
+    #[arg(long, value_name = "FILE", requires = "api_server")]
+    api_server_ca: Option<PathBuf>,
     /// An association to begin with, as namespace/service-account=role-arn; may be repeated
     #[arg(long, value_parser = association)]
     associate: Vec<NewAssociation>,
@@ -43,7 +50,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    fn builder(&self, issuer: Option<Issuer>) -> MockEksAuthBuilder {
+    fn builder(&self, issuer: Option<Issuer>) -> io::Result<MockEksAuthBuilder> {
         let mut builder = MockEksAuth::builder();
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);
@@ -54,13 +61,19 @@ impl Options {
         if let Some(region) = &self.region {
             builder = builder.region(region);
         }
+        if let (Some(url), Some(path)) = (&self.api_server, &self.api_server_ca) {
+            let ca = std::fs::read_to_string(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+            builder = builder.api_server(url, ca);
+        }
         if let Some(issuer) = issuer {
             builder = builder.issuer(issuer);
         }
         if let Some(signatures) = self.signatures {
             builder = builder.signatures(signatures.into());
         }
-        builder
+        Ok(builder)
     }
 }
 
@@ -102,7 +115,7 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let region = options.file.region(options.region.as_deref());
     let issuer = options.issuer.start(&region).await?;
     let eks = options
-        .builder(issuer.as_ref().map(|it| it.issuer.clone()))
+        .builder(issuer.as_ref().map(|it| it.issuer.clone()))?
         .listener(options.listen.listener().await?)
         .node_key(KEY_ID, Secret::from(SECRET_KEY.to_owned()))
         .clock(clock.clone())

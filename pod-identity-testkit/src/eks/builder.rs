@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use pod_identity_core::{Clock, Secret, SystemClock};
 use tokio::net::TcpListener;
 
+use crate::eks::addon::Addons;
 use crate::eks::associations::store::Associations;
-use crate::eks::cluster::Cluster;
+use crate::eks::cluster::{ApiServer, Cluster};
 use crate::eks::fault_queues::FaultQueues;
 use crate::eks::iam::roles::Roles;
 use crate::eks::service::EksAuthService;
@@ -49,6 +50,7 @@ pub struct MockEksAuthBuilder {
     clock: Arc<dyn Clock>,
     listener: Option<TcpListener>,
     roles: Vec<Role>,
+    api_server: Option<ApiServer>,
     visibility: Option<Visibility>,
     api_visibility: Visibility,
     signatures: Option<SignatureCheck>,
@@ -130,6 +132,17 @@ impl MockEksAuthBuilder {
     /// A role. Without any, every role exists and trusts everybody; with one, no other exists.
     pub fn role(mut self, role: Role) -> Self {
         self.roles.push(role);
+        self
+    }
+
+    /// Sets what `DescribeCluster` has of the API server: its URL, and its certificate authority in PEM. With
+    /// those of a real cluster, `aws eks update-kubeconfig` leads `kubectl` there. By default the URL looks like
+    /// EKS's, and nobody answers there.
+    pub fn api_server(mut self, endpoint: impl Into<String>, ca_pem: impl Into<String>) -> Self {
+        self.api_server = Some(ApiServer {
+            endpoint: endpoint.into(),
+            ca_pem: ca_pem.into(),
+        });
         self
     }
 
@@ -223,6 +236,9 @@ impl MockEksAuthBuilder {
             name: cluster.unwrap_or_else(|| "test-cluster".to_owned()),
             region,
             account: account.unwrap_or_else(|| "111122223333".to_owned()),
+            created_at: self.clock.now(),
+            api_server: self.api_server,
+            addons: Addons::default(),
             associations: Associations::new(visibility.unwrap_or_default(), self.api_visibility),
             roles: Roles::new(roles),
         };
@@ -267,6 +283,7 @@ impl Default for MockEksAuthBuilder {
             clock: Arc::new(SystemClock),
             listener: None,
             roles: Vec::new(),
+            api_server: None,
             visibility: None,
             api_visibility: Visibility::AtOnce,
             signatures: None,

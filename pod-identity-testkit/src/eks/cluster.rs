@@ -7,6 +7,7 @@ use pod_identity_core::wire::eks_auth::{
 };
 use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
+use crate::eks::addon::Addons;
 use crate::eks::associations::associated::Associated;
 use crate::eks::associations::rules::Owner;
 use crate::eks::associations::store::Associations;
@@ -25,8 +26,19 @@ pub(crate) struct Cluster {
     pub(crate) region: String,
     pub(crate) account: String,
     pub(crate) issuer: Issuer,
+    pub(crate) created_at: Timestamp,
+    /// Where `kubectl` finds the cluster, if there is one.
+    pub(crate) api_server: Option<ApiServer>,
     pub(crate) associations: Associations,
+    pub(crate) addons: Addons,
     pub(crate) roles: Roles,
+}
+
+/// The API server of a real cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiServer {
+    pub(crate) endpoint: String,
+    pub(crate) ca_pem: String,
 }
 
 impl Cluster {
@@ -73,6 +85,10 @@ impl Cluster {
     /// `arn:aws:eks:{region}:{account}:cluster/{name}`.
     pub(crate) fn arn(&self) -> String {
         self.arn_of("cluster")
+    }
+
+    pub(crate) fn addon_arn(&self, name: &str, id: &str) -> String {
+        format!("{}/{name}/{id}", self.arn_of("addon"))
     }
 
     pub(crate) fn association_arn(&self, id: &str) -> String {

@@ -1,5 +1,6 @@
 //! The mock of EKS Auth and of what is around it: associations, roles, STS, the issuer's documents.
 
+pub(crate) mod addon;
 pub(crate) mod api_error;
 pub(crate) mod associations;
 pub(crate) mod blocking;

@@ -21,6 +21,10 @@ impl Route {
             ["clusters", cluster, rest @ ..] if !cluster.is_empty() => {
                 Self::in_cluster(method, cluster, rest)
             }
+            ["clusters"] if method == Method::GET => Self::to(Operation::ListClusters),
+            [ADDONS, "supported-versions"] if method == Method::GET => {
+                Self::to(Operation::DescribeAddonVersions)
+            }
             ["tags", arn @ ..] if !arn.is_empty() => Self {
                 // Some clients leave the slashes of the ARN as they are.
                 resource: Some(arn.join("/")),
@@ -43,6 +47,12 @@ impl Route {
             ("GET", [ASSOCIATIONS]) => (Operation::ListPodIdentityAssociations, None),
             ("GET", [ASSOCIATIONS, id]) => (Operation::DescribePodIdentityAssociation, Some(*id)),
             ("POST", [ASSOCIATIONS, id]) => (Operation::UpdatePodIdentityAssociation, Some(*id)),
+            ("GET", []) => (Operation::DescribeCluster, None),
+            ("POST", [ADDONS]) => (Operation::CreateAddon, None),
+            ("GET", [ADDONS]) => (Operation::ListAddons, None),
+            ("GET", [ADDONS, name]) => (Operation::DescribeAddon, Some(*name)),
+            ("POST", [ADDONS, name, "update"]) => (Operation::UpdateAddon, Some(*name)),
+            ("DELETE", [ADDONS, name]) => (Operation::DeleteAddon, Some(*name)),
             ("DELETE", [ASSOCIATIONS, id]) => (Operation::DeletePodIdentityAssociation, Some(*id)),
             _ => (Operation::Unknown, None),
         };
@@ -87,6 +97,7 @@ fn segments(path: &str) -> impl Iterator<Item = String> {
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
 }
 
+const ADDONS: &str = "addons";
 const ASSOCIATIONS: &str = "pod-identity-associations";
 
 #[cfg(test)]

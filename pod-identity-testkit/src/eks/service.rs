@@ -12,7 +12,7 @@ use pod_identity_core::{Clock, Secret, ServiceAccountToken, Timestamp};
 
 use crate::eks::call::Call;
 use crate::eks::cluster::Cluster;
-use crate::eks::control_plane::associations_api::AssociationsApi;
+use crate::eks::control_plane::api;
 use crate::eks::discovery::discovery;
 use crate::eks::fault_queues::FaultQueues;
 use crate::eks::faults;
@@ -223,12 +223,14 @@ impl EksAuthService {
     }
 
     fn manage(&self, call: &Call) -> Answer {
-        let api = AssociationsApi {
-            cluster: &self.cluster,
-            now: self.clock.now(),
-        };
         let query = call.head.uri.query().unwrap_or_default();
-        match api.call(&call.route, query, &call.body) {
+        match api::call(
+            &self.cluster,
+            self.clock.now(),
+            &call.route,
+            query,
+            &call.body,
+        ) {
             Ok(body) => answer::json(200, body),
             Err(error) => error.answer(call.route.operation),
         }

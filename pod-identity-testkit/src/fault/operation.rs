@@ -27,6 +27,22 @@ pub enum Operation {
     TagResource,
     /// EKS: fewer tags for an association.
     UntagResource,
+    /// EKS: a new add-on, which may bring its associations.
+    CreateAddon,
+    /// EKS: the names of the add-ons.
+    ListAddons,
+    /// EKS: one add-on.
+    DescribeAddon,
+    /// EKS: another version, configuration or other associations of an add-on.
+    UpdateAddon,
+    /// EKS: an add-on goes, and its associations.
+    DeleteAddon,
+    /// EKS: the versions of add-ons.
+    DescribeAddonVersions,
+    /// EKS: the cluster.
+    DescribeCluster,
+    /// EKS: the names of the clusters, of which there is one.
+    ListClusters,
     /// STS, where this is the only action that is known.
     GetCallerIdentity,
     /// The issuer's OpenID document.
@@ -39,7 +55,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::AssumeRoleForPodIdentity,
         Self::CreatePodIdentityAssociation,
         Self::ListPodIdentityAssociations,
@@ -49,6 +65,14 @@ impl Operation {
         Self::ListTagsForResource,
         Self::TagResource,
         Self::UntagResource,
+        Self::CreateAddon,
+        Self::ListAddons,
+        Self::DescribeAddon,
+        Self::UpdateAddon,
+        Self::DeleteAddon,
+        Self::DescribeAddonVersions,
+        Self::DescribeCluster,
+        Self::ListClusters,
         Self::GetCallerIdentity,
         Self::OpenIdConfiguration,
         Self::JsonWebKeySet,
@@ -67,6 +91,14 @@ impl Operation {
             Self::ListTagsForResource => "ListTagsForResource",
             Self::TagResource => "TagResource",
             Self::UntagResource => "UntagResource",
+            Self::CreateAddon => "CreateAddon",
+            Self::ListAddons => "ListAddons",
+            Self::DescribeAddon => "DescribeAddon",
+            Self::UpdateAddon => "UpdateAddon",
+            Self::DeleteAddon => "DeleteAddon",
+            Self::DescribeAddonVersions => "DescribeAddonVersions",
+            Self::DescribeCluster => "DescribeCluster",
+            Self::ListClusters => "ListClusters",
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::OpenIdConfiguration => "OpenIdConfiguration",
             Self::JsonWebKeySet => "JsonWebKeySet",

@@ -35,6 +35,8 @@ mod kubelet;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod plane_faults;
 #[cfg(test)]
 mod raw;

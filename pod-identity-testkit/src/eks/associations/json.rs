@@ -7,7 +7,7 @@ use crate::eks::associations::associated::Associated;
 use crate::{ApiError, ApiErrorCode, Association};
 
 /// The body of `CreatePodIdentityAssociation`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreateRequest {
     pub(crate) namespace: Option<String>,

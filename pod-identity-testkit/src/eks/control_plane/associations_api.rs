@@ -28,14 +28,6 @@ type Answered = Result<String, ApiError>;
 
 impl AssociationsApi<'_> {
     pub(crate) fn call(&self, route: &Route, query: &str, body: &[u8]) -> Answered {
-        if let Some(name) = route
-            .cluster
-            .as_deref()
-            .filter(|it| *it != self.cluster.name)
-        {
-            return Err(ApiErrorCode::ResourceNotFound
-                .because(format!("No cluster found for name: {name}.")));
-        }
         let resource = route.resource.as_deref().unwrap_or_default();
         let query = Form::parse(query.as_bytes());
         match route.operation {
@@ -52,15 +44,24 @@ impl AssociationsApi<'_> {
     }
 
     fn create(&self, request: CreateRequest) -> Answered {
-        let association = request.association()?;
+        let created = self.create_for(request, None)?;
+        Ok(self.described(&created))
+    }
+
+    /// Creates an association, which may belong to an add-on.
+    pub(crate) fn create_for(
+        &self,
+        request: CreateRequest,
+        owner_arn: Option<&str>,
+    ) -> Result<Associated, ApiError> {
+        let mut association = request.association()?;
+        association.owner_arn = owner_arn.map(str::to_owned);
         rules::check(&association, self.cluster.owner())?;
         self.check_role(&association.role_arn)?;
-        let created = self
-            .cluster
+        self.cluster
             .associations
             .create(request, association, self.now)
-            .map_err(|problem| self.not_created(problem))?;
-        Ok(self.described(&created))
+            .map_err(|problem| self.not_created(problem))
     }
 
     fn list(&self, query: &Form) -> Answered {
