@@ -1,18 +1,17 @@
-//! Mocks and fixtures for what speaks Amazon EKS Pod Identity, in the process of the test.
+//! Mocks and fixtures for software that uses Amazon EKS Pod Identity. They run in the process of the test.
 //!
-//! [`MockAgent`] is the node agent that a pod asks for credentials: it has the official one's words, a
-//! pod's projected token, faults down to the single byte, and expectations that are verified at the end.
-//! [`MockEksAuth`] is what the node agent calls, and the control plane around it: EKS Auth, the
-//! associations API, roles with trust policies and `GetCallerIdentity` on one endpoint, which the AWS CLI
-//! and boto3 drive unchanged. It fails on demand and records what it saw. [`Issuer`] mints projected
-//! service-account tokens, [`ProjectedVolume`] projects them as kubelet does (or spoils them as others
-//! do), [`PodToken`] refreshes them when kubelet does, and [`SettableClock`] is the time of all of them.
-//! [`mutate_pod`] is what the cluster's webhook does to a pod, and [`PodContainer`] what a container of it
-//! then finds.
+//! [`MockAgent`] is the node agent from which a pod gets credentials. It answers with the texts of the official
+//! agent, has a pod's projected token, injects faults down to the single byte, and verifies expectations at the
+//! end. [`MockEksAuth`] is the service that the node agent calls, with the control plane around it: EKS Auth, the
+//! associations API, roles with trust policies and `GetCallerIdentity` on one endpoint, which the AWS CLI and
+//! boto3 use unchanged. It fails on demand and records requests. [`Issuer`] mints projected service-account
+//! tokens, [`ProjectedVolume`] writes them as kubelet does, or with a defect, [`PodToken`] refreshes them when
+//! kubelet does, and [`SettableClock`] is the clock of all of them. [`mutate_pod`] returns the patch of the
+//! cluster's webhook for a pod, and [`PodContainer`] the environment of a container of the patched pod.
 //!
-//! It is not a security boundary and nothing for production: its signing key is published, its
-//! credentials are accepted by nobody else, SigV4 signatures are verified only where a test asks for it
-//! ([`SignatureCheck`]), and what it records is never forgotten.
+//! It is no security boundary and not for production: its signing key is published, no other service accepts its
+//! credentials, it verifies SigV4 signatures only if a test enables that ([`SignatureCheck`]), and it never drops
+//! what it records.
 //!
 //! # Example: a role that trusts the wrong cluster
 //! ```
@@ -41,8 +40,8 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, through rustls with `aws-lc-rs` |
-//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and `cli`, which is all of it |
+//! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, over rustls with `aws-lc-rs` |
+//! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and its module `cli` |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```

@@ -27,7 +27,7 @@ pub(super) struct Options {
     allow_host: Vec<String>,
 }
 
-/// What `agent` and `run` have in common.
+/// The flags that `agent` and `run` share.
 #[derive(Debug, Args)]
 pub(super) struct Mock {
     #[command(flatten)]
@@ -69,7 +69,7 @@ impl Mock {
 /// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
-/// When the port is taken, or standard output closed.
+/// If the mock cannot listen, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;

@@ -41,10 +41,10 @@ pub(super) struct Options {
     /// Certificate authority of the API server, in PEM
     #[arg(long, value_name = "FILE", requires = "api_server")]
     api_server_ca: Option<PathBuf>,
-    /// An association to begin with, as namespace/service-account=role-arn; may be repeated
+    /// Create an association, as namespace/service-account=role-arn; may be repeated
     #[arg(long, value_parser = association)]
     associate: Vec<NewAssociation>,
-    /// How the signatures of requests are looked at [default: off]
+    /// How the signatures of requests are checked [default: off]
     #[arg(long, value_enum)]
     signatures: Option<Signatures>,
 }
@@ -85,11 +85,11 @@ struct NewAssociation {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Signatures {
-    /// Only that there is one
+    /// Require that a signature is present
     Off,
-    /// What is wrong with one is recorded
+    /// Record what is wrong with a signature
     Warn,
-    /// What is wrong with one is refused; the key must be the printed one, or a minted one
+    /// Refuse a wrong signature; the key must be the one of the ready line, or a minted one
     Enforce,
 }
 
@@ -106,7 +106,7 @@ impl From<Signatures> for SignatureCheck {
 /// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
-/// When the port is taken, or standard output closed.
+/// If the mock cannot listen, a file cannot be read, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
@@ -173,6 +173,6 @@ fn association(text: &str) -> Result<NewAssociation, String> {
     }
 }
 
-/// The ones of AWS's documentation.
+/// The example of the AWS documentation.
 const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

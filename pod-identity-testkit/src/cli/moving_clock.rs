@@ -2,24 +2,24 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use pod_identity_core::{Clock, SystemClock, Timestamp};
 
-/// The system's clock, put forwards or back.
+/// The system's clock with an offset.
 #[derive(Debug, Default)]
 pub(super) struct MovingClock {
     ahead_millis: AtomicI64,
 }
 
 impl MovingClock {
-    /// Puts it forwards by so many seconds, or back, and returns what it shows then.
+    /// Moves the clock by this many seconds, backwards if negative, and returns the new time.
     pub(super) fn advance(&self, seconds: i64) -> Timestamp {
         let add = |ahead: i64| Some(ahead.saturating_add(seconds.saturating_mul(1_000)));
-        // It always adds, so that there is nothing to report.
+        // The function always returns a value, so the update cannot fail.
         let _before = self
             .ahead_millis
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         self.now()
     }
 
-    /// Shows the system's time again.
+    /// Returns to the system's time.
     pub(super) fn reset(&self) {
         self.ahead_millis.store(0, Ordering::Relaxed);
     }

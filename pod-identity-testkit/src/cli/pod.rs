@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::agent::builder::default_pod;
 use crate::{Scenario, ScenarioError};
 
-/// Whose token it is.
+/// The service account of the pod's token.
 #[derive(Debug, Args)]
 pub(super) struct Pod {
     /// Namespace of the pod [default: default]
@@ -31,16 +31,16 @@ impl Pod {
     }
 }
 
-/// What happens, in a file. The other flags win over what it says.
+/// A scenario file. The other flags override its settings.
 #[derive(Debug, Args)]
 pub(super) struct ScenarioFile {
-    /// A scenario in TOML; what the other flags say wins over it
+    /// Scenario file in TOML; other flags override its settings
     #[arg(long = "scenario", value_name = "FILE", value_parser = read)]
     pub(super) scenario: Option<Scenario>,
 }
 
 impl ScenarioFile {
-    /// What the flag says, or the scenario, or where tests usually are.
+    /// Returns the region of the flag, else of the scenario, else the default.
     pub(super) fn region(&self, flag: Option<&str>) -> String {
         let region = flag.or_else(|| self.scenario.as_ref()?.region());
         region.unwrap_or(DEFAULT_REGION).to_owned()
@@ -73,7 +73,7 @@ pub(super) struct Listen {
 }
 
 impl Listen {
-    /// A free port of 127.0.0.1.
+    /// Listens on a free port of 127.0.0.1.
     pub(super) const LOOPBACK: Self = Self {
         port: 0,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),

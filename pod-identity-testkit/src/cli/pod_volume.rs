@@ -10,7 +10,7 @@ use crate::fault::action::Action;
 use crate::fault::timeline::{Step, Target, Timeline};
 use crate::{ProjectedVolume, TokenBuilder};
 
-/// The token of a pod whose node agent is not ours.
+/// The token of a pod whose node agent is another program.
 #[derive(Debug)]
 pub(super) struct PodVolume {
     pub(super) volume: ProjectedVolume,
@@ -21,7 +21,7 @@ pub(super) struct PodVolume {
 
 impl PodVolume {
     /// # Errors
-    /// When there is no temporary directory.
+    /// If the temporary directory cannot be created.
     pub(super) fn project(token: TokenBuilder, clock: Arc<MovingClock>) -> io::Result<Self> {
         let volume = ProjectedVolume::new()?;
         volume.write(token.mint(clock.now()))?;

@@ -3,10 +3,10 @@ use std::io::{self, Write};
 use pod_identity_cli::Environment;
 use serde_json::{Map, Value, json};
 
-/// Says on standard output that the mock is ready: one line of JSON, and nothing else ever.
+/// Writes the ready line: one line of JSON, after which nothing is written to standard output.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub(super) fn say(ready: Map<String, Value>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", Value::from(ready))?;

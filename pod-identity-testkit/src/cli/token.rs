@@ -14,13 +14,13 @@ use crate::{Issuer, TokenBuilder};
 pub(super) struct Options {
     #[command(flatten)]
     pod: Pod,
-    /// Region of the cluster whose issuer mints it
+    /// Region of the issuing cluster
     #[arg(long, default_value = DEFAULT_REGION)]
     region: String,
-    /// Audience that it is for
+    /// Audience of the token
     #[arg(long, default_value = TokenBuilder::AUDIENCE)]
     audience: String,
-    /// Time from now until it expires, as in 20m or 1h30m
+    /// Lifetime of the token, as in 20m or 1h30m
     #[arg(long, value_parser = parse_lifetime, default_value = "24h")]
     token_lifetime: Duration,
 }
@@ -28,7 +28,7 @@ pub(super) struct Options {
 /// Prints a token and nothing else.
 ///
 /// # Errors
-/// When standard output cannot be written.
+/// If standard output cannot be written.
 pub(super) fn print(options: &Options) -> io::Result<ExitCode> {
     let (namespace, service_account) = options.pod.identity(None);
     let token = Issuer::for_region(&options.region)

@@ -17,10 +17,10 @@ use crate::{MockWebhook, WebhookConfig};
 pub(super) struct Options {
     #[command(flatten)]
     listen: Listen,
-    /// A service account whose pods are mutated, as namespace/service-account; may be repeated
+    /// Service account whose pods are mutated, as namespace/service-account; may be repeated
     #[arg(long, value_parser = pod::identity)]
     identity: Vec<(String, String)>,
-    /// The webhook's configuration file instead; changes of it count from the next request on
+    /// Configuration file of the webhook; read for each request
     #[arg(long, conflicts_with = "identity")]
     identities_file: Option<PathBuf>,
     /// Another name or address of the generated certificate; may be repeated
@@ -122,7 +122,7 @@ impl Options {
 /// Serves until a signal, or until the process that started it is gone.
 ///
 /// # Errors
-/// When the port is taken, a name cannot be in a certificate, or standard output is closed.
+/// If the mock cannot listen, the certificate cannot be used, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;

@@ -3,10 +3,10 @@ use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
 use crate::{Fault, Operation};
 
-/// An error of EKS or STS, to be injected into [one operation](crate::MockEksAuth::on).
+/// An error of EKS or STS, which a test can inject into [one operation](crate::MockEksAuth::on).
 ///
-/// It answers each operation in the protocol that it has: those of EKS in JSON with the code in
-/// `x-amzn-ErrorType`, that of STS in XML with STS's name for the same thing.
+/// The answer has the protocol of the operation: EKS has JSON and the code in `x-amzn-ErrorType`, STS has XML and
+/// its own name of the error.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -28,7 +28,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with its official status and the words of EKS's public model.
+    /// Returns an error with the status and the documentation text of EKS's public model.
     pub fn new(code: ApiErrorCode) -> Self {
         Self {
             code,
@@ -36,13 +36,13 @@ impl ApiError {
         }
     }
 
-    /// With other words.
+    /// Sets the message.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
         self
     }
 
-    /// Which one it is.
+    /// Returns the code.
     pub fn code(&self) -> ApiErrorCode {
         self.code
     }
@@ -78,21 +78,21 @@ impl From<ApiErrorCode> for Fault {
     }
 }
 
-/// The errors of the associations API, of its tags, and those that every API of AWS has.
+/// The errors of the API of EKS, and those that every API of AWS has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ApiErrorCode {
-    /// IAM does not allow the caller to call.
+    /// IAM denies the caller the operation.
     AccessDenied,
-    /// A request about tags is wrong.
+    /// A request to an operation on tags is invalid.
     BadRequest,
-    /// A parameter is wrong.
+    /// A parameter is invalid.
     InvalidParameter,
-    /// The request is wrong.
+    /// The request is invalid in the state of the cluster.
     InvalidRequest,
-    /// There is nothing of this ARN to be tagged.
+    /// No resource has this ARN.
     NotFound,
-    /// The service account has an association.
+    /// The service account has an association already.
     ResourceInUse,
     /// The cluster has 5,000 associations.
     ResourceLimitExceeded,
@@ -109,7 +109,7 @@ pub enum ApiErrorCode {
 }
 
 impl ApiErrorCode {
-    /// All of them.
+    /// Every code.
     pub const ALL: [Self; 12] = [
         Self::AccessDenied,
         Self::BadRequest,
@@ -125,7 +125,7 @@ impl ApiErrorCode {
         Self::Throttling,
     ];
 
-    /// Its name in EKS's model, such as `ResourceInUseException`.
+    /// Returns its name in EKS's model, such as `ResourceInUseException`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
@@ -143,12 +143,12 @@ impl ApiErrorCode {
         }
     }
 
-    /// The one of this [name](Self::name).
+    /// Returns the code of this [name](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.name() == name)
     }
 
-    /// Its HTTP status in EKS.
+    /// Returns its HTTP status in EKS.
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest

@@ -19,7 +19,7 @@ use crate::eks::session_tags::session_tags;
 use crate::token::ids;
 use crate::{Association, Issuer, ServiceError, Session, TokenBuilder};
 
-/// A cluster as EKS Auth knows it: the service without its socket.
+/// A cluster with the state and rules of EKS Auth, without a socket.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) name: String,
@@ -74,7 +74,7 @@ impl Cluster {
         Ok((response, minted))
     }
 
-    /// What the ARNs of its roles must agree with.
+    /// Returns the partition and account that the ARNs of roles must have.
     pub(crate) fn owner(&self) -> Owner<'_> {
         Owner {
             partition: partition(&self.region),
@@ -95,7 +95,7 @@ impl Cluster {
         format!("{}/{id}", self.arn_of("podidentityassociation"))
     }
 
-    /// What a target role's trust policy can ask for in `sts:ExternalId`.
+    /// Returns the external id, which a target role's trust policy can require in `sts:ExternalId`.
     pub(crate) fn external_id(&self, association: &Association) -> String {
         format!(
             "{}/{}/{}/{}/{}",
@@ -116,7 +116,7 @@ impl Cluster {
         )
     }
 
-    /// EKS assumes the role, and the role its target.
+    /// Checks the trust policies: EKS assumes the role, and the role assumes its target.
     fn check_trust(
         &self,
         association: &Association,
@@ -149,7 +149,7 @@ impl Cluster {
             .issuer
             .verify(token.expose())
             .map_err(|error| invalid(&error))?;
-        // The audience before the times: a token for somebody else never was one for us.
+        // The audience first: a token for another audience is invalid, and not expired.
         if !claims
             .audience
             .iter()
@@ -195,7 +195,7 @@ impl Cluster {
     }
 }
 
-/// Whom a verified token belongs to.
+/// The pod of a verified token.
 struct Caller<'a> {
     namespace: &'a str,
     service_account: &'a str,
@@ -212,7 +212,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// What is kept of a session.
+/// Returns what is stored of a session.
 fn minted(
     response: &AssumeRoleResponse,
     association: &Association,

@@ -4,13 +4,13 @@ use serde_json::json;
 use crate::http::answer::{self, Answer};
 use crate::{Issuer, Operation};
 
-/// The issuer's documents: what says where its keys are, and the keys.
+/// Returns a document of the issuer: the OpenID configuration, or the keys.
 pub(crate) fn discovery(operation: Operation, issuer: &Issuer, head: &Parts) -> Answer {
     let document = match operation {
         Operation::JsonWebKeySet => issuer.key_set(),
         _ => json!({
             "issuer": issuer.url(),
-            // At the mock, not at the issuer's URL, which only AWS can serve.
+            // At the mock: only AWS can serve the issuer's own URL.
             "jwks_uri": format!("{}{}", origin(head), KEYS),
             "authorization_endpoint": "urn:kubernetes:programmatic_authorization",
             "response_types_supported": ["id_token"],
@@ -22,7 +22,7 @@ pub(crate) fn discovery(operation: Operation, issuer: &Issuer, head: &Parts) -> 
     answer::json(200, document.to_string())
 }
 
-/// As the client called the mock.
+/// Returns the URL of the mock as the client used it.
 fn origin(head: &Parts) -> String {
     let host = head.headers.get(http::header::HOST);
     let host = host

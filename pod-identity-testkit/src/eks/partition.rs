@@ -1,4 +1,4 @@
-/// The partition of a region, as in its ARNs.
+/// Returns the partition of a region, as ARNs have it.
 pub(crate) fn partition(region: &str) -> &'static str {
     let known = PARTITIONS.iter();
     let known = known.filter(|(prefix, _)| region.starts_with(prefix));

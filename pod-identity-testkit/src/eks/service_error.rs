@@ -10,7 +10,7 @@ use crate::http::answer::Answer;
 use crate::token::ids;
 use crate::{Fault, Operation};
 
-/// An error answer of EKS Auth in its exact wire form.
+/// An error of EKS Auth, as the service writes it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,8 +28,8 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// An error with its official status and words: those seen from the real service, else those of
-    /// its public model.
+    /// Returns an error with its official status and message: the one observed from the real service, else the
+    /// documentation text of its public model.
     pub fn new(code: ErrorCode) -> Self {
         Self {
             code,
@@ -38,19 +38,19 @@ impl ServiceError {
         }
     }
 
-    /// With other words.
+    /// Sets the message.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
         self
     }
 
-    /// With the wish to be left alone for so long: the header `x-amz-retry-after`, in milliseconds.
+    /// Adds the header `x-amz-retry-after`, in milliseconds.
     pub fn retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
         self
     }
 
-    /// Which of the nine errors it is.
+    /// Returns the code.
     pub fn code(&self) -> ErrorCode {
         self.code
     }
@@ -106,7 +106,7 @@ impl From<ErrorCode> for Fault {
 
 fn usual_message(code: ErrorCode) -> &'static str {
     match code {
-        // Seen.
+        // Observed from the real service.
         ErrorCode::AccessDenied => {
             "Unauthorized Exception! EKS does not have permissions to assume the associated role."
         }

@@ -5,19 +5,19 @@ use pod_identity_core::{Secret, Timestamp};
 
 use crate::sync::lock;
 
-/// A session that EKS Auth has minted credentials for, without its secrets.
+/// A session for which EKS Auth has minted credentials, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Session {
     /// The access key id of its credentials.
     pub access_key_id: String,
-    /// The role that the pod ended up with.
+    /// The role that the pod has: the target role, if the association has one.
     pub role_arn: String,
-    /// `arn:aws:sts::{account}:assumed-role/{role}/{session}`: what `GetCallerIdentity` says.
+    /// `arn:aws:sts::{account}:assumed-role/{role}/{session}`, as `GetCallerIdentity` returns it.
     pub arn: String,
     /// The role's id, a colon, and the session's name.
     pub assumed_role_id: String,
-    /// The association that led to it.
+    /// The association of the service account.
     pub association_id: String,
     /// When its credentials expire.
     pub expiration: Timestamp,
@@ -28,7 +28,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The account of the role.
+    /// Returns the account of the role.
     pub fn account(&self) -> &str {
         self.arn.split(':').nth(4).unwrap_or_default()
     }

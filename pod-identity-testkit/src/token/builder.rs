@@ -10,9 +10,9 @@ use crate::token::ids::uuid_of;
 
 /// A projected service-account token before it is signed.
 ///
-/// It starts as kubelet would ask for it: audience `pods.eks.amazonaws.com`, 24 hours, issued when
-/// minted, for the pod `{service account}-0`. Minting does not use it up, so one builder makes every
-/// token of a pod's life.
+/// Its defaults are those of kubelet: audience `pods.eks.amazonaws.com`, 24 hours, issued when minted,
+/// for the pod `{service account}-0`. [`mint`](Self::mint) does not consume it, so one builder makes every
+/// token of a pod.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,7 +47,7 @@ enum Signature {
 }
 
 impl Issuer {
-    /// A token for a pod of a service account, to be adjusted and minted.
+    /// Returns a builder of tokens for a pod of this service account.
     pub fn token(
         &self,
         namespace: impl Into<String>,
@@ -78,77 +78,77 @@ impl TokenBuilder {
         }
     }
 
-    /// `aud`: this one audience instead of [`AUDIENCE`](Self::AUDIENCE).
+    /// Sets `aud` to this one audience instead of [`AUDIENCE`](Self::AUDIENCE).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = vec![audience.into()];
         self
     }
 
-    /// The time from `iat` to `exp`, in whole seconds; 24 hours by default.
+    /// Sets the time from `iat` to `exp`, in whole seconds. Defaults to 24 hours.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// `iat` and `nbf`, in whole seconds; the time of minting by default.
+    /// Sets `iat` and `nbf`, in whole seconds. Defaults to the time of minting.
     pub fn issued_at(mut self, issued_at: Timestamp) -> Self {
         self.issued_at = Some(issued_at);
         self
     }
 
-    /// The pod's name; `{service account}-0` by default. The uid follows from namespace and name.
+    /// Sets the pod's name. Defaults to `{service account}-0`. Namespace and name determine the uid.
     pub fn pod(mut self, name: impl Into<String>) -> Self {
         self.pod = name.into();
         self
     }
 
-    /// The node's name.
+    /// Sets the node's name.
     pub fn node(mut self, name: impl Into<String>) -> Self {
         self.node = Some(name.into());
         self
     }
 
-    /// As Kubernetes did before 1.30: without `node` and `jti`.
+    /// Leaves out `node` and `jti`, as Kubernetes did before 1.30.
     pub fn before_1_30(mut self) -> Self {
         self.node = None;
         self.jti = false;
         self
     }
 
-    /// Any claim with any value, in place of its own: `claim("exp", "tomorrow")`.
+    /// Sets any claim to any value, as in `claim("exp", "tomorrow")`.
     ///
     /// # Panics
-    /// When the value cannot be JSON.
+    /// If the value cannot be serialized to JSON.
     pub fn claim(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).expect("a claim must be JSON");
         self.overrides.push((name.into(), Some(value)));
         self
     }
 
-    /// Without a claim, such as `exp`.
+    /// Leaves out a claim, such as `exp`.
     pub fn without_claim(mut self, name: impl Into<String>) -> Self {
         self.overrides.push((name.into(), None));
         self
     }
 
-    /// With a claim `padding` of so many bytes: real tokens have 2.3 KB at most.
+    /// Adds a claim `padding` of this many bytes. Real tokens have at most 2.3 KB.
     pub fn padded(self, bytes: usize) -> Self {
         self.claim("padding", "x".repeat(bytes))
     }
 
-    /// With a signature of the right length that no key made.
+    /// Replaces the signature by random bytes of the same length.
     pub fn forged(mut self) -> Self {
         self.signature = Signature::Forged;
         self
     }
 
-    /// With `alg` `none` and an empty signature.
+    /// Sets `alg` to `none` and leaves the signature empty.
     pub fn unsigned(mut self) -> Self {
         self.signature = Signature::None;
         self
     }
 
-    /// Signs a token. Each has a `jti` of its own, so no two tokens of one process are equal, except
+    /// Returns a signed token. Each has its own `jti`, so no two tokens of a process are equal, except
     /// [before 1.30](Self::before_1_30) within one second.
     pub fn mint(&self, now: Timestamp) -> String {
         let claims = self.overridden(now);
@@ -159,7 +159,7 @@ impl TokenBuilder {
         }
     }
 
-    /// From when to when a token that is minted now is good.
+    /// Returns the times from which and until which a token minted now is valid.
     pub(crate) fn life(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         let issued_at = self.issued_at.unwrap_or(now);
         (issued_at, issued_at + self.lifetime)
@@ -205,8 +205,7 @@ impl TokenBuilder {
     }
 }
 
-/// The claims in the order in which the API server writes them: by their names, as a map of
-/// `serde_json` has them too.
+/// The claims in the order of the API server, which is alphabetical, as in a map of `serde_json`.
 #[derive(Serialize)]
 struct Claims<'a> {
     aud: &'a [String],
@@ -246,12 +245,13 @@ impl<'a> Named<'a> {
 }
 
 fn next_jti() -> String {
-    // For the whole process, so that equal builders of different issuers do not mint equal tokens.
+    // For the whole process: equal builders of different issuers must not mint equal tokens. Relaxed, because
+    // only the number must be unique; it orders nothing.
     static MINTED: AtomicU64 = AtomicU64::new(0);
     uuid_of(&format!("jti/{}", MINTED.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// `{"alg":"none"}` before the claims, and nothing after them.
+/// Replaces the header by `{"alg":"none"}` and removes the signature.
 fn strip(token: &str) -> String {
     let claims = token
         .split('.')

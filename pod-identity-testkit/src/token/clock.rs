@@ -6,10 +6,10 @@ use pod_identity_core::{Clock, Timestamp};
 
 use crate::sync::lock;
 
-/// A wall clock that stands still until it is set.
+/// A wall clock that shows the same time until a test sets it.
 ///
-/// Share it in an `Arc`: one clone goes to what is tested as `Arc<dyn Clock>`, one stays with the test.
-/// Tokens may [follow](crate::PodToken::follow) it: they are refreshed when their time has come.
+/// Share it in an `Arc`: the code under test takes one clone as `Arc<dyn Clock>`, the test keeps another.
+/// A token can [follow](crate::PodToken::follow) it, and is then refreshed when it is due.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -27,13 +27,13 @@ pub struct SettableClock {
     followers: Mutex<Vec<Weak<dyn Follower>>>,
 }
 
-/// What does something when a clock is moved.
+/// Is notified whenever a clock is set.
 pub(crate) trait Follower: Debug + Send + Sync {
     fn moved(&self, now: Timestamp);
 }
 
 impl SettableClock {
-    /// A clock that shows `now`.
+    /// Returns a clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
         Self {
             now: Mutex::new(now),
@@ -41,13 +41,13 @@ impl SettableClock {
         }
     }
 
-    /// Moves the clock to `now`, forwards or backwards, and returns when every follower has taken notice.
+    /// Sets the clock to `now`, forwards or backwards, and returns when every follower has been notified.
     pub fn set(&self, now: Timestamp) {
         *lock(&self.now) = now;
         self.tell(now);
     }
 
-    /// Moves the clock forwards, as [`set`](Self::set) does, and returns what it shows then.
+    /// Moves the clock forwards, as [`set`](Self::set) does, and returns the new time.
     pub fn advance(&self, by: Duration) -> Timestamp {
         let now = {
             let mut now = lock(&self.now);
@@ -62,7 +62,7 @@ impl SettableClock {
         lock(&self.followers).push(follower);
     }
 
-    /// Without the lock while they act.
+    /// Notifies the followers without holding the lock: they read this clock.
     fn tell(&self, now: Timestamp) {
         let followers: Vec<Arc<dyn Follower>> = {
             let mut followers = lock(&self.followers);

@@ -5,37 +5,37 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// What can be wrong with a token file. The token itself is the one written last.
+/// A defect of a token file. The token in it is the one that was written last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TokenDefect {
-    /// A line feed at its end, as `echo` leaves it.
+    /// A line feed after the token, as `echo` writes it.
     Newline,
-    /// A carriage return and a line feed at its end.
+    /// A carriage return and a line feed after the token.
     CrLf,
-    /// A UTF-8 byte order mark at its start.
+    /// A UTF-8 byte order mark before the token.
     ByteOrderMark,
-    /// Nothing in it.
+    /// An empty file.
     Empty,
-    /// The first half of the token only.
+    /// Only the first half of the token.
     Partial,
-    /// 64 KiB and one byte.
+    /// A file of 64 KiB and one byte, more than [`TokenFile`](pod_identity_core::TokenFile) reads.
     TooLarge,
-    /// Bytes at its end that are not UTF-8.
+    /// Bytes after the token that are not UTF-8.
     NotUtf8,
-    /// No file.
+    /// A missing file.
     Missing,
-    /// A directory of that name.
+    /// A directory in place of the file.
     Directory,
-    /// A mode of 0000, on Unix only. The superuser can read it all the same.
+    /// Mode 0000, on Unix only. The superuser can still read the file.
     Unreadable,
-    /// A symlink that leads nowhere, on Unix only.
+    /// A symbolic link to a missing file, on Unix only.
     DanglingLink,
 }
 
 impl TokenDefect {
-    /// All of them.
+    /// Every defect.
     pub const ALL: [Self; 11] = [
         Self::Newline,
         Self::CrLf,
@@ -51,7 +51,7 @@ impl TokenDefect {
     ];
 }
 
-/// A token that is being written into its file; made by
+/// A token that is being written into its file. Returned by
 /// [`ProjectedVolume::write_in_place`](crate::ProjectedVolume::write_in_place).
 ///
 /// Dropping it leaves the rest unwritten.
@@ -83,20 +83,20 @@ impl InPlaceWrite {
         Ok(Self { file, rest: token })
     }
 
-    /// Writes so many more bytes of it.
+    /// Writes this many more bytes of the token.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn advance(&mut self, bytes: usize) -> io::Result<()> {
         let rest = self.rest.split_off(bytes.min(self.rest.len()));
         let now = std::mem::replace(&mut self.rest, rest);
         self.file.write_all(&now)
     }
 
-    /// Writes the rest of it.
+    /// Writes the rest of the token.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn finish(mut self) -> io::Result<()> {
         self.file.write_all(&self.rest)
     }

@@ -3,7 +3,7 @@ use std::iter;
 use pod_identity_core::wire::eks_auth::SessionCredentials;
 use pod_identity_core::{Secret, Timestamp};
 
-/// A version 4 UUID that is always the same for the same seed.
+/// Returns the version 4 UUID that belongs to a seed.
 pub(crate) fn uuid_of(seed: &str) -> String {
     uuid(&mut fastrand::Rng::with_seed(fnv1a(seed)))
 }
@@ -39,7 +39,7 @@ pub(crate) fn association_id(rng: &mut fastrand::Rng) -> String {
     format!("a-{}", text(rng, LOWER, 17))
 }
 
-/// Credentials that no service accepts. The expiry is cut to whole seconds, as on the wire.
+/// Credentials that no service accepts. The expiry has whole seconds, as on the wire.
 pub(crate) fn session_credentials(
     rng: &mut fastrand::Rng,
     expiry: Timestamp,
@@ -52,12 +52,12 @@ pub(crate) fn session_credentials(
     }
 }
 
-/// So many decimal digits.
+/// Returns this many decimal digits.
 pub(crate) fn digits(rng: &mut fastrand::Rng, count: usize) -> String {
     text(rng, "0123456789", count)
 }
 
-/// `length` characters of an alphabet.
+/// Returns `length` random characters of an alphabet.
 fn text(rng: &mut fastrand::Rng, alphabet: &str, length: usize) -> String {
     let alphabet: Vec<char> = alphabet.chars().collect();
     iter::repeat_with(|| rng.choice(&alphabet))
@@ -70,7 +70,7 @@ const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const LOWER: &str = "abcdefghijklmnopqrstuvwxyz0123456789";
 const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// FNV-1a, because the hasher of `std` may change with the compiler and names must not.
+/// FNV-1a: the hasher of `std` may change with the compiler, and these names must not.
 fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

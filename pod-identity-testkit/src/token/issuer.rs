@@ -18,9 +18,8 @@ use crate::{KeySetError, SigningKey};
 
 /// A cluster's OpenID issuer: it mints projected service-account tokens and verifies them.
 ///
-/// Every issuer signs with the same published test key until it is told to
-/// [take another](Self::sign_with), so two issuers with one URL trust each other's tokens. A clone is
-/// the same issuer.
+/// Every issuer signs with the same published test key unless [`sign_with`](Self::sign_with) changes it, so two
+/// issuers with one URL accept each other's tokens. A clone is the same issuer.
 ///
 /// ```
 /// use pod_identity_core::{ServiceAccountToken, Timestamp};
@@ -51,25 +50,25 @@ impl Issuer {
     /// The `kid` of the first signing key.
     pub const KEY_ID: &str = SigningKey::Rs256.id();
 
-    /// An issuer in `us-west-2`.
+    /// Returns an issuer in `us-west-2`.
     pub fn new() -> Self {
         Self::for_region("us-west-2")
     }
 
-    /// An issuer in a region: `https://oidc.eks.{region}.amazonaws.com/id/{id}` with the id of AWS's
+    /// Returns an issuer in a region: `https://oidc.eks.{region}.amazonaws.com/id/{id}`, with the id of the AWS
     /// documentation.
     pub fn for_region(region: &str) -> Self {
         Self::for_cluster(region, "EXAMPLED539D4633E53DE1B71EXAMPLE")
     }
 
-    /// The issuer of one cluster, where `id` is the last part of its URL: 32 digits and upper-case
-    /// letters in a real one.
+    /// Returns the issuer of one cluster. `id` is the last part of its URL: 32 digits and upper-case letters
+    /// in EKS.
     pub fn for_cluster(region: &str, id: &str) -> Self {
         let url = format!("https://oidc.eks.{region}.amazonaws.com/id/{id}");
         Self::with_url(region, &url)
     }
 
-    /// An issuer with any URL, which is what its tokens have in `iss`.
+    /// Returns an issuer with any URL.
     pub fn with_url(region: &str, url: &str) -> Self {
         Self(Arc::new(Inner {
             url: url.to_owned(),
@@ -93,36 +92,36 @@ impl Issuer {
         Ok(())
     }
 
-    /// What its tokens say in `iss`.
+    /// Returns the URL, which its tokens have in `iss`.
     pub fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// The region of the cluster.
+    /// Returns the region of the cluster.
     pub fn region(&self) -> &str {
         &self.0.region
     }
 
-    /// Signs with this key from now on. Those before it are accepted until
-    /// [`forget_old_keys`](Self::forget_old_keys): so a cluster rotates its keys.
+    /// Signs with this key from now on, as a cluster does that rotates its keys. Tokens of the old keys are
+    /// accepted until [`forget_old_keys`](Self::forget_old_keys).
     pub fn sign_with(&self, key: SigningKey) {
         let mut keys = lock(&self.0.keys);
         keys.retain(|known| known.key != key);
         keys.push(key.pair());
     }
 
-    /// Accepts no key but the one that signs.
+    /// Accepts only tokens of the key that signs now.
     pub fn forget_old_keys(&self) {
         let mut keys = lock(&self.0.keys);
         let old = keys.len().saturating_sub(1);
         keys.drain(..old);
     }
 
-    /// The claims of a token whose signature and issuer are right. Times and audience are not
-    /// checked: [`UnverifiedClaims::check`] does that.
+    /// Returns the claims of a token after checking its signature and issuer. It does not check times and
+    /// audience: [`UnverifiedClaims::check`] does.
     ///
     /// # Errors
-    /// [`VerifyError`] when the token is malformed, signed by another key, or from another issuer.
+    /// [`VerifyError`] if the token is malformed, signed with another key, or from another issuer.
     pub fn verify(&self, token: &str) -> Result<UnverifiedClaims, VerifyError> {
         let parsed = ServiceAccountToken::parse(token).map_err(VerifyError::Malformed)?;
         if has_critical_parameters(token) {
@@ -158,7 +157,7 @@ impl Issuer {
         })
     }
 
-    /// The keys that signatures may be by, as a JSON Web Key Set (RFC 7517).
+    /// Returns the public keys of the accepted signatures as a JSON Web Key Set (RFC 7517).
     pub(crate) fn key_set(&self) -> Value {
         if let Some(trusted) = &*lock(&self.0.trusted) {
             return trusted.document.clone();
@@ -168,7 +167,7 @@ impl Issuer {
         json!({ "keys": keys })
     }
 
-    /// What its keys sign with, such as `RS256`.
+    /// Returns the algorithms of its keys, such as `RS256`.
     pub(crate) fn algorithms(&self) -> Vec<String> {
         let algorithms: Vec<Algorithm> = match &*lock(&self.0.trusted) {
             Some(trusted) => trusted.algorithms().collect(),
@@ -191,7 +190,7 @@ impl Issuer {
         self.compact(claims, |key, message| key.sign(message))
     }
 
-    /// With a signature of the right length that no key made.
+    /// As [`sign`](Self::sign), with random bytes of the same length as signature.
     pub(crate) fn forge(&self, claims: &impl Serialize) -> String {
         self.compact(claims, |key, _message| key.forge())
     }
@@ -220,7 +219,7 @@ fn has_critical_parameters(token: &str) -> bool {
     header.get("crit").is_some()
 }
 
-/// A part of a JWT.
+/// Encodes a part of a JWT.
 fn part(of: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(of).expect("a header and claims must serialize"))
 }
@@ -239,21 +238,21 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// Why an issuer does not stand behind a token. It never holds the token.
+/// An issuer does not accept a token. The error never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// It is not a signed JWT with an expiry.
+    /// The token is not a signed JWT with an expiry.
     #[error(transparent)]
     Malformed(TokenError),
-    /// A key that the issuer does not have, or does not have any more, signed it. Cure: mint it with
+    /// The token was signed with a key that the issuer does not accept, or no longer accepts. Mint it with this
     /// [`Issuer`].
     #[error("token signature is invalid")]
     Signature,
     /// The header has the parameter `crit`: it demands an extension that no cluster uses.
     #[error("token has critical header parameters that are not supported")]
     Critical,
-    /// `iss` is absent or names another issuer. Cure: give both sides the same [`Issuer`].
+    /// `iss` is absent or names another issuer. Use the same [`Issuer`] on both sides.
     #[error("token has an invalid issuer")]
     Issuer,
 }

@@ -20,7 +20,7 @@ pub enum SigningKey {
     Rs256,
     /// RS256 with another key.
     OtherRs256,
-    /// ES256, as in some clusters of one's own.
+    /// ES256, as in some clusters outside EKS.
     Es256,
 }
 
@@ -34,8 +34,8 @@ impl SigningKey {
         }
     }
 
-    /// Read once in a process: reading it, with what its first signature makes of it, takes twice as long
-    /// as to sign.
+    /// Returns the parsed key. It is parsed once in a process: parsing and preparing it takes twice as long as
+    /// a signature.
     pub(crate) fn pair(self) -> &'static KeyPair {
         static RS256: LazyLock<KeyPair> = LazyLock::new(|| {
             SigningKey::Rs256.rsa(
@@ -90,19 +90,19 @@ impl SigningKey {
     }
 }
 
-/// A key that has been read.
+/// A parsed key.
 pub(crate) struct KeyPair {
     pub(crate) key: SigningKey,
     pub(crate) algorithm: Algorithm,
     signing: EncodingKey,
-    /// `signing`, ready for use: `jsonwebtoken` reads an RSA key anew for each signature. And of *ring*,
-    /// because AWS-LC gathers entropy for 30 ms before the first one of a process.
+    /// `signing`, ready for use, because `jsonwebtoken` parses an RSA key for each signature. It is a key of
+    /// *ring*, because AWS-LC gathers entropy for 30 ms before the first signature of a process.
     rsa: Option<RsaKeyPair>,
     pub(crate) verifying: DecodingKey,
 }
 
 impl KeyPair {
-    /// The signature in base64url.
+    /// Returns the signature in base64url.
     pub(crate) fn sign(&self, message: &[u8]) -> String {
         let Some(key) = &self.rsa else {
             return jsonwebtoken::crypto::sign(message, &self.signing, self.algorithm)
@@ -119,7 +119,7 @@ impl KeyPair {
         URL_SAFE_NO_PAD.encode(signature)
     }
 
-    /// As many random bytes as a signature has, in base64url.
+    /// Returns as many random bytes as a signature has, in base64url.
     pub(crate) fn forge(&self) -> String {
         let of_rsa = self.rsa.as_ref().map(|key| key.public().modulus_len());
         let mut signature = vec![0; of_rsa.unwrap_or(ES256_LENGTH)];
@@ -127,7 +127,7 @@ impl KeyPair {
         URL_SAFE_NO_PAD.encode(signature)
     }
 
-    /// The public half as a JSON Web Key.
+    /// Returns the public key as a JSON Web Key.
     pub(crate) fn public(&self) -> Value {
         let mut key = Jwk::from_encoding_key(&self.signing, self.algorithm)
             .expect("an embedded signing key must have a public half");
@@ -143,7 +143,7 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// Two coordinates of P-256.
+/// The bytes of two coordinates of P-256.
 const ES256_LENGTH: usize = 64;
 
 #[cfg(test)]

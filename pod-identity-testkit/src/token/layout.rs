@@ -1,4 +1,4 @@
-//! Where the bytes of a projected volume are on a disk.
+//! The files of a projected volume.
 
 #[cfg(not(unix))]
 pub(crate) use plain::*;
@@ -42,7 +42,7 @@ mod symlinked {
         old.map_or(Ok(()), |old| fs::remove_dir_all(directory.join(old)))
     }
 
-    /// Removes what is there, whatever it is.
+    /// Removes a file, link or directory, if there is one.
     pub(crate) fn clear(path: &Path) -> io::Result<()> {
         match present(fs::symlink_metadata(path))? {
             None => Ok(()),
@@ -77,14 +77,14 @@ mod symlinked {
             .mode(mode)
             .open(file)?;
         file.write_all(token)?;
-        // The process's mask may have taken something away, and the file may have been there.
+        // The umask may have removed bits, and an existing file keeps its own mode.
         if file.metadata()?.permissions().mode() & 0o777 == mode {
             return Ok(());
         }
         file.set_permissions(fs::Permissions::from_mode(mode))
     }
 
-    /// Makes the visible path lead to the payload, if a test has put something else there.
+    /// Points the visible path at the payload again, if a test has replaced it.
     fn show(visible: &Path) -> io::Result<()> {
         let payload = Path::new(DATA).join(FILE_NAME);
         match present(fs::symlink_metadata(visible))? {
@@ -97,7 +97,7 @@ mod symlinked {
         }
     }
 
-    /// Swaps a link in, so that there is one at any time.
+    /// Replaces a link atomically, so that a reader always finds one.
     fn put_link(target: &Path, link: &Path) -> io::Result<()> {
         match symlink(target, link) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -145,7 +145,7 @@ mod plain {
         fs::remove_file(directory.join(FILE_NAME))
     }
 
-    /// Removes what is there, whatever it is.
+    /// Removes a file, link or directory, if there is one.
     pub(crate) fn clear(path: &Path) -> io::Result<()> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

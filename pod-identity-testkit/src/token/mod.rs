@@ -1,4 +1,4 @@
-//! Tokens: who issues them, the volume they are projected into, and the time.
+//! Tokens: their issuer, the volume that they are projected into, and the clock.
 
 pub(crate) mod builder;
 pub(crate) mod clock;

@@ -11,8 +11,8 @@ use crate::{ProjectedVolume, SettableClock, TokenBuilder};
 /// The token of one pod in its projected volume, refreshed when kubelet does it: after 80 % of its
 /// lifetime or 24 hours, less up to 10 seconds.
 ///
-/// It [follows](Self::follow) a clock that the test moves, or is asked to [`refresh`](Self::refresh) at
-/// times of the test's own, such as tokio's paused time.
+/// It [follows](Self::follow) a clock that the test sets, or the test calls [`refresh`](Self::refresh), for
+/// example with tokio's paused time.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -44,19 +44,19 @@ struct Inner {
 
 #[derive(Debug)]
 struct State {
-    /// Never empty; the current one is the last.
+    /// Never empty; the last one is current.
     minted: Vec<Secret>,
-    /// Between which times the current one was made to be good.
+    /// From when to when the current token is valid.
     life: (Timestamp, Timestamp),
     jitter: fastrand::Rng,
     refresh_at: Timestamp,
 }
 
 impl PodToken {
-    /// Mints a token and projects it into a volume of its own, which goes when this is dropped.
+    /// Mints a token and projects it into a new volume, which is removed when this is dropped.
     ///
     /// # Errors
-    /// When the volume cannot be made or written.
+    /// If the volume cannot be created or written.
     pub fn project(builder: TokenBuilder, now: Timestamp) -> io::Result<Self> {
         Self::project_into(ProjectedVolume::new()?, builder, now)
     }
@@ -64,7 +64,7 @@ impl PodToken {
     /// Mints a token and projects it into this volume.
     ///
     /// # Errors
-    /// When the volume cannot be written.
+    /// If the volume cannot be written.
     pub fn project_into(
         volume: ProjectedVolume,
         builder: TokenBuilder,
@@ -85,62 +85,62 @@ impl PodToken {
         Ok(token)
     }
 
-    /// Draws the up to 10 seconds from this seed, those of the current token too. The seed is 0 otherwise,
-    /// so that every run is the same.
+    /// Seeds the jitter of up to 10 seconds, also that of the current token. Defaults to 0, so that every run is
+    /// the same.
     pub fn set_seed(&self, seed: u64) {
         let mut state = lock(&self.0.state);
         state.jitter = fastrand::Rng::with_seed(seed);
         state.schedule();
     }
 
-    /// The volume that it is in.
+    /// Returns the volume of the token.
     pub fn volume(&self) -> &ProjectedVolume {
         &self.0.volume
     }
 
-    /// The token that was minted last. What a test writes into the volume itself is none.
+    /// Returns the token that was minted last, even if a test has written something else into the volume.
     pub fn current(&self) -> Secret {
         let current = lock(&self.0.state).minted.last().cloned();
         current.expect("a token must have been minted at the start")
     }
 
-    /// Every token that has been in the volume, the oldest first.
+    /// Returns every token that was minted, the oldest first.
     pub fn all(&self) -> Vec<Secret> {
         lock(&self.0.state).minted.clone()
     }
 
-    /// When kubelet refreshes the current one.
+    /// Returns when kubelet refreshes the current token.
     pub fn refresh_at(&self) -> Timestamp {
         lock(&self.0.state).refresh_at
     }
 
-    /// Mints another one and projects it, whether it is time or not. Returns it.
+    /// Mints and projects a new token, whether it is due or not, and returns it.
     ///
     /// # Errors
-    /// When the volume cannot be written.
+    /// If the volume cannot be written.
     pub fn rotate(&self, now: Timestamp) -> io::Result<Secret> {
         self.0.rotate(&mut lock(&self.0.state), now)
     }
 
-    /// Does what kubelet does when it looks at the pod, about once a minute: [rotates](Self::rotate) if it
-    /// [is time](Self::refresh_at), or if the time has leapt back before it was issued. However long nobody
-    /// has looked, there is one new token.
+    /// [Rotates](Self::rotate) the token if it is [due](Self::refresh_at), or if the clock was set back to before it
+    /// was issued. kubelet checks this about once a minute. However long the last check is past, one token is
+    /// minted.
     ///
     /// # Errors
-    /// When the volume cannot be written.
+    /// If the volume cannot be written.
     pub fn refresh(&self, now: Timestamp) -> io::Result<Option<Secret>> {
         self.0.refresh(now)
     }
 
-    /// From now on [refreshes](Self::refresh) whenever this clock is moved, before the move returns. Moving
-    /// it panics if the volume cannot be written then.
+    /// [Refreshes](Self::refresh) whenever this clock is set, before the call that sets it returns. That call
+    /// panics if the volume cannot be written.
     pub fn follow(&self, clock: &SettableClock) {
         let follower: Weak<Inner> = Arc::downgrade(&self.0);
         clock.lead(follower);
         self.0.moved(clock.now());
     }
 
-    /// 0 for the current token, 1 for the one before it, and so on.
+    /// Returns 0 for the current token, 1 for the one before it, and so on.
     pub(crate) fn age(&self, token: TokenDigest) -> Option<usize> {
         let state = lock(&self.0.state);
         let mut minted = state.minted.iter().rev();

@@ -1,14 +1,14 @@
-/// Fails when `text` holds one of `secrets`, or the signature of one that is a JWT.
+/// Panics if `text` contains one of `secrets`, or the signature of one that is a JWT.
 ///
-/// For what a scenario has logged, and for the `Debug` and `Display` of errors. The panic message
-/// names the secret by its place in the list and does not quote it.
+/// Use it for logs, and for the `Debug` and `Display` of errors. The panic message names the secret by its
+/// index in the list and does not quote it.
 ///
 /// ```
 /// pod_identity_testkit::assert_no_secrets("GET /v1/credentials 200", &["wJalrXUtnFEMI", "e30.e30.c2ln"]);
 /// ```
 ///
 /// # Panics
-/// When there is a secret in the text.
+/// If the text contains a secret.
 #[track_caller]
 pub fn assert_no_secrets(text: &str, secrets: &[&str]) {
     for (index, secret) in secrets.iter().enumerate() {
@@ -23,8 +23,8 @@ pub fn assert_no_secrets(text: &str, secrets: &[&str]) {
     }
 }
 
-/// The secret, and the last part of a JWT: without its signature a token is worth nothing, and its
-/// claims may be shown.
+/// Returns the secret, and the signature of a JWT: without the signature a token is worthless, and its claims
+/// may be logged.
 fn pieces(secret: &str) -> impl Iterator<Item = &str> {
     let signature = match secret.rsplit_once('.') {
         Some((_, signature)) if secret.matches('.').count() == 2 => signature,

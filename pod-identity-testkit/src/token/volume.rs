@@ -12,17 +12,17 @@ use crate::sync::lock;
 use crate::token::layout;
 use crate::{InPlaceWrite, TokenDefect};
 
-/// A projected volume as a container sees it, with a token that can be rotated. [`PodToken`](crate::PodToken)
-/// does so when kubelet would.
+/// A projected volume as a container sees it, whose token can be replaced. [`PodToken`](crate::PodToken)
+/// replaces it when kubelet does.
 ///
 /// On Unix it is laid out as kubelet's atomic writer does it: a directory
 /// `..2006_01_02_15_04_05.<digits>` with the file, the symlink `..data` to it, and the visible
 /// `eks-pod-identity-token`, a symlink to `..data/eks-pod-identity-token`. Elsewhere it is a plain
 /// file that is replaced by a rename.
 ///
-/// Hand-made files are worse: [`spoil`](Self::spoil), [`replace_file`](Self::replace_file) and
-/// [`write_in_place`](Self::write_in_place) are what goes wrong there. The next [`write`](Self::write)
-/// repairs everything.
+/// [`spoil`](Self::spoil), [`replace_file`](Self::replace_file) and [`write_in_place`](Self::write_in_place)
+/// simulate other writers than kubelet and their mistakes. The next [`write`](Self::write) repairs
+/// everything.
 ///
 /// ```
 /// use pod_identity_core::TokenFile;
@@ -44,10 +44,10 @@ pub struct ProjectedVolume {
     directory: PathBuf,
     token_path: PathBuf,
     mode: AtomicU32,
-    /// The token written last. Locked over a few short file operations: one writer at a time, as one
-    /// kubelet is.
+    /// The token written last. The lock is held over a few short file operations: the volume has one writer at
+    /// a time, as under kubelet.
     token: Mutex<Vec<u8>>,
-    /// Removes the directory on drop, where it is ours.
+    /// Removes a temporary directory on drop.
     _temporary: Option<TempDir>,
 }
 
@@ -55,21 +55,21 @@ impl ProjectedVolume {
     /// The name of the token file: `eks-pod-identity-token`.
     pub const FILE_NAME: &str = layout::FILE_NAME;
 
-    /// A volume without a token yet, in a temporary directory that goes when this is dropped: in memory
-    /// where there is `/dev/shm`, as kubelet has it, unless `TMPDIR` says where.
+    /// Creates a volume without a token, in a temporary directory that is removed when this is dropped. It is in
+    /// `/dev/shm`, that is in memory as kubelet's volumes are, or below `TMPDIR` if that is set.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// If the directory cannot be created.
     pub fn new() -> io::Result<Self> {
         let temporary = temporary()?;
         let directory = temporary.path().to_owned();
         Ok(Self::at(directory, Some(temporary)))
     }
 
-    /// A volume in this directory, which is made if need be and stays when this is dropped.
+    /// Opens the volume in this directory, which is created if it is missing and is never removed.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// If the directory cannot be created.
     pub fn create_in(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::create_dir_all(&directory)?;
@@ -80,7 +80,7 @@ impl ProjectedVolume {
         let token_path = directory.join(Self::FILE_NAME);
         Self {
             mode: AtomicU32::new(0o644),
-            // There is one already where the volume is taken up again.
+            // A volume that is opened again has a token.
             token: Mutex::new(fs::read(&token_path).unwrap_or_default()),
             token_path,
             directory,
@@ -88,51 +88,50 @@ impl ProjectedVolume {
         }
     }
 
-    /// The volume's mount point.
+    /// Returns the mount point.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The visible path of the token, for `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
+    /// Returns the visible path of the token, for `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
     pub fn token_path(&self) -> &Path {
         &self.token_path
     }
 
-    /// The permissions that tokens are written with from now on, where the system is a Unix: 0644 by
-    /// default; with `fsGroup` kubelet writes 0600 and then makes it 0640.
+    /// Sets the permissions of tokens written from now on, on Unix only. Defaults to 0644. With `fsGroup`,
+    /// kubelet writes 0600 and then changes it to 0640.
     pub fn set_mode(&self, mode: u32) {
         self.mode.store(mode, Ordering::Relaxed);
     }
 
-    /// Replaces the token, so that whoever reads it gets the old one or the new one and never a part.
+    /// Replaces the token atomically: a reader gets the old token or the new one, and never a part.
     ///
-    /// Opening it may fail with "not found" all the same, as under a real kubelet: the old directory
-    /// may be removed while an `open` is on its way through it. Opening it again helps.
+    /// Opening the file can still fail with "not found", as under kubelet: the old directory may be removed
+    /// while `open` resolves the path. A reader should then open it again.
     ///
-    /// The bytes are written as they are, with no newline added, so that a test can also project what
-    /// is not a token.
+    /// The bytes are written unchanged and without a newline, so that a test can also write what is not a token.
     ///
     /// # Errors
-    /// When a file operation fails.
+    /// If a file operation fails.
     pub fn write(&self, token: impl AsRef<[u8]>) -> io::Result<()> {
         let mut last = lock(&self.token);
         token.as_ref().clone_into(&mut last);
         self.replace(&last)
     }
 
-    /// Takes the token away, as if the volume were not mounted.
+    /// Removes the token, as if the volume were not mounted.
     ///
     /// # Errors
-    /// When a file operation fails, and when there is no token.
+    /// If a file operation fails or there is no token.
     pub fn remove(&self) -> io::Result<()> {
         let _turn = lock(&self.token);
         layout::remove(&self.directory)
     }
 
-    /// Puts something in the place of the token that is wrong with it.
+    /// Replaces the token file by one with this defect.
     ///
     /// # Errors
-    /// When a file operation fails, or the system knows no such thing.
+    /// If a file operation fails, or the system does not support the defect.
     pub fn spoil(&self, defect: TokenDefect) -> io::Result<()> {
         let token = lock(&self.token);
         match defect {
@@ -160,21 +159,21 @@ impl ProjectedVolume {
         }
     }
 
-    /// Replaces the token as `mv` does: a plain file is renamed over the visible path, whatever is there.
+    /// Replaces the token as `mv` does: renames a plain file over the visible path.
     ///
     /// # Errors
-    /// When a file operation fails.
+    /// If a file operation fails.
     pub fn replace_file(&self, token: impl AsRef<[u8]>) -> io::Result<()> {
         let mut last = lock(&self.token);
         token.as_ref().clone_into(&mut last);
         layout::rename_over(&self.token_path, &last, self.mode())
     }
 
-    /// Begins to write a token as a shell's `>` does: the file is empty now, and has as much of the token
-    /// as the test writes next.
+    /// Begins to write a token as `>` of a shell does: truncates the file now, and appends as much of the token
+    /// as the test writes.
     ///
     /// # Errors
-    /// When there is no file to write to.
+    /// If there is no file to write to.
     pub fn write_in_place(&self, token: impl Into<Vec<u8>>) -> io::Result<InPlaceWrite> {
         let token = token.into();
         lock(&self.token).clone_from(&token);
@@ -190,7 +189,7 @@ impl ProjectedVolume {
     }
 }
 
-/// On a disk, making and removing files takes longer than all else that a mock does.
+/// In memory, because on a disk creating and removing files takes longer than everything else that a mock does.
 fn temporary() -> io::Result<TempDir> {
     if std::env::temp_dir() == Path::new("/tmp")
         && let Ok(in_memory) = tempfile::tempdir_in("/dev/shm")

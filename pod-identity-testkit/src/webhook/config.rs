@@ -6,10 +6,10 @@ use pod_identity_core::wire::agent;
 use super::identity::{self, Identity};
 use crate::IdentitiesError;
 
-/// What the webhook knows: its flags, its configuration file, and the annotations of service accounts.
+/// The configuration of the webhook: its flags, its configuration file, and the annotations of service accounts.
 ///
-/// The defaults are those of the webhook in an EKS cluster with IPv4. It names no service account
-/// until [`identity`](Self::identity) or [`identities`](Self::identities) does.
+/// Defaults to the flags of the webhook in an EKS cluster with IPv4, and to no service account: add them with
+/// [`identity`](Self::identity) or [`identities`](Self::identities).
 ///
 /// ```
 /// use pod_identity_testkit::WebhookConfig;
@@ -24,7 +24,7 @@ use crate::IdentitiesError;
 #[must_use = "a configuration is for `mutate_pod` or a mock webhook"]
 pub struct WebhookConfig {
     identities: BTreeSet<Identity>,
-    /// By service account, then by the whole key.
+    /// By service account, then by the key with its prefix.
     annotations: BTreeMap<Identity, BTreeMap<String, String>>,
     seed: Option<u64>,
     pub(crate) prefix: String,
@@ -39,7 +39,7 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// Without a service account yet, without a region to inject.
+    /// Returns the defaults: no service account, and no region to inject.
     pub fn new() -> Self {
         Self {
             identities: BTreeSet::new(),
@@ -57,7 +57,7 @@ impl WebhookConfig {
         }
     }
 
-    /// Names a service account whose pods are mutated. Both names match exactly; there are no wildcards.
+    /// Adds a service account whose pods are mutated. Both names are matched exactly, without wildcards.
     pub fn identity(
         mut self,
         namespace: impl Into<String>,
@@ -68,19 +68,19 @@ impl WebhookConfig {
         self
     }
 
-    /// Names the service accounts of a configuration file,
-    /// `{"identities":[{"namespace","serviceAccount"}]}`, and none but those. Unknown members are
-    /// ignored, and an empty file names nobody.
+    /// Replaces the service accounts by those of a configuration file,
+    /// `{"identities":[{"namespace","serviceAccount"}]}`. Unknown members are ignored. An empty file has no
+    /// service account.
     ///
     /// # Errors
-    /// [`IdentitiesError`] when it is anything else.
+    /// [`IdentitiesError`] if the text has another form.
     pub fn identities(mut self, file: &str) -> Result<Self, IdentitiesError> {
         self.identities = identity::parse(file.as_bytes())?;
         Ok(self)
     }
 
-    /// Annotates a service account. The webhook looks for `{prefix}/token-expiration`, in seconds, and
-    /// `{prefix}/sts-regional-endpoints`, a boolean; one that cannot be read counts as absent.
+    /// Sets an annotation of a service account. The webhook reads `{prefix}/token-expiration`, in seconds, and
+    /// `{prefix}/sts-regional-endpoints`, a boolean. It ignores a value that it cannot parse.
     pub fn annotate(
         mut self,
         namespace: impl Into<String>,
@@ -94,75 +94,74 @@ impl WebhookConfig {
         self
     }
 
-    /// What the keys of annotations begin with, before the slash; `eks.amazonaws.com` by default. The
-    /// key of the label stays the same.
+    /// Sets the prefix of the annotations' keys, without the slash. Defaults to `eks.amazonaws.com`. It does not
+    /// change the key of the label.
     pub fn annotation_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Injects `AWS_REGION` and `AWS_DEFAULT_REGION`; none by default.
+    /// Injects `AWS_REGION` and `AWS_DEFAULT_REGION`. By default neither is injected.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
     }
 
-    /// Injects `AWS_STS_REGIONAL_ENDPOINTS=regional` where the service account does not say otherwise;
-    /// off by default.
+    /// Injects `AWS_STS_REGIONAL_ENDPOINTS=regional`, unless the annotation of the service account overrides it.
+    /// Defaults to `false`.
     pub fn sts_regional_endpoints(mut self, inject: bool) -> Self {
         self.regional_sts = inject;
         self
     }
 
-    /// How many seconds a token lives where neither pod nor service account says; at least 600, and
-    /// 86 400 by default, of which every pod gets a random part: see [`seed`](Self::seed).
+    /// Sets the lifetime of tokens in seconds, at least 600, for pods without an annotation of their own or of
+    /// their service account. Defaults to 86,400, which is then randomized: see [`seed`](Self::seed).
     pub fn token_expiration(mut self, seconds: u64) -> Self {
         self.token_expiration = seconds.max(MIN_EXPIRATION);
         self
     }
 
-    /// Makes the random numbers the same for every pod of this configuration: a lifetime of exactly
-    /// 86 400 s becomes one of 79 200 to 86 400 s, so that the tokens of a cluster are not renewed all
-    /// at once. By default each pod gets another one.
+    /// Seeds the random lifetimes: the webhook turns a lifetime of exactly 86,400 s into one of 79,200 to
+    /// 86,400 s, so that the tokens of a cluster are not renewed all at once. With a seed, every pod gets the
+    /// same lifetime; by default each pod gets another one.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Who the token is for; `pods.eks.amazonaws.com` by default.
+    /// Sets the audience of the token. Defaults to `pods.eks.amazonaws.com`.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = audience.into();
         self
     }
 
-    /// Where the volume is mounted; `/var/run/secrets/pods.eks.amazonaws.com/serviceaccount` by
-    /// default.
+    /// Sets the mount path of the volume. Defaults to
+    /// `/var/run/secrets/pods.eks.amazonaws.com/serviceaccount`.
     pub fn mount_path(mut self, path: impl Into<String>) -> Self {
         self.mount_path = path.into();
         self
     }
 
-    /// The name of the volume; `eks-pod-identity-token` by default.
+    /// Sets the name of the volume. Defaults to `eks-pod-identity-token`.
     pub fn volume_name(mut self, name: impl Into<String>) -> Self {
         self.volume_name = name.into();
         self
     }
 
-    /// The name of the token's file in the volume; `eks-pod-identity-token` by default.
+    /// Sets the name of the token's file in the volume. Defaults to `eks-pod-identity-token`.
     pub fn token_path(mut self, path: impl Into<String>) -> Self {
         self.token_path = path.into();
         self
     }
 
-    /// Where credentials are; `http://169.254.170.23/v1/credentials` by default. With
-    /// [`MockAgent::uri`](crate::MockAgent::uri) pods ask the mock.
+    /// Sets the URI of the node agent. Defaults to `http://169.254.170.23/v1/credentials`. With
+    /// [`MockAgent::uri`](crate::MockAgent::uri), pods get their credentials from the mock.
     pub fn full_uri(mut self, uri: impl Into<String>) -> Self {
         self.full_uri = uri.into();
         self
     }
 
-    /// As [`full_uri`](Self::full_uri), with `http://[fd00:ec2::23]/v1/credentials`: that of a cluster
-    /// with IPv6.
+    /// Sets the URI of a cluster with IPv6: `http://[fd00:ec2::23]/v1/credentials`.
     pub fn ipv6(self) -> Self {
         self.full_uri(format!("http://[{}]{}", Endpoint::EKS_IPV6, agent::PATH))
     }
@@ -171,7 +170,7 @@ impl WebhookConfig {
         self.identities.contains(identity)
     }
 
-    /// An annotation of a service account, by its key without the prefix.
+    /// Returns an annotation of a service account, by its key without the prefix.
     pub(crate) fn annotation(&self, identity: &Identity, name: &str) -> Option<&str> {
         let annotations = self.annotations.get(identity)?;
         let value = annotations.get(&self.annotation_key(name))?;
@@ -207,7 +206,7 @@ impl Default for WebhookConfig {
     }
 }
 
-/// In seconds. It means "within the two hours before": nobody gets exactly this.
+/// In seconds. It is never used as it is: the webhook draws a lifetime from the two hours before it.
 pub(crate) const DEFAULT_EXPIRATION: u64 = 86_400;
-/// In seconds: the least that Kubernetes allows for a projected token.
+/// In seconds: the minimum of Kubernetes for a projected token.
 pub(crate) const MIN_EXPIRATION: u64 = 600;

@@ -6,14 +6,14 @@ use std::{fs, io};
 use super::identity::{self, Identity};
 use crate::sync::lock;
 
-/// A configuration file that may change at any time.
+/// The configuration file of the webhook, which may change at any time.
 ///
-/// It is read whenever it is asked for: a change is seen by the next request, and nothing runs in
-/// between. It is small and local, so reading it may block.
+/// It is read for each request, so that a change is effective at once and nothing has to watch it. It is small
+/// and local, so reading it may block.
 #[derive(Debug)]
 pub(crate) struct IdentitiesFile {
     path: PathBuf,
-    /// What it said when it was well-formed. Locked for a copy only.
+    /// The service accounts of the last well-formed version. The lock is held for a copy only.
     last: Mutex<BTreeSet<Identity>>,
 }
 
@@ -25,8 +25,8 @@ impl IdentitiesFile {
         }
     }
 
-    /// What the file says now. A file that is missing names nobody; one that is malformed, or cannot be
-    /// read, says what it last said.
+    /// Returns the service accounts of the file: none if it is missing, and those of the last well-formed version
+    /// if it is malformed or cannot be read.
     pub(crate) fn current(&self) -> BTreeSet<Identity> {
         let read = match fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(BTreeSet::new()),

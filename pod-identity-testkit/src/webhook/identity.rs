@@ -22,13 +22,13 @@ impl Identity {
     }
 }
 
-/// What a configuration file says, `{"identities":[{"namespace","serviceAccount"}]}`; an empty one
-/// names nobody.
+/// Parses a configuration file, `{"identities":[{"namespace","serviceAccount"}]}`. An empty file has no service
+/// account.
 pub(crate) fn parse(file: &[u8]) -> Result<BTreeSet<Identity>, IdentitiesError> {
     if file.is_empty() {
         return Ok(BTreeSet::new());
     }
-    // Maps first: a derived structure would take arrays for objects, which Go does not.
+    // Maps first: serde would accept an array for a derived struct, and Go does not.
     let mut file: Map<String, Value> = serde_json::from_slice(file).map_err(IdentitiesError)?;
     let identities = file.remove("identities").unwrap_or_default();
     let identities: Option<Vec<Map<String, Value>>> =

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use super::node::{Node, PodError};
 use crate::WebhookConfig;
 
-/// What the containers of one pod get.
+/// The additions to the containers of one pod.
 #[derive(Debug)]
 pub(crate) struct Injection<'a> {
     pub(crate) config: &'a WebhookConfig,
@@ -14,7 +14,7 @@ pub(crate) struct Injection<'a> {
 }
 
 impl Injection<'_> {
-    /// All containers of a list, those that are skipped too.
+    /// Returns all containers of a list, also those that are skipped.
     pub(crate) fn containers(&self, list: &Node<'_>) -> Result<Vec<Value>, PodError> {
         let containers = list.elements()?;
         containers.iter().map(|node| self.container(node)).collect()
@@ -22,7 +22,7 @@ impl Injection<'_> {
 
     fn container(&self, node: &Node<'_>) -> Result<Value, PodError> {
         let mut container = node.object()?.cloned().unwrap_or_default();
-        // A struct without `omitempty` in Go: it is always written.
+        // The field has no `omitempty` in Go, so it is always written.
         if !node.at("/resources").exists() {
             container.insert("resources".to_owned(), json!({}));
         }
@@ -40,14 +40,14 @@ impl Injection<'_> {
         }
         append(container, node, "env", self.missing_env(&present));
         let mounts = node.at("/volumeMounts").names()?;
-        // One that is there keeps its own path, although the variable then leads elsewhere.
+        // An existing mount keeps its path, although the variable then names another one.
         if !mounts.contains(&self.config.volume_name.as_str()) {
             append(container, node, "volumeMounts", vec![self.mount()]);
         }
         Ok(())
     }
 
-    /// In the order of the official webhook.
+    /// Returns the variables that are missing, in the order of the official webhook.
     fn missing_env(&self, present: &Present) -> Vec<Value> {
         let mut env = Vec::new();
         let mut push = |name: &str, value: &str| env.push(json!({"name": name, "value": value}));
@@ -74,7 +74,7 @@ impl Injection<'_> {
     }
 }
 
-/// Which variables a container has itself, whatever their values are. Of a pair, one is enough.
+/// The variables that a container has already, with any value. One of a pair is enough.
 #[derive(Debug)]
 struct Present {
     sts: bool,
@@ -92,7 +92,7 @@ impl Present {
         }
     }
 
-    /// The official webhook then leaves a container alone, and does not even mount the volume.
+    /// Whether the official webhook skips the container, without even mounting the volume.
     fn everything(&self) -> bool {
         self.sts && self.region && self.credentials
     }

@@ -11,14 +11,13 @@ use super::tls::Identity;
 use crate::WebhookConfig;
 use crate::http::server::Server;
 
-/// The mutating webhook of EKS on a loopback port: [`mutate_pod`](crate::mutate_pod) behind `/mutate`,
-/// over TLS with a certificate that signed itself.
+/// The mutating webhook of EKS on a loopback port: it serves [`mutate_pod`](crate::mutate_pod) at `/mutate`,
+/// over TLS with a self-signed certificate.
 ///
-/// It answers `AdmissionReview` of `admission.k8s.io/v1` and `v1beta1` in the version of the question.
-/// A pod of no known service account is allowed without a patch. What has another content type than
-/// `application/json` is refused with 415, and what is no `AdmissionReview` with 400; the official
-/// webhook answers the latter with 200 and a review without a uid, which the API server counts as a
-/// failed call as well. `/healthz` says `ok`.
+/// It answers an `AdmissionReview` of `admission.k8s.io/v1` or `v1beta1` in the version of the request. It allows
+/// a pod of an unknown service account without a patch. It answers 415 to another content type than
+/// `application/json`, and 400 to what is not an `AdmissionReview`. For the latter, the official webhook answers
+/// 200 with a review without a uid, which the API server treats as a failed call, too. `/healthz` answers `ok`.
 ///
 /// Dropping it closes the listener and every connection. It needs the feature `webhook`.
 ///
@@ -39,10 +38,10 @@ pub struct MockWebhook {
 }
 
 impl MockWebhook {
-    /// A mock with every default of [`builder`](Self::builder), on the current tokio runtime.
+    /// Starts a mock with the defaults of [`builder`](Self::builder), on the current tokio runtime.
     ///
     /// # Panics
-    /// When no loopback port can be had.
+    /// If no loopback port is free.
     pub async fn start(config: WebhookConfig) -> Self {
         Self::builder(config)
             .start()
@@ -50,7 +49,7 @@ impl MockWebhook {
             .expect("a loopback port must be free")
     }
 
-    /// A mock to be set up before it starts.
+    /// Returns a builder of a mock.
     pub fn builder(config: WebhookConfig) -> MockWebhookBuilder {
         MockWebhookBuilder {
             config,
@@ -62,8 +61,8 @@ impl MockWebhook {
         }
     }
 
-    /// `https://127.0.0.1:{port}/mutate`, or `http://…` where it is [plain](MockWebhookBuilder::plain).
-    /// It stays the same over a restart.
+    /// Returns `https://127.0.0.1:{port}/mutate`, or `http://…` if it is [plain](MockWebhookBuilder::plain).
+    /// A restart does not change it.
     pub fn uri(&self) -> String {
         let scheme = match self.certificate_pem {
             Some(_) => "https",
@@ -72,27 +71,27 @@ impl MockWebhook {
         format!("{scheme}://{}{PATH}", self.server.reachable())
     }
 
-    /// The address that it listens on.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Its certificate in PEM. A generated one is its own authority: in base64, it is the `caBundle` of a
-    /// `MutatingWebhookConfiguration`. None where it is [plain](MockWebhookBuilder::plain).
+    /// Returns its certificate in PEM, or `None` if it is [plain](MockWebhookBuilder::plain). A generated
+    /// certificate is its own authority: in base64, it is the `caBundle` of a `MutatingWebhookConfiguration`.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate_pem.as_deref()
     }
 
-    /// Closes the listener and every connection, and returns when that is done: from now on
-    /// connections are refused.
+    /// Closes the listener and every connection, and returns when they are closed. Connections are refused from
+    /// then on.
     pub async fn stop(&self) {
         self.server.stop().await;
     }
 
-    /// Listens again on the same port. Does nothing if it does already.
+    /// Listens again on the same port. Does nothing if it listens.
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// If another process has taken the port.
     pub async fn restart(&self) -> io::Result<()> {
         self.server.restart().await
     }
@@ -111,18 +110,19 @@ pub struct MockWebhookBuilder {
 }
 
 impl MockWebhookBuilder {
-    /// The configuration file, `{"identities":[{"namespace","serviceAccount"}]}`; the identities of the
-    /// [`WebhookConfig`] by default.
+    /// Reads the service accounts from a configuration file, `{"identities":[{"namespace","serviceAccount"}]}`.
+    /// Defaults to those of the [`WebhookConfig`].
     ///
-    /// A change of it counts from the next request on. A malformed file counts as what it said before,
-    /// at first as the identities of the [`WebhookConfig`]; one that is missing or empty names nobody.
+    /// A change is effective from the next request on. While the file is malformed, the last well-formed version
+    /// is used, and before the first one the service accounts of the [`WebhookConfig`]. A missing or empty file
+    /// has no service account.
     pub fn identities_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
     }
 
-    /// Another name or address that the certificate is for, such as
-    /// `pod-identity-webhook.default.svc`. `localhost`, `127.0.0.1` and `::1` always are.
+    /// Adds a name or address to the generated certificate, such as `pod-identity-webhook.default.svc`. It always
+    /// has `localhost`, `127.0.0.1` and `::1`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.names.push(name.into());
         self
@@ -142,19 +142,19 @@ impl MockWebhookBuilder {
         self
     }
 
-    /// Where it listens instead of an ephemeral port of 127.0.0.1.
+    /// Sets the listener. Defaults to an ephemeral port of 127.0.0.1.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Speaks HTTP without TLS, for clients that are no API server.
+    /// Serves HTTP without TLS, for clients other than an API server.
     pub fn plain(mut self) -> Self {
         self.plain = true;
         self
     }
 
-    /// Starts it on the current tokio runtime.
+    /// Starts the mock on the current tokio runtime.
     ///
     /// # Errors
     /// If no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot

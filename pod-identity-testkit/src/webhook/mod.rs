@@ -1,4 +1,4 @@
-//! What the mutating webhook of EKS does to a pod, and what the pod's processes then find.
+//! The patch of EKS's mutating webhook, and the environment of a patched pod.
 
 mod config;
 mod identity;

@@ -7,16 +7,15 @@ use super::node::{Node, PodError};
 use super::skipped;
 use crate::{JsonPatch, WebhookConfig};
 
-/// What EKS's mutating webhook answers for a pod: the patch that gives its containers the node agent's
-/// address and a token. The patch is empty when the pod's service account is not among the identities.
+/// Returns the patch of EKS's mutating webhook for a pod: it gives the containers the node agent's URI and a
+/// token. The patch is empty if the configuration does not have the pod's service account.
 ///
-/// The pod is JSON as the API server has it. Without a namespace it is in `default`, and without a
-/// service account it has `default`, as the API server would say before it asks a webhook. A container
-/// comes back as it was, with its additions and with `resources`, which Go never leaves out; the
-/// patches are equal to the official ones as JSON values, not in the order of members.
+/// The pod is JSON as the API server sends it. Namespace and service account default to `default`, as in the API
+/// server. A patched container is the original with its additions and with `resources`, which Go always writes;
+/// the patches equal the official ones as JSON values, not in the order of members.
 ///
-/// It is the container-credentials mode of `aws/amazon-eks-pod-identity-webhook` (2026-08). IAM roles
-/// for service accounts and workload identities are not in it.
+/// It implements the container-credentials mode of `aws/amazon-eks-pod-identity-webhook` (2026-08), without IAM
+/// roles for service accounts and workload identities.
 ///
 /// ```
 /// use pod_identity_testkit::{WebhookConfig, mutate_pod};
@@ -40,13 +39,13 @@ use crate::{JsonPatch, WebhookConfig};
 /// ```
 ///
 /// # Errors
-/// [`PodError`] when something that the webhook looks at is not of the type that it has in a pod.
+/// [`PodError`] if a member that the webhook reads has another type than in a pod.
 pub fn mutate_pod(pod: &Value, config: &WebhookConfig) -> Result<JsonPatch, PodError> {
     let namespace = Node::root(pod).at("/metadata/namespace").text()?;
     mutate_pod_in(namespace.unwrap_or(DEFAULT), pod, config)
 }
 
-/// As [`mutate_pod`]; what the pod says of its namespace does not count.
+/// As [`mutate_pod`], with the namespace of the request instead of the pod's.
 pub(crate) fn mutate_pod_in(
     namespace: &str,
     pod: &Value,
@@ -131,7 +130,7 @@ impl Mutation<'_> {
         Ok(())
     }
 
-    /// Pod, then service account, then flag.
+    /// The annotation of the pod, else that of the service account, else the flag.
     fn token_expiration(&self) -> Result<u64, PodError> {
         let of_account = self.config.annotation(&self.identity, TOKEN_EXPIRATION);
         let annotated = self
@@ -163,14 +162,14 @@ impl Mutation<'_> {
         })
     }
 
-    /// An annotation of the pod, by its key without the prefix.
+    /// Returns an annotation of the pod, by its key without the prefix.
     fn annotation(&self, name: &str) -> Result<Option<&str>, PodError> {
         let annotations = self.pod.at("/metadata/annotations");
         annotations.entry(&self.config.annotation_key(name))
     }
 }
 
-/// Whether a pod asks for a Windows node.
+/// Returns whether a pod selects Windows nodes.
 pub(crate) fn is_windows(pod: &Node<'_>) -> Result<bool, PodError> {
     let selector = pod.at("/spec/nodeSelector");
     for label in ["beta.kubernetes.io/os", "kubernetes.io/os"] {
@@ -185,13 +184,13 @@ pub(crate) fn windows_path(path: &str) -> String {
     format!("C:{}", path.replace('/', "\\"))
 }
 
-/// Go's `strconv.ParseInt`, and no less than 600: what is negative is too short, not wrong.
+/// Parses as Go's `strconv.ParseInt`, and raises the result to 600: a negative number is too short, not malformed.
 fn seconds(annotation: &str) -> Option<u64> {
     let seconds: i64 = annotation.parse().ok()?;
     Some(u64::try_from(seconds).map_or(MIN_EXPIRATION, |seconds| seconds.max(MIN_EXPIRATION)))
 }
 
-/// Go's `strconv.ParseBool`.
+/// Parses as Go's `strconv.ParseBool`.
 fn boolean(annotation: &str) -> Option<bool> {
     match annotation {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-/// A place in a pod's manifest, with its path for the errors. What is `null` is not there.
+/// A value in a pod's manifest, with its path for errors. `null` counts as absent.
 #[derive(Debug, Clone)]
 pub(crate) struct Node<'a> {
     value: Option<&'a Value>,
@@ -15,7 +15,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// What a JSON pointer leads to from here, if there is something.
+    /// Returns the value at a JSON pointer relative to this one, which may be absent.
     pub(crate) fn at(&self, pointer: &str) -> Self {
         let value = self.value.and_then(|value| value.pointer(pointer));
         Self {
@@ -40,7 +40,7 @@ impl<'a> Node<'a> {
         self.read("an object", Value::as_object)
     }
 
-    /// The elements of an array; none, if there is no array.
+    /// Returns the elements of an array, or none if it is absent.
     pub(crate) fn elements(&self) -> Result<Vec<Self>, PodError> {
         let values = self.read("an array", Value::as_array)?;
         let count = values.map_or(0, Vec::len);
@@ -49,7 +49,7 @@ impl<'a> Node<'a> {
             .collect())
     }
 
-    /// The member of this name in an object of strings.
+    /// Returns the member of this name in an object of strings.
     pub(crate) fn entry(&self, name: &str) -> Result<Option<&'a str>, PodError> {
         let Some(value) = self.object()?.and_then(|members| members.get(name)) else {
             return Ok(None);
@@ -61,14 +61,14 @@ impl<'a> Node<'a> {
         .text()
     }
 
-    /// `name` of every element of an array.
+    /// Returns `name` of every element of an array.
     pub(crate) fn names(&self) -> Result<Vec<&'a str>, PodError> {
         let elements = self.elements()?;
         let names = elements.iter().map(|element| element.at("/name").text());
         names.filter_map(Result::transpose).collect()
     }
 
-    /// The value as it is in the manifest.
+    /// Returns a copy of the value.
     pub(crate) fn cloned(&self) -> Option<Value> {
         self.value.cloned()
     }
@@ -87,22 +87,21 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A manifest is not that of a pod, or of another pod.
+/// A manifest is not that of a pod, or lacks a container.
 ///
-/// The remedy is to give the manifest as the API server has it: JSON of `kind: Pod`, not of what owns
-/// the pod.
+/// Pass the manifest as the API server has it: JSON of `kind: Pod`, not of the pod's owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PodError {
-    /// Something has another type than in a pod.
+    /// A member has another type than in a pod.
     #[error("{path:?} of the pod must be {expected}")]
     Type {
-        /// Where, as a JSON pointer (RFC 6901); nothing, for the whole.
+        /// The JSON pointer (RFC 6901) of the member; empty for the whole manifest.
         path: String,
-        /// What belongs there.
+        /// The expected type.
         expected: &'static str,
     },
-    /// There is no container of this name, and no init container.
+    /// The pod has no container or init container of this name.
     #[error("the pod has no container {0:?}")]
     NoContainer(String),
 }

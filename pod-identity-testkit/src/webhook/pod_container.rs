@@ -8,11 +8,10 @@ use super::mutation::{DEFAULT, is_windows, windows_path};
 use super::node::{Node, PodError};
 use crate::{Issuer, ProjectedVolume, TokenBuilder};
 
-/// A container of a pod as its processes find it: its environment, and the token that kubelet projects
-/// for it.
+/// The environment of a container's processes, and the token that kubelet projects for them.
 ///
-/// So a manifest can be followed to the end: patched, its container's environment and token are handed
-/// to what is tested, on this machine and without a cluster.
+/// It lets a test run the code under test with the environment and token of a patched manifest, on this machine
+/// and without a cluster.
 ///
 /// ```
 /// use pod_identity_core::{Clock, SystemClock};
@@ -47,19 +46,19 @@ pub struct PodContainer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MountedToken {
-    /// Where it is in the container.
+    /// The path in the container.
     pub path: String,
-    /// Who it is for.
+    /// The audience.
     pub audience: String,
-    /// How long one lives; kubelet replaces it at 80 % of that, and after 24 h at the latest.
+    /// The lifetime. kubelet replaces the token at 80 % of it, and after 24 hours at the latest.
     pub lifetime: Duration,
 }
 
 impl PodContainer {
-    /// The container of this name, or the init container.
+    /// Returns the container or init container of this name.
     ///
     /// # Errors
-    /// [`PodError`] when there is none, or the manifest is not that of a pod.
+    /// [`PodError`] if the pod has none, or the manifest is not that of a pod.
     pub fn of(pod: &Value, container: &str) -> Result<Self, PodError> {
         let pod = Node::root(pod);
         let node = find(&pod, container)?;
@@ -78,20 +77,20 @@ impl PodContainer {
         })
     }
 
-    /// The variables that the manifest gives a value. One with `valueFrom` is not among them, and
-    /// `$(…)` stays as it is.
+    /// Returns the variables that have a value in the manifest. It leaves out those with `valueFrom`, and does not
+    /// expand `$(…)`.
     pub fn env(&self) -> &BTreeMap<String, String> {
         &self.env
     }
 
-    /// The token at the path that the environment names. None if the environment names none, or what is
-    /// mounted there, if anything, is not such a volume.
+    /// Returns the token at the path of `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`, or `None` if the variable is not
+    /// set or no projected token is mounted there.
     pub fn token(&self) -> Option<&MountedToken> {
         self.token.as_ref()
     }
 
-    /// What kubelet would ask the cluster for: a token of the pod's service account, bound to the pod,
-    /// with the audience and lifetime of the volume. None where [`token`](Self::token) has none.
+    /// Returns a builder of the token that kubelet requests: of the pod's service account, bound to the pod, with the
+    /// audience and lifetime of the volume. `None` if there is no [`token`](Self::token).
     pub fn token_builder(&self, issuer: &Issuer) -> Option<TokenBuilder> {
         let token = self.token.as_ref()?;
         let builder = issuer
@@ -104,8 +103,8 @@ impl PodContainer {
         })
     }
 
-    /// As [`env`](Self::env), where the path of [`token`](Self::token) is that of the token in a volume
-    /// of this machine.
+    /// Returns [`env`](Self::env) with the path of the token in a volume of this machine instead of the
+    /// container's.
     pub fn env_with(&self, volume: &ProjectedVolume) -> BTreeMap<String, String> {
         let mut env = self.env.clone();
         if self.token.is_some() {
@@ -127,7 +126,7 @@ fn find<'a>(pod: &Node<'a>, name: &str) -> Result<Node<'a>, PodError> {
     Err(PodError::NoContainer(name.to_owned()))
 }
 
-/// Of two variables of one name, the last one counts.
+/// Returns the environment. The last one of several variables with one name counts.
 fn env(container: &Node<'_>) -> Result<BTreeMap<String, String>, PodError> {
     let mut env = BTreeMap::new();
     for variable in container.at("/env").elements()? {
@@ -144,7 +143,7 @@ fn env(container: &Node<'_>) -> Result<BTreeMap<String, String>, PodError> {
     Ok(env)
 }
 
-/// The token that a container finds at a path.
+/// Returns the token that is mounted at a path of a container.
 fn token_at(
     pod: &Node<'_>,
     container: &Node<'_>,
@@ -165,7 +164,7 @@ fn token_at(
     Ok(None)
 }
 
-/// The service account's tokens in the volume of this name.
+/// Returns the tokens in the volume of this name.
 fn projected_tokens<'a>(pod: &Node<'a>, volume: &str) -> Result<Vec<Node<'a>>, PodError> {
     let mut tokens = Vec::new();
     for known in pod.at("/spec/volumes").elements()? {
@@ -182,7 +181,7 @@ fn projected_tokens<'a>(pod: &Node<'a>, volume: &str) -> Result<Vec<Node<'a>>, P
     Ok(tokens)
 }
 
-/// The defaults are those of Kubernetes, `ServiceAccountTokenProjection`.
+/// Applies the defaults of Kubernetes' `ServiceAccountTokenProjection`.
 fn mounted(token: &Node<'_>, path: &str) -> Result<MountedToken, PodError> {
     let audience = token.at("/audience").text()?;
     let lifetime = token.at("/expirationSeconds").number()?;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A Pod Identity association: pods of a service account get a role.
+/// A Pod Identity association: it gives a role to the pods of a service account.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Association {
 }
 
 impl Association {
-    /// An association of a service account with a role, `arn:aws:iam::{account}:role/{name}`.
+    /// Returns an association of a service account with a role, `arn:aws:iam::{account}:role/{name}`.
     pub fn new(
         namespace: impl Into<String>,
         service_account: impl Into<String>,
@@ -45,64 +45,64 @@ impl Association {
         }
     }
 
-    /// The role that the first role assumes in turn: the pod gets this one, for 59 minutes.
+    /// Sets the target role, which the first role assumes: the pod gets the target role, for 59 minutes.
     pub fn target_role_arn(mut self, role_arn: impl Into<String>) -> Self {
         self.target_role_arn = Some(role_arn.into());
         self
     }
 
-    /// Its sessions have none of the six tags.
+    /// Leaves the six tags out of its sessions.
     pub fn disable_session_tags(mut self) -> Self {
         self.disable_session_tags = true;
         self
     }
 
-    /// A session policy, as JSON. The real service asks for
+    /// Sets a session policy in JSON. The real service requires
     /// [`disable_session_tags`](Self::disable_session_tags) with it.
     pub fn policy(mut self, json: impl Into<String>) -> Self {
         self.policy = Some(json.into());
         self
     }
 
-    /// A tag of the association itself, not of its sessions.
+    /// Adds a tag to the association itself, not to its sessions.
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.insert(key.into(), value.into());
         self
     }
 
-    /// The add-on that owns it.
+    /// Sets the ARN of the add-on that owns it.
     pub fn owner_arn(mut self, arn: impl Into<String>) -> Self {
         self.owner_arn = Some(arn.into());
         self
     }
 
-    /// How long its credentials live, instead of what the real service grants.
+    /// Sets the lifetime of its credentials, instead of that of the real service.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// The Kubernetes namespace.
+    /// Returns the Kubernetes namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The name of the service account.
+    /// Returns the name of the service account.
     pub fn service_account(&self) -> &str {
         &self.service_account
     }
 
-    /// The role that EKS assumes.
+    /// Returns the role that EKS assumes.
     pub fn role_arn(&self) -> &str {
         &self.role_arn
     }
 
-    /// The role that a pod ends up with: the target role, if there is one.
+    /// Returns the role that a pod gets: the target role if there is one.
     pub fn effective_role_arn(&self) -> &str {
         self.target_role_arn.as_deref().unwrap_or(&self.role_arn)
     }
 
-    /// 6 hours; 59 minutes with a target role; or what [`lifetime`](Self::lifetime) says.
+    /// Returns the [`lifetime`](Self::lifetime). Defaults to 6 hours, or 59 minutes with a target role, as in EKS.
     pub fn credential_lifetime(&self) -> Duration {
         let minutes = if self.target_role_arn.is_some() {
             59

@@ -21,10 +21,10 @@ use crate::Gate;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Visibility {
-    /// With the answer to the change. The default, so that no test waits without having asked to.
+    /// With the answer to the change. The default, so that no test waits unless it chooses to.
     #[default]
     AtOnce,
-    /// So long after the change, by the mock's clock.
+    /// This long after the change, by the mock's clock.
     After(Duration),
     /// Once the gate has been released.
     Gate(Gate),

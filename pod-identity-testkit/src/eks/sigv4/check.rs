@@ -8,21 +8,20 @@ use serde::Deserialize;
 use crate::eks::session::{Minted, Sessions};
 use crate::eks::sigv4::signature::{NoSignature, Signature, amz_date};
 
-/// How [`MockEksAuth`](crate::MockEksAuth) looks at the SigV4 signatures of what calls EKS Auth and the
-/// associations API.
+/// How [`MockEksAuth`](crate::MockEksAuth) checks the SigV4 signatures of requests to EKS Auth and to the API of
+/// EKS.
 ///
-/// `GetCallerIdentity` is verified in any case, but for the time of signing: it answers with whom the
-/// signature is by.
+/// The signature of `GetCallerIdentity` is always verified, except for its time: the answer is the signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SignatureCheck {
-    /// Only that there is one. The default: clients may have any credentials.
+    /// Only requires that a signature is present. The default: clients may have any credentials.
     #[default]
     Off,
-    /// What is wrong with one is [recorded](crate::RecordedRequest::signature_error), and goes through.
+    /// [Records](crate::RecordedRequest::signature_error) what is wrong, and answers the request.
     Warn,
-    /// What is wrong with one is recorded and refused, in the real words.
+    /// Records what is wrong, and refuses the request with the error of AWS.
     Enforce,
 }
 
@@ -30,49 +29,49 @@ pub enum SignatureCheck {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// There is none.
+    /// The request has no signature.
     #[error("Missing Authentication Token")]
     Missing,
-    /// It lacks a part.
+    /// The signature lacks a part.
     #[error(
         "Authorization header requires 'Credential' parameter. Authorization header requires \
          'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. \
          Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
     )]
     Incomplete,
-    /// It is for another service or region.
+    /// The signature is for another service.
     #[error("Credential should be scoped to correct service: '{0}'.")]
     Service(&'static str),
-    /// It is for another region.
+    /// The signature is for another region.
     #[error("Credential should be scoped to a valid region.")]
     Region,
-    /// Nobody has this access key id, or the session token is not its own. Cure: tell the mock of the
-    /// key ([`node_key`](crate::MockEksAuthBuilder::node_key)), or use minted credentials.
+    /// The access key id is unknown, or the session token does not belong to it. Add the key with
+    /// [`node_key`](crate::MockEksAuthBuilder::node_key), or use minted credentials.
     #[error("The security token included in the request is invalid.")]
     UnknownKey,
     /// The credentials of the session have expired.
     #[error("The security token included in the request is expired")]
     Expired,
-    /// It was made more than 5 minutes ago, or before the presigned time was over. Cure: one clock for
-    /// the mock and what signs.
+    /// The signature is older than 5 minutes, or than the validity of a presigned request. Use the same clock for
+    /// the mock and the signer.
     #[error("Signature expired: {} is now earlier than {} ({} - {} min.)", amz_date(*.at), amz_date(*.now - *.allowed), amz_date(*.now), .allowed.as_secs() / 60)]
     Old {
-        /// When it was made.
+        /// The time of signing.
         at: Timestamp,
         /// The mock's time.
         now: Timestamp,
-        /// How long it would have held.
+        /// How long the signature was valid.
         allowed: Duration,
     },
-    /// It will be made in more than 5 minutes.
+    /// The time of signing is more than 5 minutes in the future.
     #[error("Signature not yet current: {} is still later than {} ({} + 5 min.)", amz_date(*.at), amz_date(*.now + SKEW), amz_date(*.now))]
     Early {
-        /// When it will be made.
+        /// The time of signing.
         at: Timestamp,
         /// The mock's time.
         now: Timestamp,
     },
-    /// The request or the secret key is another one.
+    /// The signature does not match: the request was changed, or another secret key signed it.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your \
          AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -80,7 +79,7 @@ pub enum SignatureError {
     Mismatch,
 }
 
-/// How a service words its errors.
+/// The protocol of a service's errors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Dialect {
     RestJson,
@@ -126,7 +125,7 @@ impl From<NoSignature> for SignatureError {
     }
 }
 
-/// Whom a signature is by.
+/// The signer of a request.
 #[derive(Debug)]
 pub(crate) enum Signer {
     /// A key from the builder.
@@ -134,25 +133,25 @@ pub(crate) enum Signer {
     Session(Box<Minted>),
 }
 
-/// Every key that can sign.
+/// The known keys.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     pub(crate) nodes: BTreeMap<String, Secret>,
     pub(crate) sessions: Sessions,
 }
 
-/// What a signature is to be for.
+/// What a signature must be for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) service: &'static str,
-    /// `None` where any region will do.
+    /// `None` accepts any region.
     pub(crate) region: Option<&'a str>,
-    /// Whether the time of signing is looked at.
+    /// Whether to check the time of signing.
     pub(crate) timely: bool,
 }
 
 impl Keys {
-    /// Whom the request is signed by.
+    /// Verifies the signature of a request and returns its signer.
     pub(crate) fn signer(
         &self,
         scope: Scope<'_>,

@@ -4,7 +4,7 @@ use http::request::Parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use pod_identity_core::{Secret, Timestamp};
 
-/// A signature of version 4 with all that it says of itself, from the header or from the query.
+/// A Signature Version 4 with its parameters, from the header or from the query.
 #[derive(Debug)]
 pub(crate) struct Signature {
     pub(crate) access_key_id: String,
@@ -12,7 +12,7 @@ pub(crate) struct Signature {
     pub(crate) service: String,
     pub(crate) at: Timestamp,
     pub(crate) session_token: Option<Secret>,
-    /// Seconds for which it holds, if it is in the query.
+    /// The validity in seconds of a signature in the query.
     pub(crate) expires: Option<u64>,
     /// `x-amz-date`, as sent.
     date: String,
@@ -70,7 +70,7 @@ impl Signature {
         expires: Option<u64>,
     ) -> Option<Self> {
         let credential = field("Credential")?;
-        // An access key id has no slash, but this is not the place to rely on it.
+        // From the end, because an access key id from the network may contain a slash.
         let mut scope = credential.rsplitn(5, '/');
         let (end, service, region, day) =
             (scope.next()?, scope.next()?, scope.next()?, scope.next()?);
@@ -92,7 +92,7 @@ impl Signature {
         })
     }
 
-    /// Whether this key signed this request.
+    /// Returns whether this key signed this request.
     pub(crate) fn is_by(&self, secret: &Secret, head: &Parts, body: &[u8]) -> bool {
         let to_sign = [
             ALGORITHM.to_owned(),
@@ -101,7 +101,7 @@ impl Signature {
             hex(&sha256(self.canonical(head, body).as_bytes())),
         ];
         let expected = hex(hmac_of(&self.key(secret), to_sign.join("\n").as_bytes()).as_ref());
-        // How long the comparison takes is nobody's business here: the key is published.
+        // Not in constant time: the keys of a mock protect nothing.
         expected == self.signature
     }
 
@@ -121,7 +121,7 @@ impl Signature {
         })
     }
 
-    /// The request as signed: by the list of headers that the signature names.
+    /// Returns the canonical request, with the headers that the signature lists.
     fn canonical(&self, head: &Parts, body: &[u8]) -> String {
         let mut lines = vec![
             head.method.to_string(),
@@ -139,7 +139,7 @@ impl Signature {
     }
 }
 
-/// A moment as SigV4 writes it: `20260301T120000Z`.
+/// Formats a time as SigV4 does: `20260301T120000Z`.
 pub(crate) fn amz_date(at: Timestamp) -> String {
     let whole = Timestamp::from_unix_secs(at.as_unix_secs()).to_string();
     whole
@@ -212,7 +212,7 @@ fn query(head: &Parts) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// Sorted, encoded anew, without the signature that cannot sign itself.
+/// Returns the canonical query: sorted, encoded again, and without the signature itself.
 fn canonical_query(head: &Parts) -> String {
     let again = |text: &str| encoded(&decoded(text), &UNRESERVED);
     let mut pairs: Vec<(String, String)> = query(head)
@@ -224,8 +224,7 @@ fn canonical_query(head: &Parts) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// What the client says in `x-amz-content-sha256` if that is no digest or the right one; else the
-/// digest of what came.
+/// Returns the hash of the payload: `UNSIGNED-PAYLOAD` if the client declares that, else that of the received body.
 fn payload(head: &Parts, body: &[u8]) -> String {
     let said = header(head, "x-amz-content-sha256");
     match said {
