@@ -1,6 +1,6 @@
 use pod_identity_provider::{Clock, PodIdentityProvider, SystemClock};
 use pod_identity_testkit::{
-    MockAgent, MockEksAuth, PodContainer, ProjectedVolume, WebhookConfig, mutate_pod,
+    MockAgent, MockEksAuth, PodContainer, ProjectedVolume, WebhookConfig, admit_pod,
 };
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ async fn the_charts_pod_gets_the_credentials_of_its_association() {
     let webhook = WebhookConfig::new()
         .identity("shop", "cart")
         .full_uri(agent.uri());
-    let pod = mutate_pod(&pod, &webhook).unwrap().apply_to(&pod).unwrap();
+    let pod = admit_pod(&pod, &webhook).unwrap();
 
     let container = PodContainer::of(&pod, "app").unwrap();
     let token = container

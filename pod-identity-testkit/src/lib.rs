@@ -130,7 +130,7 @@ pub use token::secrets::assert_no_secrets;
 pub use token::volume::ProjectedVolume;
 pub use webhook::{
     IdentitiesError, JsonPatch, MountedToken, PatchError, PodContainer, PodError, WebhookConfig,
-    mutate_pod,
+    admit_pod, mutate_pod,
 };
 #[cfg(feature = "webhook")]
 pub use webhook::{MockWebhook, MockWebhookBuilder};

@@ -1,12 +1,15 @@
 //! The patch of EKS's mutating webhook, and the environment of a patched pod.
 
+mod admission;
 mod config;
+mod defaults;
 mod identity;
 mod injection;
 mod json_patch;
 mod mutation;
 mod node;
 mod pod_container;
+mod schema;
 mod skipped;
 
 #[cfg(feature = "webhook")]
@@ -20,6 +23,7 @@ mod service;
 #[cfg(feature = "webhook")]
 mod tls;
 
+pub use admission::admit_pod;
 pub use config::WebhookConfig;
 pub use identity::IdentitiesError;
 pub use json_patch::{JsonPatch, PatchError};

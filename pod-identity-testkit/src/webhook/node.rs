@@ -73,6 +73,11 @@ impl<'a> Node<'a> {
         self.value.cloned()
     }
 
+    /// The error that this value must not be absent.
+    pub(crate) fn missing(&self) -> PodError {
+        PodError::Missing(self.path.clone())
+    }
+
     fn read<T>(
         &self,
         expected: &'static str,
@@ -101,6 +106,9 @@ pub enum PodError {
         /// The expected type.
         expected: &'static str,
     },
+    /// A member that every pod needs is absent or empty. It is a JSON pointer (RFC 6901).
+    #[error("{0:?} of the pod is missing")]
+    Missing(String),
     /// The pod has no container or init container of this name.
     #[error("the pod has no container {0:?}")]
     NoContainer(String),

@@ -1,6 +1,8 @@
 //! The testkit, used as a test would use it: over sockets and files.
 
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod agent_bodies;
 #[cfg(test)]
 mod agent_contract;
