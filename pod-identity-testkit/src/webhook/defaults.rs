@@ -103,7 +103,10 @@ fn volume(volume: &mut Value) {
 /// Whether an image has the tag `latest`, or none and no digest.
 fn is_latest(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
-    !name.contains('@') && name.split_once(':').is_none_or(|(_name, tag)| tag == "latest")
+    !name.contains('@')
+        && name
+            .split_once(':')
+            .is_none_or(|(_name, tag)| tag == "latest")
 }
 
 fn default(object: &mut Value, members: &[(&str, Value)]) {

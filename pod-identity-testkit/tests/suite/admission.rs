@@ -20,19 +20,67 @@ fn config() -> WebhookConfig {
 #[test]
 fn what_the_api_server_cannot_decode_is_refused_with_its_place() {
     for (pointer, value, reason) in [
-        ("/spec/containers/0/env", json!([{ "name": "A", "value": 1 }]), "/spec/containers/0/env/0/value\" of the pod must be a string"),
-        ("/spec/containers/0/env", json!([{ "name": "A", "value": true }]), "must be a string"),
-        ("/spec/containers/0/env", json!({ "A": "1" }), "/spec/containers/0/env\" of the pod must be an array"),
-        ("/spec/containers/0/env", json!([{ "value": "1" }]), "/spec/containers/0/env/0/name\" of the pod is missing"),
-        ("/spec/containers/0/args", json!(["--port", 80]), "/spec/containers/0/args/1\" of the pod must be a string"),
-        ("/spec/containers/0/ports", json!([{ "containerPort": "80" }]), "must be an integer"),
-        ("/spec/containers/0/readinessProbe", json!({ "periodSeconds": 0.5 }), "must be an integer"),
-        ("/spec/containers/0/resources", json!({ "limits": { "cpu": [] } }), "must be a number or a string"),
-        ("/spec/containers/0/name", json!(null), "/spec/containers/0/name\" of the pod is missing"),
-        ("/spec/containers/0/image", json!(""), "/spec/containers/0/image\" of the pod is missing"),
-        ("/spec/containers", json!([]), "/spec/containers\" of the pod is missing"),
+        (
+            "/spec/containers/0/env",
+            json!([{ "name": "A", "value": 1 }]),
+            "/spec/containers/0/env/0/value\" of the pod must be a string",
+        ),
+        (
+            "/spec/containers/0/env",
+            json!([{ "name": "A", "value": true }]),
+            "must be a string",
+        ),
+        (
+            "/spec/containers/0/env",
+            json!({ "A": "1" }),
+            "/spec/containers/0/env\" of the pod must be an array",
+        ),
+        (
+            "/spec/containers/0/env",
+            json!([{ "value": "1" }]),
+            "/spec/containers/0/env/0/name\" of the pod is missing",
+        ),
+        (
+            "/spec/containers/0/args",
+            json!(["--port", 80]),
+            "/spec/containers/0/args/1\" of the pod must be a string",
+        ),
+        (
+            "/spec/containers/0/ports",
+            json!([{ "containerPort": "80" }]),
+            "must be an integer",
+        ),
+        (
+            "/spec/containers/0/readinessProbe",
+            json!({ "periodSeconds": 0.5 }),
+            "must be an integer",
+        ),
+        (
+            "/spec/containers/0/resources",
+            json!({ "limits": { "cpu": [] } }),
+            "must be a number or a string",
+        ),
+        (
+            "/spec/containers/0/name",
+            json!(null),
+            "/spec/containers/0/name\" of the pod is missing",
+        ),
+        (
+            "/spec/containers/0/image",
+            json!(""),
+            "/spec/containers/0/image\" of the pod is missing",
+        ),
+        (
+            "/spec/containers",
+            json!([]),
+            "/spec/containers\" of the pod is missing",
+        ),
         ("/spec/hostNetwork", json!("true"), "must be a boolean"),
-        ("/metadata/annotations", json!({ "a/b": 1 }), "/metadata/annotations/a~1b\" of the pod must be a string"),
+        (
+            "/metadata/annotations",
+            json!({ "a/b": 1 }),
+            "/metadata/annotations/a~1b\" of the pod must be a string",
+        ),
         ("/metadata/labels", json!([]), "must be an object"),
     ] {
         let mut manifest = manifest();
@@ -70,7 +118,10 @@ fn a_number_is_good_where_kubernetes_takes_one() {
 fn the_pod_is_defaulted_before_the_patch_and_after_it() {
     let admitted = admit_pod(&manifest(), &config()).unwrap();
     let spec = &admitted["spec"];
-    assert_eq!((&spec["restartPolicy"], &spec["serviceAccount"]), (&json!("Always"), &json!("cart")));
+    assert_eq!(
+        (&spec["restartPolicy"], &spec["serviceAccount"]),
+        (&json!("Always"), &json!("cart"))
+    );
     assert_eq!(spec["containers"][0]["imagePullPolicy"], "IfNotPresent");
     assert_eq!(spec["volumes"][0]["projected"]["defaultMode"], 420);
     let token = PodContainer::of(&admitted, "app").unwrap().token().cloned();
@@ -85,7 +136,10 @@ fn the_pod_is_defaulted_before_the_patch_and_after_it() {
         let mut manifest = manifest();
         manifest["spec"]["containers"][0]["image"] = json!(image);
         let admitted = admit_pod(&manifest, &config()).unwrap();
-        assert_eq!(admitted["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
+        assert_eq!(
+            admitted["spec"]["containers"][0]["imagePullPolicy"], policy,
+            "{image}"
+        );
     }
 }
 
@@ -97,7 +151,17 @@ fn a_pod_without_names_of_its_own_has_the_default_ones() {
     let of_default = WebhookConfig::new().identity("default", "default");
     let admitted = admit_pod(&manifest, &of_default).unwrap();
     assert_eq!(admitted["metadata"]["namespace"], "default");
-    assert!(PodContainer::of(&admitted, "app").unwrap().token().is_some());
+    assert!(
+        PodContainer::of(&admitted, "app")
+            .unwrap()
+            .token()
+            .is_some()
+    );
     let unpatched = admit_pod(&manifest, &config()).unwrap();
-    assert!(PodContainer::of(&unpatched, "app").unwrap().token().is_none());
+    assert!(
+        PodContainer::of(&unpatched, "app")
+            .unwrap()
+            .token()
+            .is_none()
+    );
 }
