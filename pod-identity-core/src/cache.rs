@@ -233,7 +233,11 @@ where
     ) -> Option<A> {
         // After a step back every deadline of the slot has to be examined.
         let is_stepped_back = now < self.latest;
-        self.notice_step(now);
+        if is_stepped_back {
+            self.notice_step(now);
+        } else {
+            self.latest = now;
+        }
         let table = match self.held.to_back(&key) {
             Some(node) if !is_stepped_back => {
                 if let Some(value) = node.slot.hit(now) {
