@@ -450,9 +450,12 @@ where
             request,
             source,
             serial: self.serial,
-            turn: Some(self.first_fetches.push(source, key, false)),
+            turn: None,
             index_keys: IndexKeys::default(),
         };
+        if node.slot.wants_first() {
+            node.turn = Some(self.first_fetches.push(source, key, false));
+        }
         node.index_keys = node.wanted_index_keys();
         self.agenda
             .reindex(key, IndexKeys::default(), node.index_keys);
