@@ -17,9 +17,15 @@ use tokio::time::sleep;
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = Accelerated::start();
-    let eks = MockEksAuth::builder().clock(clock.clone()).start().await?;
+    let eks = MockEksAuth::builder()
+        .in_this_runtime()
+        .clock(clock.clone())
+        .start()
+        .await?;
     eks.associate("shop", "cart", "arn:aws:iam::111122223333:role/cart"); // 6 h each
-    let agent = MockAgent::builder().service_account("shop", "cart");
+    let agent = MockAgent::builder()
+        .in_this_runtime()
+        .service_account("shop", "cart");
     let agent = agent.eks_auth(&eks).token_policy(TokenPolicy::Current);
     let agent = agent.start().await?;
     agent.inject_always(Fault::latency(Duration::from_millis(50)));

@@ -11,6 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn yesterdays_outage_costs_nobody_an_error() {
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
     let agent = MockAgent::builder()
+        .in_this_runtime()
         .lifetime(60 * MINUTE)
         .clock(clock.clone());
     let agent = agent.start().await.unwrap();

@@ -281,7 +281,8 @@ impl Here {
 
 async fn shop(time: &Arc<Wall>) -> MockEksAuth {
     let clock = Arc::clone(time) as Arc<dyn Clock>;
-    let eks = MockEksAuth::builder().clock(clock).start().await.unwrap();
+    let eks = MockEksAuth::builder().clock(clock).in_this_runtime();
+    let eks = eks.start().await.unwrap();
     eks.associate("shop", "cart", ROLE);
     eks
 }

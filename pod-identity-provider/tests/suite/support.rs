@@ -50,7 +50,7 @@ impl Pod {
     pub async fn with(set_up: impl FnOnce(MockAgentBuilder) -> MockAgentBuilder) -> Self {
         let clock = VirtualClock::start();
         let true_time = Arc::new(TrueTime(clock.clone()));
-        let agent = set_up(MockAgent::builder().clock(true_time));
+        let agent = set_up(MockAgent::builder().clock(true_time).in_this_runtime());
         let agent = agent.start().await.unwrap();
         Self { agent, clock }
     }

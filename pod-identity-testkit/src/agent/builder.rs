@@ -12,6 +12,7 @@ use crate::eks::builder::EksAuthDefaults;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
+use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
@@ -56,6 +57,8 @@ pub struct MockAgentBuilder {
     is_limited: bool,
     defaults: AgentDefaults,
     agenda: Agenda,
+    in_this_runtime: bool,
+    wait_limit: Duration,
 }
 
 /// What holds where the builder itself has no setting.
@@ -187,15 +190,38 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
+    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
+    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
+    /// thread, and waits have no limit.
+    pub fn in_this_runtime(mut self) -> Self {
+        self.in_this_runtime = true;
+        self
+    }
+
+    /// How long to wait for requests and answers before the test fails; 30 s by default.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
+        self
+    }
+
+    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
-    /// When no loopback port or no temporary directory can be had, or the token cannot be written.
+    /// Fails without a free port, a thread or a temporary directory.
     pub async fn start(self) -> io::Result<MockAgent> {
+        let host = match self.in_this_runtime {
+            true => Host::current(),
+            false => Host::own_thread(THREAD)?,
+        };
+        self.start_on(host).await
+    }
+
+    async fn start_on(self, host: Host) -> io::Result<MockAgent> {
         let listener = match self.listener {
             Some(listener) => listener,
             None => TcpListener::bind((self.bind, 0)).await?,
         };
+        let wait_limit = self.wait_limit;
         let defaults = self.defaults;
         let is_verified = matches!(self.policy, Some(TokenPolicy::Verified(_)));
         let is_signed = self.issuer.is_some() || defaults.issuer.is_some() || is_verified;
@@ -232,17 +258,20 @@ impl MockAgentBuilder {
             recorder: Recorder::new(),
             last: Mutex::default(),
         };
-        let server = MockServer::start(listener, service)?;
+        let server = MockServer::start(&host, listener, service)?;
         server.begin(self.agenda).await?;
-        Ok(MockAgent::new(server))
+        Ok(MockAgent::new(server, host, wait_limit))
     }
 
-    /// Starts the mock on a thread of its own.
+    /// Starts the mock for a test without a runtime.
     ///
     /// # Errors
-    /// When no loopback port, temporary directory or thread can be had.
+    /// Fails without a free port, a thread or a temporary directory.
     pub fn start_blocking(self) -> io::Result<BlockingMockAgent> {
-        Blocking::start("mock-agent", self.start())
+        let host = Host::own_thread(THREAD)?;
+        let handle = host.handle().clone();
+        let mock = handle.block_on(self.start_on(host))?;
+        Ok(Blocking::new(mock, handle))
     }
 }
 
@@ -274,6 +303,8 @@ impl Default for MockAgentBuilder {
             is_limited: false,
             defaults: AgentDefaults::default(),
             agenda: Agenda::default(),
+            in_this_runtime: false,
+            wait_limit: WAIT_LIMIT,
         }
     }
 }
@@ -286,3 +317,5 @@ pub(crate) fn default_pod() -> (String, String) {
 fn official_limiter() -> TokenBucket {
     TokenBucket::new(500, 1000.0)
 }
+
+const THREAD: &str = "mock-agent";

@@ -138,7 +138,7 @@ pub(crate) fn report(
 }
 
 /// One line for each request: its number, its time after the first, and what became of it.
-fn timeline(requests: &[AgentRequest]) -> String {
+pub(crate) fn timeline(requests: &[AgentRequest]) -> String {
     let start = requests.first().map(|request| request.at);
     let mut lines = String::new();
     for (number, request) in (1..).zip(requests) {

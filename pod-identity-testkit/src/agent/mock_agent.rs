@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Secret, variables};
@@ -9,7 +10,8 @@ use pod_identity_core::{Secret, variables};
 use crate::agent::expectation::Expectation;
 use crate::agent::service::AgentService;
 use crate::fault::mock_server::MockServer;
-use crate::http::recorder::Recorder;
+use crate::http::host::Host;
+use crate::http::recorder::{Counts, Recorder};
 use crate::sync::lock;
 use crate::{
     AgentRequest, Blocking, Expectations, Fault, Gate, MockAgentBuilder, PodToken, ProjectedVolume,
@@ -24,7 +26,9 @@ use crate::{
 ///
 /// Nothing of it is shared with another one or with the process's environment: [`env`](Self::env),
 /// [`lookup`](Self::lookup) and [`apply_to`](Self::apply_to) give what would be in a container's.
-/// Dropping it closes the listener, every connection, and removes the token.
+/// It serves on a thread of its own, so that it answers while the test blocks; for virtual time see
+/// [`in_this_runtime`](MockAgentBuilder::in_this_runtime). Dropping it closes the listener, every
+/// connection, and removes the token.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -58,10 +62,13 @@ use crate::{
 pub struct MockAgent {
     pub(crate) server: Arc<MockServer<AgentService>>,
     expectations: Mutex<Vec<Expectation>>,
+    wait_limit: Duration,
+    /// The last field, so that it ends after what it serves.
+    host: Host,
 }
 
 impl MockAgent {
-    /// A mock with every default of [`builder`](Self::builder), on the current tokio runtime.
+    /// A mock with every default of [`builder`](Self::builder).
     ///
     /// # Panics
     /// When no loopback port or no temporary directory can be had.
@@ -72,7 +79,7 @@ impl MockAgent {
             .expect("a loopback port and a temporary directory must be free")
     }
 
-    /// A mock with every default, on a thread of its own, for tests without a runtime.
+    /// A mock with every default, for tests without a runtime.
     ///
     /// # Panics
     /// When no loopback port, temporary directory or thread can be had.
@@ -87,10 +94,16 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(server: Arc<MockServer<AgentService>>) -> Self {
+    pub(crate) fn new(
+        server: Arc<MockServer<AgentService>>,
+        host: Host,
+        wait_limit: Duration,
+    ) -> Self {
         Self {
             server,
             expectations: Mutex::default(),
+            wait_limit,
+            host,
         }
     }
 
@@ -276,24 +289,30 @@ impl MockAgent {
     }
 
     /// Waits until so many requests have arrived since the start.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
     pub async fn wait_for_requests(&self, count: usize) {
-        self.recorder()
-            .wait_until(|counts| counts.requests >= count)
-            .await;
+        let enough = |counts: &Counts| counts.requests >= count;
+        self.wait(&format!("{count} requests"), enough).await;
     }
 
     /// Waits until so many requests have been answered since the start.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
     pub async fn wait_for_answers(&self, count: usize) {
-        self.recorder()
-            .wait_until(|counts| counts.answers >= count)
-            .await;
+        let enough = |counts: &Counts| counts.answers >= count;
+        self.wait(&format!("{count} answers"), enough).await;
     }
 
     /// Waits until no request waits for its answer: all are answered, or their clients have left.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
     pub async fn wait_until_idle(&self) {
-        self.recorder()
-            .wait_until(|counts| counts.in_flight == 0)
-            .await;
+        let enough = |counts: &Counts| counts.in_flight == 0;
+        self.wait("no request to be in flight", enough).await;
     }
 
     /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) called.
@@ -314,6 +333,18 @@ impl MockAgent {
         drop(expectations);
         if let Some(report) = report {
             panic!("mock agent at {}: {report}", self.address());
+        }
+    }
+
+    async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
+        let seen = self.recorder().wait_until(enough);
+        if self.host.within(self.wait_limit, seen).await.is_none() {
+            let (limit, counts) = (self.wait_limit, self.recorder().counts());
+            let requests = crate::agent::expectation::timeline(&self.requests());
+            panic!(
+                "mock agent at {}: waited {limit:?} for {what}, saw {counts}\n{requests}",
+                self.address()
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use pod_identity_core::{Clock, Secret, SystemClock};
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::http::gates::Gates;
+use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::{
     Association, Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck,
@@ -59,6 +61,8 @@ pub struct MockEksAuthBuilder {
     node_limit: Option<(u32, u32)>,
     defaults: EksAuthDefaults,
     agenda: Agenda,
+    in_this_runtime: bool,
+    wait_limit: Duration,
 }
 
 /// What holds where the builder itself has no setting. Roles and keys are added to the builder's.
@@ -201,19 +205,42 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// Starts the mock on the current tokio runtime, which must have I/O and time enabled.
+    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
+    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
+    /// thread, and waits have no limit.
+    pub fn in_this_runtime(mut self) -> Self {
+        self.in_this_runtime = true;
+        self
+    }
+
+    /// How long to wait for requests and answers before the test fails; 30 s by default.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
+        self
+    }
+
+    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
-    /// When no loopback port can be had.
-    pub async fn start(mut self) -> io::Result<MockEksAuth> {
+    /// Fails without a free port, a thread or a temporary directory.
+    pub async fn start(self) -> io::Result<MockEksAuth> {
+        let host = match self.in_this_runtime {
+            true => Host::current(),
+            false => Host::own_thread(THREAD)?,
+        };
+        self.start_on(host).await
+    }
+
+    async fn start_on(mut self, host: Host) -> io::Result<MockEksAuth> {
         let listener = match self.listener.take() {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let agenda = mem::take(&mut self.agenda);
-        let server = MockServer::start(listener, self.service())?;
+        let wait_limit = self.wait_limit;
+        let server = MockServer::start(&host, listener, self.service())?;
         server.begin(agenda).await?;
-        Ok(MockEksAuth::new(server))
+        Ok(MockEksAuth::new(server, host, wait_limit))
     }
 
     /// The service without its socket.
@@ -264,12 +291,15 @@ impl MockEksAuthBuilder {
         }
     }
 
-    /// Starts the mock on a thread of its own.
+    /// Starts the mock for a test without a runtime.
     ///
     /// # Errors
-    /// When no loopback port or thread can be had.
+    /// Fails without a free port, a thread or a temporary directory.
     pub fn start_blocking(self) -> io::Result<BlockingMockEksAuth> {
-        Blocking::start("mock-eks-auth", self.start())
+        let host = Host::own_thread(THREAD)?;
+        let handle = host.handle().clone();
+        let mock = handle.block_on(self.start_on(host))?;
+        Ok(Blocking::new(mock, handle))
     }
 }
 
@@ -292,6 +322,10 @@ impl Default for MockEksAuthBuilder {
             node_limit: None,
             defaults: EksAuthDefaults::default(),
             agenda: Agenda::default(),
+            in_this_runtime: false,
+            wait_limit: WAIT_LIMIT,
         }
     }
 }
+
+const THREAD: &str = "mock-eks-auth";

@@ -2,12 +2,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
 use crate::fault::mock_server::MockServer;
-use crate::http::recorder::Recorder;
+use crate::http::host::Host;
+use crate::http::recorder::{Counts, Recorder};
 use crate::{
     Association, Blocking, Fault, Gate, Issuer, MockEksAuthBuilder, Operation, OperationFaults,
     RecordedRequest, Role, Session, Visibility, assert_no_secrets,
@@ -20,7 +22,9 @@ use crate::{
 /// it fail; [faults](Self#faults) do the rest. What arrives is recorded. How far it verifies SigV4 is
 /// [`SignatureCheck`](crate::SignatureCheck)'s to say.
 ///
-/// Dropping it closes the listener and every connection.
+/// It serves on a thread of its own, so that it answers while the test blocks; for virtual time see
+/// [`in_this_runtime`](MockEksAuthBuilder::in_this_runtime). Dropping it closes the listener and every
+/// connection.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -55,6 +59,9 @@ use crate::{
 #[derive(Debug)]
 pub struct MockEksAuth {
     pub(crate) server: Arc<MockServer<EksAuthService>>,
+    wait_limit: Duration,
+    /// The last field, so that it ends after what it serves.
+    host: Host,
 }
 
 impl MockEksAuth {
@@ -69,7 +76,7 @@ impl MockEksAuth {
             .expect("a loopback port must be free")
     }
 
-    /// A mock with every default, on a thread of its own, for tests without a runtime.
+    /// A mock with every default, for tests without a runtime.
     ///
     /// # Panics
     /// When no loopback port or thread can be had.
@@ -285,28 +292,55 @@ impl MockEksAuth {
     }
 
     /// Waits until so many requests have arrived since the start.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
     pub async fn wait_for_requests(&self, count: usize) {
-        self.recorder()
-            .wait_until(|counts| counts.requests >= count)
-            .await;
+        let enough = |counts: &Counts| counts.requests >= count;
+        self.wait(&format!("{count} requests"), enough).await;
     }
 
     /// Waits until so many requests have been answered since the start.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
     pub async fn wait_for_answers(&self, count: usize) {
-        self.recorder()
-            .wait_until(|counts| counts.answers >= count)
-            .await;
+        let enough = |counts: &Counts| counts.answers >= count;
+        self.wait(&format!("{count} answers"), enough).await;
     }
 
     /// Waits until no request waits for its answer: all are answered, or their clients have left.
+    ///
+    /// # Panics
+    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
     pub async fn wait_until_idle(&self) {
-        self.recorder()
-            .wait_until(|counts| counts.in_flight == 0)
-            .await;
+        let enough = |counts: &Counts| counts.in_flight == 0;
+        self.wait("no request to be in flight", enough).await;
     }
 
-    pub(crate) fn new(server: Arc<MockServer<EksAuthService>>) -> Self {
-        Self { server }
+    pub(crate) fn new(
+        server: Arc<MockServer<EksAuthService>>,
+        host: Host,
+        wait_limit: Duration,
+    ) -> Self {
+        Self {
+            server,
+            wait_limit,
+            host,
+        }
+    }
+
+    async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
+        let seen = self.recorder().wait_until(enough);
+        if self.host.within(self.wait_limit, seen).await.is_none() {
+            let (limit, counts) = (self.wait_limit, self.recorder().counts());
+            let requests: Vec<String> = self.requests().iter().map(ToString::to_string).collect();
+            panic!(
+                "mock of EKS Auth at {}: waited {limit:?} for {what}, saw {counts}\n{}",
+                self.address(),
+                requests.join("\n")
+            );
+        }
     }
 
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {

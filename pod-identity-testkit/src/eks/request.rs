@@ -1,3 +1,5 @@
+use std::fmt;
+
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
 use crate::fault::mock::Record;
@@ -38,6 +40,28 @@ pub struct RecordedRequest {
     pub signature_error: Option<SignatureError>,
     /// What it was answered; `None` while it waits, and when it never was.
     pub outcome: Option<Outcome>,
+}
+
+impl fmt::Display for RecordedRequest {
+    /// One line without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            at,
+            connection,
+            operation,
+            method,
+            path,
+            ..
+        } = self;
+        write!(
+            f,
+            "{at}  connection {connection}  {operation}  {method} {path}"
+        )?;
+        match self.outcome.as_ref().and_then(|outcome| outcome.status) {
+            Some(status) => write!(f, "  {status}"),
+            None => f.write_str("  not answered"),
+        }
+    }
 }
 
 impl Record for RecordedRequest {

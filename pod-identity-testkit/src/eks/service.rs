@@ -1,10 +1,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue};
 use pod_identity_core::wire::eks_auth::{
     AssumeRoleRequest, AssumeRoleResponse, ErrorBody, ErrorCode,
 };
@@ -113,6 +113,8 @@ impl Mock for EksAuthService {
 
     fn finish(&self, answer: &mut Answer) {
         identify(answer.headers_mut());
+        let date = answer.headers_mut().entry(DATE);
+        date.or_insert_with(|| http_date(self.clock.now()));
     }
 
     fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
@@ -298,6 +300,13 @@ fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
     })
 }
 
+/// By the mock's clock, so that the corrections that clients make for a wrong clock can be tested.
+fn http_date(now: Timestamp) -> HeaderValue {
+    let seconds = u64::try_from(now.as_unix_secs()).unwrap_or_default();
+    let date = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));
+    HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date must be a header value")
+}
+
 /// Gives an answer its request id, unless it has one.
 fn identify(headers: &mut HeaderMap) {
     let id = HeaderValue::try_from(ids::uuid(&mut fastrand::Rng::new()));
@@ -305,3 +314,6 @@ fn identify(headers: &mut HeaderMap) {
         .entry(ErrorBody::REQUEST_ID_HEADER)
         .or_insert(id.expect("a UUID must be a header value"));
 }
+
+/// The end of the year 9999: the format has four digits for it.
+const LAST_DATE: u64 = 253_402_300_799;

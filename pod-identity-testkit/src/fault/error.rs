@@ -29,6 +29,8 @@ pub(crate) enum FaultError {
     Needs(&'static str, &'static str),
     #[error("{0} counts from 1")]
     Zero(&'static str),
+    #[error("{0} of 0s does nothing; give it a length such as \"1s\", or leave it out")]
+    NoTime(&'static str),
     #[error("retry_after of the agent is in whole seconds; expected one such as \"2s\"")]
     PartsOfSeconds,
     #[error("refuse is for everybody who connects; beside it there can be after only")]

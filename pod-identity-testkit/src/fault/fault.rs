@@ -500,6 +500,9 @@ impl Fault {
         if answers.len() > 1 {
             return Err(FaultError::TwoAnswers(answers.join(" and ")));
         }
+        if let Some(member) = self.zero_length() {
+            return Err(FaultError::NoTime(member));
+        }
         if self.refuse.is_some() {
             return self.check_refuse();
         }
@@ -554,6 +557,20 @@ impl Fault {
             held.get_or_insert_with(|| gate.clone());
         }
         self
+    }
+
+    /// A member whose length is zero where that cannot be meant.
+    fn zero_length(&self) -> Option<&'static str> {
+        let lengths = [
+            ("expired_for", self.expired_for),
+            ("latency", self.latency),
+            ("drip", self.drip),
+            ("refuse", self.refuse),
+            ("lasting", self.lasting),
+        ];
+        let is_zero = |length: Option<Span>| length.is_some_and(|length| length.0.is_zero());
+        let zero = lengths.into_iter().find(|(_, length)| is_zero(*length));
+        zero.map(|(member, _)| member)
     }
 
     fn check_refuse(&self) -> Result<(), FaultError> {

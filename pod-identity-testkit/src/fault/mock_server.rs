@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pod_identity_core::Timestamp;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
@@ -13,6 +12,7 @@ use crate::fault::fault::Fault;
 use crate::fault::mock::Mock;
 use crate::fault::timeline::{Step, Target, Timeline};
 use crate::http::gate::Gate;
+use crate::http::host::Host;
 use crate::http::server::Server;
 
 /// A mock with its socket, and what is still to happen to it. Dropping it stops it.
@@ -31,11 +31,13 @@ pub(crate) struct Agenda {
 
 impl<M: Mock> MockServer<M> {
     /// # Errors
-    /// Fails if the listener has no address.
-    pub(crate) fn start(listener: TcpListener, mock: M) -> io::Result<Arc<Self>> {
+    /// Fails if the listener cannot move to the host.
+    pub(crate) fn start(host: &Host, listener: TcpListener, mock: M) -> io::Result<Arc<Self>> {
+        let runtime = host.handle().clone();
+        let listener = host.adopt(listener)?;
         Ok(Arc::new(Self {
-            server: Server::start(listener, Arc::new(mock))?,
-            timeline: Timeline::new(Handle::current()),
+            server: Server::start_on(runtime.clone(), listener, Arc::new(mock))?,
+            timeline: Timeline::new(runtime),
         }))
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod form;
 pub(crate) mod gate;
 pub(crate) mod gates;
 pub(crate) mod gzip;
+pub(crate) mod host;
 pub(crate) mod outcome;
 pub(crate) mod recorder;
 pub(crate) mod request;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Mutex;
 
 use pod_identity_core::Secret;
@@ -27,6 +28,16 @@ pub(crate) struct Counts {
     pub(crate) answers: usize,
     pub(crate) in_flight: usize,
     pub(crate) max_in_flight: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} requests over {} connections, {} answered, {} in flight",
+            self.requests, self.connections, self.answers, self.in_flight
+        )
+    }
 }
 
 impl<R: Clone> Recorder<R> {

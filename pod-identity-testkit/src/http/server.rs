@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
+
+use crate::http::host;
 
 /// What a server serves.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -21,6 +24,7 @@ pub(crate) struct Server<S> {
     address: SocketAddr,
     /// Tokio's mutex, because stopping and starting wait for each other across awaits.
     running: Mutex<Option<Running>>,
+    runtime: Handle,
 }
 
 /// One run of the server, which owns the accepting task, which owns the connections.
@@ -31,13 +35,24 @@ struct Running {
 }
 
 impl<S: Service> Server<S> {
+    /// Serves in the current runtime, which must be that of the listener.
     pub(crate) fn start(listener: TcpListener, service: Arc<S>) -> io::Result<Self> {
+        Self::start_on(Handle::current(), listener, service)
+    }
+
+    /// Serves in this runtime, which must be that of the listener.
+    pub(crate) fn start_on(
+        runtime: Handle,
+        listener: TcpListener,
+        service: Arc<S>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let running = Running::start(listener, Arc::clone(&service));
+        let running = Running::start(&runtime, listener, Arc::clone(&service));
         Ok(Self {
             service,
             address,
             running: Mutex::new(Some(running)),
+            runtime,
         })
     }
 
@@ -72,19 +87,19 @@ impl<S: Service> Server<S> {
     pub(crate) async fn restart(&self) -> io::Result<()> {
         let mut running = self.running.lock().await;
         if running.is_none() {
-            // Sets SO_REUSEADDR on Unix, so that closed connections do not hold the port.
-            let listener = TcpListener::bind(self.address).await?;
-            *running = Some(Running::start(listener, Arc::clone(&self.service)));
+            let listener = host::bind(&self.runtime, self.address)?;
+            let service = Arc::clone(&self.service);
+            *running = Some(Running::start(&self.runtime, listener, service));
         }
         Ok(())
     }
 }
 
 impl Running {
-    fn start<S: Service>(listener: TcpListener, service: Arc<S>) -> Self {
+    fn start<S: Service>(runtime: &Handle, listener: TcpListener, service: Arc<S>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(accept(listener, service, stopped));
+        task.spawn_on(accept(listener, service, stopped), runtime);
         Self { stop, task }
     }
 }

@@ -246,6 +246,11 @@ mod tests {
                 "leave out one",
             ),
             (r#"{"retry_after": "1500ms"}"#, "in whole seconds"),
+            (r#"{"latency": "0s"}"#, "latency of 0s does nothing"),
+            (
+                r#"{"status": 503, "lasting": "0ms"}"#,
+                "lasting of 0s does nothing",
+            ),
             (
                 r#"{"latency": 5}"#,
                 "expected a length of time with its unit, such as",

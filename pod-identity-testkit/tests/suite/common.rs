@@ -23,7 +23,8 @@ pub(crate) const ROLE: &str = "arn:aws:iam::111122223333:role/teams/cart";
 pub(crate) async fn shop() -> (MockEksAuth, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::at(NOW));
     let given: Arc<dyn Clock> = clock.clone();
-    let eks = MockEksAuth::builder().clock(given).start().await.unwrap();
+    let eks = MockEksAuth::builder().clock(given).in_this_runtime();
+    let eks = eks.start().await.unwrap();
     eks.associate("shop", "cart", ROLE);
     (eks, clock)
 }

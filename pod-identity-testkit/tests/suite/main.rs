@@ -33,6 +33,8 @@ mod faults;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod hosting;
+#[cfg(test)]
 mod kubelet;
 #[cfg(test)]
 mod lifecycle;

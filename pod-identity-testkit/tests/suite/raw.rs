@@ -14,7 +14,7 @@ use crate::common::{NOW, soon};
 pub(crate) fn at_rest() -> (MockAgentBuilder, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::at(NOW));
     let given: Arc<dyn Clock> = clock.clone();
-    (MockAgent::builder().clock(given), clock)
+    (MockAgent::builder().clock(given).in_this_runtime(), clock)
 }
 
 pub(crate) async fn agent() -> MockAgent {
