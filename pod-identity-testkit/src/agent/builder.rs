@@ -128,7 +128,7 @@ impl MockAgentBuilder {
         self
     }
 
-    /// New credentials for every request, which live so long.
+    /// Mints new credentials for every request, with this lifetime.
     pub fn lifetime(self, lifetime: Duration) -> Self {
         self.credentials(CredentialSource::minted(lifetime))
     }

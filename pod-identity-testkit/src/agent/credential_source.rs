@@ -45,7 +45,7 @@ struct Sequence {
 }
 
 impl CredentialSource {
-    /// New ones for every request, which live so long by the mock's clock. The default, with 6 hours.
+    /// Mints new ones for every request, with this lifetime by the mock's clock. The default, with 6 hours.
     pub fn minted(lifetime: Duration) -> Self {
         Self(Source::Minted(lifetime))
     }

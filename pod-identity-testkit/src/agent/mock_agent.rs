@@ -20,7 +20,7 @@ use crate::{
 
 /// A stand-in for the node agent, on an ephemeral loopback port, with a pod's projected token.
 ///
-/// It answers as the official agent does: the same body of a success, the same words, statuses and
+/// It answers as the official agent does: the same body of a success, the same texts, statuses and
 /// headers of every refusal. [Faults](Self#faults) go down to the single byte. What arrives is recorded,
 /// and [expectations](Self::expect) are verified when it is dropped.
 ///
@@ -71,7 +71,7 @@ impl MockAgent {
     /// A mock with every default of [`builder`](Self::builder).
     ///
     /// # Panics
-    /// When no loopback port or no temporary directory can be had.
+    /// Panics without a free loopback port or a temporary directory.
     pub async fn start() -> Self {
         Self::builder()
             .start()
@@ -82,7 +82,7 @@ impl MockAgent {
     /// A mock with every default, for tests without a runtime.
     ///
     /// # Panics
-    /// When no loopback port, temporary directory or thread can be had.
+    /// Panics without a free loopback port, a temporary directory or a thread.
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()

@@ -306,5 +306,5 @@ fn expiring(credentials: &Credentials, expiration: Timestamp) -> Credentials {
 
 const BEARER: &str = "Bearer ";
 
-/// With 15 s of life or less the official agent does not hand credentials out.
+/// The official agent does not serve credentials that expire within 15 s.
 const LEAST_LIFE_MILLIS: i64 = 15_000;

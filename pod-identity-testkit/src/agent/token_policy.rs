@@ -8,7 +8,7 @@ use crate::{Issuer, ServiceError, TokenBuilder};
 
 /// Which tokens a [`MockAgent`](crate::MockAgent) gives credentials for.
 ///
-/// What the official agent checks itself it refuses in its words, with a status of 400; what only EKS Auth
+/// What the official agent checks itself is refused with its text and a status of 400; what only EKS Auth
 /// can know, as an `InvalidTokenException` passed on.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

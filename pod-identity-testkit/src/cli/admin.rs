@@ -30,8 +30,8 @@ use crate::http::server::{Server, Service};
 /// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
 /// port of its own. Dropping it stops it, and the mock.
 ///
-/// Whoever can connect to loopback could reach it, a web page too, whose name resolves to it: so `Host`
-/// must be the address, and each request has the token that only the ready line tells.
+/// Any program on the machine can connect to loopback, and so can a web page whose name resolves to it.
+/// So `Host` must be the address, and each request must have the token, which only the ready line tells.
 #[derive(Debug)]
 pub(super) struct Admin<C> {
     server: Server<AdminService<C>>,

@@ -150,7 +150,7 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// When EKS Auth gets to know of what the associations API changes; at once by default.
+    /// When EKS Auth sees what the associations API changes; at once by default.
     pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
         self.visibility = Some(visibility.into());
         self

@@ -68,7 +68,7 @@ impl MockEksAuth {
     /// A mock with every default of [`builder`](Self::builder).
     ///
     /// # Panics
-    /// When no loopback port can be had.
+    /// Panics without a free loopback port.
     pub async fn start() -> Self {
         Self::builder()
             .start()
@@ -79,7 +79,7 @@ impl MockEksAuth {
     /// A mock with every default, for tests without a runtime.
     ///
     /// # Panics
-    /// When no loopback port or thread can be had.
+    /// Panics without a free loopback port or a thread.
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()
@@ -160,7 +160,7 @@ impl MockEksAuth {
         self.service().cluster.roles.put(role);
     }
 
-    /// When EKS Auth gets to know of the changes that the associations API makes from now on.
+    /// When EKS Auth sees the changes that the associations API makes from now on.
     pub fn set_visibility(&self, visibility: impl Into<Visibility>) {
         let associations = &self.service().cluster.associations;
         associations.set_visibility(visibility.into());

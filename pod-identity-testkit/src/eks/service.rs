@@ -31,7 +31,7 @@ use crate::token::ids;
 use crate::{Fault, Operation, RecordedRequest, ServiceError};
 
 /// EKS Auth, the associations API, `GetCallerIdentity` and the issuer's documents behind one socket:
-/// records a request, plays its faults, then lets the service that is meant answer.
+/// the service that an operation belongs to answers.
 #[derive(Debug)]
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
@@ -42,7 +42,7 @@ pub(crate) struct EksAuthService {
     pub(crate) keys: Keys,
     pub(crate) signatures: SignatureCheck,
     pub(crate) throttle: Throttle,
-    /// Whether the issuer's documents cannot be had.
+    /// Whether the issuer's documents are unavailable. It guards no other data, so relaxed order is enough.
     pub(crate) issuer_is_down: AtomicBool,
 }
 

@@ -94,8 +94,8 @@ fn answer<M: Mock>(
     answer
 }
 
-/// The request counts as answered when nothing but the last step is left, so that whoever has read the
-/// answer does not find it in flight.
+/// The request counts as answered before the last step is sent: a client that has read the answer must not
+/// find it in flight.
 async fn deliver<R: Record>(
     connection: &mut Connection,
     steps: Vec<Step>,

@@ -334,8 +334,8 @@ impl Fault {
         }
     }
 
-    /// Adds the wish to be left alone for so long to any answer: `Retry-After` of the agent, in whole
-    /// seconds, and `x-amz-retry-after` of EKS Auth, in milliseconds.
+    /// Asks the client to wait for this long before it tries again: with `Retry-After` of the agent, in
+    /// whole seconds, or `x-amz-retry-after` of EKS Auth, in milliseconds.
     pub fn retry_after(time: Duration) -> Self {
         Self {
             retry_after: Some(Span(time)),

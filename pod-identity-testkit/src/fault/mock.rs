@@ -66,7 +66,7 @@ pub(crate) trait Mock: Send + Sync + 'static {
         fault: &Fault,
     ) -> Answer;
 
-    /// What every answer has, whoever wrote it.
+    /// Adds the headers that every answer has, also one of a fault.
     fn finish(&self, answer: &mut Answer);
 
     /// The header that asks a client to wait.

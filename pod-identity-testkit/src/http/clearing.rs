@@ -1,6 +1,6 @@
 use tokio::sync::watch;
 
-/// Counts how often the faults have been cleared, so that whoever stalls learns of the next time.
+/// Counts how often the faults have been cleared, so that a request that waits learns of the next time.
 #[derive(Debug, Default)]
 pub(crate) struct Clearings(watch::Sender<u64>);
 

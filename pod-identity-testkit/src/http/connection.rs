@@ -35,12 +35,12 @@ enum BadBody {
     Gone,
 }
 
-/// The connection has ended, whoever ended it.
+/// The connection has ended, by the client or by a fault.
 #[derive(Debug)]
 pub(crate) struct Ended;
 
 impl From<io::Error> for Ended {
-    /// How a connection breaks is the client's affair.
+    /// Drops the error: clients may break connections as they like.
     fn from(_: io::Error) -> Self {
         Self
     }

@@ -3,7 +3,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Why there is no [`Scenario`](crate::Scenario). Its words name the file, the line, the cause and what
+/// Why there is no [`Scenario`](crate::Scenario). Its message names the file, the line, the cause and what
 /// would be right; the project's `docs/scenario.md` has all keys.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub enum ScenarioError {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// It is no TOML, or has a key or a value that there is not. Cure: what its words say, on that line.
+    /// It is not TOML, or has an unknown key or value. Remedy: what the message says, on that line.
     #[error("{}: {cause}", place(path.as_deref(), *line))]
     Invalid {
         /// The file, if it is from one.
