@@ -53,7 +53,7 @@ use crate::{
 ///
 /// A request goes through the queue from its head. It takes each fault that does not overlap with one
 /// that it has taken, up to the first that answers. The persistent faults then add what the queue did
-/// not decide, and answer only if no fault of the queue does.
+/// not decide; they answer or stall only if no fault of the queue answers.
 ///
 /// So a stall and then an error, queued one after the other, make one slow error; two queued errors are
 /// for two requests; a persistent drip makes every queued error slow. Two fields of a success, two

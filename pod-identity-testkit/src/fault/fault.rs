@@ -71,9 +71,14 @@ macro_rules! fault {
                 $(self.$change.absorb(other.$change);)*
             }
 
-            /// What is left of it where something else is answered.
+            /// What is left of it where something else is answered. A stall goes with the answer: it would
+            /// keep the other one from ever being sent.
             pub(super) fn without_answer(self) -> Self {
-                Self { $($answer: Default::default(),)* ..self }
+                Self {
+                    $($answer: Default::default(),)*
+                    stall: Stalls::default(),
+                    ..self
+                }
             }
         }
 

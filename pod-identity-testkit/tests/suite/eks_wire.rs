@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pod_identity_core::wire::eks_auth::path;
+use pod_identity_core::wire::eks_auth::{ErrorCode, path};
 use pod_identity_testkit::{Defect, Ending, Fault, Gate, MockEksAuth, Stage};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -163,4 +163,17 @@ async fn a_request_may_come_in_chunks() {
     let outcome = eks.requests().pop().unwrap().outcome.unwrap();
     assert_eq!(outcome.status, Some(200));
     drop(stream);
+}
+
+#[tokio::test]
+async fn a_queued_answer_comes_although_every_other_request_stalls() {
+    let (eks, _clock) = shop().await;
+    eks.inject(ErrorCode::Throttling);
+    eks.inject_always(Fault::stall(Stage::BeforeHeaders));
+    assert_eq!(soon(assume(&eks, &token(&eks))).await.status, 429);
+    let stalled = ask(&eks, false).await;
+    soon(eks.wait_for_requests(2)).await;
+    assert_eq!(eks.in_flight(), 1);
+    drop(stalled);
+    soon(eks.wait_until_idle()).await;
 }
