@@ -1,6 +1,6 @@
 //! `object_store` on S3. Run: `cargo run -p pod-identity-examples --example object_store`
 //!
-//! Needs the feature `object_store` of pod-identity-provider.
+//! Needs the feature `object_store_0_14` of pod-identity-provider.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod support;

@@ -1,6 +1,6 @@
 //! Signing with `reqsign`. Run: `cargo run -p pod-identity-examples --example reqsign`
 //!
-//! Needs the feature `reqsign` of pod-identity-provider. The signer keeps a set until two minutes
+//! Needs the feature `reqsign_core_3` of pod-identity-provider. The signer keeps a set until two minutes
 //! before its expiry, and then asks again.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 

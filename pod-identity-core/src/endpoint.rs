@@ -14,14 +14,16 @@ pub mod variables {
     pub const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
     /// The authorization token itself.
     pub const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+    /// All of them.
+    pub const ALL: [&str; 4] = [RELATIVE_URI, FULL_URI, TOKEN_FILE, TOKEN];
 }
 
 /// Where credentials are fetched: a URI that is known to be allowed.
 ///
 /// Plain `http` goes only to loopback and to the fixed addresses of the ECS and EKS agents, `https`
 /// anywhere; a value of this type cannot say otherwise. A host *name* with `http` is allowed once
-/// every address it resolves to is, which [`vet`](Self::vet) checks: resolving is the caller's part,
-/// and has to be done again for each fetch.
+/// every address it resolves to is, which [`check_resolved`](Self::check_resolved) checks. The caller
+/// resolves the name, and does so again for each fetch.
 ///
 /// ```
 /// use pod_identity_core::Endpoint;
@@ -35,7 +37,10 @@ pub mod variables {
 /// assert!(error.to_string().starts_with("endpoint points at 10.0.0.7: plain http is only allowed to"));
 /// # Ok::<(), pod_identity_core::EndpointError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` shows scheme, host and port only: the path of a relative URI is a capability on ECS, where
+/// whoever knows it gets the task's credentials.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     uri: Uri,
     host: Host,
@@ -106,7 +111,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError`] when a name resolved to nothing, or, with plain `http`, when any one of its
     /// addresses is not allowed. The failure says nothing about the next resolution.
-    pub fn vet(
+    pub fn check_resolved(
         &self,
         resolved: impl IntoIterator<Item = IpAddr>,
     ) -> Result<Vec<SocketAddr>, EndpointError> {
@@ -120,18 +125,18 @@ impl Endpoint {
             Host::Address(address) => return Ok(vec![SocketAddr::new(*address, self.port)]),
             Host::Name(name) => name,
         };
-        let mut vetted = Vec::new();
+        let mut checked = Vec::new();
         for address in resolved {
             if !self.is_https() && !is_allowed(address) {
                 let host = format!("{name} ({address})");
                 return fail(EndpointProblem::Disallowed { host });
             }
-            vetted.push(SocketAddr::new(address, self.port));
+            checked.push(SocketAddr::new(address, self.port));
         }
-        if vetted.is_empty() {
+        if checked.is_empty() {
             return fail(EndpointProblem::Unresolved { name: name.clone() });
         }
-        Ok(vetted)
+        Ok(checked)
     }
 
     fn relative(path: &str, origin: &'static str) -> Result<Self, EndpointError> {
@@ -191,6 +196,17 @@ impl Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        write!(f, "Endpoint({scheme}://{authority}/…)")
+    }
+}
+
 /// The host of an [`Endpoint`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -232,7 +248,6 @@ impl fmt::Display for Host {
 #[error("{origin} {problem}")]
 pub struct EndpointError {
     origin: &'static str,
-    #[source]
     problem: EndpointProblem,
 }
 
@@ -321,6 +336,14 @@ mod tests {
     }
 
     #[test]
+    fn debug_does_not_print_the_path_and_query_of_a_uri() {
+        let endpoint = from(&[(variables::RELATIVE_URI, "/v2/capability?key=capability")]);
+        let debug = format!("{endpoint:?}");
+        assert!(debug.contains("http://169.254.170.2/…"), "{debug}");
+        assert!(!debug.contains("capability"), "{debug}");
+    }
+
+    #[test]
     fn a_blank_variable_is_an_unset_one_and_a_token_alone_configures_nothing() {
         assert_eq!(from(&[]).unwrap(), None);
         assert_eq!(from(&[(variables::TOKEN_FILE, "/token")]).unwrap(), None);
@@ -399,19 +422,20 @@ mod tests {
     #[test]
     fn a_name_is_allowed_when_it_resolves_and_every_address_is_allowed() {
         let endpoint = Endpoint::parse("http://agent.internal:8080/x").unwrap();
-        let vet =
-            |addresses: &[&str]| endpoint.vet(addresses.iter().map(|text| text.parse().unwrap()));
-        assert_eq!(vet(&["127.0.0.1", "::1"]).unwrap().len(), 2);
+        let check = |addresses: &[&str]| {
+            endpoint.check_resolved(addresses.iter().map(|text| text.parse().unwrap()))
+        };
+        assert_eq!(check(&["127.0.0.1", "::1"]).unwrap().len(), 2);
         assert_eq!(
-            vet(&["127.0.0.1"]).unwrap(),
+            check(&["127.0.0.1"]).unwrap(),
             ["127.0.0.1:8080".parse().unwrap()]
         );
-        let error = vet(&["127.0.0.1", "10.0.0.7"]).unwrap_err();
+        let error = check(&["127.0.0.1", "10.0.0.7"]).unwrap_err();
         assert!(
             error.to_string().contains("agent.internal (10.0.0.7)"),
             "{error}"
         );
-        let error = vet(&[]).unwrap_err();
+        let error = check(&[]).unwrap_err();
         assert!(matches!(
             error.problem(),
             EndpointProblem::Unresolved { .. }
@@ -419,14 +443,14 @@ mod tests {
 
         let https = Endpoint::parse("https://agent.internal/").unwrap();
         assert_eq!(
-            https.vet(["10.0.0.7".parse().unwrap()]).unwrap(),
+            https.check_resolved(["10.0.0.7".parse().unwrap()]).unwrap(),
             ["10.0.0.7:443".parse().unwrap()]
         );
-        assert!(https.vet([]).is_err());
+        assert!(https.check_resolved([]).is_err());
 
         let fixed = Endpoint::parse("http://[fd00:ec2::23]/").unwrap();
         assert_eq!(
-            fixed.vet([]).unwrap(),
+            fixed.check_resolved([]).unwrap(),
             ["[fd00:ec2::23]:80".parse().unwrap()]
         );
     }

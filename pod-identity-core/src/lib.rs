@@ -38,6 +38,7 @@
 //! assert!(slot.poll_timeout().unwrap() <= expiry - std::time::Duration::from_secs(65 * 60));
 //! ```
 
+mod authorization_token;
 mod backoff;
 #[cfg(feature = "cache")]
 mod cache;
@@ -62,6 +63,7 @@ mod token_bucket;
 mod token_file;
 pub mod wire;
 
+pub use authorization_token::{AuthorizationToken, AuthorizationTokenError};
 pub use backoff::Backoff;
 #[cfg(feature = "cache")]
 pub use cache::{Asked, CacheAttempt, CacheLimits, Found, SlotCache};

@@ -57,12 +57,15 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Reads RFC 3339, with `Z`, an offset or a fraction of a second.
+    /// Reads RFC 3339, with `Z`, an offset or a fraction of a second. The colon of the offset may be absent
+    /// (`+0000`), as in ISO 8601 and in what some servers write.
     ///
     /// # Errors
     /// [`TimestampError`] when the text is not an RFC 3339 date and time between the years 0 and 9999.
     pub fn parse_rfc3339(text: &str) -> Result<Self, TimestampError> {
-        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_source| TimestampError)?;
+        let parsed = OffsetDateTime::parse(text, &Rfc3339)
+            .or_else(|_source| OffsetDateTime::parse(&with_colon(text)?, &Rfc3339).map_err(drop))
+            .map_err(|()| TimestampError)?;
         let millis = parsed.unix_timestamp_nanos().div_euclid(1_000_000);
         i64::try_from(millis)
             .map(Self::from_unix_millis)
@@ -138,6 +141,22 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// `…+0200` as `…+02:00`.
+fn with_colon(text: &str) -> Result<String, ()> {
+    let (before, minutes) = text
+        .len()
+        .checked_sub(2)
+        .map_or(Err(()), |middle| text.split_at_checked(middle).ok_or(()))?;
+    let sign = before
+        .len()
+        .checked_sub(3)
+        .and_then(|sign| before.as_bytes().get(sign));
+    match sign {
+        Some(b'+' | b'-') => Ok(format!("{before}:{minutes}")),
+        _ => Err(()),
+    }
+}
+
 /// A text that is not an RFC 3339 date and time, such as `2026-03-01T12:00:00Z`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 date and time such as 2026-03-01T12:00:00Z")]
@@ -191,6 +210,8 @@ mod tests {
         for (text, written) in [
             ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
             ("2026-03-01T14:00:00+02:00", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T14:00:00+0200", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00.5-0000", "2026-03-01T12:00:00.5Z"),
             ("2026-03-01T12:00:00+00:00", "2026-03-01T12:00:00Z"),
             ("2026-03-01T11:30:00.5-00:30", "2026-03-01T12:00:00.5Z"),
             ("2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:00.123Z"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::{AuthorizationToken, AuthorizationTokenError};
 
 /// The file that holds the authorization token, read anew for every fetch.
 ///
@@ -29,10 +29,6 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// The largest file that is read: 64 KiB. The largest real token has 2.3 KB; what is larger is
-    /// not a token.
-    pub const MAX_BYTES: usize = 64 * 1024;
-
     /// A token file at this path, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
@@ -47,15 +43,19 @@ impl TokenFile {
     ///
     /// # Errors
     /// [`TokenFileError`], which names the path and what is wrong with it.
-    pub fn read(&self) -> Result<Secret, TokenFileError> {
-        let fail = |problem| TokenFileError {
-            path: self.path.clone(),
-            problem,
-        };
+    pub fn read(&self) -> Result<AuthorizationToken, TokenFileError> {
         let bytes = self
             .bytes_through_a_swap()
-            .map_err(|error| fail(TokenFileProblem::from(error)))?;
-        token_text(&bytes).map_err(fail)
+            .map_err(|error| self.failed_with(error))?;
+        AuthorizationToken::parse(&bytes).map_err(|error| self.failed_with(error))
+    }
+
+    /// The error of a reader that could not read this file.
+    pub fn failed_with(&self, problem: impl Into<TokenFileProblem>) -> TokenFileError {
+        TokenFileError {
+            path: self.path.clone(),
+            problem: problem.into(),
+        }
     }
 
     /// kubelet removes the old directory right after the swap, so a path that was being resolved just then
@@ -72,35 +72,31 @@ impl TokenFile {
     }
 
     fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let file = File::open(&self.path)?;
+        let file = open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() && !metadata.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, NotAFile));
+        }
         // Reserved at once, because a buffer that grows leaves copies of the token behind; and not much
         // larger than the file, because all of it is overwritten when dropped. One byte more than
         // allowed tells "full" from "too large".
-        let size = usize::try_from(file.metadata()?.len()).unwrap_or(Self::MAX_BYTES);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(size.min(Self::MAX_BYTES) + 1));
-        file.take(Self::MAX_BYTES as u64 + 1)
+        let size = usize::try_from(metadata.len()).unwrap_or(AuthorizationToken::MAX_BYTES);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(
+            size.min(AuthorizationToken::MAX_BYTES) + 1,
+        ));
+        file.take(AuthorizationToken::MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-/// The token in `bytes`: trailing ASCII white space cut off, then no control byte allowed.
-///
-/// # Errors
-/// [`TokenFileProblem`] when it is empty, too large, or not text that a header may carry.
-pub(crate) fn token_text(bytes: &[u8]) -> Result<Secret, TokenFileProblem> {
-    if bytes.len() > TokenFile::MAX_BYTES {
-        return Err(TokenFileProblem::TooLarge);
-    }
-    let text =
-        std::str::from_utf8(bytes.trim_ascii_end()).map_err(|_quotes| TokenFileProblem::NotText)?;
-    if text.is_empty() {
-        return Err(TokenFileProblem::Empty);
-    }
-    if text.starts_with('\u{feff}') || text.bytes().any(|byte| byte.is_ascii_control()) {
-        return Err(TokenFileProblem::NotText);
-    }
-    Ok(Secret::from(text.to_owned()))
+/// Does not wait for a writer where the path names a FIFO.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, O_NONBLOCK);
+    options.open(path)
 }
 
 /// A token file that cannot be used.
@@ -108,7 +104,6 @@ pub(crate) fn token_text(bytes: &[u8]) -> Result<Secret, TokenFileProblem> {
 #[error("token file {}: {problem}", path.display())]
 pub struct TokenFileError {
     path: PathBuf,
-    #[source]
     problem: TokenFileProblem,
 }
 
@@ -137,18 +132,21 @@ pub enum TokenFileProblem {
     /// The path names a directory. Cure: name the file in it.
     #[error("is a directory; name the file in it")]
     Directory,
-    /// Empty, or nothing but white space.
-    #[error("is empty")]
-    Empty,
-    /// More than [`TokenFile::MAX_BYTES`].
-    #[error("is larger than 64 KiB and so not a token")]
-    TooLarge,
-    /// Not UTF-8, starts with a byte order mark, or has control bytes within.
-    #[error("is not a token: it holds bytes that no header may carry")]
-    NotText,
+    /// A FIFO, a socket or a device, whose reading may wait for ever. Cure: name a regular file.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Its content is not a token.
+    #[error("{0}")]
+    Content(AuthorizationTokenError),
     /// Another failure of the operating system.
     #[error("cannot be read: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
+}
+
+impl From<AuthorizationTokenError> for TokenFileProblem {
+    fn from(error: AuthorizationTokenError) -> Self {
+        Self::Content(error)
+    }
 }
 
 impl From<io::Error> for TokenFileProblem {
@@ -157,10 +155,25 @@ impl From<io::Error> for TokenFileProblem {
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::IsADirectory => Self::Directory,
+            io::ErrorKind::Unsupported if error.get_ref().is_some_and(|it| it.is::<NotAFile>()) => {
+                Self::NotAFile
+            }
             _ => Self::Io(error),
         }
     }
 }
+
+/// Carried by an [`io::Error`] from where the kind of the file is found out.
+#[derive(Debug, thiserror::Error)]
+#[error("not a regular file")]
+struct NotAFile;
+
+/// `O_NONBLOCK`, which the standard library does not name.
+#[cfg(all(unix, target_os = "linux"))]
+const O_NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+/// The value that the BSDs and macOS share.
+#[cfg(all(unix, not(target_os = "linux")))]
+const O_NONBLOCK: i32 = 0x4;
 
 #[cfg(test)]
 mod tests {
@@ -191,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_no_header_may_carry_is_refused_and_never_quoted() {
-        let too_large = vec![b'a'; TokenFile::MAX_BYTES + 1];
+        let too_large = vec![b'a'; AuthorizationToken::MAX_BYTES + 1];
         for (content, problem) in [
             (&b""[..], "is empty"),
             (b" \n", "is empty"),
@@ -236,6 +249,21 @@ mod tests {
             matches!(directory.problem(), TokenFileProblem::Directory),
             "{directory}"
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_may_never_end_is_refused_without_waiting_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        for path in [&*fifo, Path::new("/dev/zero")] {
+            let error = TokenFile::new(path).read().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("token file {}: is not a regular file", path.display())
+            );
+        }
     }
 
     #[cfg(unix)]

@@ -1,9 +1,12 @@
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Endpoint, EndpointError, RefreshPolicy, Secret, SystemClock};
+use pod_identity_core::{Clock, Endpoint, RefreshPolicy, Secret, SystemClock, variables};
 
 use crate::driver::Driver;
 use crate::fetch::Source;
@@ -27,7 +30,6 @@ use crate::{
 ///     .build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct Builder {
     environment: Option<Environment>,
@@ -42,6 +44,8 @@ pub struct Builder {
     transport: Option<Arc<dyn Transport>>,
     resolver: Arc<dyn Resolve>,
     observer: Arc<dyn Observer>,
+    #[cfg(feature = "rustls")]
+    tls: Option<crate::Tls>,
 }
 
 impl Builder {
@@ -59,10 +63,12 @@ impl Builder {
             transport: None,
             resolver: Arc::new(SystemResolver),
             observer: Arc::new(NoObserver),
+            #[cfg(feature = "rustls")]
+            tls: None,
         }
     }
 
-    /// Another environment than the process's, for endpoint and token. It is read here and now.
+    /// Reads endpoint and token from this environment instead of the process's. It is read now.
     pub fn environment(mut self, lookup: impl Fn(&str) -> Option<String>) -> Self {
         self.environment = Some(Environment::read(lookup));
         self
@@ -84,7 +90,7 @@ impl Builder {
     /// The authorization token itself, for a server that expects a fixed one. From the environment unless
     /// a token is set.
     pub fn token(mut self, token: Secret) -> Self {
-        self.token = Some(TokenSource::text(token, "token"));
+        self.token = Some(TokenSource::text(&token, "token"));
         self
     }
 
@@ -94,61 +100,70 @@ impl Builder {
         self
     }
 
-    /// How long connecting may take, all addresses together: 1 s unless set. The agent is on this node:
-    /// a connection that takes longer does not come at all. No effect on a transport of one's own.
+    /// The limit for connecting, all addresses together. Defaults to 1 s: the agent is on this node, and a
+    /// connection that takes longer is never made. No effect on a transport of one's own.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long one attempt may take, from the token file to the end of the answer's body: 5 s unless
-    /// set, which is longer than the agent waits for EKS Auth. At least 1 ms.
+    /// The limit for one attempt, from the token file to the end of the answer's body. Defaults to 5 s, which
+    /// is longer than the agent waits for EKS Auth. At least 1 ms, at most an hour.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = Some(timeout);
         self
     }
 
-    /// When to refresh, and how to go on after a failure: [`RefreshPolicy::provider`] unless set.
+    /// When to refresh, and when to try again after a failure. Defaults to [`RefreshPolicy::provider`].
     pub fn policy(mut self, policy: RefreshPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Hand out no expired credentials when refreshing fails, but the error. Off unless set: services
-    /// accept a set for as long as they decide to, and a request that fails for certain helps nobody.
+    /// Whether to fail with the error when refreshing fails, rather than to hand out expired credentials.
+    /// Defaults to `false`: a service decides itself how long it accepts a set, and a request that fails for
+    /// certain helps nobody.
     pub fn fail_closed(mut self, fail_closed: bool) -> Self {
         self.fail_closed = fail_closed;
         self
     }
 
-    /// Where the time comes from: the system's wall clock unless set, which expiries are in.
+    /// The source of the time. Defaults to the system's wall clock, by which credentials expire.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The seed of the jitter: random unless set, so that pods that start together do not refresh
-    /// together. Equal seeds give equal lives, which a test may want.
+    /// The seed of the jitter. Defaults to a random one, so that pods that start together do not refresh
+    /// together. Equal seeds give equal schedules, which a test may want.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// What carries requests: [`HttpTransport`] unless set.
+    /// The transport of requests. Defaults to [`HttpTransport`].
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// What resolves the endpoint's host name, if it has one: the operating system unless set.
+    /// The resolver of the endpoint's host name, if it has one. Defaults to the operating system's.
     pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.resolver = resolver;
         self
     }
 
-    /// Who is told what happens: nobody unless set; there are `tracing` events either way.
-    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = observer;
+    /// The receiver of events, such as a closure. Defaults to none; `tracing` events are written either way.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    /// The TLS settings of an `https` endpoint. Defaults to
+    /// [`Tls::with_system_roots`](crate::Tls::with_system_roots). No effect on a transport of one's own.
+    #[cfg(feature = "rustls")]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -167,12 +182,27 @@ impl Builder {
         let token = self.token.unwrap_or(environment.token)?;
         let transport = match self.transport {
             Some(transport) => transport,
-            None => Arc::new(transport_for(&endpoint, self.connect_timeout)?),
+            None => {
+                let transport = HttpTransport::new(self.connect_timeout);
+                #[cfg(feature = "rustls")]
+                let transport = match (endpoint.is_https(), self.tls) {
+                    (true, Some(tls)) => transport.with_tls(tls),
+                    (true, None) => transport.with_tls(crate::Tls::with_system_roots()?),
+                    (false, _) => transport,
+                };
+                Arc::new(transport)
+            }
         };
-        let mut policy = self.policy;
-        if let Some(timeout) = self.attempt_timeout {
-            policy = policy.with_attempt_timeout(timeout);
+        if endpoint.is_https() && !transport.supports_https() {
+            return Err(if cfg!(feature = "rustls") {
+                ConfigError::TransportWithoutTls
+            } else {
+                ConfigError::TlsDisabled
+            });
         }
+        let mut policy = self.policy;
+        let timeout = self.attempt_timeout.unwrap_or(policy.attempt_timeout());
+        policy = policy.with_attempt_timeout(timeout.min(LONGEST_ATTEMPT));
         if self.fail_closed {
             policy = policy.with_serve_expired(false);
         }
@@ -188,17 +218,28 @@ impl Builder {
     }
 }
 
-/// What the environment says, read once.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token)
+            .field("policy", &self.policy)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The container variables, read once.
 #[derive(Debug)]
 struct Environment {
-    endpoint: Result<Option<Endpoint>, EndpointError>,
+    endpoint: Result<Option<Endpoint>, ConfigError>,
     token: Result<TokenSource, ConfigError>,
 }
 
 impl Environment {
     fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         Self {
-            endpoint: Endpoint::from_env(&lookup),
+            endpoint: Endpoint::from_env(&lookup).map_err(ConfigError::from),
             token: TokenSource::from_env(&lookup),
         }
     }
@@ -208,35 +249,94 @@ impl Environment {
         reason = "the one place that reads the environment"
     )]
     fn of_process() -> Self {
-        // A variable that is not Unicode is set, and wrong: it must not look like an unset one.
-        Self::read(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        Self::read_os(|name| std::env::var_os(name))
+    }
+
+    fn read_os(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            endpoint: unicode(&lookup, |lookup| Ok(Endpoint::from_env(lookup)?)),
+            token: unicode(&lookup, |lookup| TokenSource::from_env(lookup)),
+        }
     }
 }
 
-#[cfg(feature = "rustls")]
-fn transport_for(
-    endpoint: &Endpoint,
-    connect_timeout: Duration,
-) -> Result<HttpTransport, ConfigError> {
-    let transport = HttpTransport::new(connect_timeout);
-    if !endpoint.is_https() {
-        return Ok(transport);
+/// Reads variables, none of which may hold bytes that are not UTF-8: such a one is neither unset nor to be
+/// sent altered. One that is not looked up because another wins does no harm.
+fn unicode<T>(
+    lookup: impl Fn(&str) -> Option<OsString>,
+    read: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let not_unicode = Cell::new(None);
+    let result = read(&|name| match lookup(name)?.into_string() {
+        Ok(value) => Some(value),
+        Err(_value) => {
+            not_unicode.set(
+                not_unicode
+                    .get()
+                    .or(variables::ALL.into_iter().find(|it| *it == name)),
+            );
+            None
+        }
+    });
+    match not_unicode.get() {
+        Some(variable) => Err(ConfigError::NotUnicode { variable }),
+        None => result,
     }
-    Ok(transport.with_tls(crate::tls::Tls::with_system_roots()?))
 }
 
-#[cfg(not(feature = "rustls"))]
-fn transport_for(
-    endpoint: &Endpoint,
-    connect_timeout: Duration,
-) -> Result<HttpTransport, ConfigError> {
-    if endpoint.is_https() {
-        return Err(ConfigError::TlsDisabled);
-    }
-    Ok(HttpTransport::new(connect_timeout))
-}
+/// Somebody who waits must get an answer some day.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(60 * 60);
 
 /// Good enough for jitter, and there in every standard library.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn read(set: &[(&'static str, &[u8])]) -> Result<Option<Endpoint>, ConfigError> {
+        let environment = Environment::read_os(|name| {
+            let (_, value) = set.iter().find(|(set, _)| *set == name)?;
+            Some(OsString::from_vec(value.to_vec()))
+        });
+        environment.token?;
+        environment.endpoint
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf8_is_refused_by_its_name() {
+        for (variable, value) in [
+            (variables::RELATIVE_URI, &b"/\xff"[..]),
+            (variables::FULL_URI, b"http://127.0.0.1/\xff"),
+            (variables::TOKEN_FILE, b"/run/\xff"),
+            (variables::TOKEN, b"secret\xff"),
+        ] {
+            let error = read(&[(variable, value)]).unwrap_err();
+            assert_eq!(error, ConfigError::NotUnicode { variable });
+            assert!(error.to_string().starts_with(variable), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_does_not_count_may_hold_anything() {
+        let endpoint = read(&[
+            (variables::RELATIVE_URI, b"/x"),
+            (variables::FULL_URI, b"\xff"),
+            (variables::TOKEN_FILE, b"/run/token"),
+            (variables::TOKEN, b"\xff"),
+        ]);
+        assert!(endpoint.unwrap().is_some());
+    }
+
+    #[test]
+    fn white_space_around_the_path_of_the_token_file_is_removed() {
+        let lookup =
+            |name: &str| (name == variables::TOKEN_FILE).then(|| " /run/token\n".to_owned());
+        let debug = format!("{:?}", Environment::read(lookup).token.unwrap());
+        assert!(debug.contains(r#""/run/token""#), "{debug}");
+    }
 }

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Handle, Id};
 use zeroize::Zeroizing;
 
+use crate::TransportError;
 use crate::tasks::Owned;
-use crate::{MAX_BODY, TransportError};
 
 /// One HTTP/1.1 connection, which carries requests one after another. Dropping it closes it, whatever
 /// it is doing.
@@ -58,12 +58,16 @@ impl Connection {
     }
 }
 
-/// At most one connection that nobody uses, kept for a few seconds: fetches are hours apart, but the
-/// attempts of one fetch, and a refresh after a rejected key, are not.
+/// At most one idle connection, kept for a few seconds: fetches are hours apart, but the attempts of one
+/// fetch, and a refresh after a rejected key, are not.
+///
+/// A connection belongs to the process that opened it. A child after `fork` shares its socket with the
+/// parent, and has none of the threads that drive it: the child leaves it alone, and does not close it.
 #[derive(Clone, Default)]
 pub(crate) struct Parking(Arc<Mutex<Option<Parked>>>);
 
 struct Parked {
+    process: u32,
     address: SocketAddr,
     /// The runtime that drives the connection. On another one a request might wait for its whole time,
     /// because that runtime may not be driven any more.
@@ -77,6 +81,11 @@ impl Parking {
     /// open.
     pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
         let parked = self.lock().take()?;
+        if parked.process != std::process::id() {
+            // Dropping it would wake a runtime that has no threads any more.
+            std::mem::forget(parked);
+            return None;
+        }
         let usable = addresses.contains(&parked.address)
             && parked.runtime == Handle::current().id()
             && !parked.connection.sender.is_closed();
@@ -92,6 +101,7 @@ impl Parking {
             }
         });
         *self.lock() = Some(Parked {
+            process: std::process::id(),
             address,
             runtime: Handle::current().id(),
             connection,
@@ -112,6 +122,9 @@ impl fmt::Debug for Parking {
 
 /// Well below the time after which agents close an idle connection: 30 s for the official one.
 const PARKED_FOR: Duration = Duration::from_secs(5);
+
+/// The most that is read of an answer's body, in bytes: 64 KiB. A real one has about 1.5 KB.
+pub const MAX_BODY: usize = 64 * 1024;
 
 /// A server wants the path alone; `Host` carries the rest.
 fn in_origin_form(request: Request<()>) -> Request<Empty<Bytes>> {

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::published::{Published, announced};
 use crate::pulse::{Pulse, STALLED, Stall, StallDetector};
 use crate::shared_credentials::SharedCredentials;
 use crate::tasks::{Offer, Tasks};
-use crate::{FetchError, Observer, State};
+use crate::{FetchError, Observer, State, runtime};
 
 /// Keeps the slot's contract: carries out the attempts that it wants, answers each exactly once, wakes it
 /// at its deadlines, and publishes what it holds.
@@ -80,7 +79,7 @@ impl Driver {
     pub(crate) async fn current_or_fetch(
         self: &Arc<Self>,
     ) -> Result<SharedCredentials, FetchError> {
-        let runtime = require_runtime()?;
+        let runtime = runtime::current()?;
         let ticket = match self.drive(ask) {
             Ok(set) => return Ok(set),
             Err(ticket) => ticket,
@@ -101,7 +100,7 @@ impl Driver {
     /// Returns the set without waiting. A refresh that is due, or a fetch if there is no set to hand out,
     /// begins.
     pub(crate) fn try_current(self: &Arc<Self>) -> Option<SharedCredentials> {
-        self.drive(|slot, now| match Handle::try_current() {
+        self.drive(|slot, now| match runtime::current() {
             Ok(_) => ask(slot, now).ok(),
             // Without a runtime there is nobody to carry out an attempt.
             Err(_) => slot.peek(now).map(|set| announced(set, now)),
@@ -118,7 +117,7 @@ impl Driver {
 
     /// Fetches now, whatever is held.
     pub(crate) async fn refresh(self: &Arc<Self>) -> Result<SharedCredentials, FetchError> {
-        let runtime = require_runtime()?;
+        let runtime = runtime::current()?;
         let ticket = self.drive(|slot, now| slot.refresh(now));
         self.settled(&runtime, ticket, |slot, ticket, now| {
             let outcome = slot.fetch_outcome(*ticket)?;
@@ -128,10 +127,17 @@ impl Driver {
     }
 
     pub(crate) fn invalidate(self: &Arc<Self>, access_key_id: &str) {
-        self.drive(|slot, now| {
+        let is_held = self.drive(|slot, now| {
             slot.invalidate(access_key_id);
             slot.handle_timeout(now);
+            slot.held()
+                .is_some_and(|held| held.credentials().access_key_id() == access_key_id)
         });
+        if is_held {
+            self.tell(&Event::Invalidated {
+                access_key_id: access_key_id.to_owned(),
+            });
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -209,7 +215,7 @@ impl Driver {
         if after != before {
             self.changed.send_replace(());
         }
-        if let Ok(runtime) = Handle::try_current() {
+        if let Ok(runtime) = runtime::current() {
             let is_missed = before.0.is_some_and(|deadline| deadline + MISSED < now);
             self.tasks.ensure_background(&runtime, is_missed, || {
                 background(Arc::downgrade(self), self.changed.subscribe())
@@ -232,26 +238,20 @@ impl Driver {
     }
 
     fn handle_fetched(self: &Arc<Self>, attempt: Attempt, took: Duration, result: Fetched) {
-        let event = self.drive(|slot, now| {
+        let events = self.drive(|slot, now| {
             let before = Before::of(slot);
             let in_time = slot.handle_fetched(attempt, now, result.map(SharedCredentials::from));
-            in_time.then(|| before.event(slot, took)).flatten()
+            in_time.then(|| [before.event(slot, took), before.dropped(slot)])
         });
         // The callers that wait for the attempt are woken, even if the next deadline is the same as before.
         self.changed.send_replace(());
-        if let Some(event) = event {
+        for event in events.into_iter().flatten().flatten() {
             self.tell(&event);
         }
     }
 
-    /// A panicking observer must not take the attempt or the caller along, nor abort the process where
-    /// the attempt itself is unwinding.
     fn tell(&self, event: &Event) {
-        observer::log(event);
-        let told = catch_unwind(AssertUnwindSafe(|| self.observer.observe(event)));
-        if told.is_err() {
-            tracing::error!("the observer of the AWS credentials panicked");
-        }
+        observer::notify(&*self.observer, event);
     }
 
     /// How long there is nothing to do; bounded, because the wall clock may be stepped meanwhile.
@@ -281,11 +281,6 @@ fn ask(slot: &mut CredentialSlot, now: Timestamp) -> Result<SharedCredentials, T
         Ask::Ready(set) => Ok(announced(set, now)),
         Ask::Pending(ticket) => Err(ticket),
     }
-}
-
-/// Waiting and fetching need tokio; an error is better than its panic.
-fn require_runtime() -> Result<Handle, FetchError> {
-    Handle::try_current().map_err(|_reason| FetchError::NoRuntime)
 }
 
 /// Refreshes in time though nobody asks. Ends with the driver.

@@ -8,12 +8,16 @@ use pod_identity_core::{
     TokenFileProblem, variables,
 };
 
-use crate::TransportError;
+use crate::{ConfigError, TransportError};
 
 /// Why there are no credentials, grouped by what to do next.
 ///
 /// Cloning is cheap: one failure is handed to everybody who waited for it. The text never holds a
 /// token, a secret key or a session token.
+///
+/// The text includes the causes, and [`source`](std::error::Error::source) is `None`: whether an
+/// application prints the error alone or its chain of sources, each cause is printed once. The causes as
+/// values are the fields of the variants. The other errors of this crate do likewise.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -25,64 +29,76 @@ pub enum FetchError {
         variables::RELATIVE_URI
     )]
     NotConfigured,
-    /// What is set is not allowed. Cure: the message names the variable and what is allowed.
-    #[error(transparent)]
+    /// A setting is not allowed. Cure: the message names the variable and what is allowed.
+    #[error("{0}")]
     Configuration(Arc<ConfigError>),
     /// The token file cannot be used, so nothing was sent. Cure: the message names the path and what
     /// is wrong with it.
-    #[error(transparent)]
+    #[error("{0}")]
     Token(Arc<TokenFileError>),
     /// The endpoint's host name has no address at the moment. It is resolved anew for every fetch.
-    #[error("{host} cannot be resolved: {source}")]
+    #[error("{host} cannot be resolved: {cause}")]
     Unresolved {
         /// The host name.
         host: Arc<str>,
-        /// What the resolver said.
-        source: Arc<io::Error>,
+        /// The resolver's error.
+        cause: Arc<io::Error>,
     },
     /// No connection, or one that broke. Cure: check that the agent runs on this node and that no
-    /// network policy is in the way.
-    #[error("{endpoint} cannot be reached: {source}")]
+    /// network policy blocks it.
+    #[error("{endpoint} cannot be reached: {cause}")]
     Unreachable {
         /// Host and port.
         endpoint: Arc<str>,
-        /// What failed.
-        source: Arc<TransportError>,
+        /// The transport's error.
+        cause: Arc<TransportError>,
     },
     /// It took too long. Cure: as for [`Unreachable`](Self::Unreachable).
     #[error("no {stage} {endpoint} within {after:?}")]
     TimedOut {
         /// Host and port.
         endpoint: Arc<str>,
-        /// What was waited for.
+        /// The step that did not end in time.
         stage: Stage,
-        /// How long.
+        /// The limit.
         after: Duration,
     },
-    /// The agent answered with an error. Cure: its own words say what is wrong, for example that the
+    /// The agent answered with an error. Cure: its message says what is wrong, for example that the
     /// service account has no association.
-    #[error("{endpoint} refused: {refusal}")]
+    #[error("{endpoint} refused: {response}")]
     Refused {
         /// Host and port.
         endpoint: Arc<str>,
-        /// What it said, bounded and without the token.
-        refusal: Arc<ErrorResponse>,
+        /// The error, its message bounded and without the token.
+        response: Arc<ErrorResponse>,
     },
-    /// The agent answered with success, but the answer is of no use.
+    /// The agent answered with success, but the answer cannot be used.
     #[error("the answer cannot be used: {0}")]
     Malformed(Malformed),
-    /// The runtime that the attempt ran on was shut down, or the attempt panicked.
+    /// The runtime that the attempt ran on was shut down.
     #[error("the attempt was interrupted before it had a result")]
     Interrupted,
+    /// The transport or the resolver panicked. Cure: a transport of one's own has a bug.
+    #[error("the attempt panicked: {message}")]
+    Panicked {
+        /// The text of the panic.
+        message: Arc<str>,
+    },
     /// Called outside of a tokio runtime, and nothing is held. Cure: call it within one.
     #[error("there is no tokio runtime here to fetch with")]
     NoRuntime,
+    /// Called on a tokio runtime whose timers are disabled, and nothing is held. Cure: build the runtime
+    /// with `enable_all`, or `enable_time`.
+    #[error("the tokio runtime has no timers: build it with `enable_all`")]
+    RuntimeWithoutTime,
 }
 
-/// What was waited for when the time was up.
+/// A step of an attempt that has a limit in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Resolving the endpoint's host name.
+    Addresses,
     /// The connection.
     Connection,
     /// The answer, to the end of its body.
@@ -92,6 +108,7 @@ pub enum Stage {
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Addresses => "address of",
             Self::Connection => "connection to",
             Self::Answer => "complete answer from",
         })
@@ -108,9 +125,15 @@ pub enum Malformed {
     /// Its body is larger than [`MAX_BODY`](crate::MAX_BODY).
     #[error("its body is larger than 64 KiB")]
     TooLarge,
-    /// It expires too soon, or was rejected by a service before.
-    #[error("{0}")]
-    Credentials(SlotError),
+    /// Its credentials have expired, or are about to. The text is the official agent's.
+    #[error(
+        "fetched credentials are expired or will expire within the next {:.2} seconds",
+        left.as_secs_f64()
+    )]
+    Expiring {
+        /// The time until they expire.
+        left: Duration,
+    },
 }
 
 impl FetchError {
@@ -121,16 +144,21 @@ impl FetchError {
 
     pub(crate) fn class(&self) -> FailureClass {
         match self {
-            Self::NotConfigured | Self::Configuration(_) | Self::NoRuntime => FailureClass::Denied,
+            Self::NotConfigured
+            | Self::Configuration(_)
+            | Self::NoRuntime
+            | Self::RuntimeWithoutTime => FailureClass::Denied,
+            Self::Unreachable { cause, .. } if cause.is_permanent() => FailureClass::Denied,
             Self::Token(error) if matches!(error.problem(), TokenFileProblem::Io(_)) => {
                 FailureClass::Transient
             }
             Self::Token(_) => FailureClass::Denied,
-            Self::Refused { refusal, .. } => refusal.class(),
+            Self::Refused { response, .. } => response.class(),
             Self::Malformed(_) => FailureClass::Malformed,
-            Self::Unresolved { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => {
-                FailureClass::Transient
-            }
+            Self::Unresolved { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Panicked { .. } => FailureClass::Transient,
             Self::Interrupted => FailureClass::Interrupted,
         }
     }
@@ -142,7 +170,7 @@ impl FetchError {
     /// Whether it says the same as another one; request ids and other details of the text aside.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Refused { refusal: one, .. }, Self::Refused { refusal: two, .. }) => {
+            (Self::Refused { response: one, .. }, Self::Refused { response: two, .. }) => {
                 (one.status, &one.code) == (two.status, &two.code)
             }
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
@@ -168,58 +196,19 @@ impl From<TokenFileError> for FetchError {
 impl From<SlotError> for FetchError {
     fn from(error: SlotError) -> Self {
         match error {
-            SlotError::Abandoned | SlotError::NotBegun => Self::Interrupted,
-            error => Self::Malformed(Malformed::Credentials(error)),
+            SlotError::Expiring { left } => Self::Malformed(Malformed::Expiring { left }),
+            _ => Self::Interrupted,
         }
     }
 }
 
-/// A provider that cannot be built. It never quotes a URI or a token.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No URI variable is set, whatever the token variables say: not an error of this chain, the next
-    /// provider may be asked.
-    #[error(
-        "no container credentials are configured: {} and {} are unset",
-        variables::FULL_URI,
-        variables::RELATIVE_URI
-    )]
-    NotConfigured,
-    /// The endpoint is not allowed.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// The token given as text cannot be sent.
-    #[error("{origin} holds bytes that no header may carry")]
-    Token {
-        /// The variable, or `token` for one given in code.
-        origin: &'static str,
-    },
-    /// An `https` endpoint, and no TLS in this build.
-    #[error("the endpoint is https: build pod-identity-provider with its feature `rustls`")]
-    TlsDisabled,
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {reason}")]
-    Tls {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl ConfigError {
-    /// Whether nothing is set at all, so that a chain goes on.
-    pub fn is_not_configured(&self) -> bool {
-        matches!(self, Self::NotConfigured)
-    }
-}
-
-/// A host name that resolved to something that is not allowed is the configuration's fault; one that
-/// resolved to nothing may resolve the next time.
-pub(crate) fn vetting(error: EndpointError) -> FetchError {
+/// A host name that resolved to an address that is not allowed is a wrong configuration; one that resolved
+/// to none may resolve the next time.
+pub(crate) fn unusable_addresses(error: EndpointError) -> FetchError {
     match error.problem() {
         EndpointProblem::Unresolved { name } => FetchError::Unresolved {
             host: name.as_str().into(),
-            source: Arc::new(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
+            cause: Arc::new(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
         },
         _ => ConfigError::from(error).into(),
     }

@@ -1,15 +1,17 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
-use pod_identity_core::wire::agent::{self, ErrorResponse};
-use pod_identity_core::{Credentials, Endpoint, Failure, Host, Secret};
-use tokio::time::timeout;
+use pod_identity_core::wire::agent::{self, DecodeError, ErrorResponse};
+use pod_identity_core::{AuthorizationToken, Credentials, Endpoint, Failure, Host};
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use crate::error::vetting;
-use crate::token_source::{TokenSource, header};
+use crate::error::unusable_addresses;
+use crate::panics::catch_panic;
+use crate::token_source::TokenSource;
 use crate::{FetchError, MAX_BODY, Malformed, Resolve, Stage, Transport, TransportError};
 
 /// Where credentials are fetched, and how one attempt goes.
@@ -41,85 +43,117 @@ impl Source {
         }
     }
 
-    /// One attempt, from the token file to the end of the answer's body.
+    /// One attempt, from the token file to the end of the answer's body, within this time.
     pub(crate) async fn fetch(&self, within: Duration) -> Result<Credentials, Failure<FetchError>> {
-        match timeout(within, self.attempt()).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(self.timed_out(Stage::Answer, within).into_failure()),
-        }
-    }
-
-    async fn attempt(&self) -> Result<Credentials, Failure<FetchError>> {
+        let deadline = Deadline {
+            at: Instant::now() + within.min(LONGEST_ATTEMPT),
+            within,
+        };
         let failed = |error: FetchError| error.into_failure();
-        let mut token = self.token.read().map_err(|error| failed(error.into()))?;
-        let mut answer = self.send(token.as_ref()).await.map_err(failed)?;
+        let mut token = self.token(deadline).await.map_err(failed)?;
+        let mut answer = self.send(token.as_ref(), deadline).await.map_err(failed)?;
         if may_be_about_the_token(answer.status())
-            && let Ok(fresh) = self.token.read()
+            && let Ok(fresh) = self.token(deadline).await
             && fresh != token
         {
             token = fresh;
-            answer = self.send(token.as_ref()).await.map_err(failed)?;
+            answer = self.send(token.as_ref(), deadline).await.map_err(failed)?;
         }
         self.read(&answer, token.as_ref())
     }
 
-    async fn send(&self, token: Option<&Secret>) -> Result<Answer, FetchError> {
-        let addresses = self.addresses().await?;
+    async fn token(&self, deadline: Deadline) -> Result<Option<AuthorizationToken>, FetchError> {
+        let left = deadline.at.saturating_duration_since(Instant::now());
+        Ok(self.token.read(left).await?)
+    }
+
+    async fn send(
+        &self,
+        token: Option<&AuthorizationToken>,
+        deadline: Deadline,
+    ) -> Result<Answer, FetchError> {
+        let addresses = self.addresses(deadline).await?;
         let mut request = Request::get(self.endpoint.uri().clone())
             .header(HOST, &*self.name)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .body(())
             .expect("an endpoint must make a valid request");
         if let Some(token) = token {
-            request.headers_mut().insert(AUTHORIZATION, header(token));
+            let headers = request.headers_mut();
+            headers.insert(AUTHORIZATION, token.to_header_value());
         }
-        self.transport
-            .send(request, addresses)
-            .await
-            .map_err(|error| match error {
-                TransportError::ConnectTimedOut(after) => self.timed_out(Stage::Connection, after),
-                error => FetchError::Unreachable {
-                    endpoint: self.name.clone(),
-                    source: Arc::new(error),
-                },
-            })
+        let sent = async { self.transport.send(request, addresses).await };
+        match self.limited(deadline, Stage::Answer, sent).await? {
+            Ok(answer) => Ok(answer),
+            Err(TransportError::ConnectTimedOut(after)) => {
+                Err(self.timed_out(Stage::Connection, after))
+            }
+            Err(error) => Err(FetchError::Unreachable {
+                endpoint: self.name.clone(),
+                cause: Arc::new(error),
+            }),
+        }
     }
 
-    async fn addresses(&self) -> Result<Vec<std::net::SocketAddr>, FetchError> {
-        let resolved = match self.endpoint.host() {
-            Host::Name(name) => {
-                self.resolver
-                    .resolve(name)
-                    .await
-                    .map_err(|error| FetchError::Unresolved {
-                        host: name.as_str().into(),
-                        source: Arc::new(error),
-                    })?
-            }
-            _ => Vec::new(),
+    async fn addresses(&self, deadline: Deadline) -> Result<Vec<SocketAddr>, FetchError> {
+        let Host::Name(name) = self.endpoint.host() else {
+            return self.endpoint.check_resolved([]).map_err(unusable_addresses);
         };
-        self.endpoint.vet(resolved).map_err(vetting)
+        let resolved = async { self.resolver.resolve(name).await };
+        match self.limited(deadline, Stage::Addresses, resolved).await? {
+            Ok(resolved) => self
+                .endpoint
+                .check_resolved(resolved)
+                .map_err(unusable_addresses),
+            Err(error) => Err(FetchError::Unresolved {
+                host: name.as_str().into(),
+                cause: Arc::new(error),
+            }),
+        }
+    }
+
+    /// Awaits code that others may have written: until the deadline, and not beyond its panic.
+    async fn limited<F: Future>(
+        &self,
+        deadline: Deadline,
+        stage: Stage,
+        future: F,
+    ) -> Result<F::Output, FetchError> {
+        match timeout_at(deadline.at, catch_panic(future)).await {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(message)) => Err(FetchError::Panicked {
+                message: message.into(),
+            }),
+            Err(_elapsed) => Err(self.timed_out(stage, deadline.within)),
+        }
     }
 
     fn read(
         &self,
         answer: &Answer,
-        sent: Option<&Secret>,
+        sent: Option<&AuthorizationToken>,
     ) -> Result<Credentials, Failure<FetchError>> {
-        let body = answer.body();
-        if answer.status() != StatusCode::OK {
-            let refusal = ErrorResponse::read(answer.status().as_u16(), body, sent);
+        let (status, body) = (answer.status(), answer.body());
+        let sent = sent.map(AuthorizationToken::as_secret);
+        let refused = |response| {
             let error = FetchError::Refused {
                 endpoint: self.name.clone(),
-                refusal: Arc::new(refusal),
+                response: Arc::new(response),
             };
-            return Err(error.into_failure().with_retry_after(retry_after(answer)));
-        }
+            Err(error.into_failure().with_retry_after(retry_after(answer)))
+        };
         let malformed = |reason| Err(FetchError::Malformed(reason).into_failure());
+        if status != StatusCode::OK {
+            return refused(ErrorResponse::read(status.as_u16(), body, sent));
+        }
         if body.len() > MAX_BODY {
             return malformed(Malformed::TooLarge);
         }
-        agent::decode(body).or_else(|error| malformed(Malformed::Body(error)))
+        match agent::decode(body, sent) {
+            Ok(credentials) => Ok(credentials),
+            Err(DecodeError::Refused(response)) => refused(response),
+            Err(error) => malformed(Malformed::Body(error)),
+        }
     }
 
     fn timed_out(&self, stage: Stage, after: Duration) -> FetchError {
@@ -130,6 +164,17 @@ impl Source {
         }
     }
 }
+
+/// When an attempt has to end.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    /// How long the attempt may take in all, for messages.
+    within: Duration,
+}
+
+/// A deadline further away than this is none, and could not be computed.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A refusal with one of these may mean that kubelet has just replaced the token.
 fn may_be_about_the_token(status: StatusCode) -> bool {

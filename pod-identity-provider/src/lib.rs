@@ -13,7 +13,7 @@
 //!
 //! # async fn example() -> Result<(), pod_identity_provider::FetchError> {
 //! let provider = PodIdentityProvider::from_env();
-//! provider.warm_up().await?; // fails early, with words
+//! provider.warm_up().await?; // fails early, with the reason
 //! let config = aws_config::defaults(BehaviorVersion::latest())
 //!     .credentials_provider(provider)
 //!     .load()
@@ -34,10 +34,13 @@
 //! # }
 //! ```
 //!
-//! `object_store` and `reqsign` take it as it is, with the feature of that name:
-#![cfg_attr(all(feature = "object_store", feature = "reqsign"), doc = "```no_run")]
+//! `object_store` and `reqsign` take it as it is, with the feature named after them and their version:
 #![cfg_attr(
-    not(all(feature = "object_store", feature = "reqsign")),
+    all(feature = "object_store_0_14", feature = "reqsign_core_3"),
+    doc = "```no_run"
+)]
+#![cfg_attr(
+    not(all(feature = "object_store_0_14", feature = "reqsign_core_3")),
     doc = "```ignore"
 )]
 //! use std::sync::Arc;
@@ -73,8 +76,8 @@
 //! - Look for credentials anywhere else: environment keys, profiles, web identity, instance metadata.
 //! - Use a proxy from the environment, or follow a redirect: the token goes to the agent only.
 //! - Send a token in the clear to anything but loopback and the agents' own addresses.
-//! - Start a thread, or a runtime: it lives on the tokio runtime that it is used on, with I/O and time
-//!   enabled.
+//! - Start a runtime: it lives on the tokio runtime that it is used on, with I/O and time enabled. A thread
+//!   is started for the moment in which a token file is read, because a mount that hangs never returns.
 //! - Remember an error: the next caller with nothing held starts a new fetch, unless the service asked not
 //!   to be called.
 //!
@@ -82,12 +85,25 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `aws` | yes | `ProvideCredentials` of `aws-credential-types`, and errors in its terms |
-//! | `object_store` | no | `CredentialProvider` of `object_store`, for `AmazonS3Builder::with_credentials` |
-//! | `reqsign` | no | `ProvideCredential` of `reqsign`, for its AWS signers |
-//! | `rustls` | no | `https` endpoints, with the system's root certificates (or `SSL_CERT_FILE`) |
+//! | `object_store_0_14` | no | `CredentialProvider` of `object_store` 0.14, for `AmazonS3Builder::with_credentials` |
+//! | `reqsign_core_3` | no | `ProvideCredential` of `reqsign-core` 3 (`reqsign` 0.20), for its AWS signers |
+//! | `rustls` | no | `https` endpoints: the system's root certificates (or `SSL_CERT_FILE`), or given ones (`Tls`) |
+//! | `rustls_0_23` | no | `Tls` from a `ClientConfig` of `rustls` 0.23 |
 //!
-//! Programs that show each of them, warm-up behind a readiness probe, metrics, the way from IRSA and how
-//! to test one's own app are in the [examples]; all of them run offline.
+//! Features of crates before 1.0 carry the version, so that the next one can be added beside it.
+//!
+//! # Recipes
+//! Programs that compile and run offline are in the [examples]:
+//! - one binary on a laptop, on ECS and on EKS, and which credentials win there (`everywhere`);
+//! - another role on top of the pod's (`assume_another_role`);
+//! - a program without `async` (`sync_app`), and one that lives for seconds (`short_lived`);
+//! - several roles in one process (`several_providers`);
+//! - warm-up behind a readiness probe (`health`), metrics (`prometheus_observer`), the way from IRSA
+//!   (`migrate_from_irsa`), and tests of one's own app (`test_your_app`).
+//!
+//! With a crate that takes keys rather than a provider, such as `rust-s3`, ask
+//! [`credentials`](PodIdentityProvider::credentials) for each request and never keep what it returns: with a
+//! valid set held, it costs less than a hash.
 //!
 //! [examples]: https://github.com/pod-identity/pod-identity/tree/main/examples
 //!
@@ -113,26 +129,56 @@
 //! | `Token` | the token file is missing, empty, unreadable, or no token | mount the projected volume; `fsGroup` for a user other than root | `provider_error` |
 //! | `Unresolved` | the endpoint's host name has no address now | check DNS; it is resolved anew for every fetch | `provider_error` |
 //! | `Unreachable` | no connection, or one that broke | is the agent running on this node? does a network policy block it? | `provider_error` |
-//! | `TimedOut` | no connection within 1 s, or no complete answer within 5 s | the same | `provider_timed_out` |
-//! | `Refused` | the agent's own words, such as "no service account role association" | do as they say: association, trust policy (`sts:TagSession`) | `provider_error` |
+//! | `TimedOut` | no connection within 1 s, or no complete answer within 5 s | the same | `provider_error` |
+//! | `Refused` | the agent's error, such as "no service account role association"; also in an answer with the status 200 | follow its message: association, trust policy (`sts:TagSession`) | `provider_error` |
 //! | `Malformed` | a success that is incomplete or about to expire | check the agent, and the node's clock | `unhandled` |
-//! | `Interrupted` | the runtime was shut down under the attempt | none: the next caller begins again | `provider_error` |
-//! | `NoRuntime` | called outside of tokio with nothing held | call it within a runtime | `provider_error` |
+//! | `Interrupted` | the runtime was shut down during the attempt | none: the next caller begins again | `provider_error` |
+//! | `Panicked` | a transport or resolver of one's own panicked | correct it | `provider_error` |
+//! | `NoRuntime`, `RuntimeWithoutTime` | called outside of tokio, or on a runtime without timers, with nothing held | call it within a runtime that was built with `enable_all` | `provider_error` |
+//!
+//! A timeout is no `provider_timed_out` for the SDK, because that has room for a duration only: its text would
+//! name neither the endpoint nor the step.
+//!
+//! The text of an error includes its causes, and `source()` is `None`: each cause is printed once, by any
+//! printer.
+//!
+//! # What others accept and this provider refuses
+//! Measured side by side with the SDKs: [`docs/faults.md`](https://github.com/pod-identity/pod-identity/blob/main/docs/faults.md).
+//!
+//! | input | accepted by | reason for refusing it |
+//! |---|---|---|
+//! | `AccessKeyId` or `SecretAccessKey` missing, null, empty or of a wrong type | boto3, JavaScript, Go, Rust, each in other cases | nothing can be signed |
+//! | `Token` missing, null or of a wrong type; empty beside a key id that begins with `ASIA` | all, each in other cases | AWS rejects whatever is signed without it |
+//! | `Expiration` missing or null | Go, for ever | it could never be refreshed in time |
+//! | credentials that have expired or expire within 15 s | JavaScript, Go, Java, Rust | they are dead before they are used |
+//! | a `Code` other than `Success` beside credentials | some | the server says that they are not valid |
+//! | a body of more than 64 KiB | all | a real one has 1.5 KB |
+//! | a compressed body, although none was asked for | Go | the same |
+//! | a token file that is a FIFO, a socket or a device | whoever reads files | reading it may never end |
+//! | a proxy from `HTTP_PROXY` | Rust | the token would go to the proxy |
+//! | a redirect | Go | the token would go to wherever it leads |
+//!
+//! Accepted as by others: keys in any case and order, `SessionToken` and `ExpiresAt` where the usual member has
+//! no text, an `AccountId` of any type (ignored if it is not a text), offsets with and without a colon,
+//! white space around URI and path, a newline after the token.
 
 mod builder;
+mod config_error;
 mod connection;
 mod driver;
 mod error;
 mod fetch;
-#[cfg(feature = "object_store")]
+#[cfg(feature = "object_store_0_14")]
 mod object_store;
 mod observer;
+mod panics;
 mod provider;
 mod published;
 mod pulse;
-#[cfg(feature = "reqsign")]
+#[cfg(feature = "reqsign_core_3")]
 mod reqsign;
 mod resolver;
+mod runtime;
 #[cfg(feature = "aws")]
 mod sdk;
 mod shared_credentials;
@@ -140,18 +186,28 @@ mod state;
 mod tasks;
 #[cfg(feature = "rustls")]
 mod tls;
+mod token_reader;
 mod token_source;
 mod transport;
+mod transport_error;
 
 pub use builder::Builder;
-pub use error::{ConfigError, FetchError, Malformed, Stage};
+pub use config_error::ConfigError;
+pub use connection::MAX_BODY;
+pub use error::{FetchError, Malformed, Stage};
+pub use http;
 pub use observer::{Event, NoObserver, Observer};
 pub use pod_identity_core::wire::agent::{DecodeError, ErrorResponse};
 pub use pod_identity_core::{
-    Backoff, Clock, Credentials, Endpoint, EndpointError, EndpointProblem, RefreshPolicy, Secret,
-    SlotError, SystemClock, Timestamp, TokenFileError, TokenFileProblem, Window,
+    AuthorizationTokenError, Backoff, Clock, Credentials, Endpoint, EndpointError, EndpointProblem,
+    RefreshPolicy, Secret, SystemClock, Timestamp, TimestampError, TokenFileError,
+    TokenFileProblem, Window,
 };
 pub use provider::PodIdentityProvider;
 pub use resolver::{Resolve, SystemResolver};
 pub use state::State;
-pub use transport::{BoxFuture, HttpTransport, MAX_BODY, Transport, TransportError};
+#[cfg(feature = "rustls")]
+pub use tls::Tls;
+pub use transport::{BoxFuture, HttpTransport, Transport};
+pub use transport_error::TransportError;
+pub use zeroize::Zeroizing;

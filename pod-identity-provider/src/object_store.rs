@@ -28,8 +28,14 @@ fn convert(credentials: &Credentials) -> AwsCredential {
     AwsCredential {
         key_id: credentials.access_key_id().to_owned(),
         secret_key: credentials.secret_access_key().expose().to_owned(),
-        token: Some(credentials.session_token().expose().to_owned()),
+        token: session_token(credentials),
     }
+}
+
+/// A long-lived key has none.
+fn session_token(credentials: &Credentials) -> Option<String> {
+    let token = credentials.session_token().expose();
+    (!token.is_empty()).then(|| token.to_owned())
 }
 
 /// What the crate calls its own S3 store in errors.

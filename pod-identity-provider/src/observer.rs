@@ -1,22 +1,51 @@
-use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::{CredentialSet, Expiring, Slot, Timestamp};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::FetchError;
+use crate::panics::message;
 use crate::shared_credentials::SharedCredentials;
 
-/// Is told what happens, to count it or to show it.
+/// Receives the events of a provider, to count them or to show them. Any `Fn(&Event)` is one.
 ///
-/// Called outside of every lock, from whatever call or task found it out: it may call the provider, and
-/// must not block. The provider's own log events are written whether an observer is set or not.
-pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Something has happened.
+/// It is called without any lock held, by the call or task that caused the event: it may call the provider,
+/// and must not block. A panic in it is caught and logged. The provider writes its own log events whether
+/// an observer is set or not.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use pod_identity_provider::{Event, PodIdentityProvider};
+///
+/// let failures = Arc::new(AtomicU64::new(0));
+/// let counter = failures.clone();
+/// let builder = PodIdentityProvider::builder().observer(move |event: &Event| {
+///     if let Event::Failed { .. } = event {
+///         counter.fetch_add(1, Ordering::Relaxed);
+///     }
+/// });
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// An event has happened.
     fn observe(&self, event: &Event);
 }
 
-/// The observer that looks away; the default.
+impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
+    fn observe(&self, event: &Event) {
+        self(event);
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, event: &Event) {
+        (**self).observe(event);
+    }
+}
+
+/// The default observer, which ignores every event.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoObserver;
 
@@ -24,7 +53,20 @@ impl Observer for NoObserver {
     fn observe(&self, _event: &Event) {}
 }
 
-/// What an [`Observer`] is told. It holds no secrets.
+/// Logs an event and passes it to the observer, whose panic ends here: it must cost neither the caller nor
+/// the attempt.
+pub(crate) fn notify(observer: &dyn Observer, event: &Event) {
+    log(event);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observer.observe(event))) {
+        let message = message(&*panic);
+        error!(
+            message,
+            "the observer of the AWS credentials provider panicked"
+        );
+    }
+}
+
+/// An event of a provider. It holds no secrets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
@@ -62,13 +104,30 @@ pub enum Event {
         /// Whether the attempt before failed in the same way.
         repeated: bool,
     },
-    /// Refreshing fails and the last set has expired; it is handed out all the same. Once per rest.
+    /// Refreshing fails and the last set has expired; it is handed out nevertheless. Once for each failed
+    /// attempt.
     #[non_exhaustive]
     ServingExpired {
         /// When it expired.
         expired: Timestamp,
         /// Failed attempts in a row.
         failures: u32,
+        /// Why the latest attempt failed.
+        error: Option<FetchError>,
+    },
+    /// The application has [invalidated](crate::PodIdentityProvider::invalidate) the set that is held.
+    #[non_exhaustive]
+    Invalidated {
+        /// The key id of the set.
+        access_key_id: String,
+    },
+    /// The set that was held is no longer handed out, and there is no other.
+    #[non_exhaustive]
+    Dropped {
+        /// The key id of the set.
+        access_key_id: String,
+        /// Why, if an attempt failed: the association is gone, or the token is invalid.
+        error: Option<FetchError>,
     },
 }
 
@@ -86,6 +145,15 @@ impl Before {
             failures: slot.failures(),
             error: slot.last_error().cloned(),
         }
+    }
+
+    /// The event that the slot has dropped its set, if the answer has caused that.
+    pub(crate) fn dropped(&self, slot: &Slot<SharedCredentials, FetchError>) -> Option<Event> {
+        let held = self.held.as_ref().filter(|_held| slot.held().is_none())?;
+        Some(Event::Dropped {
+            access_key_id: held.credentials().access_key_id().to_owned(),
+            error: slot.last_error().cloned(),
+        })
     }
 
     /// What the answer has done to the slot.
@@ -174,8 +242,29 @@ pub(crate) fn log(event: &Event) {
         } => {
             debug!(%error, ?took, failures, "fetching AWS credentials failed");
         }
-        Event::ServingExpired { expired, failures } => {
-            warn!(%expired, failures, "refreshing fails: handing out expired AWS credentials");
+        Event::ServingExpired {
+            expired,
+            failures,
+            error,
+        } => {
+            let error = error.as_ref().map(tracing::field::display);
+            warn!(%expired, failures, error, "refreshing fails: handing out expired AWS credentials");
+        }
+        Event::Invalidated { access_key_id } => {
+            info!(
+                access_key_id,
+                "AWS credentials invalidated by the application"
+            );
+        }
+        Event::Dropped {
+            access_key_id,
+            error,
+        } => {
+            let error = error.as_ref().map(tracing::field::display);
+            warn!(
+                access_key_id,
+                error, "AWS credentials dropped, and none are held"
+            );
         }
     }
 }

@@ -77,9 +77,7 @@ impl PodIdentityProvider {
     ///
     /// Otherwise, and if it is called within a tokio runtime, a fetch begins.
     pub fn snapshot(&self) -> Option<Arc<Credentials>> {
-        let take = |set: &SharedCredentials| set.credentials().clone();
-        self.with_current(take)
-            .or_else(|| self.driver.as_ref().ok()?.try_current().as_ref().map(take))
+        self.try_current().map(|set| set.credentials().clone())
     }
 
     /// Fetches now, whatever is held, for example after a role was changed. Joins a fetch that is already
@@ -140,6 +138,11 @@ impl PodIdentityProvider {
     #[cfg(feature = "aws")]
     pub(crate) fn peek(&self) -> Option<SharedCredentials> {
         self.driver.as_ref().ok()?.peek()
+    }
+
+    pub(crate) fn try_current(&self) -> Option<SharedCredentials> {
+        self.with_current(SharedCredentials::clone)
+            .or_else(|| self.driver.as_ref().ok()?.try_current())
     }
 
     pub(crate) async fn current_or_fetch(&self) -> Result<SharedCredentials, FetchError> {

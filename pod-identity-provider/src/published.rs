@@ -15,6 +15,7 @@ pub(crate) struct Published {
     /// When the set expired, if it is handed out because there is no better one.
     expired: Option<Timestamp>,
     failures: u32,
+    error: Option<FetchError>,
 }
 
 impl Published {
@@ -28,6 +29,7 @@ impl Published {
             until,
             expired: (!slot.is_usable(now)).then(|| set.expiration()),
             failures: slot.failures(),
+            error: slot.last_error().cloned(),
             set: announced(set, now),
         })
     }
@@ -47,6 +49,7 @@ impl Published {
             .map(|expired| Event::ServingExpired {
                 expired,
                 failures: self.failures,
+                error: self.error.clone(),
             })
     }
 }

@@ -40,10 +40,12 @@ impl From<FetchError> for Error {
 
 fn convert(credentials: &Credentials) -> Credential {
     let expiration = credentials.expiration().as_unix_millis();
+    let session_token = credentials.session_token().expose();
     Credential {
         access_key_id: credentials.access_key_id().to_owned(),
         secret_access_key: credentials.secret_access_key().expose().to_owned(),
-        session_token: Some(credentials.session_token().expose().to_owned()),
+        // A long-lived key has none.
+        session_token: (!session_token.is_empty()).then(|| session_token.to_owned()),
         // What it cannot hold begins on the last day of the year 9999, which is as good as never.
         expires_in: Timestamp::from_millisecond(expiration).ok(),
     }

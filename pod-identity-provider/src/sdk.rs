@@ -5,7 +5,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use crate::{ConfigError, FetchError, PodIdentityProvider};
 
 impl ProvideCredentials for PodIdentityProvider {
-    /// Ready at once while a valid set is held; else as [`credentials`](PodIdentityProvider::credentials).
+    /// Ready at its first poll while a valid set is held; else as [`credentials`](PodIdentityProvider::credentials).
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -31,14 +31,18 @@ impl From<FetchError> for CredentialsError {
         match error {
             FetchError::NotConfigured => Self::not_loaded(error),
             FetchError::Configuration(_) => Self::invalid_configuration(error),
-            FetchError::TimedOut { after, .. } => Self::provider_timed_out(after),
             FetchError::Malformed(_) => Self::unhandled(error),
-            FetchError::Token(_)
+            // Not `provider_timed_out`, which has room for a duration only: its text would name neither the
+            // endpoint nor the stage.
+            FetchError::TimedOut { .. }
+            | FetchError::Token(_)
             | FetchError::Unresolved { .. }
             | FetchError::Unreachable { .. }
             | FetchError::Refused { .. }
             | FetchError::Interrupted
-            | FetchError::NoRuntime => Self::provider_error(error),
+            | FetchError::Panicked { .. }
+            | FetchError::NoRuntime
+            | FetchError::RuntimeWithoutTime => Self::provider_error(error),
         }
     }
 }

@@ -75,12 +75,16 @@ fn to_sdk(credentials: &Credentials) -> aws_credential_types::Credentials {
     let builder = aws_credential_types::Credentials::builder()
         .access_key_id(credentials.access_key_id())
         .secret_access_key(credentials.secret_access_key().expose())
-        .session_token(credentials.session_token().expose())
         .expiry(credentials.expiration().into())
         .provider_name(PROVIDER_NAME);
     let builder = match credentials.account_id() {
         Some(account_id) => builder.account_id(account_id),
         None => builder,
+    };
+    // A long-lived key has none, and an empty one would be signed and sent.
+    let builder = match credentials.session_token().expose() {
+        "" => builder,
+        token => builder.session_token(token),
     };
     let mut sdk = builder.build();
     sdk.set_property(vec![AwsCredentialFeature::CredentialsHttp]);

@@ -1,84 +1,59 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderValue;
-use pod_identity_core::{Secret, TokenFile, TokenFileError, variables};
+use pod_identity_core::{AuthorizationToken, Secret, TokenFile, TokenFileError, variables};
 
 use crate::ConfigError;
+use crate::token_reader::TokenReader;
 
 /// Where the authorization token comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenSource {
     /// Read for every fetch, because kubelet replaces it.
-    File(TokenFile),
+    File(TokenReader),
     /// Given once.
-    Text(Secret),
+    Text(AuthorizationToken),
     /// Requests carry no token, as on ECS.
     Absent,
 }
 
 impl TokenSource {
     /// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` wins over `AWS_CONTAINER_AUTHORIZATION_TOKEN`; a blank
-    /// variable is an unset one.
+    /// variable is an unset one. White space around the path is removed, as around the URI.
     pub(crate) fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let set = |name| lookup(name).filter(|value| !value.trim().is_empty());
-        match (set(variables::TOKEN_FILE), set(variables::TOKEN)) {
-            (Some(path), _) => Ok(Self::file(path)),
-            (None, Some(text)) => Self::text(Secret::from(text), variables::TOKEN),
-            (None, None) => Ok(Self::Absent),
+        if let Some(path) = set(variables::TOKEN_FILE) {
+            return Ok(Self::file(path.trim()));
+        }
+        match set(variables::TOKEN) {
+            Some(text) => Self::text(&Secret::from(text), variables::TOKEN),
+            None => Ok(Self::Absent),
         }
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
-        Self::File(TokenFile::new(path))
+        Self::File(TokenReader::new(TokenFile::new(path)))
     }
 
-    /// "Trim trailing ASCII whitespace, then refuse any other control byte" (`protocol.md` §2).
-    pub(crate) fn text(text: Secret, origin: &'static str) -> Result<Self, ConfigError> {
-        let text = Secret::from(text.expose().trim_ascii_end().to_owned());
-        if text.is_empty() || text.expose().bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(ConfigError::Token { origin });
+    pub(crate) fn text(text: &Secret, origin: &'static str) -> Result<Self, ConfigError> {
+        match AuthorizationToken::parse(text.expose().as_bytes()) {
+            Ok(token) => Ok(Self::Text(token)),
+            Err(problem) => Err(ConfigError::Token { origin, problem }),
         }
-        Ok(Self::Text(text))
     }
 
     /// The token to send now; `None` to send none.
-    pub(crate) fn read(&self) -> Result<Option<Secret>, TokenFileError> {
+    pub(crate) async fn read(
+        &self,
+        within: Duration,
+    ) -> Result<Option<AuthorizationToken>, TokenFileError> {
         match self {
-            Self::File(file) => file.read().map(Some),
+            Self::File(file) => match tokio::time::timeout(within, file.read(within)).await {
+                Ok(outcome) => outcome.map(Some),
+                Err(_elapsed) => Err(file.timed_out(within)),
+            },
             Self::Text(text) => Ok(Some(text.clone())),
             Self::Absent => Ok(None),
         }
-    }
-}
-
-/// The value of `Authorization`: the token as it is, without `Bearer`.
-pub(crate) fn header(token: &Secret) -> HeaderValue {
-    /// Overwritten when the last copy of the header is dropped.
-    struct Wiped(Secret);
-
-    impl AsRef<[u8]> for Wiped {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose().as_bytes()
-        }
-    }
-
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(token.clone())))
-        .expect("a token must hold no control bytes");
-    value.set_sensitive(true);
-    value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // "HeaderValue::set_sensitive(true)" (`protocol.md` §2)
-    #[test]
-    fn the_header_holds_the_token_and_does_not_print_it() {
-        let value = header(&Secret::from("header.claims.signatüre".to_owned()));
-        assert_eq!(value.as_bytes(), "header.claims.signatüre".as_bytes());
-        assert!(value.is_sensitive());
-        assert_eq!(format!("{value:?}"), "Sensitive");
     }
 }

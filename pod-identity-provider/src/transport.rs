@@ -12,20 +12,21 @@ use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use crate::connection::{Connection, Parking};
+use crate::{TransportError, runtime};
 
 /// A boxed future, as the extension points return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The most that is read of an answer's body, in bytes: 64 KiB. A real one has about 1.5 KB.
-pub const MAX_BODY: usize = 64 * 1024;
-
-/// Carries one request to the agent and its answer back.
+/// Sends a request to the agent and reads the answer.
 ///
 /// The request is complete: an absolute URI and the headers `Host`, `Authorization` and `Accept`. It
-/// goes to one of `addresses`, which were checked just now, and nowhere else: no proxy, no redirect,
-/// no second resolution. The future may be dropped at any time; the provider sets the total deadline.
+/// goes to one of `addresses`, which have just been checked, and nowhere else: no proxy, no redirect,
+/// no second resolution. The future may be dropped at any time; the provider limits its time. A panic in
+/// it costs one attempt.
 ///
-/// [`HttpTransport`] is the default. Another one is of use in a test, or to go through a Unix socket.
+/// [`HttpTransport`] is the default. Another one is useful in a test, or to go through a Unix socket. The
+/// types are those of the crates [`http`](crate::http) 1 and [`zeroize`](crate::Zeroizing) 1, which
+/// this crate re-exports.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Sends the request, and reads the answer with at most [`MAX_BODY`] bytes of its body and one
     /// more, which says that there would have been more.
@@ -34,24 +35,12 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
         request: Request<()>,
         addresses: Vec<SocketAddr>,
     ) -> BoxFuture<'_, Result<Response<Zeroizing<Vec<u8>>>, TransportError>>;
-}
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TransportError {
-    /// No address took the connection. The last one's error.
-    #[error("no connection: {0}")]
-    Connect(#[source] io::Error),
-    /// No address took the connection in time.
-    #[error("no connection within {0:?}")]
-    ConnectTimedOut(Duration),
-    /// TLS was refused by one of the sides.
-    #[error("no secure connection: {0}")]
-    Tls(#[source] io::Error),
-    /// The connection broke, or what came over it was not HTTP.
-    #[error("the exchange broke off: {}", with_cause(&**.0))]
-    Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Whether it can send a request to an `https` URI. A provider with such an endpoint is not built with
+    /// a transport that cannot. Defaults to `true`.
+    fn supports_https(&self) -> bool {
+        true
+    }
 }
 
 /// HTTP/1.1. A connection is kept for a few seconds after an answer, so that what follows at once need
@@ -61,22 +50,23 @@ pub struct HttpTransport {
     connect_timeout: Duration,
     parking: Parking,
     #[cfg(feature = "rustls")]
-    tls: Option<crate::tls::Tls>,
+    tls: Option<crate::Tls>,
 }
 
 impl HttpTransport {
     /// Gives up connecting after `connect_timeout`, all addresses together.
     pub fn new(connect_timeout: Duration) -> Self {
         Self {
-            connect_timeout,
+            connect_timeout: connect_timeout.min(LONGEST_CONNECT),
             parking: Parking::default(),
             #[cfg(feature = "rustls")]
             tls: None,
         }
     }
 
+    /// Adds TLS, for an `https` endpoint.
     #[cfg(feature = "rustls")]
-    pub(crate) fn with_tls(mut self, tls: crate::tls::Tls) -> Self {
+    pub fn with_tls(mut self, tls: crate::Tls) -> Self {
         self.tls = Some(tls);
         self
     }
@@ -139,6 +129,9 @@ impl HttpTransport {
         &self,
         addresses: &[SocketAddr],
     ) -> Result<(SocketAddr, TcpStream), TransportError> {
+        if !runtime::has_io() {
+            return Err(TransportError::RuntimeWithoutIo);
+        }
         let deadline = Instant::now() + self.connect_timeout;
         let mut last = None;
         for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
@@ -169,16 +162,20 @@ impl Transport for HttpTransport {
     ) -> BoxFuture<'_, Result<Response<Zeroizing<Vec<u8>>>, TransportError>> {
         Box::pin(async move { self.exchange(request, &addresses).await })
     }
-}
 
-/// An error and what is at the bottom of it: hyper says "connection error", and its cause why.
-fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    match causes.last() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+    #[cfg(feature = "rustls")]
+    fn supports_https(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    fn supports_https(&self) -> bool {
+        false
     }
 }
+
+/// A deadline further away than this is none, and could not be computed.
+const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn without_tls() -> TransportError {
     let reason = "https is not supported by this transport";

@@ -228,8 +228,14 @@ async fn a_success_that_is_of_no_use_says_why_and_is_retried() {
         (Fault::html(), not_json),
         (Fault::gzip(), not_json),
         (Fault::byte_order_mark(), not_json),
-        (Fault::expiration(TimeFormat::EpochSeconds), not_json),
-        (Fault::field(Token, Defect::WrongType), not_json),
+        (
+            Fault::expiration(TimeFormat::EpochSeconds),
+            "Expiration is a number, not a text",
+        ),
+        (
+            Fault::field(Token, Defect::WrongType),
+            "Token is an array, not a text",
+        ),
         (gone(AccessKeyId), "AccessKeyId is missing or empty"),
         (gone(SecretAccessKey), "SecretAccessKey is missing or empty"),
         (gone(Token), "Token is missing or empty"),

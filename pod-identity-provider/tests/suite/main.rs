@@ -3,12 +3,14 @@
 
 mod support;
 
+mod causes;
 mod faults;
+mod host;
 mod log;
-#[cfg(feature = "object_store")]
+#[cfg(feature = "object_store_0_14")]
 mod object_store;
 mod refresh;
-#[cfg(feature = "reqsign")]
+#[cfg(feature = "reqsign_core_3")]
 mod reqsign;
 mod rules;
 mod runtimes;
@@ -19,3 +21,4 @@ mod sdk_cache;
 mod simulation;
 #[cfg(feature = "rustls")]
 mod tls;
+mod tolerance;

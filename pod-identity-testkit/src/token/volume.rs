@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pod_identity_core::TokenFile;
+use pod_identity_core::AuthorizationToken;
 use tempfile::TempDir;
 
 use crate::sync::lock;
@@ -142,7 +142,7 @@ impl ProjectedVolume {
             TokenDefect::Partial => self.replace(token.split_at(token.len() / 2).0),
             TokenDefect::TooLarge => {
                 let mut token = token.clone();
-                token.resize(TokenFile::MAX_BYTES + 1, b'x');
+                token.resize(AuthorizationToken::MAX_BYTES + 1, b'x');
                 self.replace(&token)
             }
             TokenDefect::NotUtf8 => self.replace(&[&token, &b"\xff\xfe"[..]].concat()),

@@ -143,7 +143,7 @@ async fn a_byte_order_mark_stands_before_credentials_that_are_good_otherwise() {
     let agent = agent().await;
     let seen = faulty(&agent, Fault::byte_order_mark()).await;
     let body = seen.body.strip_prefix(b"\xef\xbb\xbf").unwrap();
-    wire::decode(body).unwrap();
+    wire::decode(body, None).unwrap();
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_compressed_body_says_so_and_holds_the_credentials() {
     assert_eq!(seen.header("Content-Encoding"), "gzip");
     assert_eq!(seen.body[..3], [0x1f, 0x8b, 8]);
     // One stored block between a header of 10 and 5 and a trailer of 8 bytes.
-    wire::decode(&seen.body[15..seen.body.len() - 8]).unwrap();
+    wire::decode(&seen.body[15..seen.body.len() - 8], None).unwrap();
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn an_oversize_body_is_one_byte_too_long_and_good_otherwise() {
     let agent = agent().await;
     let seen = faulty(&agent, Fault::oversize()).await;
     assert_eq!(seen.body.len(), 64 * 1024 + 1);
-    wire::decode(&seen.body).unwrap();
+    wire::decode(&seen.body, None).unwrap();
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn two_members_of_one_success_can_be_spoilt_and_one_of_two() {
     let seen = ask(&agent).await;
     let body = seen.json();
     assert!(body["SessionToken"].is_string() && body["ExpiresAt"].is_string());
-    wire::decode(&seen.body).unwrap();
+    wire::decode(&seen.body, None).unwrap();
 
     agent.inject_next(2, Fault::field(Field::Token, Defect::Null));
     assert!(ask(&agent).await.json()["Token"].is_null());
@@ -255,7 +255,7 @@ async fn an_expiration_can_lie_anywhere_and_be_written_otherwise() {
     agent.inject(Fault::expiration(TimeFormat::Offset));
     let near = faulty(&agent, Fault::expires_in(Duration::from_secs(10))).await;
     assert_eq!(near.json()["Expiration"], "2026-03-01T14:00:10+02:00");
-    let decoded = wire::decode(&near.body).unwrap();
+    let decoded = wire::decode(&near.body, None).unwrap();
     assert_eq!(decoded.expiration(), NOW + Duration::from_secs(10));
 }
 

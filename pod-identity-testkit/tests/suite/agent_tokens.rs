@@ -35,12 +35,12 @@ async fn the_volume_holds_the_current_token_and_rotating_replaces_it() {
     let agent = with(TokenPolicy::Current).await;
     let file = TokenFile::new(agent.volume().token_path());
     let first = agent.token();
-    assert_eq!(file.read().unwrap(), first);
+    assert_eq!(Secret::from(file.read().unwrap()), first);
     assert_eq!(ask_with(&agent, first.expose()).await.status(), 200);
 
     let second = agent.rotate();
     assert_eq!(
-        (file.read().unwrap(), agent.token()),
+        (file.read().unwrap().into(), agent.token()),
         (second.clone(), second.clone())
     );
     assert_eq!(ask_with(&agent, second.expose()).await.status(), 200);
@@ -147,9 +147,9 @@ async fn new_credentials_are_minted_for_every_request_and_live_by_the_clock() {
         .start()
         .await
         .unwrap();
-    let first = wire::decode(&ask(&agent).await.body).unwrap();
+    let first = wire::decode(&ask(&agent).await.body, None).unwrap();
     clock.advance(Duration::from_secs(60));
-    let second = wire::decode(&ask(&agent).await.body).unwrap();
+    let second = wire::decode(&ask(&agent).await.body, None).unwrap();
     assert_eq!(first.expiration(), NOW + Duration::from_secs(1200));
     assert_eq!(second.expiration(), NOW + Duration::from_secs(1260));
     assert_ne!(first.access_key_id(), second.access_key_id());
@@ -238,7 +238,7 @@ async fn a_linked_mock_of_eks_auth_decides_by_its_associations_and_clock() {
         .await
         .unwrap();
     let granted = ask(&agent).await;
-    let granted = wire::decode(&granted.body).unwrap();
+    let granted = wire::decode(&granted.body, None).unwrap();
     assert_eq!(granted.account_id(), Some("111122223333"));
     assert_eq!(granted.expiration(), NOW + Duration::from_secs(6 * 3600));
     assert_eq!(eks.minted(), [granted.access_key_id()]);

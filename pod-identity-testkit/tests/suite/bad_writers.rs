@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pod_identity_core::{TokenFile, TokenFileProblem as Problem};
+use pod_identity_core::{AuthorizationTokenError, TokenFile, TokenFileProblem as Problem};
 use pod_identity_testkit::{ProjectedVolume, TokenDefect};
 
 const TOKEN: &str = "header.claims.signature";
@@ -25,13 +25,22 @@ fn every_defect_is_what_it_says_and_the_next_write_repairs_it() {
             TokenDefect::Newline => assert_eq!(bytes.unwrap(), b"header.claims.signature\n"),
             TokenDefect::CrLf => assert_eq!(bytes.unwrap(), b"header.claims.signature\r\n"),
             TokenDefect::Partial => assert_eq!(bytes.unwrap(), b"header.clai"),
-            TokenDefect::Empty => assert!(matches!(read.unwrap_err().problem(), Problem::Empty)),
+            TokenDefect::Empty => assert!(matches!(
+                read.unwrap_err().problem(),
+                Problem::Content(AuthorizationTokenError::Empty)
+            )),
             TokenDefect::TooLarge => {
                 assert_eq!(bytes.unwrap().len(), 64 * 1024 + 1);
-                assert!(matches!(read.unwrap_err().problem(), Problem::TooLarge));
+                assert!(matches!(
+                    read.unwrap_err().problem(),
+                    Problem::Content(AuthorizationTokenError::TooLarge)
+                ));
             }
             TokenDefect::ByteOrderMark | TokenDefect::NotUtf8 => {
-                assert!(matches!(read.unwrap_err().problem(), Problem::NotText));
+                assert!(matches!(
+                    read.unwrap_err().problem(),
+                    Problem::Content(AuthorizationTokenError::NotText)
+                ));
             }
             TokenDefect::Missing | TokenDefect::DanglingLink => {
                 assert!(matches!(read.unwrap_err().problem(), Problem::Missing));
@@ -106,7 +115,10 @@ fn a_file_renamed_over_the_link_is_a_plain_file_until_the_next_write() {
 fn a_token_written_in_place_is_seen_in_parts() {
     let (volume, file) = volume();
     let mut writing = volume.write_in_place("header.claims.second").unwrap();
-    assert!(matches!(file.read().unwrap_err().problem(), Problem::Empty));
+    assert!(matches!(
+        file.read().unwrap_err().problem(),
+        Problem::Content(AuthorizationTokenError::Empty)
+    ));
     writing.advance(10).unwrap();
     assert_eq!(file.read().unwrap().expose(), "header.cla");
     assert!(!format!("{writing:?} {volume:?}").contains("claims"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pod_identity_core::{ServiceAccountToken, TokenError, TokenFile};
+use pod_identity_core::{AuthorizationToken, ServiceAccountToken, TokenError, TokenFile};
 use pod_identity_testkit::{Issuer, ProjectedVolume, SigningKey, TokenBuilder, VerifyError};
 
 use crate::common::NOW;
@@ -112,7 +112,7 @@ fn every_claim_can_be_replaced_or_left_out_and_a_token_can_be_unsigned() {
     let no_pod = parse(&builder.clone().without_claim("kubernetes.io")).unwrap();
     assert_eq!(no_pod.claims().pod, None);
     let large = builder.padded(70_000).mint(NOW);
-    assert!(large.len() > TokenFile::MAX_BYTES);
+    assert!(large.len() > AuthorizationToken::MAX_BYTES);
     ServiceAccountToken::parse(&large).unwrap();
 }
 

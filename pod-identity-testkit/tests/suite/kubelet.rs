@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, ServiceAccountToken, Timestamp, TokenFile};
+use pod_identity_core::{Clock, Secret, ServiceAccountToken, Timestamp, TokenFile};
 use pod_identity_testkit::{
     Issuer, MockAgent, PodToken, ProjectedVolume, SettableClock, TokenPolicy,
 };
@@ -83,7 +83,7 @@ fn the_file_changes_with_the_clock_and_before_the_clock_returns() {
     let mut last = token.current();
     for minute in 1..=5 * 24 * 60 {
         clock.set(NOW + minute * 60 * SECOND);
-        let now = file.read().unwrap();
+        let now = Secret::from(file.read().unwrap());
         assert_eq!(now, token.current());
         if now != last {
             assert_eq!(issued(&token), clock.now());
@@ -149,7 +149,8 @@ fn a_spoilt_volume_is_repaired_when_kubelet_refreshes_it() {
     for defect in TokenDefect::ALL {
         token.volume().spoil(defect).unwrap();
         clock.advance(20 * HOUR);
-        assert_eq!(file.read().unwrap(), token.current(), "{defect:?}");
+        let read = file.read().unwrap();
+        assert_eq!(read.as_secret(), &token.current(), "{defect:?}");
     }
 }
 

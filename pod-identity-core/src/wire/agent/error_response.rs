@@ -1,7 +1,7 @@
 use std::fmt;
 
-use serde::Deserialize;
-
+use crate::wire::agent::members::Members;
+use crate::wire::eks_auth::ErrorCode;
 use crate::{FailureClass, Secret};
 
 /// An error answer of a node agent, or of another container-credentials server, as a client reads it.
@@ -12,7 +12,8 @@ pub struct ErrorResponse {
     pub status: u16,
     /// The AWS error code in it, such as `AccessDeniedException`.
     pub code: Option<String>,
-    /// Its own words: at most [`ErrorResponse::MAX_MESSAGE`] bytes of printable text, the sent token replaced.
+    /// The server's message: at most [`ErrorResponse::MAX_MESSAGE`] bytes of printable text on one line, with
+    /// `<token>` in place of the sent token.
     pub message: String,
 }
 
@@ -20,29 +21,47 @@ impl ErrorResponse {
     /// The most that is kept of a message, in bytes.
     pub const MAX_MESSAGE: usize = 512;
 
-    /// Reads an error body: JSON with `Code` and `Message` (or lower case), the official agent's
+    /// Reads the body of an error: JSON with `Code` or `__type` and `Message` in any case, the official agent's
     /// `[request id]: (Code): message, fault: client`, or any text.
     ///
     /// `sent` is the authorization token of the request, which a careless server may have echoed.
     pub fn read(status: u16, body: &[u8], sent: Option<&Secret>) -> Self {
-        let (code, message) = match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(json) => (json.code, json.message.unwrap_or_default()),
+        match serde_json::from_slice::<Members>(body) {
+            Ok(members) => members.into_error(status, sent),
             Err(_not_json) => {
-                let text = String::from_utf8_lossy(body).into_owned();
-                (code_in(&text).map(str::to_owned), text)
+                let text = String::from_utf8_lossy(body);
+                Self::new(status, code_in(&text), &text, sent)
             }
-        };
-        let scrub = |text: &str| printable(&without(text, sent));
-        Self {
-            status,
-            code: code.map(|code| scrub(&code)),
-            message: scrub(&message),
         }
     }
 
-    /// What it means for what comes next.
+    pub(super) fn new(
+        status: u16,
+        code: Option<&str>,
+        message: &str,
+        sent: Option<&Secret>,
+    ) -> Self {
+        let scrub = |text: &str| printable(&without(text, sent));
+        Self {
+            status,
+            code: code.map(scrub),
+            message: scrub(message),
+        }
+    }
+
+    /// What it means for the next attempt.
+    ///
+    /// The status of a success says nothing: it is that of the code where EKS Auth has such a code, else
+    /// 400, because a server that answers at once with a message of its own will do so again.
     pub fn class(&self) -> FailureClass {
-        FailureClass::of(self.status, self.code.as_deref())
+        let code = self.code.as_deref();
+        let status = match self.status {
+            200..=299 => code
+                .and_then(ErrorCode::from_name)
+                .map_or(400, ErrorCode::status),
+            status => status,
+        };
+        FailureClass::of(status, code)
     }
 }
 
@@ -58,14 +77,6 @@ impl fmt::Display for ErrorResponse {
             message => write!(f, ": {message}"),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(alias = "Code")]
-    code: Option<String>,
-    #[serde(alias = "Message")]
-    message: Option<String>,
 }
 
 /// The code in the official agent's `[request id]: (Code): message, fault: …`.

@@ -9,6 +9,7 @@
 
 mod allowed_hosts;
 mod error_response;
+mod members;
 mod refusal;
 mod success;
 

@@ -1,9 +1,8 @@
-use std::fmt;
-
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::wire::agent::ErrorResponse;
+use crate::wire::agent::members::{Member, Members};
 use crate::{Credentials, Secret, Timestamp, TimestampError};
 
 /// Writes the body of a success: one JSON object with the keys `AccessKeyId`, `SecretAccessKey`,
@@ -36,35 +35,52 @@ pub fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// Reads the body of a success.
+/// Reads the body of an answer with the status 200.
 ///
-/// As the SDKs do: keys in any case and order; `SessionToken` for `Token` and `ExpiresAt` for
-/// `Expiration`; unknown keys ignored; `Expiration` with `Z`, a fraction or an offset.
+/// As tolerant as the AWS SDKs: keys in any case and order; `SessionToken` for `Token` and `ExpiresAt` for
+/// `Expiration` where the usual name has no text; unknown keys ignored, and an `AccountId` that is not a
+/// text; `Expiration` with `Z`, a fraction or an offset. An empty `Token` is accepted for long-lived keys,
+/// which have none; a key id that begins with `ASIA` is worthless without a token.
+///
+/// `sent` is the authorization token of the request, which an error message may echo.
 ///
 /// # Errors
-/// [`DecodeError`] when it is not a JSON object, or lacks a key id, secret, token or expiry.
-pub fn decode(body: &[u8]) -> Result<Credentials, DecodeError> {
-    let fields: Fields = serde_json::from_slice(body).map_err(|error| DecodeError::Json {
+/// [`DecodeError`] if it is not a JSON object, if a key id, secret, token or expiry is missing, or if it is
+/// an error in JSON: a `Code` other than `Success`, whatever stands beside it, or a `__type` or `Message`
+/// in place of credentials.
+pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeError> {
+    let members: Members = serde_json::from_slice(body).map_err(|error| DecodeError::Json {
         line: error.line(),
         column: error.column(),
     })?;
-    let required = |field: Option<Secret>, name| match field {
-        Some(text) if !text.is_empty() => Ok(text),
-        _ => Err(DecodeError::Missing { field: name }),
+    if members.has_error_code() {
+        return Err(DecodeError::Refused(members.into_error(200, sent)));
+    }
+    match credentials(&members) {
+        Err(_incomplete) if members.has_error() => {
+            Err(DecodeError::Refused(members.into_error(200, sent)))
+        }
+        result => result,
+    }
+}
+
+fn credentials(members: &Members) -> Result<Credentials, DecodeError> {
+    let access_key_id = required(&members.access_key_id, "AccessKeyId")?;
+    let secret_access_key = required(&members.secret_access_key, "SecretAccessKey")?;
+    let session_token = match members.token.text() {
+        Some(empty) if empty.is_empty() && !access_key_id.expose().starts_with(TEMPORARY) => empty,
+        _ => required(&members.token, "Token")?,
     };
-    let access_key_id = required(fields.access_key_id, "AccessKeyId")?;
-    let secret_access_key = required(fields.secret_access_key, "SecretAccessKey")?;
-    let session_token = required(fields.token, "Token")?;
-    let expiration = required(fields.expiration, "Expiration")?;
+    let expiration = required(&members.expiration, "Expiration")?;
     let expiration =
         Timestamp::parse_rfc3339(expiration.expose()).map_err(DecodeError::Expiration)?;
     let credentials = Credentials::new(
         access_key_id.expose(),
-        secret_access_key,
-        session_token,
+        secret_access_key.clone(),
+        session_token.clone(),
         expiration,
     );
-    Ok(match fields.account_id {
+    Ok(match members.account_id.text() {
         Some(account_id) if !account_id.is_empty() => {
             credentials.with_account_id(account_id.expose())
         }
@@ -72,11 +88,19 @@ pub fn decode(body: &[u8]) -> Result<Credentials, DecodeError> {
     })
 }
 
-/// A success whose body cannot be used. It never quotes the body.
+fn required<'a>(member: &'a Member, field: &'static str) -> Result<&'a Secret, DecodeError> {
+    match member {
+        Member::Text(text) if !text.is_empty() => Ok(text),
+        Member::Absent | Member::Text(_) => Err(DecodeError::Missing { field }),
+        Member::Other(found) => Err(DecodeError::WrongType { field, found }),
+    }
+}
+
+/// A body that cannot be used. It never quotes the body, the message of an error excepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not a JSON object whose known members are strings.
+    /// Not a JSON object.
     #[error("the body is not the expected JSON object (line {line}, column {column})")]
     Json {
         /// Where parsing stopped, from 1.
@@ -90,56 +114,25 @@ pub enum DecodeError {
         /// The member's name.
         field: &'static str,
     },
+    /// A member is not a text.
+    #[error("{field} is {found}, not a text")]
+    WrongType {
+        /// The member's name.
+        field: &'static str,
+        /// The type in its place, with an article: `a number`.
+        found: &'static str,
+    },
     /// `Expiration` is not a date and time.
     #[error("Expiration is {0}")]
-    Expiration(#[source] TimestampError),
+    Expiration(TimestampError),
+    /// The body is an error. The server meant to refuse, in spite of the status.
+    #[error("{0}")]
+    Refused(ErrorResponse),
 }
 
-/// The members of a success, all optional, found whatever their case.
-#[derive(Default)]
-struct Fields {
-    access_key_id: Option<Secret>,
-    secret_access_key: Option<Secret>,
-    token: Option<Secret>,
-    account_id: Option<Secret>,
-    expiration: Option<Secret>,
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyCase;
-
-        impl<'de> Visitor<'de> for AnyCase {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(mut key) = map.next_key::<String>()? {
-                    key.make_ascii_lowercase();
-                    let field = match key.as_str() {
-                        "accesskeyid" => &mut fields.access_key_id,
-                        "secretaccesskey" => &mut fields.secret_access_key,
-                        "token" | "sessiontoken" => &mut fields.token,
-                        "accountid" => &mut fields.account_id,
-                        "expiration" | "expiresat" => &mut fields.expiration,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    *field = map.next_value()?;
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(AnyCase)
-    }
-}
+/// The prefix of the key ids of temporary credentials. Source: "Understanding unique ID prefixes" in the
+/// IAM user guide.
+const TEMPORARY: &str = "ASIA";
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +157,7 @@ mod tests {
                 r#""AccountId":"123456789012","Expiration":"2026-03-01T12:00:00Z"}"#
             )
         );
-        assert_eq!(decode(&encode(&sample())).unwrap(), sample());
+        assert_eq!(decode(&encode(&sample()), None).unwrap(), sample());
     }
 
     #[test]
@@ -175,7 +168,7 @@ mod tests {
             r#"{"Expiration":"2026-03-01T12:00:00.000Z","Token":"session","AccountId":"123456789012",
                "SecretAccessKey":"secret/+=","AccessKeyId":"ASIAEXAMPLE"}"#,
         ] {
-            assert_eq!(decode(body.as_bytes()).unwrap(), sample(), "{body}");
+            assert_eq!(decode(body.as_bytes(), None).unwrap(), sample(), "{body}");
         }
     }
 
@@ -194,12 +187,18 @@ mod tests {
                 format!(r#""{name}":"""#),
                 r#""Other":"x""#.into(),
             ] {
-                let error = decode(whole.replace(&member, &broken).as_bytes()).unwrap_err();
+                let error = decode(whole.replace(&member, &broken).as_bytes(), None).unwrap_err();
                 assert_eq!(error, DecodeError::Missing { field: name });
             }
-            let error =
-                decode(whole.replace(&member, &format!(r#""{name}":7"#)).as_bytes()).unwrap_err();
-            assert!(matches!(error, DecodeError::Json { .. }), "{error}");
+            for (value, found) in [
+                ("7", "a number"),
+                ("true", "a boolean"),
+                ("{}", "an object"),
+            ] {
+                let broken = format!(r#""{name}":{value}"#);
+                let error = decode(whole.replace(&member, &broken).as_bytes(), None).unwrap_err();
+                assert_eq!(error.to_string(), format!("{name} is {found}, not a text"));
+            }
         }
         for body in [
             "",
@@ -209,7 +208,7 @@ mod tests {
             "\u{feff}{}",
             "{\"AccessKeyId\":\"secret",
         ] {
-            let error = decode(body.as_bytes()).unwrap_err();
+            let error = decode(body.as_bytes(), None).unwrap_err();
             assert!(matches!(error, DecodeError::Json { .. }), "{body}");
             assert!(!format!("{error} {error:?}").contains("secret"));
         }
@@ -218,12 +217,107 @@ mod tests {
     #[test]
     fn an_account_is_optional() {
         let body = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","AccountId":null,"Expiration":"2026-03-01T12:00:00Z"}"#;
-        assert_eq!(decode(body.as_bytes()).unwrap().account_id(), None);
+        assert_eq!(decode(body.as_bytes(), None).unwrap().account_id(), None);
         assert_eq!(
-            decode(body.replace("null", "\"\"").as_bytes())
+            decode(body.replace("null", "\"\"").as_bytes(), None)
                 .unwrap()
                 .account_id(),
             None
         );
+    }
+
+    #[test]
+    fn an_account_of_a_wrong_type_is_ignored() {
+        let body = r#"{"AccessKeyId":"a","SecretAccessKey":"b","Token":"c","AccountId":VALUE,"Expiration":"2026-03-01T12:00:00Z"}"#;
+        for value in ["111122223333", "{\"id\":[1]}", "[]", "true"] {
+            let decoded = decode(body.replace("VALUE", value).as_bytes(), None).unwrap();
+            assert_eq!(decoded.account_id(), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_other_name_of_a_member_never_overwrites_its_text() {
+        let whole = String::from_utf8(encode(&sample()).to_vec()).unwrap();
+        let without_end = whole.strip_suffix('}').unwrap();
+        let without_start = whole.strip_prefix('{').unwrap();
+        for other in [
+            r#""SessionToken":null,"ExpiresAt":null,"AccountID":null"#,
+            r#""SessionToken":7,"ExpiresAt":1772366400,"AccountID":7"#,
+            r#""SessionToken":"","ExpiresAt":"","AccountID":"""#,
+            r#""SessionToken":"other","ExpiresAt":"2030-01-01T00:00:00Z""#,
+        ] {
+            for body in [
+                format!("{without_end},{other}}}"),
+                format!("{{{other},{without_start}"),
+            ] {
+                assert_eq!(decode(body.as_bytes(), None).unwrap(), sample(), "{body}");
+            }
+        }
+        let renamed = whole.replace("\"Token\":", "\"Token\":null,\"SessionToken\":");
+        assert_eq!(decode(renamed.as_bytes(), None).unwrap(), sample());
+    }
+
+    #[test]
+    fn an_empty_token_is_accepted_for_a_long_lived_key_only() {
+        let body = |key| {
+            format!(
+                r#"{{"AccessKeyId":"{key}","SecretAccessKey":"b","Token":"","Expiration":"2026-03-01T12:00:00Z"}}"#
+            )
+        };
+        let decoded = decode(body("AKIAEXAMPLE").as_bytes(), None).unwrap();
+        assert!(decoded.session_token().is_empty());
+        let error = decode(body("ASIAEXAMPLE").as_bytes(), None).unwrap_err();
+        assert_eq!(error, DecodeError::Missing { field: "Token" });
+    }
+
+    #[test]
+    fn an_error_in_a_success_is_that_error_with_its_message() {
+        let refused = |body: &str| match decode(body.as_bytes(), None).unwrap_err() {
+            DecodeError::Refused(error) => error,
+            error => panic!("{body}: {error}"),
+        };
+        for body in [
+            r#"{"Code":"AccessDenied","Message":"no role"}"#,
+            r#"{"code":"AccessDenied","message":"no role"}"#,
+            r#"{"__type":"AccessDenied","message":"no role"}"#,
+            r#"{"__type":"com.amazon.coral.service#AccessDenied:http://x/","Message":"no role"}"#,
+        ] {
+            let error = refused(body);
+            assert_eq!(
+                error.to_string(),
+                "HTTP 200: AccessDenied: no role",
+                "{body}"
+            );
+            assert!(!error.class().is_retryable());
+        }
+        assert_eq!(
+            refused(r#"{"message":"no role"}"#).to_string(),
+            "HTTP 200: no role"
+        );
+
+        let whole = String::from_utf8(encode(&sample()).to_vec()).unwrap();
+        let with = |member: &str| whole.replace('{', &format!("{{{member},"));
+        assert_eq!(
+            refused(&with(r#""Code":"Failed""#)).code.as_deref(),
+            Some("Failed")
+        );
+        for harmless in [
+            r#""Code":"Success""#,
+            r#""code":"success","LastUpdated":"x""#,
+            r#""Code":null"#,
+            r#""Code":200"#,
+            r#""message":"welcome""#,
+        ] {
+            let decoded = decode(with(harmless).as_bytes(), None);
+            assert_eq!(decoded.unwrap(), sample(), "{harmless}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_success_never_repeats_the_sent_token() {
+        let sent = Secret::from("aaa.bbb.ccc".to_owned());
+        let body = br#"{"Code":"Bad","Message":"what is aaa.bbb.ccc?"}"#;
+        let error = decode(body, Some(&sent)).unwrap_err();
+        assert_eq!(error.to_string(), "HTTP 200: Bad: what is <token>?");
     }
 }

@@ -1,0 +1,158 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use pod_identity_core::{AuthorizationToken, TokenFile, TokenFileError};
+use tokio::runtime::Handle;
+
+/// Reads the token file, without ever holding up the runtime.
+///
+/// A read from a mount that hangs (NFS, a CSI driver that has died) returns never, and cannot be
+/// cancelled. On a worker of the runtime it would stop the tasks there; on one of its blocking threads it
+/// would stop the shutdown of the runtime, which waits for them. So it has a thread of its own, and a
+/// blocking thread waits for that one, for at most as long as the attempt. At most one read is under way:
+/// a mount that hangs costs one thread, however often it is tried.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenReader {
+    file: TokenFile,
+    read: fn(&TokenFile) -> Outcome,
+    is_reading: Arc<AtomicBool>,
+}
+
+type Outcome = Result<AuthorizationToken, TokenFileError>;
+
+impl TokenReader {
+    pub(crate) fn new(file: TokenFile) -> Self {
+        Self {
+            file,
+            read: TokenFile::read,
+            is_reading: Arc::default(),
+        }
+    }
+
+    /// Reads the token within this time.
+    pub(crate) async fn read(&self, within: Duration) -> Outcome {
+        let (sender, receiver) = mpsc::channel();
+        let _cancel = CancelOnDrop(sender.clone());
+        let reader = self.clone();
+        // A blocking task rather than a channel of tokio's: while one is under way, a runtime with paused
+        // time does not move its clock.
+        let waiting =
+            Handle::current().spawn_blocking(move || reader.wait(sender, &receiver, within));
+        waiting.await.unwrap_or_else(|_shut_down| {
+            let error = io::Error::other("the runtime was shut down meanwhile");
+            Err(self.file.failed_with(error))
+        })
+    }
+
+    /// The error of a read that took longer than this.
+    pub(crate) fn timed_out(&self, within: Duration) -> TokenFileError {
+        let message = format!("no content within {within:?}; is it on a mount that hangs?");
+        self.file
+            .failed_with(io::Error::new(io::ErrorKind::TimedOut, message))
+    }
+
+    fn wait(
+        &self,
+        sender: mpsc::Sender<Option<Outcome>>,
+        receiver: &mpsc::Receiver<Option<Outcome>>,
+        within: Duration,
+    ) -> Outcome {
+        // Acquire and release order nothing but the reads among themselves; the token goes through the
+        // channel.
+        if self.is_reading.swap(true, Ordering::AcqRel) {
+            let message = "an earlier read has not returned; is it on a mount that hangs?";
+            let error = io::Error::new(io::ErrorKind::TimedOut, message);
+            return Err(self.file.failed_with(error));
+        }
+        let (file, read) = (self.file.clone(), self.read);
+        let done = ClearOnDrop(self.is_reading.clone());
+        let started = thread::Builder::new()
+            .name("pod-identity-token".to_owned())
+            .spawn(move || {
+                let outcome = read(&file);
+                drop(done);
+                // Nobody waits any more if the time is up.
+                let _unheard = sender.send(Some(outcome));
+            });
+        if let Err(error) = started {
+            return Err(self.file.failed_with(error));
+        }
+        match receiver.recv_timeout(within) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(self.timed_out(within)),
+        }
+    }
+}
+
+/// Ends the wait when the attempt is dropped.
+struct CancelOnDrop(mpsc::Sender<Option<Outcome>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // The wait is over if nobody receives it.
+        let _over = self.0.send(None);
+    }
+}
+
+/// Also clears it when no thread could be started.
+struct ClearOnDrop(Arc<AtomicBool>);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A file on a mount that hangs.
+    fn hanging() -> TokenReader {
+        TokenReader {
+            read: |_file| loop {
+                thread::park();
+            },
+            ..TokenReader::new(TokenFile::new("/mnt/token"))
+        }
+    }
+
+    const WITHIN: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_read_that_hangs_ends_in_time_and_no_second_one_is_begun() {
+        let reader = hanging();
+        let error = reader.read(WITHIN).await.unwrap_err();
+        assert_eq!(error.path(), Path::new("/mnt/token"));
+        assert_eq!(
+            error.to_string(),
+            "token file /mnt/token: cannot be read: no content within 20ms; is it on a mount that hangs?"
+        );
+        let error = reader.read(Duration::MAX).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("an earlier read has not returned")
+        );
+    }
+
+    #[test]
+    fn a_runtime_shuts_down_though_a_read_hangs() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let read = tokio::time::timeout(WITHIN, async { hanging().read(Duration::MAX).await });
+            read.await.unwrap_err();
+        });
+        // Returns, because the wait was cancelled with the attempt.
+        drop(runtime);
+    }
+}
