@@ -85,12 +85,17 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
     };
     table.row("SDK's lazy cache, a hit", lazy, "ns", Limit::None);
 
+    let bare = runtime.block_on(provider.provide_credentials())?;
+    let clone = nanoseconds_per_call(|| {
+        black_box(bare.clone());
+    });
+    table.row("a clone of the SDK's Credentials", clone, "ns", Limit::None);
     let one = provide(&provider);
     table.row(
         "provide_credentials()",
         one,
         "ns",
-        Limit::AtMost(lazy / 2.0),
+        Limit::AtMost((lazy / 2.0).min(clone + 15.0)),
     );
     let two = thread::scope(|scope| {
         let threads = [0, 1].map(|_| scope.spawn(|| provide(&provider)));
@@ -220,6 +225,23 @@ fn memory(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         "KiB",
         Limit::AtMost(64.0),
     );
+
+    let mut many = Vec::with_capacity(MANY);
+    let measured = allocation_counter::measure(|| {
+        many.extend((0..MANY).map(|_each| {
+            let provider = PodIdentityProvider::from_lookup(|name| agent.lookup(name));
+            runtime.block_on(provider.warm_up()).map(|()| provider)
+        }));
+    });
+    many.into_iter()
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let kib = measured.bytes_current as f64 / 1024.0 / MANY as f64;
+    table.row(
+        "memory of each of 1,000 idle providers",
+        kib,
+        "KiB",
+        Limit::AtMost(64.0),
+    );
     Ok(())
 }
 
@@ -235,4 +257,5 @@ const COLD_OURS: &str = "cold-ours";
 const COLD_EXISTING: &str = "cold-existing";
 const TURN_BY_TURN: &str = "turn-by-turn";
 const FETCHES: usize = 1000;
+const MANY: usize = 1000;
 const STARTS: usize = 41;
