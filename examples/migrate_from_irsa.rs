@@ -3,7 +3,7 @@
 //!
 //! While a service account has both an annotation and an association, a pod has both sets of variables:
 //! `AWS_ROLE_ARN` and `AWS_WEB_IDENTITY_TOKEN_FILE` beside those of the container. The SDK's default
-//! chain then takes web identity. A chain of one's own takes what stands first in it.
+//! chain then takes web identity. A custom chain takes its first provider that has credentials.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod support;

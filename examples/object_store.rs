@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let signed_with = String::from_utf8(object.bytes().await?.to_vec())?;
     println!("S3 saw a request signed with {signed_with}");
 
-    let held = provider.snapshot().ok_or("a valid set must be at hand")?;
+    let held = provider.snapshot().ok_or("a valid set must be held")?;
     assert_eq!(signed_with, held.access_key_id());
     Ok(())
 }

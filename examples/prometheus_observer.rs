@@ -1,4 +1,4 @@
-//! One's own metrics. Run: `cargo run -p pod-identity-examples --example prometheus_observer`
+//! Metrics of an application. Run: `cargo run -p pod-identity-examples --example prometheus_observer`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod support;

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = head.headers.get("x-amz-security-token").ok_or("no token")?;
     println!("x-amz-security-token: {} bytes", token.len());
 
-    let held = provider.snapshot().ok_or("a valid set must be at hand")?;
+    let held = provider.snapshot().ok_or("a valid set must be held")?;
     assert!(
         signature.contains(held.access_key_id()),
         "another key has signed"

@@ -1,7 +1,7 @@
 //! An STS call with the AWS SDK. Run: `cargo run -p pod-identity-examples --example sdk`
 //!
 //! The SDK caches what a provider gives it until 10 s before its expiry, and asks again while the
-//! request waits. Here the answer is at hand by then. `no_cache()` makes it ask for every request,
+//! request waits. Here the new set has been fetched by then. `no_cache()` makes it ask for every request,
 //! which costs little, because the provider is a cache itself.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -15,7 +15,7 @@ use support::{OfflineSts, Pod};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pod = Pod::start().await;
     let provider = pod.provider(); // in a pod: PodIdentityProvider::from_env()
-    provider.warm_up().await?; // so that the first request need not wait; fails early, with words
+    provider.warm_up().await?; // so that the first request need not wait; fails early, with the reason
 
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::from_static("us-west-2"))

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // This waits for it. From now on, neither waits while the set is valid.
     let credentials = provider.credentials().await?;
     sign(&credentials);
-    let again = provider.snapshot().ok_or("a valid set must be at hand")?;
+    let again = provider.snapshot().ok_or("a valid set must be held")?;
     assert_eq!(credentials, again);
 
     // A service said that it does not accept the key: it is not handed out again.
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Stands for one's own signer. `Debug` of the credentials is safe to log; `expose` is not.
+/// Stands for the application's signer. `Debug` of the credentials is safe to log; `expose` is not.
 fn sign(credentials: &Credentials) {
     println!("sign with {credentials:?}");
     let secret = credentials.secret_access_key().expose();

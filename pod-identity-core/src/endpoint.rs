@@ -20,8 +20,8 @@ pub mod variables {
 
 /// Where credentials are fetched: a URI that is known to be allowed.
 ///
-/// Plain `http` goes only to loopback and to the fixed addresses of the ECS and EKS agents, `https`
-/// anywhere; a value of this type cannot say otherwise. A host *name* with `http` is allowed once
+/// Plain `http` is allowed to loopback and to the fixed addresses of the ECS and EKS agents only, `https` to
+/// any host; a value of this type cannot hold anything else. A host *name* with `http` is allowed once
 /// every address it resolves to is, which [`check_resolved`](Self::check_resolved) checks. The caller
 /// resolves the name, and does so again for each fetch.
 ///
@@ -90,27 +90,27 @@ impl Endpoint {
         &self.uri
     }
 
-    /// What to connect to, or to resolve first.
+    /// The address to connect to, or the name to resolve.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The port, 80 or 443 where the URI names none.
+    /// The port. Defaults to 80 or 443.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the connection is to be made over TLS.
+    /// Whether the connection uses TLS.
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// The addresses to connect to, from what the host name resolved to just now; for a host that is
-    /// an address, that address.
+    /// Returns the addresses to connect to, given those that the host name has resolved to. For a host that
+    /// is an address, it is that address.
     ///
     /// # Errors
     /// [`EndpointError`] when a name resolved to nothing, or, with plain `http`, when any one of its
-    /// addresses is not allowed. The failure says nothing about the next resolution.
+    /// addresses is not allowed. The next resolution may succeed.
     pub fn check_resolved(
         &self,
         resolved: impl IntoIterator<Item = IpAddr>,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a failed fetch means for what comes next; not where the failure came from.
+/// What a failed fetch means for the next attempt, wherever the failure came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureClass {
@@ -25,7 +25,7 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
-    /// The class of an error answer, by its code where it has one, else by its HTTP status.
+    /// The class of an error answer: by its code if it has one, else by its HTTP status.
     ///
     /// The code may carry the suffix `Exception`, as on the wire, or not.
     pub fn of(status: u16, code: Option<&str>) -> Self {

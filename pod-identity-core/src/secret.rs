@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text itself. It must not reach a log, an error, a metric or a `Debug`.
+    /// The text. It must not reach a log, an error, a metric or a `Debug`.
     pub fn expose(&self) -> &str {
         &self.0
     }

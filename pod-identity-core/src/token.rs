@@ -10,12 +10,12 @@ use crate::{KubernetesName, Secret, Timestamp};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
 ///
-/// Parsing checks the shape (three parts of canonical base64url, a signing algorithm, an expiry), not
-/// the signature: EKS Auth verifies that. What the claims say is therefore only what the sender
-/// claims; [`UnverifiedClaims`] keeps that in its name.
+/// Parsing checks the form (three parts of canonical base64url, a signing algorithm, an expiry), not
+/// the signature, which EKS Auth verifies. Until then everybody could have written the claims; the name of
+/// [`UnverifiedClaims`] is a reminder.
 ///
-/// Canonical means no padding and no stray trailing bits, so that one token has one spelling and
-/// cannot fill a cache under many keys.
+/// Canonical means without padding and without stray trailing bits. Otherwise one token would have many
+/// spellings, and could fill a cache under many keys.
 ///
 /// ```
 /// use pod_identity_core::{ServiceAccountToken, TokenError};
@@ -65,12 +65,12 @@ impl ServiceAccountToken {
         self.text.expose()
     }
 
-    /// What the token claims about itself.
+    /// The claims, which nobody has verified.
     pub fn claims(&self) -> &UnverifiedClaims {
         &self.claims
     }
 
-    /// The key under which what belongs to this token is kept.
+    /// The key of this token in a cache.
     #[cfg(feature = "digest")]
     pub fn digest(&self) -> TokenDigest {
         TokenDigest::of(self.text.expose().as_bytes())
@@ -97,11 +97,11 @@ pub struct UnverifiedClaims {
     pub issuer: Option<String>,
     /// `sub`: `system:serviceaccount:<namespace>:<name>`.
     pub subject: Option<String>,
-    /// `aud`: whom the token is for; `pods.eks.amazonaws.com` for Pod Identity.
+    /// `aud`: the services that may accept the token; `pods.eks.amazonaws.com` for Pod Identity.
     pub audience: Vec<String>,
-    /// `exp`: from here on the token is worthless.
+    /// `exp`: from this time on the token is not accepted.
     pub expires_at: Timestamp,
-    /// `nbf`: until here it is not valid yet.
+    /// `nbf`: before this time the token is not accepted.
     pub not_before: Option<Timestamp>,
     /// `iat`: when it was issued.
     pub issued_at: Option<Timestamp>,
@@ -120,11 +120,11 @@ pub struct UnverifiedClaims {
 impl UnverifiedClaims {
     /// Whether the token may be used at `now` for `audience`.
     ///
-    /// `leeway` is granted on `nbf` only, because a node's clock may be behind the API server's; a
-    /// token that has expired has expired.
+    /// `leeway` applies to `nbf` only, because a node's clock may be behind the API server's. It does not
+    /// prolong the life of a token.
     ///
     /// # Errors
-    /// [`ClaimError`], whose text is the official agent's where that one has a text.
+    /// [`ClaimError`], with the official agent's text where it has one.
     pub fn check(
         &self,
         now: Timestamp,
@@ -150,7 +150,7 @@ impl UnverifiedClaims {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// There is no token at all. Cure: send the content of the projected token file.
+    /// There is no token. Cure: send the content of the projected token file.
     #[error("token is empty")]
     Empty,
     /// Not three parts joined by dots. Cure: send the token alone, without `Bearer `.
@@ -186,15 +186,15 @@ pub enum ClaimError {
     /// `nbf` has not come. Cure: correct the clocks.
     #[error("token is not valid yet")]
     NotYetValid,
-    /// `aud` names somebody else. Cure: project the token for the audience that the agent expects.
+    /// `aud` names another service. Cure: project the token for the audience that the agent expects.
     #[error("token has an invalid audience")]
     Audience,
 }
 
-/// The SHA-256 of exactly the bytes of a token: the key under which what belongs to it is kept.
+/// The SHA-256 of exactly the bytes of a token, its key in a cache.
 ///
-/// A full digest, so that two tokens with the same claims and different signatures never share what
-/// only one of them has earned.
+/// It is a digest of the whole token: two tokens with the same claims and different signatures must never
+/// share credentials, because only one of them may be genuine.
 #[cfg(feature = "digest")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenDigest([u8; 32]);

@@ -8,10 +8,9 @@ use crate::{AuthorizationToken, AuthorizationTokenError};
 
 /// The file that holds the authorization token, read anew for every fetch.
 ///
-/// kubelet replaces the token by swapping a symlink above it, so the path is followed as given each
-/// time and never resolved beforehand. Trailing white space is cut off, because some hand-made files
-/// end in a newline and no header value may. Reading is blocking and short: the file lives in memory
-/// (tmpfs) and is about 1.2 KB.
+/// kubelet replaces the token by swapping a symlink above it, so the path is followed each time and never
+/// resolved beforehand. The content is read as an [`AuthorizationToken`]. Reading blocks; a projected
+/// token lives in memory (tmpfs) and has about 1.2 KB, but other file systems may hang.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -58,8 +57,8 @@ impl TokenFile {
         }
     }
 
-    /// kubelet removes the old directory right after the swap, so a path that was being resolved just then
-    /// leads nowhere; the next one leads to the new file.
+    /// kubelet removes the old directory right after the swap. A path that is being resolved at that moment
+    /// leads nowhere; resolved again, it leads to the new file.
     fn bytes_through_a_swap(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let mut result = self.bytes();
         for _again in 0..2 {
@@ -77,9 +76,9 @@ impl TokenFile {
         if !metadata.is_file() && !metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, NotAFile));
         }
-        // Reserved at once, because a buffer that grows leaves copies of the token behind; and not much
+        // Reserved at once, because a buffer that grows leaves copies of the token in memory; and not much
         // larger than the file, because all of it is overwritten when dropped. One byte more than
-        // allowed tells "full" from "too large".
+        // allowed distinguishes "full" from "too large".
         let size = usize::try_from(metadata.len()).unwrap_or(AuthorizationToken::MAX_BYTES);
         let mut bytes = Zeroizing::new(Vec::with_capacity(
             size.min(AuthorizationToken::MAX_BYTES) + 1,

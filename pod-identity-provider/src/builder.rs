@@ -16,8 +16,8 @@ use crate::{
     Transport,
 };
 
-/// Settings of a [`PodIdentityProvider`]. None is mandatory in a pod: what is not set here comes from
-/// the environment, or has a default with a reason.
+/// Settings of a [`PodIdentityProvider`]. None is mandatory in a pod: endpoint and token default to those of
+/// the environment, and each other setting has a default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,34 +74,32 @@ impl Builder {
         self
     }
 
-    /// Where to fetch. From the environment unless set, because the EKS webhook sets it there.
+    /// The endpoint of the agent. Defaults to the environment's, where the EKS webhook sets it.
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
         self
     }
 
-    /// The file with the authorization token, which is read for every fetch. From the environment unless
-    /// a token is set.
+    /// The file with the authorization token, which is read for every fetch. Defaults to the environment's.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Some(Ok(TokenSource::file(path)));
         self
     }
 
-    /// The authorization token itself, for a server that expects a fixed one. From the environment unless
-    /// a token is set.
+    /// The authorization token, for a server that expects a fixed one. Defaults to the environment's.
     pub fn token(mut self, token: Secret) -> Self {
         self.token = Some(TokenSource::text(&token, "token"));
         self
     }
 
-    /// Requests carry no token, whatever the environment says; for a server that wants none.
+    /// Sends no token, even if the environment has one.
     pub fn no_token(mut self) -> Self {
         self.token = Some(Ok(TokenSource::Absent));
         self
     }
 
     /// The limit for connecting, all addresses together. Defaults to 1 s: the agent is on this node, and a
-    /// connection that takes longer is never made. No effect on a transport of one's own.
+    /// connection that takes longer is never made. No effect on a custom transport.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -160,7 +158,7 @@ impl Builder {
     }
 
     /// The TLS settings of an `https` endpoint. Defaults to
-    /// [`Tls::with_system_roots`](crate::Tls::with_system_roots). No effect on a transport of one's own.
+    /// [`Tls::with_system_roots`](crate::Tls::with_system_roots). No effect on a custom transport.
     #[cfg(feature = "rustls")]
     pub fn tls(mut self, tls: crate::Tls) -> Self {
         self.tls = Some(tls);
@@ -171,8 +169,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConfigError`], with [`ConfigError::NotConfigured`] where neither the builder nor the
-    /// environment names an endpoint. To have it in a chain all the same, turn the error into a provider
-    /// that fails with it: `.build().unwrap_or_else(PodIdentityProvider::from)`.
+    /// environment names an endpoint. To use it in a chain nevertheless, turn the error into a provider that
+    /// fails with it: `.build().unwrap_or_else(PodIdentityProvider::from)`.
     pub fn build(self) -> Result<PodIdentityProvider, ConfigError> {
         let environment = self.environment.unwrap_or_else(Environment::of_process);
         let endpoint = match self.endpoint {

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use crate::TransportError;
 use crate::tasks::Owned;
 
-/// One HTTP/1.1 connection, which carries requests one after another. Dropping it closes it, whatever
-/// it is doing.
+/// One HTTP/1.1 connection, which carries requests one after another. Dropping it closes it, even during an
+/// exchange.
 pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     _driver: Owned,
@@ -36,7 +36,7 @@ impl Connection {
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(broken)?;
         let driver = Handle::current().spawn(async {
-            // What breaks a connection is the error of the exchange on it.
+            // The exchange on the connection fails with the same error.
             let _broken = connection.await;
         });
         Ok(Self {

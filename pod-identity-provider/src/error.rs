@@ -78,7 +78,7 @@ pub enum FetchError {
     /// The runtime that the attempt ran on was shut down.
     #[error("the attempt was interrupted before it had a result")]
     Interrupted,
-    /// The transport or the resolver panicked. Cure: a transport of one's own has a bug.
+    /// The transport or the resolver panicked. Cure: correct the custom transport or resolver.
     #[error("the attempt panicked: {message}")]
     Panicked {
         /// The text of the panic.

@@ -14,7 +14,7 @@ use crate::panics::catch_panic;
 use crate::token_source::TokenSource;
 use crate::{FetchError, MAX_BODY, Malformed, Resolve, Stage, Transport, TransportError};
 
-/// Where credentials are fetched, and how one attempt goes.
+/// The endpoint, and the steps of one attempt to fetch from it.
 #[derive(Debug)]
 pub(crate) struct Source {
     endpoint: Endpoint,
@@ -176,7 +176,7 @@ struct Deadline {
 /// A deadline further away than this is none, and could not be computed.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A refusal with one of these may mean that kubelet has just replaced the token.
+/// A refusal with one of these may mean that kubelet has replaced the token since it was read.
 fn may_be_about_the_token(status: StatusCode) -> bool {
     matches!(
         status,

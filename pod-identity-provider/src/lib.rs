@@ -99,7 +99,7 @@
 //! - a program without `async` (`sync_app`), and one that lives for seconds (`short_lived`);
 //! - several roles in one process (`several_providers`);
 //! - warm-up behind a readiness probe (`health`), metrics (`prometheus_observer`), the way from IRSA
-//!   (`migrate_from_irsa`), and tests of one's own app (`test_your_app`).
+//!   (`migrate_from_irsa`), and tests of an app (`test_your_app`).
 //!
 //! With a crate that takes keys rather than a provider, such as `rust-s3`, ask
 //! [`credentials`](PodIdentityProvider::credentials) for each request and never keep what it returns: with a
@@ -133,7 +133,7 @@
 //! | `Refused` | the agent's error, such as "no service account role association"; also in an answer with the status 200 | follow its message: association, trust policy (`sts:TagSession`) | `provider_error` |
 //! | `Malformed` | a success that is incomplete or about to expire | check the agent, and the node's clock | `unhandled` |
 //! | `Interrupted` | the runtime was shut down during the attempt | none: the next caller begins again | `provider_error` |
-//! | `Panicked` | a transport or resolver of one's own panicked | correct it | `provider_error` |
+//! | `Panicked` | a custom transport or resolver panicked | correct it | `provider_error` |
 //! | `NoRuntime`, `RuntimeWithoutTime` | called outside of tokio, or on a runtime without timers, with nothing held | call it within a runtime that was built with `enable_all` | `provider_error` |
 //!
 //! A timeout is no `provider_timed_out` for the SDK, because that has room for a duration only: its text would
@@ -154,7 +154,7 @@
 //! | a `Code` other than `Success` beside credentials | some | the server says that they are not valid |
 //! | a body of more than 64 KiB | all | a real one has 1.5 KB |
 //! | a compressed body, although none was asked for | Go | the same |
-//! | a token file that is a FIFO, a socket or a device | whoever reads files | reading it may never end |
+//! | a token file that is a FIFO, a socket or a device | all that read files | reading it may never end |
 //! | a proxy from `HTTP_PROXY` | Rust | the token would go to the proxy |
 //! | a redirect | Go | the token would go to wherever it leads |
 //!

@@ -38,5 +38,5 @@ fn session_token(credentials: &Credentials) -> Option<String> {
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-/// What the crate calls its own S3 store in errors.
+/// The name of the S3 store in the crate's own errors.
 const STORE: &str = "S3";

@@ -46,7 +46,7 @@ fn convert(credentials: &Credentials) -> Credential {
         secret_access_key: credentials.secret_access_key().expose().to_owned(),
         // A long-lived key has none.
         session_token: (!session_token.is_empty()).then(|| session_token.to_owned()),
-        // What it cannot hold begins on the last day of the year 9999, which is as good as never.
+        // It cannot hold the last day of the year 9999; a set that expires then does not expire.
         expires_in: Timestamp::from_millisecond(expiration).ok(),
     }
 }

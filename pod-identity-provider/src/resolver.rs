@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::BoxFuture;
 
-/// Turns a host name into addresses, anew for every fetch; neither answers nor failures are kept.
+/// Resolves a host name to addresses, again for every fetch: neither answers nor failures are cached.
 ///
 /// Only an endpoint with a host *name* needs it: the agents' endpoints are addresses.
 /// [`SystemResolver`] is the default.

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::ConfigError;
 
-/// How a server of an `https` endpoint is trusted.
+/// The certificates by which the server of an `https` endpoint is trusted.
 ///
 /// The default of a provider with such an endpoint is [`with_system_roots`](Self::with_system_roots).
 ///

@@ -29,7 +29,7 @@ impl TransportError {
     }
 }
 
-/// An error and what is at the bottom of it: hyper says "connection error", and its cause why.
+/// An error with the last of its causes: hyper's own text is "connection error", and the cause has the reason.
 fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     match causes.last() {

@@ -27,7 +27,7 @@ pub struct AssumeRoleRequest {
 }
 
 impl AssumeRoleRequest {
-    /// A request that says nothing about the node.
+    /// A request without facts about the node.
     pub fn new(token: Secret) -> Self {
         Self {
             token,
@@ -57,7 +57,7 @@ pub struct AssumeRoleResponse {
     pub workload_identity_provider_arn: Option<String>,
 }
 
-/// The service account that a verified token belongs to.
+/// The service account of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
@@ -178,7 +178,7 @@ impl ErrorCode {
             .find(|code| code.name() == name || code.name().strip_suffix("Exception") == Some(name))
     }
 
-    /// What it means for what comes next.
+    /// What the error means for the next attempt.
     pub fn class(self) -> FailureClass {
         FailureClass::of(self.status(), Some(self.name()))
     }
@@ -187,7 +187,7 @@ impl ErrorCode {
 /// The body of an error. The code travels in the header [`ErrorBody::CODE_HEADER`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// The service's words.
+    /// The service's message.
     pub message: String,
 }
 
