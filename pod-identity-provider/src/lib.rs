@@ -111,8 +111,11 @@
 //! The SDK keeps what a provider returns until 10 s before its expiry, then asks again, while the
 //! request waits. Here the answer is ready at that moment, because the new set was fetched long before.
 //! The SDK's cache does not hear of [`invalidate`](PodIdentityProvider::invalidate), nor of a set that
-//! was refreshed meanwhile; to sign every request with the newest set, turn it off with
-//! `IdentityCache::no_cache()` in the client's configuration: this provider is a cache itself.
+//! was refreshed meanwhile. Therefore the SDK is told an expiry at most 10 minutes away, so that a rejected
+//! key, another role and a rotated set reach it within that time rather than within six hours. A busy client
+//! asks 144 to 288 times a day for that, without waiting. [`Credentials::expiration`] is the real one. To sign
+//! every request with the newest set, turn the SDK's cache off with `IdentityCache::no_cache()` in the
+//! client's configuration: this provider is a cache itself.
 //!
 //! `object_store` has no cache of its own and asks for every request. A `reqsign` signer keeps a set
 //! until 2 min before its expiry, then asks for every signature; it does not hear of `invalidate` either.

@@ -26,7 +26,7 @@ impl Published {
         let set = slot.peek(now)?;
         Some(Self {
             from: now - STEP_TOLERANCE,
-            until,
+            until: until.min(now + ANNOUNCED_LIFE / 2),
             expired: (!slot.is_usable(now)).then(|| set.expiration()),
             failures: slot.failures(),
             error: slot.last_error().cloned(),
@@ -58,11 +58,17 @@ impl Published {
 /// SDK that is given a past expiry treats that as an error; the service decides whether it accepts the set.
 pub(crate) fn announced(set: &SharedCredentials, now: Timestamp) -> SharedCredentials {
     if set.expiration() > now {
-        set.clone()
+        set.announced_until(now + ANNOUNCED_LIFE)
     } else {
         set.expiring_at(now + STALE_LIFE)
     }
 }
+
+/// The longest life with which a set is announced to the AWS SDK, whose cache keeps a set until then: a
+/// rotated set, another role and a rejected key reach its clients within this time. Published sets are
+/// announced anew at half of it, so that the SDK's cache asks every 5 to 10 minutes, which takes less than
+/// a microsecond and never waits.
+const ANNOUNCED_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// The life with which an expired set is announced. It is published for another second, and whoever counts
 /// less than 15 s as expired still accepts it then. Not longer, because caches keep the set until then

@@ -17,6 +17,22 @@ struct Inner {
 }
 
 impl SharedCredentials {
+    /// The same set, announced to the AWS SDK to expire at this time at the latest.
+    #[cfg(feature = "aws")]
+    pub(crate) fn announced_until(&self, until: Timestamp) -> Self {
+        let credentials = self.0.credentials.clone();
+        Self(Arc::new(Inner {
+            sdk: to_sdk(&credentials, credentials.expiration().min(until)),
+            credentials,
+        }))
+    }
+
+    /// The same set: nothing caches it.
+    #[cfg(not(feature = "aws"))]
+    pub(crate) fn announced_until(&self, _until: Timestamp) -> Self {
+        self.clone()
+    }
+
     /// The same set with another expiry.
     pub(crate) fn expiring_at(&self, expiration: Timestamp) -> Self {
         let held = &self.0.credentials;
@@ -46,7 +62,7 @@ impl From<Credentials> for SharedCredentials {
     fn from(credentials: Credentials) -> Self {
         Self(Arc::new(Inner {
             #[cfg(feature = "aws")]
-            sdk: to_sdk(&credentials),
+            sdk: to_sdk(&credentials, credentials.expiration()),
             credentials: Arc::new(credentials),
         }))
     }
@@ -71,11 +87,11 @@ impl Borrow<Credentials> for SharedCredentials {
 }
 
 #[cfg(feature = "aws")]
-fn to_sdk(credentials: &Credentials) -> aws_credential_types::Credentials {
+fn to_sdk(credentials: &Credentials, expiry: Timestamp) -> aws_credential_types::Credentials {
     let builder = aws_credential_types::Credentials::builder()
         .access_key_id(credentials.access_key_id())
         .secret_access_key(credentials.secret_access_key().expose())
-        .expiry(credentials.expiration().into())
+        .expiry(expiry.into())
         .provider_name(PROVIDER_NAME);
     let builder = match credentials.account_id() {
         Some(account_id) => builder.account_id(account_id),

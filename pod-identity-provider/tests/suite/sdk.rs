@@ -36,7 +36,7 @@ async fn the_set_carries_account_expiry_name_and_feature() {
         .unwrap()
         .duration_since(clock.now().into())
         .unwrap();
-    assert!(left.abs_diff(hours(6)) < Duration::from_secs(1));
+    assert!(left.abs_diff(minutes(10)) < Duration::from_secs(1));
     assert!(format!("{credentials:?}").contains(r#"provider_name: "PodIdentity""#));
     let features = credentials
         .get_property::<Vec<AwsCredentialFeature>>()

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{Pod, SECRET_KEY, START, Script, Step, VirtualClock, hours, minutes};
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_sts::config::{BehaviorVersion, IdentityCache, Region};
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::{
@@ -48,12 +50,15 @@ struct Client {
 }
 
 impl Client {
-    fn new(provider: &PodIdentityProvider, clock: &Arc<VirtualClock>) -> Self {
+    fn new(
+        provider: &(impl ProvideCredentials + Clone + 'static),
+        clock: &Arc<VirtualClock>,
+    ) -> Self {
         Self::with(provider, clock, IdentityCache::lazy().build())
     }
 
     fn with(
-        provider: &PodIdentityProvider,
+        provider: &(impl ProvideCredentials + Clone + 'static),
         clock: &Arc<VirtualClock>,
         cache: impl aws_sdk_sts::config::ResolveCachedIdentity + 'static,
     ) -> Self {
@@ -94,12 +99,72 @@ async fn a_set_that_was_refreshed_reaches_the_sdk_and_no_request_waits() {
 
     sleep(hours(5) + minutes(30)).await;
     assert_eq!(script.calls(), 2, "refreshed, while the SDK's cache slept");
-    assert_eq!(client.call().await.0, "ASIA1", "which keeps a set for long");
-
-    sleep(minutes(30) - Duration::from_secs(5)).await;
-    let at_hand = ("ASIA2".to_owned(), Duration::ZERO);
-    assert_eq!(client.call().await, at_hand);
+    let at_once = ("ASIA2".to_owned(), Duration::ZERO);
+    assert_eq!(client.call().await, at_once);
     assert_eq!(script.calls(), 2);
+}
+
+/// The SDK's cache keeps a set until its announced expiry, so that is at most ten minutes away.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_key_and_a_new_role_reach_the_sdk_within_ten_minutes() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let provider = script.provider();
+    let client = Client::new(&provider, &clock);
+    for number in 1..=5 {
+        let key = format!("ASIA{number}");
+        assert_eq!(client.call().await.0, key);
+        sleep(minutes(20)).await;
+        assert_eq!(client.call().await.0, key);
+        provider.invalidate(&key);
+        sleep(minutes(10)).await;
+    }
+    provider.refresh_now().await.unwrap();
+    sleep(minutes(10)).await;
+    assert_eq!(client.call().await.0, "ASIA7");
+}
+
+/// What that costs: a call of `provide_credentials` every 5 to 10 minutes, and no request that waits.
+#[tokio::test(start_paused = true)]
+async fn a_busy_sdk_asks_a_few_times_an_hour_and_never_waits() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let counted = Counted {
+        provider: script.provider(),
+        calls: Arc::default(),
+    };
+    counted.provider.warm_up().await.unwrap();
+    let client = Client::new(&counted, &clock);
+    for _ in 0..24 * 60 {
+        assert_eq!(client.call().await.1, Duration::ZERO);
+        sleep(minutes(1)).await;
+    }
+    let calls = counted.calls.load(Ordering::SeqCst);
+    assert!(
+        (24 * 6..=24 * 12).contains(&calls),
+        "{calls} calls in a day"
+    );
+    assert!(
+        (5..=7).contains(&script.calls()),
+        "{} fetches",
+        script.calls()
+    );
+}
+
+#[derive(Debug, Clone)]
+struct Counted {
+    provider: PodIdentityProvider,
+    calls: Arc<AtomicUsize>,
+}
+
+impl ProvideCredentials for Counted {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.provider.provide_credentials()
+    }
 }
 
 #[tokio::test(start_paused = true)]
