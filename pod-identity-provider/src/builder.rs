@@ -9,7 +9,7 @@ use std::time::Duration;
 use pod_identity_core::{Clock, Endpoint, RefreshPolicy, Secret, SystemClock, variables};
 
 use crate::driver::Driver;
-use crate::fetch::Source;
+use crate::fetch::Fetcher;
 use crate::token_source::TokenSource;
 use crate::{
     ConfigError, HttpTransport, NoObserver, Observer, PodIdentityProvider, Resolve, SystemResolver,
@@ -205,9 +205,9 @@ impl Builder {
             policy = policy.with_serve_expired(false);
         }
         let seed = self.seed.unwrap_or_else(random_seed);
-        let source = Source::new(endpoint, token, transport, self.resolver);
+        let fetcher = Fetcher::new(endpoint, token, transport, self.resolver);
         Ok(PodIdentityProvider::driven_by(Driver::new(
-            source,
+            fetcher,
             policy,
             seed,
             self.clock,

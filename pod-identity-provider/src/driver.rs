@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::fetch::Source;
+use crate::fetch::Fetcher;
 use crate::observer::{self, Before, Event};
 use crate::published::{Published, announced};
 use crate::pulse::{Pulse, STALLED, Stall, StallDetector};
@@ -42,7 +42,7 @@ pub(crate) struct Driver {
     /// Marked whenever the slot's deadline may have changed or an attempt has ended.
     changed: watch::Sender<()>,
     tasks: Tasks,
-    source: Arc<Source>,
+    fetcher: Arc<Fetcher>,
     policy: Arc<RefreshPolicy>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -50,7 +50,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(
-        source: Source,
+        fetcher: Fetcher,
         policy: RefreshPolicy,
         seed: u64,
         clock: Arc<dyn Clock>,
@@ -62,7 +62,7 @@ impl Driver {
             slot: Mutex::new(Slot::new(policy.clone(), seed)),
             changed: watch::Sender::new(()),
             tasks: Tasks::default(),
-            source: Arc::new(source),
+            fetcher: Arc::new(fetcher),
             policy,
             clock,
             observer,
@@ -270,7 +270,7 @@ impl Driver {
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver")
-            .field("source", &self.source)
+            .field("fetcher", &self.fetcher)
             .field("slot", &*self.slot())
             .finish_non_exhaustive()
     }
@@ -298,7 +298,7 @@ async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
 /// Takes the wanted fetch, if it is still wanted, and carries it out.
 async fn carry_out(driver: Weak<Driver>, offer: Offer) {
     let pulse = Pulse::default();
-    let (source, completion) = {
+    let (fetcher, completion) = {
         let Some(driver) = driver.upgrade() else {
             return;
         };
@@ -310,10 +310,10 @@ async fn carry_out(driver: Weak<Driver>, offer: Offer) {
         };
         let completion = Completion::new(Arc::downgrade(&driver), attempt);
         driver.tasks.start(task, attempt, pulse.clone());
-        (driver.source.clone(), completion)
+        (driver.fetcher.clone(), completion)
     };
     let (fetched, is_stalled) = pulse
-        .accompany(source.fetch(completion.attempt.timeout()))
+        .accompany(fetcher.fetch(completion.attempt.timeout()))
         .await;
     if is_stalled && fetched.is_err() {
         completion.abandon();

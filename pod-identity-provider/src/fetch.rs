@@ -16,7 +16,7 @@ use crate::{FetchError, MAX_BODY, Malformed, Resolve, Stage, Transport, Transpor
 
 /// The endpoint, and the steps of one attempt to fetch from it.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Fetcher {
     endpoint: Endpoint,
     /// Host and port, for `Host` and for messages.
     name: Arc<str>,
@@ -27,7 +27,7 @@ pub(crate) struct Source {
 
 type Answer = Response<Zeroizing<Vec<u8>>>;
 
-impl Source {
+impl Fetcher {
     pub(crate) fn new(
         endpoint: Endpoint,
         token: TokenSource,

@@ -27,7 +27,7 @@ impl ErrorResponse {
     /// `sent` is the authorization token of the request, which a careless server may have echoed.
     pub fn read(status: u16, body: &[u8], sent: Option<&Secret>) -> Self {
         match serde_json::from_slice::<Members>(body) {
-            Ok(members) => members.into_error(status, sent),
+            Ok(members) => Self::of_members(status, &members, sent),
             Err(_not_json) => {
                 let text = String::from_utf8_lossy(body);
                 Self::new(status, code_in(&text), &text, sent)
@@ -35,12 +35,11 @@ impl ErrorResponse {
         }
     }
 
-    pub(super) fn new(
-        status: u16,
-        code: Option<&str>,
-        message: &str,
-        sent: Option<&Secret>,
-    ) -> Self {
+    pub(super) fn of_members(status: u16, members: &Members, sent: Option<&Secret>) -> Self {
+        Self::new(status, members.error_code(), members.error_message(), sent)
+    }
+
+    fn new(status: u16, code: Option<&str>, message: &str, sent: Option<&Secret>) -> Self {
         let scrub = |text: &str| printable(&without(text, sent));
         Self {
             status,

@@ -4,7 +4,6 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::Secret;
-use crate::wire::agent::ErrorResponse;
 
 /// The members of an answer that have a meaning, whatever the case of their names. All are optional, and
 /// none of a wrong type is an error here.
@@ -34,11 +33,13 @@ impl Members {
         members.iter().any(|member| member.non_empty().is_some())
     }
 
-    pub(super) fn into_error(self, status: u16, sent: Option<&Secret>) -> ErrorResponse {
+    pub(super) fn error_code(&self) -> Option<&str> {
         let code = self.code.non_empty().or(self.error_type.non_empty());
-        let message = self.message.text().map_or("", Secret::expose);
-        let code = code.map(|code| without_namespace(code.expose()));
-        ErrorResponse::new(status, code, message, sent)
+        code.map(|code| without_namespace(code.expose()))
+    }
+
+    pub(super) fn error_message(&self) -> &str {
+        self.message.text().map_or("", Secret::expose)
     }
 }
 

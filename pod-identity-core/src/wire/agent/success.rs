@@ -53,13 +53,12 @@ pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeE
         line: error.line(),
         column: error.column(),
     })?;
+    let refused = || DecodeError::Refused(ErrorResponse::of_members(200, &members, sent));
     if members.has_error_code() {
-        return Err(DecodeError::Refused(members.into_error(200, sent)));
+        return Err(refused());
     }
     match credentials(&members) {
-        Err(_incomplete) if members.has_error() => {
-            Err(DecodeError::Refused(members.into_error(200, sent)))
-        }
+        Err(_incomplete) if members.has_error() => Err(refused()),
         result => result,
     }
 }
