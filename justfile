@@ -1,7 +1,7 @@
 # `just` is on PyPI as rust-just; cargo-deny and cargo-hack are on crates.io. `.ci/run` names the versions that
 # the gate is known to pass with.
 
-published := "--package pod-identity-core --package pod-identity-provider --package pod-identity-agent --package pod-identity-testkit"
+published := "--package pod-identity-cli --package pod-identity-core --package pod-identity-provider --package pod-identity-agent --package pod-identity-testkit"
 
 # What there is to run
 _default:
@@ -64,6 +64,7 @@ rows:
 vectors:
     cargo test --package pod-identity-core --all-features --test vectors -- --ignored
     cargo test --package pod-identity-testkit --test vectors -- --ignored
+    cargo test --package pod-identity-agent --test program vectors -- --ignored
 
 # Every example, offline
 examples:
@@ -80,6 +81,11 @@ cookbook:
     cargo build --package pod-identity-agent --package pod-identity-testkit --features pod-identity-testkit/program
     npm ci --prefix examples/cookbook --ignore-scripts --no-audit --no-fund --loglevel=error
     examples/cookbook.sh
+
+# The testkit's packages for Python, Node.js, Go and Java, each tested as its users install it
+packages:
+    cargo build --package pod-identity-agent
+    POD_IDENTITY_AGENT="$PWD/target/debug/pod-identity-agent" pod-identity-testkit/packages/check
 
 # Real AWS clients against the agent; needs a network the first time
 conformance *clients:
