@@ -235,7 +235,8 @@ impl Schedule {
         let now = self.world.true_time() - ago;
         let by_clock = self.world.now() - ago;
         let agent = self.world.agent.lock().unwrap();
-        let healthy_for = agent.healthy_for(now);
+        // What failed because of a clock that was wrong is no different from an outage.
+        let healthy_for = agent.healthy_for(now).min(self.world.right_for(now));
         // By a clock that is ahead, what the agent has may look expired.
         let is_plausible = agent.lifetime > self.world.ahead() + minutes(10);
         let context = || {
@@ -291,7 +292,8 @@ impl Schedule {
             2 => self.random.i64(0..1800),
             _ => self.random.i64(0..2 * 86_400),
         };
-        self.world.time.lock().unwrap().wrong_by = wrong_by * 1000;
+        let mut time = self.world.time.lock().unwrap();
+        (time.wrong_by, time.stepped) = (wrong_by * 1000, time.now);
     }
 
     fn change_mood(&mut self) {
@@ -385,6 +387,7 @@ struct Time {
     /// The time of the runtime that is driven goes on from `now`.
     running_since: Option<Instant>,
     wrong_by: i64,
+    stepped: Timestamp,
 }
 
 impl Time {
@@ -455,6 +458,7 @@ impl World {
             now: START,
             running_since: None,
             wrong_by: wrong_by * 1000,
+            stepped: START,
         };
         Self {
             time: Mutex::new(time),
@@ -466,6 +470,11 @@ impl World {
         let time = self.time.lock().unwrap();
         let running = time.running_since.map(|since| since.elapsed());
         time.now + running.unwrap_or_default()
+    }
+
+    /// For how long the clock has not been stepped.
+    fn right_for(&self, now: Timestamp) -> Duration {
+        now.saturating_since(self.time.lock().unwrap().stepped)
     }
 
     fn ahead(&self) -> Duration {
