@@ -8,8 +8,7 @@ use ipnet::IpNet;
 use pod_identity_core::wire::agent::AllowedHosts;
 use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
-use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::credentials::cache::CredentialCache;
 use crate::credentials::handler::CredentialsHandler;
@@ -22,6 +21,7 @@ use crate::eks_auth::upstream::Upstream;
 use crate::node::addresses::NodeAddresses;
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain;
+use crate::serve::essential_tasks::EssentialTasks;
 use crate::serve::listener::Listen;
 use crate::serve::probes::Probes;
 use crate::serve::server::serve;
@@ -57,6 +57,7 @@ pub struct Agent {
     readiness: Arc<Readiness>,
     listening: ReadinessBlocker,
     connection_limits: ConnectionLimits,
+    open_files: usize,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
@@ -82,6 +83,7 @@ impl Agent {
                 seed: fastrand::u64(..),
             },
             strict_readiness: false,
+            open_files: usize::MAX,
             hosts: Vec::new(),
             credentials: Vec::new(),
             probes: Vec::new(),
@@ -95,8 +97,9 @@ impl Agent {
     /// delays kubelet.
     ///
     /// # Errors
-    /// Fails when the operating system does not give the address of a listening socket, or when one of those
-    /// threads cannot be started.
+    /// Fails when the operating system does not give the address of a listening socket, when one of those
+    /// threads cannot be started, or when a task ends without which the agent cannot serve: that is a defect,
+    /// and a restart mends it.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {
@@ -111,12 +114,12 @@ impl Agent {
         let (trigger, watcher) = drain::channel();
         let listening = Arc::new(self.listening);
 
-        let mut servers = JoinSet::new();
+        let mut servers = EssentialTasks::default();
         for listen in self.credentials {
             let (handler, connections) = (Arc::clone(&handler), Arc::clone(&connections));
             let (listening, metrics) = (Arc::clone(&listening), Arc::clone(&self.metrics));
             let mut drain = watcher.clone();
-            servers.spawn(async move {
+            servers.spawn("credentials", async move {
                 let listener = tokio::select! {
                     listener = listen.listening("credentials") => listener,
                     () = drain.started() => return,
@@ -141,28 +144,41 @@ impl Agent {
                 })
             },
         };
-        let for_kubelet = SideRuntime::start("probes", ConnectionLimits::default())?;
+        let mut for_kubelet = SideRuntime::start("probes", side_limits(self.open_files))?;
         for listen in self.probes {
             let probes = probes.clone();
             for_kubelet.serve(listen, move |request: &_| probes.respond(request))?;
         }
-        let for_scrapers = SideRuntime::start("metrics", metrics_limits())?;
+        let mut for_scrapers = SideRuntime::start("metrics", side_limits(self.open_files))?;
         for listen in self.exposition {
             let probes = probes.clone();
             let respond = move |request: &_| probes.respond_with_metrics(request);
             for_scrapers.serve(listen, respond)?;
         }
 
-        let mut background = JoinSet::new();
-        background.spawn(self.cache.run());
-        background.spawn(async move { connections.close_idle().await });
-        background.spawn(async move { self.upstream.probe().await });
+        let mut background = EssentialTasks::default();
+        background.spawn("cache", self.cache.run());
+        background.spawn("limits of connections", async move {
+            connections.sweep().await;
+        });
+        background.spawn("probe of EKS Auth", async move {
+            self.upstream.probe().await;
+        });
 
-        stop.await;
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            ended = servers.ended() => Err(ended),
+            ended = background.ended() => Err(ended),
+            ended = for_kubelet.ended() => Err(ended),
+            ended = for_scrapers.ended() => Err(ended),
+        };
+        if let Err(error) = &ended {
+            error!(%error, "the agent cannot go on");
+        }
         info!("stopping: requests in flight finish first");
         trigger.start();
-        while servers.join_next().await.is_some() {}
-        Ok(())
+        servers.join().await;
+        Ok(ended?)
     }
 }
 
@@ -175,6 +191,7 @@ pub struct AgentBuilder {
     lost_lines: Vec<IntCounter>,
     settings: Settings,
     strict_readiness: bool,
+    open_files: usize,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
@@ -280,6 +297,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Sets the limit of open files of this process, of which some are kept for probes and for EKS Auth.
+    /// Defaults to no limit.
+    pub(crate) fn open_files(mut self, limit: usize) -> Self {
+        self.open_files = limit;
+        self
+    }
+
     /// Sets the seed of all jitter, for tests. Defaults to a random one.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -305,7 +329,8 @@ impl AgentBuilder {
         let connection_limits = ConnectionLimits {
             node_addresses: self.settings.node_addresses.clone(),
             ..ConnectionLimits::default()
-        };
+        }
+        .within(self.open_files);
         let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
         Agent {
             upstream,
@@ -314,6 +339,7 @@ impl AgentBuilder {
             readiness,
             listening,
             connection_limits,
+            open_files: self.open_files,
             hosts: self.hosts,
             credentials: self.credentials,
             probes: self.probes,
@@ -331,15 +357,49 @@ const MAX_ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// The least patient SDKs give up after 1 s.
 pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);
 
-/// Prometheus needs one connection or two, while every pod can reach this port and each page is rendered
-/// anew: these limits bound how many pages are rendered at once, for one address and for all.
-fn metrics_limits() -> ConnectionLimits {
+/// Limits for metrics, and likewise for probes.
+///
+/// Prometheus and kubelet need one connection or two, while every pod can reach the port of metrics and each
+/// page is rendered anew: these limits bound how many pages are rendered at once, for one address and for
+/// all, and how many open files they take.
+fn side_limits(open_files: usize) -> ConnectionLimits {
     ConnectionLimits {
         per_source: 16,
         per_node_address: 16,
-        total: 64,
+        total: (open_files / 8).min(64),
         awaiting_header_per_source: 8,
         awaiting_header: 32,
         ..ConnectionLimits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use pod_identity_core::Secret;
+
+    use super::*;
+    use crate::{Checking, Exchange};
+
+    #[derive(Debug)]
+    struct Defective;
+
+    impl EksAuth for Defective {
+        fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+            Box::pin(pending())
+        }
+
+        fn check(&self) -> Checking<'_> {
+            panic!("a defect")
+        }
+    }
+
+    #[tokio::test]
+    async fn the_agent_ends_with_an_error_when_a_task_ends_that_must_not() {
+        let ended = Agent::builder(Defective).build().run(pending()).await;
+        let error = ended.unwrap_err().to_string();
+        let parts = ["`probe of EKS Auth`", "a defect"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
 }

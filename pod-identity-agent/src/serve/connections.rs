@@ -1,24 +1,30 @@
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
 use crate::node::addresses::{NODE, NodeAddresses};
 
 /// Limits how many connections are open and how long they may be idle, and closes one to make room for a
 /// new one.
 ///
-/// A connection that has not sent a whole request header is cheap to open and cheap to lose: the oldest
-/// of those is closed first, so that slow or silent clients cannot keep others out. If there is none, the
-/// one that has been idle for longest is closed, of the source that has most connections.
+/// Only a connection that does not have a request under way makes room: one that has sent nothing for
+/// [`GRACE`], the oldest first, or else the one that has been idle for longest, of the source that has most
+/// connections. A new connection beyond the limit of its source waits for up to [`QUEUE_TIMEOUT`] until one
+/// of them closes, so that a crowd of clients at one address is served although it connects at once.
+///
+/// Request headers that arrive in pieces are the exception: they occupy memory, so their number has a
+/// limit that is enforced at once, and the oldest is closed.
 #[derive(Debug)]
 pub(crate) struct Connections {
     limits: ConnectionLimits,
-    /// Held to change or search the registry, never across an await.
+    /// Held to change or search the registry, never across an await. It is the only lock here: a permit
+    /// must not be dropped under it, because dropping takes it too.
     registry: Mutex<Registry>,
 }
 
@@ -29,11 +35,11 @@ pub(crate) struct ConnectionLimits {
     pub(crate) per_source: usize,
     /// From the node's own addresses, which host-network pods share.
     pub(crate) per_node_address: usize,
-    /// From all addresses.
+    /// From all addresses, with those that wait for another to close.
     pub(crate) total: usize,
-    /// Without a whole request header, from one address.
+    /// That have sent nothing for [`GRACE`], from one address; likewise with an incomplete request header.
     pub(crate) awaiting_header_per_source: usize,
-    /// Without a whole request header, from all addresses.
+    /// That have sent nothing for [`GRACE`], from all addresses; likewise with an incomplete request header.
     pub(crate) awaiting_header: usize,
     pub(crate) node_addresses: NodeAddresses,
 }
@@ -51,6 +57,37 @@ impl Default for ConnectionLimits {
     }
 }
 
+impl ConnectionLimits {
+    /// Lowers the total so that a process with this limit of open files keeps some for probes, for EKS Auth
+    /// and for its own files: three in four of them, or 256 if that is less.
+    pub(crate) fn within(mut self, open_files: usize) -> Self {
+        let kept = (open_files / 4 * 3).min(256);
+        self.total = self.total.min(open_files - kept);
+        self
+    }
+
+    fn of(&self, source: IpAddr) -> usize {
+        if source == NODE {
+            self.per_node_address
+        } else {
+            self.per_source
+        }
+    }
+}
+
+/// A new connection may be silent for this long without being closed to make room for another: more than a
+/// client needs between connecting and sending, less than the least patient SDKs wait.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a new connection waits for room. Most SDKs give up after a second or two.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it looks for a connection that has become old enough to make room.
+const QUEUE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// New connections of a source that wait for room: as many times its limit. A bound on descriptors.
+const QUEUE_FACTOR: usize = 3;
+
 impl Connections {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
@@ -59,64 +96,58 @@ impl Connections {
         }
     }
 
-    /// Returns a permit for a new connection, which the connection holds while it is open. `None`: there are
-    /// too many connections, and none that can be closed.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
+    /// Decides about a new connection.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Admission {
         let source = self.limits.node_addresses.source_of(address);
+        let now = Instant::now();
+        let limit = self.limits.of(source);
         let mut registry = self.lock();
-        let of_source = registry.by_source.get(&source).copied().unwrap_or_default();
-        let most = if source == NODE {
-            self.limits.per_node_address
-        } else {
-            self.limits.per_source
-        };
+        let (open, queued) = registry.count(source);
+        let is_full = registry.open.len() + registry.queued >= self.limits.total;
         // One that is told to close counts until it has closed: the limits are exceeded for that moment.
-        if of_source >= most
-            && registry.close_oldest_of(source).is_none()
-            && registry.close_idlest_of(source).is_none()
-            || registry.open.len() >= self.limits.total
-                && registry.close_oldest().is_none()
-                && registry.close_idlest().is_none()
-        {
-            return None;
-        }
-        let id = registry.next_id;
-        registry.next_id += 1;
-        *registry.by_source.entry(source).or_default() += 1;
-        let permit = ConnectionPermit {
-            connections: Arc::clone(self),
-            id,
-            source,
-            awaiting_header: AtomicBool::new(true),
-            state: Arc::default(),
+        let has_room = if queued > 0 {
+            false
+        } else if open >= limit {
+            registry.make_room_in(source).is_some()
+        } else {
+            !is_full
+                || registry.close_old_silent(now).is_some()
+                || registry.close_idlest().is_some()
+                || registry.reject_queued().is_some()
+                || registry.close_silent().is_some()
         };
-        registry
-            .open
-            .insert(id, (source, Arc::clone(&permit.state)));
-        registry.note_awaiting_header(&permit, &self.limits);
-        Some(permit)
+        if has_room {
+            return Admission::Admitted(registry.permit(self, source, now));
+        }
+        if is_full || queued >= limit * QUEUE_FACTOR {
+            return Admission::Rejected;
+        }
+        Admission::Queued(Queued {
+            connections: Arc::clone(self),
+            source,
+            turn: registry.enqueue(source),
+        })
     }
 
-    /// Closes connections that have been idle for [`IDLE_TIMEOUT`], until dropped.
+    /// Closes connections that have been idle for [`IDLE_TIMEOUT`], and those that have sent nothing for
+    /// [`GRACE`] where there are too many of them. Runs until dropped.
     ///
     /// A sweep over all of them, now and then, costs less than a timer per connection that every request
     /// would reset.
-    pub(crate) async fn close_idle(&self) {
+    pub(crate) async fn sweep(&self) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            for (_, state) in self.lock().open.values() {
-                if state.note_idle_sweep() > IDLE_SWEEPS {
-                    state.closing.notify_one();
-                }
-            }
+            self.lock().sweep(Instant::now(), &self.limits);
         }
     }
 
-    /// Closes the oldest connection without a whole header, or, if there is none, the one that has been idle
-    /// for longest.
+    /// Closes a connection that has sent nothing for [`GRACE`], or, if there is none, the one that has been
+    /// idle for longest. Never one that has just been opened.
     pub(crate) fn make_room(&self) {
         let mut registry = self.lock();
-        let _one = registry.close_oldest().or_else(|| registry.close_idlest());
+        let _closing = registry
+            .close_old_silent(Instant::now())
+            .or_else(|| registry.close_idlest());
     }
 
     /// The number of open connections.
@@ -138,36 +169,89 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 const IDLE_SWEEPS: u8 = (IDLE_TIMEOUT.as_millis() / SWEEP_INTERVAL.as_millis()) as u8;
 
+/// What becomes of a new connection.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    Admitted(ConnectionPermit),
+    /// Its source has too many; it may get the permit of one that closes.
+    Queued(Queued),
+    /// There are too many connections, and none that can be closed.
+    Rejected,
+}
+
+impl Admission {
+    /// Waits for the permit, if there is to be one.
+    pub(crate) async fn permit(self) -> Option<ConnectionPermit> {
+        match self {
+            Self::Admitted(permit) => Some(permit),
+            Self::Queued(mut queued) => timeout(QUEUE_TIMEOUT, queued.turn()).await.ok()?,
+            Self::Rejected => None,
+        }
+    }
+}
+
+/// A place in the queue of a source.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    connections: Arc<Connections>,
+    source: IpAddr,
+    turn: oneshot::Receiver<ConnectionPermit>,
+}
+
+impl Queued {
+    async fn turn(&mut self) -> Option<ConnectionPermit> {
+        loop {
+            if let Ok(turn) = timeout(QUEUE_INTERVAL, &mut self.turn).await {
+                return turn.ok();
+            }
+            self.connections.lock().make_room_in(self.source);
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        // First, because a permit that has been sent meanwhile takes the lock when it is dropped.
+        self.turn.close();
+        self.connections.lock().leave_queue(self.source);
+    }
+}
+
 /// The right of one connection to be open, until dropped. Keeps track of what the connection does.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     connections: Arc<Connections>,
     id: u64,
     source: IpAddr,
-    /// Whether the registry lists it as without a whole header. Only the connection's own task reads or
-    /// writes it, so relaxed access suffices.
-    awaiting_header: AtomicBool,
+    /// Whether the registry may list it as silent or with an incomplete header. Only the connection's own
+    /// task reads or writes it, so relaxed access suffices.
+    is_listed: AtomicBool,
     state: Arc<ConnectionState>,
 }
 
 /// What other tasks can see of a connection.
 ///
-/// Its own task writes it for every request, so it has no lock. Each value stands for itself and publishes no
-/// other memory, so relaxed access suffices. A connection that is closed by mistake because of a stale read
-/// was between two requests, where its client must expect that anyway.
-#[derive(Debug, Default)]
+/// Its own task writes it for every request, so it has no lock. Each value stands for itself and publishes
+/// no other memory, so relaxed access suffices. A connection that is closed because of a stale read was
+/// between two requests, where its client must expect that anyway.
+#[derive(Debug)]
 struct ConnectionState {
+    opened: Instant,
     phase: AtomicU8,
     /// Sweeps that have found it idle since its latest request.
     idle_sweeps: AtomicU8,
     closing: Notify,
+    /// Whether others of its source wait for room. Shared by all connections of the source.
+    is_crowded: Arc<AtomicBool>,
 }
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// It has sent nothing yet, or nothing since its latest answer.
+    /// It has not sent anything yet.
+    Silent,
+    /// It has sent nothing since its latest response.
     Idle,
     /// A request header has begun to arrive.
     Header,
@@ -187,7 +271,7 @@ impl ConnectionState {
     }
 
     fn note_idle_sweep(&self) -> u8 {
-        if !self.is(Phase::Idle) {
+        if !self.is(Phase::Idle) && !self.is(Phase::Silent) {
             return 0;
         }
         self.idle_sweeps
@@ -197,6 +281,10 @@ impl ConnectionState {
 
     fn idle_sweeps(&self) -> u8 {
         self.idle_sweeps.load(Ordering::Relaxed)
+    }
+
+    fn is_older_than_grace(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) >= GRACE
     }
 
     /// Tells it to close. `None`: a request is being answered, and nothing is changed.
@@ -211,22 +299,31 @@ impl ConnectionState {
 }
 
 impl ConnectionPermit {
+    /// Whether the next byte begins a request header.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.state.is(Phase::Idle) || self.state.is(Phase::Silent)
+    }
+
     pub(crate) fn is(&self, phase: Phase) -> bool {
         self.state.is(phase)
+    }
+
+    /// When the connection was admitted.
+    pub(crate) fn opened(&self) -> Instant {
+        self.state.opened
     }
 
     /// Notes that the first byte of a header has arrived.
     pub(crate) fn begin_header(&self) {
         self.state.enter(Phase::Header);
+        self.unlist();
     }
 
     /// Notes that a header is incomplete. Most arrive in one piece and never get here.
     pub(crate) fn wait_for_header(&self) {
-        if !self.awaiting_header.swap(true, Ordering::Relaxed) {
+        if !self.is_listed.swap(true, Ordering::Relaxed) {
             let connections = &self.connections;
-            connections
-                .lock()
-                .note_awaiting_header(self, &connections.limits);
+            connections.lock().list_partial(self, &connections.limits);
         }
     }
 
@@ -234,16 +331,14 @@ impl ConnectionPermit {
     pub(crate) fn begin_answer(&self) {
         self.state.enter(Phase::Answering);
         self.state.idle_sweeps.store(0, Ordering::Relaxed);
-        if self.awaiting_header.swap(false, Ordering::Relaxed) {
-            self.connections
-                .lock()
-                .forget_awaiting_header(self.id, self.source);
-        }
+        self.unlist();
     }
 
-    /// Notes that the response is ready: the next byte begins another header.
-    pub(crate) fn end_answer(&self) {
+    /// Notes that the response is ready: the next byte begins another header. `true`: others of the source
+    /// wait for room, so the connection is to be closed after the response.
+    pub(crate) fn end_answer(&self) -> bool {
         self.state.enter(Phase::Idle);
+        self.state.is_crowded.load(Ordering::Relaxed)
     }
 
     /// Waits until the connection is to be closed: it has been idle for too long, or makes room for another.
@@ -256,18 +351,24 @@ impl ConnectionPermit {
             }
         }
     }
+
+    fn unlist(&self) {
+        if self.is_listed.swap(false, Ordering::Relaxed) {
+            self.connections.lock().unlist(self.id, self.source);
+        }
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut registry = self.connections.lock();
-        registry.forget_awaiting_header(self.id, self.source);
-        registry.open.remove(&self.id);
-        if let Some(count) = registry.by_source.get_mut(&self.source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                registry.by_source.remove(&self.source);
-            }
+        let next = {
+            let mut registry = self.connections.lock();
+            registry.remove(self.id, self.source);
+            registry.next_in_queue(&self.connections, self.source)
+        };
+        // Outside the lock: the permit is dropped here if its receiver has given up meanwhile.
+        if let Some((turn, permit)) = next {
+            let _given_up = turn.send(permit);
         }
     }
 }
@@ -276,48 +377,235 @@ impl Drop for ConnectionPermit {
 struct Registry {
     next_id: u64,
     open: HashMap<u64, (IpAddr, Arc<ConnectionState>)>,
-    by_source: HashMap<IpAddr, usize>,
-    /// Without a whole header, the oldest first: ids ascend.
-    awaiting_header: BTreeMap<u64, IpAddr>,
-    awaiting_header_by_source: BTreeSet<(IpAddr, u64)>,
+    sources: HashMap<IpAddr, Source>,
+    /// In the queues of all sources.
+    queued: usize,
+    silent: List,
+    /// With an incomplete header.
+    partial: List,
+}
+
+/// The connections of one source.
+#[derive(Debug, Default)]
+struct Source {
+    open: usize,
+    /// Those that wait for room, the oldest first.
+    queue: VecDeque<oneshot::Sender<ConnectionPermit>>,
+    is_crowded: Arc<AtomicBool>,
+}
+
+/// Some of the connections, the oldest first: ids ascend.
+#[derive(Debug, Default)]
+struct List {
+    by_id: BTreeMap<u64, IpAddr>,
+    by_source: BTreeSet<(IpAddr, u64)>,
+}
+
+impl List {
+    fn insert(&mut self, id: u64, source: IpAddr) {
+        self.by_id.insert(id, source);
+        self.by_source.insert((source, id));
+    }
+
+    fn remove(&mut self, id: u64, source: IpAddr) {
+        self.by_id.remove(&id);
+        self.by_source.remove(&(source, id));
+    }
+
+    fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    fn oldest(&self) -> Option<(u64, IpAddr)> {
+        self.by_id.first_key_value().map(|(id, of)| (*id, *of))
+    }
+
+    fn oldest_of(&self, source: IpAddr) -> Option<(u64, IpAddr)> {
+        self.of(source).next().map(|(source, id)| (*id, *source))
+    }
+
+    fn count_of(&self, source: IpAddr) -> usize {
+        self.of(source).count()
+    }
+
+    fn of(&self, source: IpAddr) -> btree_set::Range<'_, (IpAddr, u64)> {
+        self.by_source.range((source, 0)..=(source, u64::MAX))
+    }
 }
 
 impl Registry {
-    fn note_awaiting_header(&mut self, permit: &ConnectionPermit, limits: &ConnectionLimits) {
-        if self.awaiting_header_of(permit.source).count() >= limits.awaiting_header_per_source {
-            self.close_oldest_of(permit.source);
+    /// Open and queued connections of a source.
+    fn count(&self, source: IpAddr) -> (usize, usize) {
+        let of_source = self.sources.get(&source);
+        of_source.map_or((0, 0), |source| (source.open, source.queue.len()))
+    }
+
+    fn permit(
+        &mut self,
+        connections: &Arc<Connections>,
+        source: IpAddr,
+        now: Instant,
+    ) -> ConnectionPermit {
+        let id = self.next_id;
+        self.next_id += 1;
+        let of_source = self.sources.entry(source).or_default();
+        of_source.open += 1;
+        let state = Arc::new(ConnectionState {
+            opened: now,
+            phase: AtomicU8::new(Phase::Silent as u8),
+            idle_sweeps: AtomicU8::new(0),
+            closing: Notify::new(),
+            is_crowded: Arc::clone(&of_source.is_crowded),
+        });
+        self.open.insert(id, (source, Arc::clone(&state)));
+        self.silent.insert(id, source);
+        ConnectionPermit {
+            connections: Arc::clone(connections),
+            id,
+            source,
+            is_listed: AtomicBool::new(true),
+            state,
         }
-        if self.awaiting_header.len() >= limits.awaiting_header {
-            self.close_oldest();
+    }
+
+    fn enqueue(&mut self, source: IpAddr) -> oneshot::Receiver<ConnectionPermit> {
+        let (sender, turn) = oneshot::channel();
+        let of_source = self.sources.entry(source).or_default();
+        of_source.queue.push_back(sender);
+        of_source.is_crowded.store(true, Ordering::Relaxed);
+        self.queued += 1;
+        turn
+    }
+
+    /// Rejects the last in the longest queue: a source with many connections keeps out none with few.
+    fn reject_queued(&mut self) -> Option<()> {
+        let sources = self.sources.values_mut();
+        let longest = sources.max_by_key(|of_source| of_source.queue.len())?;
+        longest.queue.pop_back().map(drop)
+    }
+
+    /// Forgets those in the queue of a source that have given up or got their permit.
+    fn leave_queue(&mut self, source: IpAddr) {
+        self.queued = self.queued.saturating_sub(1);
+        if let Some(of_source) = self.sources.get_mut(&source) {
+            of_source.queue.retain(|turn| !turn.is_closed());
         }
-        self.awaiting_header.insert(permit.id, permit.source);
-        self.awaiting_header_by_source
-            .insert((permit.source, permit.id));
+        self.forget_unused(source);
     }
 
-    fn forget_awaiting_header(&mut self, id: u64, source: IpAddr) {
-        self.awaiting_header.remove(&id);
-        self.awaiting_header_by_source.remove(&(source, id));
+    fn forget_unused(&mut self, source: IpAddr) {
+        if let Some(of_source) = self.sources.get(&source)
+            && of_source.queue.is_empty()
+        {
+            of_source.is_crowded.store(false, Ordering::Relaxed);
+            if of_source.open == 0 {
+                self.sources.remove(&source);
+            }
+        }
     }
 
-    fn awaiting_header_of(&self, source: IpAddr) -> impl Iterator<Item = &(IpAddr, u64)> {
-        self.awaiting_header_by_source
-            .range((source, 0)..=(source, u64::MAX))
+    fn remove(&mut self, id: u64, source: IpAddr) {
+        self.unlist(id, source);
+        if self.open.remove(&id).is_some()
+            && let Some(of_source) = self.sources.get_mut(&source)
+        {
+            of_source.open = of_source.open.saturating_sub(1);
+        }
     }
 
-    fn close_oldest_of(&mut self, source: IpAddr) -> Option<()> {
-        let (_, id) = *self.awaiting_header_of(source).next()?;
-        self.close(id)
+    /// A permit for the next connection in the queue of a source that has room again.
+    fn next_in_queue(
+        &mut self,
+        connections: &Arc<Connections>,
+        source: IpAddr,
+    ) -> Option<(oneshot::Sender<ConnectionPermit>, ConnectionPermit)> {
+        let of_source = self.sources.get_mut(&source)?;
+        if of_source.open < connections.limits.of(source) {
+            while let Some(turn) = of_source.queue.pop_front() {
+                if !turn.is_closed() {
+                    return Some((turn, self.permit(connections, source, Instant::now())));
+                }
+            }
+        }
+        self.forget_unused(source);
+        None
     }
 
-    fn close_oldest(&mut self) -> Option<()> {
-        let (id, _) = self.awaiting_header.first_key_value()?;
-        self.close(*id)
+    fn list_partial(&mut self, permit: &ConnectionPermit, limits: &ConnectionLimits) {
+        let of_source = self.partial.count_of(permit.source);
+        if of_source >= limits.awaiting_header_per_source
+            && let Some((oldest, source)) = self.partial.oldest_of(permit.source)
+        {
+            self.close(oldest, source);
+        }
+        if self.partial.len() >= limits.awaiting_header
+            && let Some((oldest, source)) = self.partial.oldest()
+        {
+            self.close(oldest, source);
+        }
+        self.partial.insert(permit.id, permit.source);
     }
 
-    fn close(&mut self, id: u64) -> Option<()> {
-        let source = self.awaiting_header.remove(&id)?;
-        self.awaiting_header_by_source.remove(&(source, id));
+    fn unlist(&mut self, id: u64, source: IpAddr) {
+        self.silent.remove(id, source);
+        self.partial.remove(id, source);
+    }
+
+    fn sweep(&mut self, now: Instant, limits: &ConnectionLimits) {
+        for (_, state) in self.open.values() {
+            if state.note_idle_sweep() > IDLE_SWEEPS {
+                state.closing.notify_one();
+            }
+        }
+        self.close_excess_silent(now, limits);
+    }
+
+    fn close_excess_silent(&mut self, now: Instant, limits: &ConnectionLimits) {
+        let mut silent: HashMap<IpAddr, usize> = HashMap::new();
+        for source in self.silent.by_id.values() {
+            *silent.entry(*source).or_default() += 1;
+        }
+        for (source, count) in silent {
+            for _excess in limits.awaiting_header_per_source..count {
+                if self.close_old_silent_of(source, now).is_none() {
+                    break;
+                }
+            }
+        }
+        while self.silent.len() > limits.awaiting_header && self.close_old_silent(now).is_some() {}
+    }
+
+    fn close_old_silent(&mut self, now: Instant) -> Option<()> {
+        let (id, source) = self.silent.oldest()?;
+        self.close_if_old(id, source, now)
+    }
+
+    fn close_old_silent_of(&mut self, source: IpAddr, now: Instant) -> Option<()> {
+        let (id, source) = self.silent.oldest_of(source)?;
+        self.close_if_old(id, source, now)
+    }
+
+    fn close_if_old(&mut self, id: u64, source: IpAddr, now: Instant) -> Option<()> {
+        let (_, state) = self.open.get(&id)?;
+        if !state.is_older_than_grace(now) {
+            return None;
+        }
+        self.close(id, source)
+    }
+
+    fn make_room_in(&mut self, source: IpAddr) -> Option<()> {
+        self.close_old_silent_of(source, Instant::now())
+            .or_else(|| self.close_idlest_of(source))
+    }
+
+    /// However young it is. One whose request waits in the socket is answered first.
+    fn close_silent(&mut self) -> Option<()> {
+        let (id, source) = self.silent.oldest()?;
+        self.close(id, source)
+    }
+
+    fn close(&mut self, id: u64, source: IpAddr) -> Option<()> {
+        self.unlist(id, source);
         self.open.get(&id)?.1.leave()
     }
 
@@ -331,16 +619,12 @@ impl Registry {
     }
 
     fn close_idlest_if(&self, may_go: impl Fn(IpAddr) -> bool) -> Option<()> {
-        let may_go =
-            |source: IpAddr, state: &ConnectionState| state.is(Phase::Idle) && may_go(source);
-        let idle = self.open.iter();
-        let idle = idle.filter(|(_, (source, state))| may_go(*source, state));
+        let idle = self
+            .open
+            .iter()
+            .filter(|(_, (source, state))| state.is(Phase::Idle) && may_go(*source));
         let (_, (_, state)) = idle.max_by_key(|(id, (source, state))| {
-            (
-                self.by_source.get(source),
-                state.idle_sweeps(),
-                Reverse(**id),
-            )
+            (self.count(*source).0, state.idle_sweeps(), Reverse(**id))
         })?;
         state.leave()
     }
@@ -348,6 +632,10 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::task::JoinSet;
+    use tokio::time::{advance, sleep};
+
     use super::*;
 
     fn source(last: u8) -> IpAddr {
@@ -365,16 +653,28 @@ mod tests {
         }))
     }
 
-    async fn is_closing(permit: &ConnectionPermit) -> bool {
-        tokio::select! {
-            biased;
-            () = permit.closing() => true,
-            () = std::future::ready(()) => false,
+    /// Swept until dropped.
+    fn swept(connections: &Arc<Connections>) -> JoinSet<()> {
+        let connections = Arc::clone(connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { connections.sweep().await });
+        tasks
+    }
+
+    fn is_closing(permit: &ConnectionPermit) -> bool {
+        permit.closing().now_or_never().is_some()
+    }
+
+    /// A permit that there is at once.
+    fn admit(connections: &Arc<Connections>, source: IpAddr) -> Option<ConnectionPermit> {
+        match connections.admit(source) {
+            Admission::Admitted(permit) => Some(permit),
+            _ => None,
         }
     }
 
     fn busy(connections: &Arc<Connections>, source: IpAddr) -> Option<ConnectionPermit> {
-        let permit = connections.admit(source)?;
+        let permit = admit(connections, source)?;
         permit.begin_answer();
         Some(permit)
     }
@@ -385,75 +685,155 @@ mod tests {
         permit
     }
 
-    #[tokio::test]
-    async fn of_those_without_a_header_the_oldest_makes_room() {
+    /// With an incomplete header.
+    fn partial(connections: &Arc<Connections>, source: IpAddr) -> ConnectionPermit {
+        let permit = admit(connections, source).unwrap();
+        permit.begin_header();
+        permit.wait_for_header();
+        permit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_too_many_silent_connections_the_oldest_are_closed_after_their_grace() {
         let connections = connections();
-        let [first, second, third] = [7, 7, 7].map(|last| connections.admit(source(last)).unwrap());
-        assert!(is_closing(&first).await);
-        assert!(!is_closing(&second).await && !is_closing(&third).await);
-        let others = [8, 8, 9, 9].map(|last| connections.admit(source(last)).unwrap());
-        assert!(is_closing(&second).await, "the sixth in all");
-        assert!(!is_closing(&others[0]).await);
+        let _sweeping = swept(&connections);
+        let of_seven = [7; 3].map(|last| admit(&connections, source(last)).unwrap());
+        let of_others = [8, 8, 9, 9].map(|last| admit(&connections, source(last)).unwrap());
+        sleep(GRACE / 2).await;
+        assert!(!of_seven.iter().chain(&of_others).any(is_closing), "young");
+        sleep(GRACE).await;
+        assert!(is_closing(&of_seven[0]), "the third of its source");
+        assert!(is_closing(&of_seven[1]), "the sixth in all");
+        assert!(!is_closing(&of_seven[2]) && !of_others.iter().any(is_closing));
     }
 
     #[test]
-    fn one_address_has_its_share_and_the_nodes_own_a_larger_one() {
+    fn of_too_many_incomplete_headers_the_oldest_is_closed() {
         let connections = connections();
-        let pods: Vec<_> = (0..9)
-            .map_while(|_| busy(&connections, source(7)))
-            .collect();
+        let of_seven = [7; 3].map(|last| partial(&connections, source(last)));
+        assert!(is_closing(&of_seven[0]), "the third of its source");
+        let _others = [8, 8, 9].map(|last| partial(&connections, source(last)));
+        assert!(!is_closing(&of_seven[1]));
+        let _sixth = partial(&connections, source(9));
+        assert!(is_closing(&of_seven[1]), "the sixth in all");
+    }
+
+    #[test]
+    fn a_source_has_its_limit_and_an_address_of_the_node_a_larger_one() {
+        let connections = connections();
+        let of = |last| {
+            let permits = (0..9).map_while(|_| busy(&connections, source(last)));
+            permits.collect::<Vec<_>>()
+        };
+        let pods = of(7);
         assert_eq!(pods.len(), 4);
-        let node: Vec<_> = (0..9)
-            .map_while(|_| busy(&connections, source(1)))
-            .collect();
-        assert_eq!(node.len(), 6, "until there are ten in all");
+        assert_eq!(of(1).len(), 6, "until there are ten in all");
         drop(pods);
-        assert_eq!(connections.open(), 6);
-        assert!(busy(&connections, source(8)).is_some());
+        assert_eq!(connections.open(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_takes_the_place_of_one_that_stayed_silent() {
+        let connections = connections();
+        let silent = admit(&connections, source(7)).unwrap();
+        let _busy = [7; 3].map(|last| busy(&connections, source(last)).unwrap());
+        advance(GRACE).await;
+        assert!(admit(&connections, source(7)).is_some());
+        assert!(is_closing(&silent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_beyond_the_limit_of_its_source_gets_the_place_of_one_that_closes() {
+        let connections = connections();
+        let mut busy: Vec<_> = [7; 4]
+            .map(|last| busy(&connections, source(last)).unwrap())
+            .into();
+        let [first, second] = [7; 2].map(|last| connections.admit(source(last)).permit());
+        let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(busy[0].end_answer(), "closed after its response");
+        busy.pop();
+        let first = first.await.unwrap();
+        assert!(second.as_mut().now_or_never().is_none(), "one at a time");
+        drop(first);
+        drop(second.await.unwrap());
+        assert!(!busy[0].end_answer(), "there is room again");
+        assert_eq!(connections.lock().queued, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_for_which_there_is_no_room_within_two_seconds_is_rejected() {
+        let connections = connections();
+        let busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
+        let began = Instant::now();
+        assert!(connections.admit(source(7)).permit().await.is_none());
+        assert_eq!(began.elapsed(), QUEUE_TIMEOUT);
+        assert_eq!(connections.lock().queued, 0);
+        drop(busy);
+        assert_eq!(connections.open(), 0);
+        assert!(connections.lock().sources.is_empty());
     }
 
     #[tokio::test]
-    async fn a_newcomer_gets_in_while_a_silent_one_can_be_closed() {
+    async fn those_that_wait_for_room_keep_out_no_other_source() {
         let connections = connections();
-        let silent = connections.admit(source(7)).unwrap();
-        let _busy: Vec<_> = (0..3)
-            .map(|_| busy(&connections, source(7)).unwrap())
-            .collect();
-        assert!(connections.admit(source(7)).is_some());
-        assert!(is_closing(&silent).await);
+        let _busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
+        let mut queued = [7; 6].map(|last| Box::pin(connections.admit(source(last)).permit()));
+        for queued in &mut queued {
+            assert!(queued.as_mut().now_or_never().is_none());
+        }
+        assert!(admit(&connections, source(8)).is_some());
+        let [.., last] = &mut queued;
+        assert!(last.as_mut().now_or_never().unwrap().is_none(), "the last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_stays_silent_makes_room_for_one_that_waits() {
+        let connections = connections();
+        let mut silent: Vec<_> = [7; 4]
+            .map(|last| admit(&connections, source(last)).unwrap())
+            .into();
+        let began = Instant::now();
+        let waiting = connections.admit(source(7)).permit();
+        let closing = async move {
+            silent[0].closing().await;
+            silent.remove(0);
+            silent
+        };
+        let (admitted, _silent) = tokio::join!(waiting, closing);
+        assert!(admitted.is_some());
+        assert_eq!(began.elapsed(), GRACE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_none_is_silent_the_one_makes_room_that_was_idle_for_longest() {
         let connections = connections();
-        let sweeping = Arc::clone(&connections);
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { sweeping.close_idle().await });
+        let _sweeping = swept(&connections);
         let neighbour = idle(&connections, source(8));
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        sleep(Duration::from_secs(30)).await;
         let permits = [7; 4].map(|last| idle(&connections, source(last)));
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        sleep(Duration::from_secs(10)).await;
         for recent in [&permits[0], &permits[2], &permits[3]] {
             recent.begin_answer();
             recent.end_answer();
         }
         let newcomer = busy(&connections, source(7)).unwrap();
-        assert!(is_closing(&permits[1]).await);
+        assert!(is_closing(&permits[1]));
         for stays in [&permits[0], &permits[2], &permits[3], &neighbour] {
-            assert!(!is_closing(stays).await);
+            assert!(!is_closing(stays));
         }
         drop(newcomer);
     }
 
-    #[tokio::test]
-    async fn whoever_has_few_makes_no_room_for_who_has_many() {
+    #[test]
+    fn a_source_with_few_connections_makes_no_room_for_one_with_many() {
         let connections = connections();
         let few = idle(&connections, source(8));
         let many = [1; 8].map(|last| idle(&connections, source(last)));
         let _last = busy(&connections, source(9)).unwrap();
         let _newcomers = [10, 11].map(|last| busy(&connections, source(last)).unwrap());
-        assert!(is_closing(&many[0]).await && is_closing(&many[1]).await);
-        assert!(!is_closing(&many[2]).await && !is_closing(&few).await);
+        assert!(is_closing(&many[0]) && is_closing(&many[1]));
+        assert!(!is_closing(&many[2]) && !is_closing(&few));
     }
 
     #[test]
@@ -464,47 +844,63 @@ mod tests {
             .collect();
         assert_eq!(permits.len(), 10);
         connections.make_room();
-        assert!(connections.admit(source(30)).is_none());
+        assert!(admit(&connections, source(30)).is_none());
     }
 
-    #[tokio::test]
-    async fn a_connection_between_requests_is_not_without_a_header() {
+    #[tokio::test(start_paused = true)]
+    async fn room_is_never_made_by_closing_the_connection_that_has_just_come() {
+        let connections = connections();
+        let newcomer = admit(&connections, source(7)).unwrap();
+        connections.make_room();
+        assert!(!is_closing(&newcomer));
+        advance(GRACE).await;
+        connections.make_room();
+        assert!(is_closing(&newcomer));
+    }
+
+    #[test]
+    fn a_connection_between_requests_is_not_without_a_header() {
         let connections = connections();
         let idle = idle(&connections, source(7));
-        let _silent = [1, 2].map(|_| connections.admit(source(7)).unwrap());
-        assert!(!is_closing(&idle).await);
+        let _partial = [1, 2].map(|_| partial(&connections, source(7)));
+        assert!(!is_closing(&idle));
         idle.wait_for_header();
-        let _newcomer = [1, 2].map(|_| connections.admit(source(7)));
-        assert!(is_closing(&idle).await, "now it is the oldest of them");
+        let _newcomer = partial(&connections, source(7));
+        assert!(is_closing(&idle), "now it is the oldest of them");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_be_idle_for_90_seconds_after_each_request() {
         let connections = connections();
-        let sweeping = Arc::clone(&connections);
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(async move { sweeping.close_idle().await });
-        let permit = connections.admit(source(7)).unwrap();
+        let _sweeping = swept(&connections);
+        let permit = admit(&connections, source(7)).unwrap();
         for _request in 0..3 {
-            tokio::time::sleep(Duration::from_secs(90)).await;
-            assert!(!is_closing(&permit).await);
+            sleep(Duration::from_secs(90)).await;
+            assert!(!is_closing(&permit));
             permit.begin_answer();
-            tokio::time::sleep(Duration::from_secs(300)).await;
-            assert!(!is_closing(&permit).await, "an answer may take longer");
+            sleep(Duration::from_secs(300)).await;
+            assert!(!is_closing(&permit), "an answer may take longer");
             permit.end_answer();
         }
-        let ended = tokio::time::Instant::now();
+        let ended = Instant::now();
         permit.closing().await;
         let idle = ended.elapsed().as_secs_f64();
         assert!((90.0..=90.6).contains(&idle), "{idle} s");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_while_its_connection_is_closed_is_answered() {
         let connections = connections();
-        let permit = connections.admit(source(7)).unwrap();
+        let permit = admit(&connections, source(7)).unwrap();
+        advance(GRACE).await;
         connections.make_room();
         permit.begin_answer();
-        assert!(!is_closing(&permit).await);
+        assert!(!is_closing(&permit));
+    }
+
+    #[test]
+    fn of_few_open_files_most_are_kept_for_others() {
+        let total = |open_files| ConnectionLimits::default().within(open_files).total;
+        assert_eq!([64, 1024, 8192].map(total), [16, 768, 4096]);
     }
 }

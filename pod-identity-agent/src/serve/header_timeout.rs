@@ -62,13 +62,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             let bytes = buf.filled().get(before..).unwrap_or_default();
             shift(&mut this.tail, bytes);
-            if !bytes.is_empty() && this.permit.is(Phase::Idle) {
+            if !bytes.is_empty() && this.permit.is_between_requests() {
                 this.permit.begin_header();
                 this.deadline = None;
             }
             return Poll::Ready(done);
         }
-        if this.permit.is(Phase::Idle) && this.tail != END {
+        if this.permit.is_between_requests() && this.tail != END {
             this.permit.begin_header();
             this.deadline = None;
         }
@@ -107,6 +107,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeaderDeadline<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::time::Instant;
 
@@ -115,7 +116,8 @@ mod tests {
 
     fn permit() -> Arc<ConnectionPermit> {
         let connections = Arc::new(Connections::new(ConnectionLimits::default()));
-        Arc::new(connections.admit("10.0.0.7".parse().unwrap()).unwrap())
+        let permit = connections.admit("10.0.0.7".parse().unwrap()).permit();
+        Arc::new(permit.now_or_never().unwrap().unwrap())
     }
 
     #[tokio::test(start_paused = true)]
@@ -145,13 +147,15 @@ mod tests {
         let permit = permit();
         let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
         let mut buffer = [0; 16];
-        for stage in [ConnectionPermit::begin_answer, ConnectionPermit::end_answer] {
+        for is_answered in [false, true] {
             for bytes in ["GET /\r", "\n\r", "\n"] {
                 client.write_all(bytes.as_bytes()).await.unwrap();
                 assert_eq!(server.read(&mut buffer).await.unwrap(), bytes.len());
             }
             permit.begin_answer();
-            stage(&permit);
+            if is_answered {
+                permit.end_answer();
+            }
             let waited =
                 tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
             assert!(waited.is_err(), "no deadline");

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pod_identity_core::Backoff;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
+
+use crate::serve::client_socket;
 
 /// A place to listen at: a socket that listens already, or an address to bind.
 ///
@@ -86,6 +89,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted agent need not wait until the connections of its predecessor have timed out.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    client_socket::configure(SockRef::from(&socket))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -1,10 +1,14 @@
 //! Sockets: listeners, connections and their limits, probes.
 
+pub(crate) mod client_socket;
+pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod drain;
+pub(crate) mod essential_tasks;
 pub(crate) mod header_timeout;
 pub(crate) mod listener;
 pub(crate) mod probes;
 pub(crate) mod respond;
 pub(crate) mod server;
 pub(crate) mod side_runtime;
+pub(crate) mod write_timeout;

@@ -6,6 +6,7 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain::{self, DrainTrigger};
+use crate::serve::essential_tasks::{EssentialTasks, TaskEnded};
 use crate::serve::listener::Listen;
 use crate::serve::respond::Respond;
 use crate::serve::server::serve;
@@ -20,6 +21,7 @@ pub(crate) struct SideRuntime {
     handle: Handle,
     drain: DrainTrigger,
     connections: Arc<Connections>,
+    tasks: EssentialTasks,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,22 +35,26 @@ impl SideRuntime {
         let handle = runtime.handle().clone();
         let (drain, mut draining) = drain::channel();
         let connections = Arc::new(Connections::new(limits));
-        let all = Arc::clone(&connections);
+        let mut tasks = EssentialTasks::default();
+        let swept = Arc::clone(&connections);
+        tasks.spawn_on(
+            &handle,
+            format!("{name}: limits of connections"),
+            async move {
+                swept.sweep().await;
+            },
+        );
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = draining.started() => {}
-                        () = all.close_idle() => {}
-                    }
-                });
+                runtime.block_on(draining.started());
             })?;
         Ok(Self {
             name,
             handle,
             drain,
             connections,
+            tasks,
             thread: Some(thread),
         })
     }
@@ -57,16 +63,22 @@ impl SideRuntime {
     ///
     /// # Errors
     /// Fails when a listening socket cannot be moved to this runtime.
-    pub(crate) fn serve(&self, listen: Listen, responder: impl Respond) -> io::Result<()> {
+    pub(crate) fn serve(&mut self, listen: Listen, responder: impl Respond) -> io::Result<()> {
         let _entered = self.handle.enter();
         let listen = listen.moved_here()?;
         let (connections, drain) = (Arc::clone(&self.connections), self.drain.watcher());
         let name = self.name;
-        self.handle.spawn(async move {
+        let serving = async move {
             let listener = listen.listening(name).await;
             serve(listener, connections, Arc::new(responder), drain).await;
-        });
+        };
+        self.tasks.spawn_on(&self.handle, name, serving);
         Ok(())
+    }
+
+    /// Waits until one of its tasks ends, which none must.
+    pub(crate) async fn ended(&mut self) -> TaskEnded {
+        self.tasks.ended().await
     }
 }
 

@@ -1,14 +1,19 @@
 //! Connections by the hundreds: slow, silent, endless, at rest.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use pod_identity_testkit::MockEksAuth;
+use rustix::process::Signal;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::client::{self, Client, Request};
 use crate::support::process::Server;
 use crate::support::shop::{shop, token};
-use crate::support::{pod, soon};
+use crate::support::{SECOND, pod, soon};
 
 #[tokio::test]
 async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
@@ -38,9 +43,14 @@ async fn silent_connections_of_a_dozen_pods_do_not_keep_a_newcomer_out() {
         silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
     }
     newcomer(&eks, &server).await;
-    // Those without a whole header are bounded.
+    // Those that stay silent are bounded.
     soon(silent[0].closed()).await;
-    assert!(descriptors(&server) < 600, "{}", descriptors(&server));
+    soon(async {
+        while descriptors(&server) >= 600 {
+            sleep(SECOND / 10).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -121,6 +131,132 @@ async fn a_pod_that_floods_the_metrics_port_does_not_keep_a_scraper_out() {
     let page = client::ask_from(pod(200), server.metrics, Request::of("/metrics")).await;
     assert_eq!(page.status, 200, "{}", page.body);
     assert!(!flood.is_empty());
+}
+
+/// A pod's limit is 256 connections; that of the node's own address, 1,024.
+#[tokio::test]
+async fn nine_hundred_clients_of_one_address_that_ask_at_once_are_all_answered() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    for source in [pod(0), Ipv4Addr::LOCALHOST.into()] {
+        let token = token(&eks);
+        let mut crowd = JoinSet::new();
+        for _ in 0..900 {
+            let (address, token) = (server.credentials, token.clone());
+            crowd.spawn(async move {
+                let request = Request::with_token(&token);
+                client::ask_from(source, address, request).await.key()
+            });
+        }
+        let keys = soon(crowd.join_all()).await;
+        assert_eq!(keys.len(), 900);
+    }
+}
+
+#[tokio::test]
+async fn the_kernel_holds_little_for_clients_that_never_read_and_nothing_after_the_end() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let token = token(&eks);
+    client::insist(server.credentials, &token).await.key();
+    let requests = Request::with_token(&token).text().repeat(200);
+    let before = tcp_memory();
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        crowd.push(Unread::send(pod(number % 4), server.credentials, &requests).await);
+    }
+    // What both sides hold: the clients are of this kernel too.
+    let held = tcp_memory().saturating_sub(before) / CROWD;
+    println!("{held} bytes for each connection");
+    assert!(held * 4096 <= 64 << 20, "{held} bytes for each connection");
+
+    let began = Instant::now();
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+    while unfinished(server.credentials) > 0 {
+        sleep(SECOND / 10).await;
+    }
+    assert!(began.elapsed() < 4 * SECOND, "{:?}", began.elapsed());
+    drop(crowd);
+}
+
+const CROWD: usize = 1000;
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_responses_is_disconnected() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let token = token(&eks);
+    client::insist(server.credentials, &token).await.key();
+    let requests = Request::with_token(&token).text().repeat(200);
+    let mut unread = Unread::send(pod(0), server.credentials, &requests).await;
+    soon(unread.is_reset()).await;
+}
+
+#[tokio::test]
+async fn out_of_descriptors_probes_are_answered() {
+    let eks = shop().await;
+    let server = Server::with_open_files(&eks, 64).await;
+    client::insist(server.credentials, &token(&eks)).await.key();
+    let mut silent = Vec::new();
+    for number in 0..100 {
+        silent.push(Client::connect_from(pod(number), server.credentials).await);
+        silent.push(Client::connect_from(pod(number), server.metrics).await);
+    }
+    for _probe in 0..10 {
+        for path in ["/healthz", "/readyz"] {
+            let answer = client::ask(server.probes, Request::of(path)).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    }
+}
+
+/// A client that sends as much as it can, with small buffers of its own, and reads nothing.
+struct Unread(TcpStream);
+
+impl Unread {
+    async fn send(source: IpAddr, address: SocketAddr, requests: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1).unwrap();
+        socket.set_send_buffer_size(1).unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let mut stream = soon(socket.connect(address)).await.unwrap();
+        // Until the server takes no more.
+        let _blocked = timeout(SECOND / 50, stream.write_all(requests.as_bytes())).await;
+        Self(stream)
+    }
+
+    /// Waits until the server resets the connection.
+    async fn is_reset(&mut self) {
+        self.0.ready(Interest::ERROR).await.unwrap();
+    }
+}
+
+/// All that TCP holds on this machine, in bytes.
+fn tcp_memory() -> usize {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap();
+    let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap();
+    let mut words = line.split(' ');
+    words.find(|word| *word == "mem").unwrap();
+    let pages: usize = words.next().unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Sockets at this address that wait for their peers: neither gone nor merely remembered.
+fn unfinished(address: SocketAddr) -> usize {
+    const FIN_WAIT2: &str = "05";
+    const TIME_WAIT: &str = "06";
+    let port = format!(":{:04X}", address.port());
+    let text = fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = text.lines().skip(1).map(|line| line.split_whitespace());
+    let of_server = sockets.filter_map(|mut words| {
+        let is_server = words.nth(1)?.ends_with(&port);
+        let state = words.nth(1)?;
+        is_server.then(|| state.to_owned())
+    });
+    of_server
+        .filter(|state| ![FIN_WAIT2, TIME_WAIT].contains(&state.as_str()))
+        .count()
 }
 
 /// A pod that has not been here before.

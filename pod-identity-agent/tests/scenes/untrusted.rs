@@ -263,9 +263,9 @@ async fn what_is_refused_before_it_is_a_request_is_counted_and_said_too() {
     for _ in 0..256 {
         let mut client = Client::connect_from(pod(0), scene.address).await;
         client.send(Request::with_token(&token)).await;
-        scene.catch_up().await;
         crowd.push(client);
     }
+    scene.catch_up().await;
     let mut one_more = Client::connect_from(pod(0), scene.address).await;
     one_more.closed().await;
     gate.release();

@@ -34,7 +34,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self {
             method, path, host, ..
         } = self;

@@ -34,8 +34,24 @@ pub(crate) struct Ended {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(PROGRAM), arguments, environment)
+    }
+
+    /// With a limit of open files, which it cannot raise.
+    pub(crate) fn with_open_files(
+        limit: usize,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, PROGRAM]);
+        Self::spawn(shell, arguments, environment)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pod-identity-agent"))
+        let mut child = command
             .args(arguments)
             .env_clear()
             .env("PATH", env!("PATH"))
@@ -196,7 +212,20 @@ impl Server {
         let endpoint = eks.endpoint();
         let arguments = arguments(eks.cluster(), &endpoint);
         let arguments = [&arguments[..], &[PODS_ON_LOOPBACK], more].concat();
-        let program = Program::start(&arguments, &[environment, &[REGION, NO_IMDS]].concat());
+        let environment = [environment, &[REGION, NO_IMDS]].concat();
+        Self::of(Program::start(&arguments, &environment)).await
+    }
+
+    /// With a limit of open files.
+    pub(crate) async fn with_open_files(eks: &MockEksAuth, limit: usize) -> Self {
+        let endpoint = eks.endpoint();
+        let arguments = arguments(eks.cluster(), &endpoint);
+        let arguments = [&arguments[..], &[PODS_ON_LOOPBACK]].concat();
+        let environment = [&NODE_CREDENTIALS[..], &[REGION, NO_IMDS]].concat();
+        Self::of(Program::with_open_files(limit, &arguments, &environment)).await
+    }
+
+    async fn of(program: Program) -> Self {
         Self {
             credentials: address_at(&program, "credentials", Ipv4Addr::LOCALHOST.into()).await,
             probes: address_of(&program, "probes").await,
@@ -205,6 +234,8 @@ impl Server {
         }
     }
 }
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pod-identity-agent");
 
 /// A command line on loopback and free ports.
 pub(crate) fn arguments<'a>(cluster: &'a str, endpoint: &'a str) -> [&'a str; 15] {

@@ -1,0 +1,148 @@
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use crate::serve::client_socket::ClientSocket;
+use crate::serve::connections::{ConnectionPermit, Phase};
+use crate::serve::drain::DrainWatcher;
+use crate::serve::header_timeout::HeaderDeadline;
+use crate::serve::respond::{ConnectionRejected, Respond};
+use crate::serve::write_timeout::WriteDeadline;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve_connection(
+    socket: ClientSocket,
+    source: IpAddr,
+    permit: ConnectionPermit,
+    responder: &impl Respond,
+    mut drain: DrainWatcher,
+) {
+    if waits_for_request(&socket, &permit, &mut drain).await {
+        // On the heap only now: a silent connection costs next to nothing.
+        Box::pin(serve_requests(
+            socket,
+            source,
+            Arc::new(permit),
+            responder,
+            drain,
+        ))
+        .await;
+    }
+}
+
+/// Waits for the first byte. `false`: there is none, and the connection is to be closed.
+async fn waits_for_request(
+    socket: &ClientSocket,
+    permit: &ConnectionPermit,
+    drain: &mut DrainWatcher,
+) -> bool {
+    tokio::select! {
+        biased;
+        sends = socket.sends_something() => return sends,
+        () = permit.closing() => return false,
+        () = drain.started() => {}
+    }
+    // A client that has just connected is about to send its request.
+    let time = FIRST_REQUEST_TIMEOUT.saturating_sub(permit.opened().elapsed());
+    let sends = timeout(time.max(FOUND_REQUEST_TIMEOUT), socket.sends_something()).await;
+    sends.unwrap_or(false)
+}
+
+async fn serve_requests(
+    socket: ClientSocket,
+    source: IpAddr,
+    permit: Arc<ConnectionPermit>,
+    responder: &impl Respond,
+    mut drain: DrainWatcher,
+) {
+    let stream = HeaderDeadline::new(WriteDeadline::new(socket), Arc::clone(&permit));
+    let permit = &*permit;
+    let service = service_fn(|request: Request<Incoming>| {
+        permit.begin_answer();
+        let reply = responder.respond(&request, source);
+        async {
+            let mut response = reply.response().await;
+            let is_last = permit.end_answer();
+            if is_last {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        // One buffer for head and body: for so few bytes a copy is cheaper than two pieces in one write.
+        .writev(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = permit.closing() => {
+            debug!("connection closed: idle, or to make room for another");
+            if !permit.is(Phase::Leaving) {
+                connection.as_mut().graceful_shutdown();
+                // An idle connection ends at once; one that does not is closed abortively.
+                let _ended = connection.now_or_never();
+            }
+            return;
+        }
+        () = drain.started() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = stops_answering(permit) => return,
+            }
+        }
+    };
+    match ended {
+        Err(error) if error.is_parse_too_large() => {
+            responder.note_rejected(ConnectionRejected::HeaderTooLarge, source);
+        }
+        Err(error) if error.is_parse() => {
+            responder.note_rejected(ConnectionRejected::NotHttp, source);
+        }
+        Err(error) => debug!(%error, "connection failed"),
+        Ok(()) => {}
+    }
+}
+
+/// At a shutdown, waits as long as a request is being answered, and a moment for a header that has begun to
+/// arrive and for a response that is being read.
+async fn stops_answering(permit: &ConnectionPermit) {
+    loop {
+        sleep(DRAIN_INTERVAL).await;
+        if !permit.is(Phase::Answering) {
+            return;
+        }
+    }
+}
+
+/// Request line and headers together; the largest real token has 2.3 KB. More is answered with 431.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// hyper's default of 100 is fewer than proxies in front of a client may add.
+const MAX_HEADERS: usize = 200;
+
+/// At a shutdown, a connection that has sent nothing is kept until it is this old.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// At a shutdown, bytes that the kernel holds already are found in much less.
+const FOUND_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
+
+const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
