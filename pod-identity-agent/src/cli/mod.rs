@@ -11,6 +11,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use pod_identity_cli::Failure;
@@ -103,11 +104,18 @@ impl Cli {
 }
 
 fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
-        .block_on(future)
+        .build()?;
+    let done = runtime.block_on(future);
+    // Dropping the runtime would wait for threads that the resolver of names blocks, for as long as a name
+    // server does not answer.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    done
 }
+
+/// How long the end of the process waits for tasks that are being dropped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Starts logging. Dropping the returned writer ends it, after it has written what is left.
 #[cfg(any(target_os = "linux", feature = "dev"))]

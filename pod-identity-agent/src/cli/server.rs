@@ -10,11 +10,12 @@ use ipnet::IpNet;
 use pod_identity_cli::{DurationError, Failure, Signals, parse_duration_within, variable};
 use pod_identity_core::{CacheLimits, Endpoint, RefreshPolicy};
 use prometheus::IntCounter;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{env, pflag, values};
-use crate::telemetry::audit;
+use crate::telemetry::audit_file::AuditFile;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::{Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth};
@@ -186,22 +187,19 @@ impl Server {
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         super::log_to(level, log.lines(lost_log.clone()));
         // Both writers outlive the runtime, whose tasks have the last word.
-        let audit_file;
+        let audit_writer;
+        let mut audit_file = None;
         let audit = match self.audit_log.as_str() {
             "on" => AuditLog::to(log.lines(lost_audit.clone())),
             "off" => AuditLog::off(),
             path => {
-                let file = audit::open(Path::new(path)).map_err(|error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("cannot open the audit log {path}: {error}"),
-                    )
-                })?;
-                audit_file = LineWriter::start("audit", file)?;
-                AuditLog::to(audit_file.lines(lost_audit.clone()))
+                let file = AuditFile::open(Path::new(path))?;
+                audit_writer = LineWriter::start("audit", file.clone())?;
+                audit_file = Some(file);
+                AuditLog::to(audit_writer.lines(lost_audit.clone()))
             }
         };
-        super::block_on(self.serve(endpoint, audit, [lost_log, lost_audit]))?;
+        super::block_on(self.serve(endpoint, audit, audit_file, [lost_log, lost_audit]))?;
         Ok(())
     }
 
@@ -256,6 +254,7 @@ impl Server {
         self,
         endpoint: Option<String>,
         audit: AuditLog,
+        audit_file: Option<AuditFile>,
         lost_lines: [IntCounter; 2],
     ) -> io::Result<()> {
         info!(
@@ -267,12 +266,15 @@ impl Server {
         env::warn_of_invalid_proxies();
         let mut signals = Signals::new()?;
         #[cfg(unix)]
-        crate::node::open_files::raise_limit();
-        let agent = self
-            .agent(endpoint)
-            .audit(audit)
-            .lost_lines(lost_lines)
-            .build();
+        let _reopening = reopen_on_hangup(audit_file)?;
+        #[cfg(not(unix))]
+        drop(audit_file);
+        let mut agent = self.agent(endpoint).audit(audit).lost_lines(lost_lines);
+        #[cfg(unix)]
+        if let Some(limit) = crate::node::open_files::raise_limit() {
+            agent = agent.open_files(limit);
+        }
+        let agent = agent.build();
         agent.run(signals.shutdown()).await
     }
 
@@ -327,6 +329,30 @@ impl Server {
         }
         eks_auth
     }
+}
+
+/// Reopens the audit log, if it is a file, at each SIGHUP, until the returned task is dropped. Without a file
+/// SIGHUP has no effect, so that it can be sent to every agent.
+#[cfg(unix)]
+fn reopen_on_hangup(file: Option<AuditFile>) -> io::Result<JoinSet<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut hangups = signal(SignalKind::hangup())?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while hangups.recv().await.is_some() {
+            let Some(file) = file.clone() else {
+                continue;
+            };
+            // It may wait for a write to a FIFO.
+            let reopened = tokio::task::spawn_blocking(move || file.reopen()).await;
+            match reopened.map_err(io::Error::other).flatten() {
+                Ok(()) => info!("audit log reopened"),
+                Err(error) => warn!(%error, "audit log not reopened; the old file is written to"),
+            }
+        }
+    });
+    Ok(tasks)
 }
 
 /// The addresses of this node's interfaces. Host-network pods come from these: the kernel takes the

@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
@@ -8,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use pod_identity_core::Timestamp;
 use serde_json::{Map, Value, json};
+
+use crate::telemetry::audit_file::AuditFile;
 
 /// A log with one JSON line for each exchange with EKS Auth.
 ///
@@ -40,12 +41,13 @@ impl AuditLog {
         }
     }
 
-    /// Appends to a file, which only its owner may read.
+    /// Appends to a file, which is created if there is none. Its owner and group may read it: permissions of
+    /// others are taken away.
     ///
     /// # Errors
-    /// Fails when the file cannot be opened.
+    /// Fails when the file cannot be opened, or when those permissions cannot be taken away.
     pub fn file(path: &Path) -> io::Result<Self> {
-        open(path).map(Self::to)
+        AuditFile::open(path).map(Self::to)
     }
 
     /// Writes one line.
@@ -109,15 +111,6 @@ impl AuditEntry<'_> {
         }
         Value::Object(entry)
     }
-}
-
-/// Opens a file for an audit, which is appended to it.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 impl fmt::Debug for AuditLog {

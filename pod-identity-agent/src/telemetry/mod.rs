@@ -1,6 +1,7 @@
 //! What operators read: logs, metrics, the audit, and readiness.
 
 pub(crate) mod audit;
+pub(crate) mod audit_file;
 pub(crate) mod line_writer;
 pub mod logging;
 pub(crate) mod metrics;
