@@ -79,7 +79,7 @@ impl ConnectionLimits {
 /// client needs between connecting and sending, less than the least patient SDKs wait.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long a new connection waits for room. Most SDKs give up after a second or two.
+/// How long a new connection waits for room. Most SDKs give up after one or two seconds.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it looks for a connection that has become old enough to make room.

@@ -140,6 +140,7 @@ async fn nine_hundred_clients_of_one_address_that_ask_at_once_are_all_answered()
     let server = Server::start(&eks, &[]).await;
     for source in [pod(0), Ipv4Addr::LOCALHOST.into()] {
         let token = token(&eks);
+        client::insist(server.credentials, &token).await.key();
         let mut crowd = JoinSet::new();
         for _ in 0..900 {
             let (address, token) = (server.credentials, token.clone());

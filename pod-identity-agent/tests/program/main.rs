@@ -6,10 +6,14 @@ mod support;
 
 #[cfg(target_os = "linux")]
 mod answers;
+#[cfg(target_os = "linux")]
+mod audit;
 #[cfg(unix)]
 mod command_line;
 #[cfg(all(unix, feature = "dev"))]
 mod dev;
+#[cfg(target_os = "linux")]
+mod ending;
 #[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]

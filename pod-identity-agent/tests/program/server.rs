@@ -86,6 +86,19 @@ async fn a_connection_without_a_request_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn up_to_200_headers_are_read() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    for (headers, status) in [(200, 404), (201, 431)] {
+        let more = "X: y\r\n".repeat(headers - 1);
+        let request = format!("GET / HTTP/1.1\r\nHost: 169.254.170.23\r\n{more}\r\n");
+        let mut client = Client::connect(server.credentials).await;
+        client.send_bytes(request.as_bytes()).await;
+        assert_eq!(client.answer().await.status, status, "{headers}");
+    }
+}
+
+#[tokio::test]
 async fn a_credentials_port_that_is_taken_is_said_once_and_served_when_it_is_free() {
     let eks = shop().await;
     let (taken, port) = taken_port();

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 
 use pod_identity_testkit::MockEksAuth;
@@ -46,6 +47,19 @@ impl Program {
         let mut shell = Command::new("sh");
         let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, PROGRAM]);
+        Self::spawn(shell, arguments, environment)
+    }
+
+    /// With an `/etc/resolv.conf` of its own, which takes root.
+    pub(crate) fn with_resolver(
+        configuration: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut shell = Command::new("unshare");
+        let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+        shell.args(["--mount", "sh", "-c", script]);
+        shell.arg(configuration).arg(PROGRAM);
         Self::spawn(shell, arguments, environment)
     }
 

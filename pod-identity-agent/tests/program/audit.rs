@@ -1,0 +1,89 @@
+//! The audit in a file: rotated, torn, read by others, and a FIFO.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use pod_identity_testkit::MockEksAuth;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::client;
+use crate::support::process::Server;
+use crate::support::shop::{shop, token};
+
+#[tokio::test]
+async fn at_sighup_the_file_is_opened_anew() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [file, rotated] = ["audit.log", "audit.log.1"].map(|name| folder.path().join(name));
+    let server = audited(&eks, &file).await;
+    client::insist(server.credentials, &token(&eks)).await.key();
+    fs::rename(&file, &rotated).unwrap();
+    server.program.signal(Signal::HUP);
+    server.program.stdout.says("audit log reopened").await;
+    for _ in 0..2 {
+        client::insist(server.credentials, &token(&eks)).await.key();
+    }
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+    assert_eq!([lines(&rotated).len(), lines(&file).len()], [1, 2]);
+}
+
+#[tokio::test]
+async fn without_a_file_sighup_changes_nothing() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    server.program.signal(Signal::HUP);
+    client::insist(server.credentials, &token(&eks)).await.key();
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_line_that_was_torn_is_ended_before_the_next_and_others_may_not_read_the_file() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    fs::write(&file, "{\"level\":\"in").unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let server = audited(&eks, &file).await;
+    client::insist(server.credentials, &token(&eks)).await.key();
+    server.program.signal(Signal::TERM);
+    server.program.end().await;
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(lines(&file).len(), 1, "and the torn one");
+}
+
+#[tokio::test]
+async fn a_fifo_without_a_reader_does_not_hold_up_the_start() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("audit");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let server = audited(&eks, &fifo).await;
+    client::insist(server.credentials, &token(&eks)).await.key();
+    let mut reader = BufReader::new(fs::File::open(&fifo).unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    assert!(line.contains("\"outcome\":\"issued\""), "{line}");
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+}
+
+async fn audited(eks: &MockEksAuth, file: &Path) -> Server {
+    Server::start(eks, &["--audit-log", file.to_str().unwrap()]).await
+}
+
+/// The lines that are whole.
+fn lines(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    lines.collect()
+}

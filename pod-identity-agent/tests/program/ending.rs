@@ -1,0 +1,86 @@
+//! `server` at its end: whom it still answers, and what does not hold it up.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::support::client::{self, Client, Request};
+use crate::support::process::{NODE_CREDENTIALS, Program, Server, address_of, arguments};
+use crate::support::shop::{shop, token};
+use crate::support::{SECOND, soon};
+
+#[tokio::test]
+async fn a_header_that_was_sent_in_part_does_not_hold_up_the_end() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut halves = Vec::new();
+    for _ in 0..3 {
+        let mut half = Client::connect(server.credentials).await;
+        half.send_bytes(b"GET /v1/credentials HTTP/1.1\r\nHost:")
+            .await;
+        halves.push(half);
+    }
+    client::insist(server.credentials, &token(&eks)).await.key();
+    let began = Instant::now();
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.end().await.code, Some(0));
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn connections_that_the_kernel_has_accepted_are_answered_though_they_ask_later() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let token = token(&eks);
+    client::insist(server.credentials, &token).await.key();
+    // While it stands still, both come together.
+    server.program.signal(Signal::STOP);
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(Client::connect(server.credentials).await);
+    }
+    server.program.signal(Signal::TERM);
+    server.program.signal(Signal::CONT);
+    server.program.stdout.says("stopping").await;
+    for client in &mut clients {
+        client.send(Request::with_token(&token)).await;
+    }
+    for client in &mut clients {
+        client.answer().await.key();
+    }
+    assert_eq!(server.program.end().await.code, Some(0));
+}
+
+/// As root only: the program gets an `/etc/resolv.conf` of its own.
+#[tokio::test]
+async fn a_name_server_that_never_answers_does_not_hold_up_the_end() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not tested: this takes root");
+        return;
+    }
+    let name_server = UdpSocket::bind("127.0.53.53:53").unwrap();
+    name_server.set_nonblocking(true).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("resolv.conf");
+    fs::write(&configuration, "nameserver 127.0.53.53\n").unwrap();
+    let program = Program::with_resolver(
+        &configuration,
+        &arguments("test-cluster", "http://eks-auth.example:9"),
+        &[&NODE_CREDENTIALS[..], &[("AWS_REGION", "us-west-2")]].concat(),
+    );
+    address_of(&program, "credentials").await;
+    // The probe of EKS Auth asks for its address.
+    soon(async {
+        while name_server.recv(&mut [0; 512]).is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let began = Instant::now();
+    program.signal(Signal::TERM);
+    assert_eq!(program.end().await.code, Some(0));
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+}
