@@ -499,8 +499,8 @@ async fn a_token_that_is_truncated_is_an_error_until_it_is_whole() {
     pod.provider().credentials().await.unwrap();
 }
 
-// "400/401/403 once more, at once, only if the token file's bytes changed since they were sent"
-// (`design.md`)
+// A refusal may be about a token that kubelet has just replaced, so it is tried once more, at once, if the file
+// has other bytes than were sent.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_swapped_while_it_is_refused_is_tried_at_once() {
     let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Current)).await;

@@ -575,8 +575,8 @@ async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
     }
 }
 
-// "400/401/403 once more, at once, only if the token file's bytes changed since they were sent"
-// (`design.md`)
+// A refusal may be about a token that kubelet has just replaced, so it is tried once more, at once, if the file
+// has other bytes than were sent.
 #[tokio::test]
 async fn a_refusal_is_tried_again_with_a_token_that_was_swapped_meanwhile() {
     for status in [400, 401, 403] {
