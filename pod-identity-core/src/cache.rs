@@ -595,5 +595,6 @@ impl<K, R, T, E> fmt::Debug for SlotCache<K, R, T, E> {
 /// A clock that is corrected by less than this has not been stepped.
 const STEP_TOLERANCE: Duration = Duration::from_secs(10);
 
-/// Timers fire late by some milliseconds, and by more on a busy node; that does not slow the pace down.
-const LATE_TIMERS: Duration = Duration::from_millis(50);
+/// Timers fire late by some milliseconds; that does not slow the pace down. The bucket also holds this much
+/// after a quiet time, so it stays far below the pause between two refreshes.
+const LATE_TIMERS: Duration = Duration::from_millis(15);

@@ -67,8 +67,9 @@ fn variants(module: &str, name: &str) -> io::Result<Vec<String>> {
         .collect())
 }
 
-/// The details of other members, an answer of a test's own, and a fault of the mock of EKS Auth only.
-const WITHOUT_ROW: [&str; 4] = ["message", "text", "answer", "without"];
+/// The details of other members, a body and an answer of a test's own, and a fault of the mock of EKS Auth
+/// only.
+const WITHOUT_ROW: [&str; 5] = ["message", "text", "body", "answer", "without"];
 
 #[cfg(test)]
 mod tests {
