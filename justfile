@@ -3,6 +3,9 @@
 
 published := "--package pod-identity-cli --package pod-identity-core --package pod-identity-provider --package pod-identity-agent --package pod-identity-testkit"
 
+# Recipes that test select the same packages and features, because cargo builds the dependencies anew for each
+# other selection.
+
 # What there is to run
 _default:
     @just --list --unsorted
@@ -56,15 +59,14 @@ rows:
     library=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
     [ -e "$library" ] || { echo 'libfaketime is missing: apt-get install faketime' >&2; exit 1; }
     export POD_IDENTITY_LIBFAKETIME=$library
-    cargo test --package pod-identity-agent --test scenes -- contract fetching trouble untrusted whole_chain
-    cargo test --package pod-identity-agent --test scenes restart -- --ignored
-    cargo test --package pod-identity-agent --test program outside -- --ignored
+    cargo test --workspace --all-features --test scenes -- budgets contract fetching trouble untrusted whole_chain
+    cargo test --workspace --all-features --test scenes restart -- --ignored
+    cargo test --workspace --all-features --test program outside -- --ignored
 
 # The published vectors, in the folder that POD_IDENTITY_VECTORS names
 vectors:
-    cargo test --package pod-identity-core --all-features --test vectors -- --ignored
-    cargo test --package pod-identity-testkit --test vectors -- --ignored
-    cargo test --package pod-identity-agent --test program vectors -- --ignored
+    cargo test --workspace --all-features --test vectors -- --ignored
+    cargo test --workspace --all-features --test program vectors -- --ignored
 
 # Every example, offline
 examples:
@@ -72,7 +74,7 @@ examples:
 
 # The testkit's program, driven by the AWS CLI, boto3 and pytest: those of examples/requirements.txt, in PATH
 testkit-program:
-    cargo test --package pod-identity-testkit --features program --test program -- --ignored
+    cargo test --workspace --all-features --test program clients -- --ignored
     pod-identity-testkit/tests/aws-cli.sh
     examples/associations.sh
 
