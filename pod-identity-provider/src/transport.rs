@@ -28,7 +28,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// types are those of the crates [`http`](crate::http) 1 and [`zeroize`](crate::Zeroizing) 1, which
 /// this crate re-exports.
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
-    /// Sends the request, and reads the answer with at most [`MAX_BODY`] bytes of its body and one
+    /// Sends the request, and reads the answer with at most [`MAX_BODY`](crate::MAX_BODY) bytes of its body and one
     /// more, which says that there would have been more.
     fn send(
         &self,
