@@ -237,8 +237,7 @@ impl Schedule {
         let agent = self.world.agent.lock().unwrap();
         // What failed because of a clock that was wrong is no different from an outage.
         let healthy_for = agent.healthy_for(now).min(self.world.right_for(now));
-        // By a clock that is ahead, what the agent has may look expired.
-        let is_plausible = agent.lifetime > self.world.ahead() + minutes(10);
+        let is_plausible = agent.is_plausible(self.world.ahead());
         let context = || {
             format!(
                 "seed {} at {now}, by the clock {by_clock}: {agent:?}, {:?}",
@@ -261,8 +260,13 @@ impl Schedule {
                     seen.live += 1;
                 } else {
                     seen.dead += 1;
+                    // Until the role got longer sets, every attempt failed as in an outage, and the last of
+                    // these failures counts for a second. A role change that ends no such time does not
+                    // excuse a dead set.
+                    let recovering_for =
+                        healthy_for.min(now.saturating_since(agent.plausible_since));
                     assert!(
-                        healthy_for <= RECOVERY || !is_plausible,
+                        recovering_for <= RECOVERY || !is_plausible,
                         "{} expired at {expiration}; {}",
                         set.access_key_id(),
                         context()
@@ -316,8 +320,13 @@ impl Schedule {
 
     fn change_role(&mut self) {
         let lifetime = [minutes(20), minutes(59), hours(6), hours(12)];
+        let (now, ahead) = (self.world.true_time(), self.world.ahead());
         let mut agent = self.world.agent.lock().unwrap();
+        let was_plausible = agent.is_plausible(ahead);
         agent.lifetime = lifetime[self.random.usize(..lifetime.len())];
+        if !was_plausible && agent.is_plausible(ahead) {
+            agent.plausible_since = now;
+        }
         agent.current = None;
         agent.latency = Duration::from_millis(self.random.u64(1..400));
         agent.is_caching = self.random.bool();
@@ -401,6 +410,8 @@ struct Agent {
     mood: Mood,
     since: Timestamp,
     lifetime: Duration,
+    /// When a role change last ended a time in which its sets looked expired.
+    plausible_since: Timestamp,
     latency: Duration,
     /// It keeps a set for itself until a quarter of the life is left.
     is_caching: bool,
@@ -426,6 +437,11 @@ impl Agent {
         }
     }
 
+    /// By a clock that is ahead, the sets may look expired.
+    fn is_plausible(&self, ahead: Duration) -> bool {
+        self.lifetime > ahead + minutes(10)
+    }
+
     fn hand_out(&mut self, now: Timestamp) -> String {
         let (is_caching, lifetime) = (self.is_caching, self.lifetime);
         let is_kept = |(_, expiration): &&(String, Timestamp)| {
@@ -448,6 +464,7 @@ impl World {
             mood: Mood::Healthy,
             since: START,
             lifetime: hours(6),
+            plausible_since: START,
             latency: Duration::from_millis(10),
             is_caching: false,
             current: None,
