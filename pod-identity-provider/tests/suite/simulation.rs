@@ -57,6 +57,9 @@ const RECOVERY: Duration = Duration::from_secs(6);
 /// an hour.
 const SLOW_CLOCK_RECOVERY: Duration = Duration::from_secs(606);
 
+/// A set with no more life left than this counts as expired.
+const MARGIN: Duration = Duration::from_secs(15);
+
 /// The longest that an error may go on after the agent is back: it may have asked not to be called.
 const LONGEST_HINT: Duration = Duration::from_secs(61);
 
@@ -240,9 +243,13 @@ impl Schedule {
         let now = self.world.true_time() - ago;
         let by_clock = self.world.now() - ago;
         let agent = self.world.agent.lock().unwrap();
-        // What failed because of a clock that was wrong is no different from an outage.
-        let healthy_for = agent.healthy_for(now).min(self.world.right_for(now));
-        let is_plausible = agent.is_plausible(self.world.ahead());
+        // What failed because of a clock that was wrong is no different from an outage: until the clock was
+        // stepped, and for as long as what the agent answers looks expired. That ends without a step too,
+        // when the role gets longer sets or the agent drops the one that it kept.
+        let healthy_for = agent
+            .healthy_for(now)
+            .min(self.world.right_for(now))
+            .min(now.saturating_since(agent.looked_expired));
         let context = || {
             format!(
                 "seed {} at {now}, by the clock {by_clock}: {agent:?}, {:?}",
@@ -254,7 +261,7 @@ impl Schedule {
             Err(error) => {
                 seen.errors += 1;
                 assert!(
-                    healthy_for <= LONGEST_HINT || !is_plausible,
+                    healthy_for <= LONGEST_HINT,
                     "{error} although the agent is healthy; {}",
                     context()
                 );
@@ -265,11 +272,6 @@ impl Schedule {
                     seen.live += 1;
                 } else {
                     seen.dead += 1;
-                    // Until the role got longer sets, every attempt failed as in an outage, and the last of
-                    // these failures counts for a second. A role change that ends no such time does not
-                    // excuse a dead set.
-                    let recovering_for =
-                        healthy_for.min(now.saturating_since(agent.plausible_since));
                     let looks_alive = self.is_slow && expiration > by_clock;
                     let recovery = if looks_alive {
                         SLOW_CLOCK_RECOVERY
@@ -277,7 +279,7 @@ impl Schedule {
                         RECOVERY
                     };
                     assert!(
-                        recovering_for <= recovery || !is_plausible,
+                        healthy_for <= recovery,
                         "{} expired at {expiration}; {}",
                         set.access_key_id(),
                         context()
@@ -331,13 +333,8 @@ impl Schedule {
 
     fn change_role(&mut self) {
         let lifetime = [minutes(20), minutes(59), hours(6), hours(12)];
-        let (now, ahead) = (self.world.true_time(), self.world.ahead());
         let mut agent = self.world.agent.lock().unwrap();
-        let was_plausible = agent.is_plausible(ahead);
         agent.lifetime = lifetime[self.random.usize(..lifetime.len())];
-        if !was_plausible && agent.is_plausible(ahead) {
-            agent.plausible_since = now;
-        }
         agent.current = None;
         agent.latency = Duration::from_millis(self.random.u64(1..400));
         agent.is_caching = self.random.bool();
@@ -421,8 +418,8 @@ struct Agent {
     mood: Mood,
     since: Timestamp,
     lifetime: Duration,
-    /// When a role change last ended a time in which its sets looked expired.
-    plausible_since: Timestamp,
+    /// When it last handed out a set that the clock, which was ahead, made look expired.
+    looked_expired: Timestamp,
     latency: Duration,
     /// It keeps a set for itself until a quarter of the life is left.
     is_caching: bool,
@@ -448,12 +445,7 @@ impl Agent {
         }
     }
 
-    /// By a clock that is ahead, the sets may look expired.
-    fn is_plausible(&self, ahead: Duration) -> bool {
-        self.lifetime > ahead + minutes(10)
-    }
-
-    fn hand_out(&mut self, now: Timestamp) -> String {
+    fn hand_out(&mut self, now: Timestamp, by_clock: Timestamp) -> String {
         let (is_caching, lifetime) = (self.is_caching, self.lifetime);
         let is_kept = |(_, expiration): &&(String, Timestamp)| {
             is_caching && expiration.saturating_since(now) > lifetime / 4
@@ -462,6 +454,9 @@ impl Agent {
             Some(kept) => kept.clone(),
             None => (format!("ASIA{}", self.issued.len() + 1), now + lifetime),
         };
+        if expiration.saturating_since(by_clock) <= MARGIN {
+            self.looked_expired = now;
+        }
         self.issued.insert(key.clone(), expiration);
         self.current = Some((key.clone(), expiration));
         // Whole seconds, as on the wire.
@@ -475,7 +470,7 @@ impl World {
             mood: Mood::Healthy,
             since: START,
             lifetime: hours(6),
-            plausible_since: START,
+            looked_expired: Timestamp::MIN,
             latency: Duration::from_millis(10),
             is_caching: false,
             current: None,
@@ -503,11 +498,6 @@ impl World {
     /// For how long the clock has not been stepped.
     fn right_for(&self, now: Timestamp) -> Duration {
         now.saturating_since(self.time.lock().unwrap().stepped)
-    }
-
-    fn ahead(&self) -> Duration {
-        let wrong_by = self.time.lock().unwrap().wrong_by;
-        Duration::from_millis(wrong_by.max(0).unsigned_abs())
     }
 }
 
@@ -542,8 +532,8 @@ impl Transport for World {
             };
             match mood {
                 Mood::Healthy => {
-                    let now = self.true_time();
-                    let body = self.agent.lock().unwrap().hand_out(now);
+                    let (now, by_clock) = (self.true_time(), self.now());
+                    let body = self.agent.lock().unwrap().hand_out(now, by_clock);
                     answer(200, None, body)
                 }
                 Mood::Refusing(404, _) => {
