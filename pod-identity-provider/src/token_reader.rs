@@ -1,7 +1,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -63,10 +63,20 @@ impl TokenReader {
     ) -> Outcome {
         // Acquire and release order nothing but the reads among themselves; the token goes through the
         // channel.
-        if self.is_reading.swap(true, Ordering::AcqRel) {
-            let message = "an earlier read has not returned; is it on a mount that hangs?";
-            let error = io::Error::new(io::ErrorKind::TimedOut, message);
-            return Err(self.file.failed_with(error));
+        let mut left = within;
+        while self.is_reading.swap(true, Ordering::AcqRel) {
+            // The read of an attempt that was given up a moment ago is about to return. Failing at once would
+            // turn that moment into a failure of the mount.
+            if left.is_zero() {
+                let message = "an earlier read has not returned; is it on a mount that hangs?";
+                let error = io::Error::new(io::ErrorKind::TimedOut, message);
+                return Err(self.file.failed_with(error));
+            }
+            let pause = PAUSE.min(left);
+            if !matches!(receiver.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+                return Err(self.timed_out(within));
+            }
+            left -= pause;
         }
         let (file, read) = (self.file.clone(), self.read);
         let done = ClearOnDrop(self.is_reading.clone());
@@ -81,12 +91,15 @@ impl TokenReader {
         if let Err(error) = started {
             return Err(self.file.failed_with(error));
         }
-        match receiver.recv_timeout(within) {
+        match receiver.recv_timeout(left) {
             Ok(Some(outcome)) => outcome,
             Ok(None) | Err(_) => Err(self.timed_out(within)),
         }
     }
 }
+
+/// Between two looks at whether an earlier read has returned.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Ends the wait when the attempt is dropped.
 struct CancelOnDrop(mpsc::Sender<Option<Outcome>>);
@@ -134,12 +147,27 @@ mod tests {
             error.to_string(),
             "token file /mnt/token: cannot be read: no content within 20ms; is it on a mount that hangs?"
         );
-        let error = reader.read(Duration::MAX).await.unwrap_err();
+        let error = reader.read(WITHIN).await.unwrap_err();
         assert!(
             error
                 .to_string()
                 .contains("an earlier read has not returned")
         );
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_for_an_earlier_one_that_was_given_up() {
+        static OPEN: std::sync::OnceLock<()> = std::sync::OnceLock::new();
+        let reader = TokenReader {
+            read: |_file| {
+                OPEN.wait();
+                Ok(AuthorizationToken::parse(b"token").unwrap())
+            },
+            ..TokenReader::new(TokenFile::new("/mnt/token"))
+        };
+        reader.read(WITHIN).await.unwrap_err();
+        OPEN.set(()).unwrap();
+        reader.read(Duration::from_secs(30)).await.unwrap();
     }
 
     #[test]

@@ -11,6 +11,9 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use crate::eks_auth::clock_skew::ClockSkew;
 use crate::eks_auth::connector::GuardedConnector;
@@ -33,14 +36,9 @@ pub(crate) fn aws_client(
             source,
         };
         let pem = std::fs::read(path).map_err(|error| unusable(Arc::new(error)))?;
-        if !pem
-            .windows(PEM_BEGIN.len())
-            .any(|window| window == PEM_BEGIN)
-        {
-            return Err(unusable(Arc::from(Box::<dyn Error + Send + Sync>::from(
-                "it holds no PEM certificate",
-            ))));
-        }
+        check_certificates(&pem).map_err(|message| {
+            unusable(Arc::from(Box::<dyn Error + Send + Sync>::from(message)))
+        })?;
         tls = tls.with_trust_store(TrustStore::empty().with_pem_certificate(pem));
     }
     let tls = tls.build().map_err(Unavailable::other)?;
@@ -63,6 +61,23 @@ pub(crate) fn aws_client(
     }))
 }
 
+/// The AWS client panics at a bundle with a certificate that rustls cannot use.
+fn check_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
+        certificate
+            .map_err(|error| format!("{error:?}"))
+            .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))
+            .map_err(|error| {
+                format!("its certificate {number} is not usable, remove or mend it: {error}")
+            })?;
+    }
+    if roots.is_empty() {
+        return Err("it holds no PEM certificate".to_owned());
+    }
+    Ok(())
+}
+
 /// The client for instance metadata and for mocks on loopback: no TLS, and never a proxy.
 pub(crate) fn loopback_client() -> SharedHttpClient {
     Builder::new().build_http()
@@ -70,8 +85,6 @@ pub(crate) fn loopback_client() -> SharedHttpClient {
 
 /// A connection that is not made within this time fails; an attempt as a whole has 3 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-const PEM_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 #[cfg(test)]
 mod tests {
@@ -92,5 +105,23 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let empty = refused(file.path());
         assert!(empty.ends_with("it holds no PEM certificate"), "{empty}");
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_is_an_error_and_no_panic() {
+        let good = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let good = good.cert.pem();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for bad in [
+            "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\nbm8gY2Vy",
+        ] {
+            std::fs::write(file.path(), format!("{good}{bad}")).unwrap();
+            let error = refused(file.path());
+            assert!(error.contains("its certificate 2 is not usable"), "{error}");
+        }
+        std::fs::write(file.path(), good).unwrap();
+        aws_client(Some(file.path()), &Arc::default()).unwrap();
     }
 }

@@ -58,6 +58,7 @@ impl Identity {
             .region()
             .await
             .ok_or(Unavailable::NoRegion)?;
+        let region = checked_region(&region)?;
         let config = ProviderConfig::without_region()
             .with_region(Some(region.clone()))
             .with_http_client(aws_client.clone());
@@ -79,6 +80,24 @@ impl Identity {
             region,
             credentials: SharedCredentialsProvider::new(CheckedCredentials::new(chain)),
         })
+    }
+}
+
+/// The region becomes part of a header when a request is signed, and the signer panics at a line end, which
+/// is easily left in a variable that comes from a file or a YAML block.
+fn checked_region(region: &Region) -> Result<Region, Unavailable> {
+    let name = region.as_ref().trim();
+    let is_valid = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if is_valid(name) {
+        Ok(Region::new(name.to_owned()))
+    } else {
+        let region = excerpt(name, 64);
+        Err(Unavailable::MalformedRegion { region })
     }
 }
 
@@ -239,6 +258,16 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_trimmed_and_must_be_one() {
+        let checked = |name: &str| checked_region(&Region::new(name.to_owned()));
+        assert_eq!(checked("us-west-2\n").unwrap().as_ref(), "us-west-2");
+        for wrong in ["us west", "us-west-2\nx", "é", "eu_west"] {
+            let error = checked(wrong).unwrap_err().to_string();
+            assert!(error.contains("check AWS_REGION"), "{error}");
+        }
+    }
 
     #[test]
     fn keys_that_cannot_be_in_a_header_are_refused_without_being_repeated() {

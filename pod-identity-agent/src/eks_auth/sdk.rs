@@ -325,11 +325,15 @@ fn account_of(arn: &str) -> Option<&str> {
 
 type AssumeRoleError = SdkError<AssumeRoleForPodIdentityError, HttpResponse>;
 
-/// Whether EKS Auth refused a request that was signed by a clock that is minutes off.
+/// Whether EKS Auth refused a request that was signed by a clock that is minutes off. A service that
+/// throttles or fails is not asked again at once, whatever the clock says.
 fn is_missigned(error: &AssumeRoleError) -> bool {
-    error
-        .raw_response()
-        .is_some_and(|response| response.extension::<Missigned>().is_some())
+    error.raw_response().is_some_and(|response| {
+        let status = response.status();
+        status.is_client_error()
+            && status.as_u16() != 429
+            && response.extension::<Missigned>().is_some()
+    })
 }
 
 fn failure(error: AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {

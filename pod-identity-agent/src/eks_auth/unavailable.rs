@@ -16,6 +16,14 @@ pub enum Unavailable {
     /// Neither the environment, the shared files nor instance metadata name a region.
     #[error("no region is known: set AWS_REGION, or allow instance metadata")]
     NoRegion,
+    /// The region holds something else than letters, digits and hyphens.
+    #[error(
+        "the region is {region:?}, which no region is: check AWS_REGION and the shared config file"
+    )]
+    MalformedRegion {
+        /// What was found, without white space around it.
+        region: String,
+    },
     /// The file that `AWS_CA_BUNDLE` names cannot be read or holds no certificate.
     #[error("AWS_CA_BUNDLE names {}, which cannot be used: {source}", path.display())]
     CaBundle {

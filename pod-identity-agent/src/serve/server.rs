@@ -74,7 +74,10 @@ pub(crate) async fn serve(
         }
     }
     let accept_end = Instant::now() + ACCEPT_DRAIN;
-    while let Ok(Ok((stream, peer))) = timeout_at(accept_end, listener.accept()).await {
+    // `timeout_at` looks at the time only when there is nothing to accept.
+    while Instant::now() < accept_end
+        && let Ok(Ok((stream, peer))) = timeout_at(accept_end, listener.accept()).await
+    {
         admit(&mut tasks, stream, peer);
     }
     for (stream, peer) in accept_rest(listener) {
@@ -90,11 +93,14 @@ pub(crate) async fn serve(
 }
 
 /// Accepts what the kernel has, without waiting, and then closes the listener. The kernel resets connections
-/// that are in its queue when that happens, so nothing comes between the last attempt and the end.
+/// that are in its queue when that happens, so nothing comes between the last attempt and the end. Connections
+/// that arrive faster than they are accepted do not hold up the end.
 fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let mut accepted = Vec::new();
     if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, peer)) = listener.accept() {
+        while accepted.len() < LONGEST_QUEUE
+            && let Ok((stream, peer)) = listener.accept()
+        {
             let stream = stream.set_nonblocking(true).map(|()| stream);
             if let Ok(stream) = stream.and_then(TcpStream::from_std) {
                 accepted.push((stream, peer));
@@ -103,6 +109,9 @@ fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     }
     accepted
 }
+
+/// No listener of the agent has a longer queue in the kernel: Linux allows 4,096 by default.
+const LONGEST_QUEUE: usize = 4096;
 
 /// Requests in flight have this long at a shutdown; a response takes a second at most by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
