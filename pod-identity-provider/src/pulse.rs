@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pod_identity_core::Attempt;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 /// Tells whether an attempt is polled: it beats while the attempt's runtime is driven.
 #[derive(Debug, Clone, Default)]
@@ -17,11 +17,7 @@ impl Pulse {
         let mut polled = Instant::now();
         let mut is_stalled = false;
         loop {
-            let output = tokio::select! {
-                biased;
-                output = &mut future => Some(output),
-                () = sleep(BEAT) => None,
-            };
+            let output = timeout(BEAT, future.as_mut()).await.ok();
             is_stalled |= polled.elapsed() > UNPOLLED;
             polled = Instant::now();
             match output {
