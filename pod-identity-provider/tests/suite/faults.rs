@@ -202,7 +202,7 @@ fn without_request_id(text: &str) -> String {
     }
 }
 
-// "Never follow a redirect." (`protocol.md` §2)
+// A redirect would take the token to a host that nobody has checked.
 #[tokio::test(start_paused = true)]
 async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
     for status in [301, 302, 303, 307, 308] {

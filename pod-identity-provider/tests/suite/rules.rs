@@ -1,4 +1,4 @@
-//! The container-credentials rules: each test quotes `protocol.md` §2.
+//! The container-credentials rules of the AWS SDKs: each test quotes the rule that it shows.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashMap;
