@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn booleans_are_those_of_go() {
+    fn booleans_are_parsed_as_go_parses_them() {
         for (text, value) in [("1", true), ("t", true), ("TRUE", true), ("False", false)] {
             assert_eq!(boolean(text), Ok(value), "{text}");
         }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_those_of_go() {
+    fn integers_are_parsed_as_go_parses_them() {
         for (text, value) in [
             ("0", 0),
             ("2000", 2000),

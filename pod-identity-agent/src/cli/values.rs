@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_without_a_scheme_is_https_and_an_empty_one_is_none() {
+    fn an_endpoint_without_a_scheme_uses_https_and_an_empty_one_is_ignored() {
         let some = |url: &str| Ok(Some(url.to_owned()));
         assert_eq!(
             endpoint("eks-auth.internal"),

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_has_ten_at_once_and_the_node_two_hundred() {
+    fn a_pod_has_a_burst_of_10_and_the_node_of_200() {
         let mut budgets = budgets();
         assert_eq!(failing(&mut budgets, START, POD), 10);
         assert_eq!(failing(&mut budgets, START, NODE), 200);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_burst_a_pod_has_two_each_second_and_is_told_how_long_it_waits() {
+    fn after_its_burst_a_pod_gets_two_exchanges_per_second_and_a_retry_delay() {
         let mut budgets = budgets();
         assert_eq!(budgets.wait(START, POD, 0), Duration::ZERO);
         failing(&mut budgets, START, POD);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_does_not_spend_what_is_anothers() {
+    fn one_source_does_not_spend_the_budget_of_another() {
         let mut budgets = budgets();
         failing(&mut budgets, START, POD);
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_that_earned_credentials_costs_nothing_up_to_the_nodes_budget() {
+    fn a_successful_exchange_costs_nothing_up_to_the_budget_of_the_node() {
         let mut budgets = budgets();
         let mut earned = 0;
         while budgets.try_charge(START, POD).is_ok() {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_of_next_to_nothing_is_one_exchange() {
+    fn the_smallest_budget_allows_one_exchange() {
         for next_to_nothing in [0.0, 1e-19, f64::MIN_POSITIVE, f64::NAN] {
             let budget = Budget::new(0, next_to_nothing);
             let mut budgets = Budgets::new(budget, budget);

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issued_set_is_one_line_without_a_secret() {
+    fn issued_credentials_are_logged_in_one_line_without_a_secret() {
         let secret = |text: &str| Secret::from(text.to_owned());
         let credentials = Credentials::new("ASIAEXAMPLE", secret("hush"), secret("hush"), NOW);
         let mut session = Session::new(credentials, "shop", "cart");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_its_code_and_request() {
+    fn a_refusal_is_logged_with_its_code_and_request_id() {
         let error = EksAuthError::Refused {
             status: 400,
             code: "AccessDeniedException".into(),

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_a_date_are_read() {
+    fn both_date_formats_are_parsed() {
         let expected = Some(Timestamp::from_unix_secs(1_772_366_400));
         assert_eq!(http_date("Sun, 01 Mar 2026 12:00:00 GMT"), expected);
         assert_eq!(amz_date("20260301T120000Z"), expected);

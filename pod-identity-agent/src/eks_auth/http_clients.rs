@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_cannot_be_used_is_named() {
+    fn an_unusable_ca_bundle_is_named_in_the_error() {
         let missing = refused(Path::new("/nonexistent/ca.pem"));
         assert!(
             missing.starts_with("AWS_CA_BUNDLE names /nonexistent/ca.pem, which cannot be used: "),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_cannot_be_used_is_an_error_and_no_panic() {
+    fn an_unusable_certificate_is_an_error_and_not_a_panic() {
         let good = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let good = good.cert.pem();
         let file = tempfile::NamedTempFile::new().unwrap();

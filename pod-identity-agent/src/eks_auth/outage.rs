@@ -119,7 +119,7 @@ mod tests {
     use crate::telemetry::logging::tests::logged_in_virtual_time;
 
     #[test]
-    fn where_every_other_exchange_fails_an_outage_is_said_once_a_minute_and_so_is_its_end() {
+    fn if_every_other_exchange_fails_an_outage_and_its_end_are_logged_once_a_minute() {
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
             let (outage, claimed) = (Outage::default(), ClaimedNames::default());
             for exchange in 0..120 {

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_cannot_be_in_a_header_are_refused_without_being_repeated() {
+    fn keys_that_do_not_fit_a_header_are_refused_without_being_quoted() {
         let keys = |id: &str, secret: &str, token: Option<&str>| {
             check_keys(Credentials::new(
                 id,

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn throttles_that_were_on_their_way_together_cut_the_rate_once() {
+    fn throttled_calls_that_were_in_flight_together_cut_the_rate_once() {
         let mut pace = UpstreamPace::new();
         for _ in 0..20 {
             pace.answered(START);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_grants_in_a_second_is_not_asked_for_twice_in_it() {
+    fn calls_of_one_second_do_not_exceed_what_the_service_granted() {
         let mut pace = UpstreamPace::new();
         for _ in 0..20 {
             pace.answered(START);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_granted_counts_though_a_throttle_came_before_it() {
+    fn calls_granted_after_a_throttled_one_still_count() {
         let mut pace = UpstreamPace::new();
         pace.answered(START);
         pace.throttled(START, START + 10 * MILLI, None);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn throttles_that_come_at_once_cut_the_rate_once() {
+    fn simultaneous_throttled_calls_cut_the_rate_once() {
         let mut pace = UpstreamPace::new();
         for _ in 0..20 {
             pace.answered(START);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_holds_for_everybody() {
+    fn a_retry_hint_applies_to_all_sources() {
         let mut pace = UpstreamPace::new();
         pace.throttled(START, START, Some(2 * SECOND));
         assert_eq!(pace.ready(START + SECOND), Err(START + 2 * SECOND));
@@ -276,7 +276,7 @@ mod tests {
 
     /// A service that grants 20 in each second, asked for 60 seconds by someone with endless work.
     #[test]
-    fn the_rate_finds_what_is_granted_and_wastes_little() {
+    fn the_rate_converges_to_the_granted_one_with_few_throttled_calls() {
         let mut pace = UpstreamPace::new();
         let (mut granted, mut refused) = (0, 0);
         let mut this_second = 0;

@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_one_bounded_line_without_the_token() {
+    fn a_message_is_one_bounded_line_without_the_token() {
         let token = Secret::from("a.b.c".to_owned());
         assert_eq!(printable("bad a.b.c\r\nnext", &token), "bad <token>  next");
         assert_eq!(printable(&"x".repeat(9999), &token).len(), MAX_EXCERPT);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_not_to_be_ready_is_said_once_even_if_a_pod_has_met_it_before() {
+    fn each_cause_of_being_unready_is_logged_once() {
         let upstream = upstream(&["no route", "no route", "no credentials", "no credentials"]);
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
             ask_in_vain(&upstream).await;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_that_no_exchange_shows_to_be_over_is_probed_after_a_minute() {
+    async fn without_an_exchange_recovery_is_probed_after_a_minute() {
         let upstream = upstream(&[]);
         let looked = timeout(PROBE_INTERVAL, upstream.probe()).await;
         looked.unwrap_err();

@@ -694,7 +694,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_too_many_silent_connections_the_oldest_are_closed_after_their_grace() {
+    async fn above_the_limit_the_oldest_silent_connections_are_closed_after_their_grace_period() {
         let connections = connections();
         let _sweeping = swept(&connections);
         let of_seven = [7; 3].map(|last| admit(&connections, source(last)).unwrap());
@@ -708,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_incomplete_headers_the_oldest_is_closed() {
+    fn above_the_limit_the_connection_with_the_oldest_incomplete_header_is_closed() {
         let connections = connections();
         let of_seven = [7; 3].map(|last| partial(&connections, source(last)));
         assert!(is_closing(&of_seven[0]), "the third of its source");
@@ -719,7 +719,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_its_limit_and_an_address_of_the_node_a_larger_one() {
+    fn a_source_has_a_limit_and_the_node_has_a_larger_one() {
         let connections = connections();
         let of = |last| {
             let permits = (0..9).map_while(|_| busy(&connections, source(last)));
@@ -733,7 +733,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_connection_takes_the_place_of_one_that_stayed_silent() {
+    async fn a_new_connection_replaces_one_that_stayed_silent() {
         let connections = connections();
         let silent = admit(&connections, source(7)).unwrap();
         let _busy = [7; 3].map(|last| busy(&connections, source(last)).unwrap());
@@ -743,7 +743,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_beyond_the_limit_of_its_source_gets_the_place_of_one_that_closes() {
+    async fn a_connection_above_the_limit_of_its_source_is_accepted_when_another_closes() {
         let connections = connections();
         let mut busy: Vec<_> = [7; 4]
             .map(|last| busy(&connections, source(last)).unwrap())
@@ -762,7 +762,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_for_which_there_is_no_room_within_two_seconds_is_rejected() {
+    async fn a_connection_that_finds_no_room_within_two_seconds_is_rejected() {
         let connections = connections();
         let busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
         let began = Instant::now();
@@ -775,7 +775,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_wait_for_room_keep_out_no_other_source() {
+    async fn connections_that_wait_for_room_do_not_block_other_sources() {
         let connections = connections();
         let _busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
         let mut queued = [7; 6].map(|last| Box::pin(connections.admit(source(last)).permit()));
@@ -788,7 +788,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_stays_silent_makes_room_for_one_that_waits() {
+    async fn a_silent_connection_makes_room_for_a_waiting_one() {
         let connections = connections();
         let mut silent: Vec<_> = [7; 4]
             .map(|last| admit(&connections, source(last)).unwrap())
@@ -806,7 +806,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_none_is_silent_the_one_makes_room_that_was_idle_for_longest() {
+    async fn without_silent_connections_the_longest_idle_one_makes_room() {
         let connections = connections();
         let _sweeping = swept(&connections);
         let neighbour = idle(&connections, source(8));
@@ -837,7 +837,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_in_while_all_are_answered() {
+    fn no_connection_is_accepted_while_all_others_are_being_answered() {
         let connections = connections();
         let permits: Vec<_> = (0..20)
             .filter_map(|last| busy(&connections, source(last)))
@@ -848,7 +848,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_is_never_made_by_closing_the_connection_that_has_just_come() {
+    async fn the_newest_connection_is_never_closed_to_make_room() {
         let connections = connections();
         let newcomer = admit(&connections, source(7)).unwrap();
         connections.make_room();
@@ -859,7 +859,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_between_requests_is_not_without_a_header() {
+    fn a_connection_between_requests_does_not_count_as_awaiting_a_header() {
         let connections = connections();
         let idle = idle(&connections, source(7));
         let _partial = [1, 2].map(|_| partial(&connections, source(7)));
@@ -889,7 +889,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_comes_while_its_connection_is_closed_is_answered() {
+    async fn a_request_that_arrives_while_its_connection_is_being_closed_is_answered() {
         let connections = connections();
         let permit = admit(&connections, source(7)).unwrap();
         advance(GRACE).await;
@@ -899,7 +899,7 @@ mod tests {
     }
 
     #[test]
-    fn of_few_open_files_most_are_kept_for_others() {
+    fn with_few_open_files_most_are_reserved_for_other_uses() {
         let total = |open_files| ConnectionLimits::default().within(open_files).total;
         assert_eq!([64, 1024, 8192].map(total), [16, 768, 4096]);
     }

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watcher_waits_until_the_trigger_is_pulled_or_dropped() {
+    fn a_watcher_waits_until_the_trigger_fires_or_is_dropped() {
         for end in [DrainTrigger::start as fn(&_), |_| {}] {
             let (trigger, mut early) = channel();
             assert_eq!(early.started().now_or_never(), None);

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_is_named_with_the_cause() {
+    async fn a_task_that_ends_is_named_with_its_cause() {
         let mut tasks = EssentialTasks::default();
         assert!(tasks.ended().now_or_never().is_none());
         tasks.spawn("stays", pending());

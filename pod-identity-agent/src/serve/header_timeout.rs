@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_header_that_does_not_end_is_given_up_five_seconds_after_its_first_byte() {
+    async fn an_incomplete_header_times_out_five_seconds_after_its_first_byte() {
         let (mut client, server) = duplex(1024);
         let permit = permit();
         let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn neither_an_answer_that_takes_long_nor_rest_between_requests_counts() {
+    async fn slow_responses_and_idle_time_do_not_count_towards_the_header_timeout() {
         let (mut client, server) = duplex(1024);
         let permit = permit();
         let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_header_that_begins_behind_a_whole_one_has_five_seconds_from_when_it_is_wanted() {
+    async fn a_pipelined_header_has_five_seconds_from_when_it_is_awaited() {
         let (mut client, server) = duplex(1024);
         let permit = permit();
         let mut server = HeaderDeadline::new(server, Arc::clone(&permit));

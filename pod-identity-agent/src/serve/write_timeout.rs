@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_does_not_read_is_given_up_after_five_seconds() {
+    async fn a_peer_that_does_not_read_is_disconnected_after_five_seconds() {
         let (mut client, server) = duplex(MAX_WRITE);
         let mut server = WriteDeadline::new(server);
         let response = [b'x'; MAX_WRITE];

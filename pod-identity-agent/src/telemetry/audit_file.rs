@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_line_is_ended_before_the_next() {
+    fn an_incomplete_last_line_is_terminated_before_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         fs::write(&path, "whole\ntorn").unwrap();
@@ -186,7 +186,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn permissions_of_others_are_taken_away_and_those_of_the_group_are_kept() {
+    fn permissions_of_others_are_removed_and_those_of_the_group_kept() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_room_is_lost_and_counted_by_the_way_it_came() {
+    fn a_line_that_finds_no_room_is_dropped_and_counted_by_its_channel() {
         let queue = Arc::new(Queue::default());
         let (lost_log, lost_audit) = (counter(), counter());
         let lines = |lost: &IntCounter| Lines {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_written_in_its_order_before_the_end() {
+    fn queued_lines_are_written_in_order_before_shutdown() {
         let (to, read) = pipe();
         let writer = LineWriter::start("test", to).unwrap();
         let (mut log, mut audit) = (writer.lines(counter()), writer.lines(counter()));

@@ -198,7 +198,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_has_the_official_names_and_its_fields_beside_them() {
+    fn a_line_has_the_official_field_names_and_its_own_fields() {
         let lines = logged(LevelFilter::INFO, || {
             let error = io::Error::other("no \"route\"\n");
             tracing::warn!(%error, "client-addr" = "10.0.0.7", attempts = 3, "cannot connect");
@@ -215,7 +215,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_has_the_fields_of_the_spans_that_it_is_in_and_its_own_win() {
+    fn a_line_has_the_fields_of_its_spans_and_its_own_take_precedence() {
         let lines = logged(LevelFilter::INFO, || {
             let connection =
                 tracing::info_span!("connection", "client-addr" = "10.0.0.7", kind = 1);
@@ -239,7 +239,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn other_crates_are_heard_from_warnings_on_only() {
+    fn other_crates_log_warnings_and_errors_only() {
         let lines = logged(LevelFilter::TRACE, || {
             tracing::trace!("ours");
             tracing::info!(target: "hyper::proto", "Authorization: secret");

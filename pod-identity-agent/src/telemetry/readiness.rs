@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_is_ready_once_every_blocker_was_released() {
+    fn the_agent_is_ready_once_every_blocker_is_released() {
         let readiness = Readiness::new(false);
         let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
         assert_eq!(report(&readiness), (false, "first".to_owned()));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocker_that_blocks_again_degrades_and_in_strict_mode_makes_unready() {
+    fn a_blocker_that_blocks_again_degrades_the_agent_and_in_strict_mode_makes_it_unready() {
         for strict in [false, true] {
             let readiness = Readiness::new(strict);
             let blocker = readiness.blocker("not yet");

@@ -55,7 +55,7 @@ mod tests {
     use crate::telemetry::logging::tests::logged;
 
     #[test]
-    fn one_line_at_once_for_each_source_and_reason_then_one_per_minute_with_the_number() {
+    fn each_source_and_reason_is_logged_at_once_and_then_once_a_minute_with_the_count() {
         let lines = logged(LevelFilter::INFO, || {
             let (log, start) = (RefusalLog::default(), Instant::now());
             for (seconds, last, reason) in [
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_can_choose_is_cut() {
+    fn text_that_a_client_chooses_is_truncated() {
         let lines = logged(LevelFilter::INFO, || {
             let source = IpAddr::from([10, 0, 0, 7]);
             RefusalLog::default().note(Instant::now(), source, "Host", &"é".repeat(1000));

@@ -16,7 +16,7 @@ use crate::support::shop::{shop, token};
 use crate::support::{SECOND, pod, soon};
 
 #[tokio::test]
-async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
+async fn connections_with_endless_headers_are_closed_and_a_new_one_is_answered() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(900_000));
@@ -35,7 +35,7 @@ async fn headers_that_never_end_are_cut_off_and_a_newcomer_is_answered() {
 }
 
 #[tokio::test]
-async fn silent_connections_of_a_dozen_pods_do_not_keep_a_newcomer_out() {
+async fn silent_connections_of_a_dozen_pods_do_not_block_a_new_one() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut silent = Vec::new();
@@ -54,7 +54,7 @@ async fn silent_connections_of_a_dozen_pods_do_not_keep_a_newcomer_out() {
 }
 
 #[tokio::test]
-async fn a_pod_that_floods_gets_in_itself() {
+async fn a_pod_that_floods_the_agent_still_gets_its_own_response() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut silent = Vec::new();
@@ -67,7 +67,7 @@ async fn a_pod_that_floods_gets_in_itself() {
 }
 
 #[tokio::test]
-async fn connections_that_rest_make_room_for_another_of_their_pod() {
+async fn idle_connections_make_room_for_another_of_their_pod() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut resting = Vec::new();
@@ -81,7 +81,7 @@ async fn connections_that_rest_make_room_for_another_of_their_pod() {
 }
 
 #[tokio::test]
-async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
+async fn without_free_descriptors_silent_connections_make_room_and_the_agent_continues() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let most = 96;
@@ -98,7 +98,7 @@ async fn out_of_descriptors_the_silent_make_room_and_the_agent_goes_on() {
 }
 
 #[tokio::test]
-async fn connections_that_rest_on_the_metrics_port_leave_kubelet_its_probes() {
+async fn idle_connections_to_the_metrics_port_do_not_block_probes() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut resting = Vec::new();
@@ -116,7 +116,7 @@ async fn connections_that_rest_on_the_metrics_port_leave_kubelet_its_probes() {
 }
 
 #[tokio::test]
-async fn a_pod_that_floods_the_metrics_port_does_not_keep_a_scraper_out() {
+async fn a_pod_that_floods_the_metrics_port_does_not_block_a_scraper() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let pages = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8);
@@ -135,7 +135,7 @@ async fn a_pod_that_floods_the_metrics_port_does_not_keep_a_scraper_out() {
 
 /// A pod's limit is 256 connections; that of the node's own address, 1,024.
 #[tokio::test]
-async fn nine_hundred_clients_of_one_address_that_ask_at_once_are_all_answered() {
+async fn nine_hundred_simultaneous_clients_of_one_address_are_all_answered() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     for source in [pod(0), Ipv4Addr::LOCALHOST.into()] {
@@ -155,7 +155,7 @@ async fn nine_hundred_clients_of_one_address_that_ask_at_once_are_all_answered()
 }
 
 #[tokio::test]
-async fn the_kernel_holds_little_for_clients_that_never_read_and_nothing_after_the_end() {
+async fn clients_that_never_read_occupy_little_kernel_memory_and_none_after_shutdown() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let token = token(&eks);
@@ -195,7 +195,7 @@ async fn a_client_that_does_not_read_its_responses_is_disconnected() {
 }
 
 #[tokio::test]
-async fn out_of_descriptors_probes_are_answered() {
+async fn without_free_descriptors_probes_are_answered() {
     let eks = shop().await;
     let server = Server::with_open_files(&eks, 64).await;
     client::insist(server.credentials, &token(&eks)).await.key();

@@ -32,7 +32,7 @@ use crate::support::{HOUR, MINUTE, soon};
 use crate::surroundings::certified;
 
 #[tokio::test]
-async fn an_error_without_an_aws_code_is_not_eks_auths_and_its_status_is_not_passed_on() {
+async fn an_error_without_an_aws_code_is_not_passed_on_with_its_status() {
     let eks = shop().await;
     let server = Server::start(&eks, &["--answer-within", "100ms"]).await;
     for (status, body) in [
@@ -73,7 +73,7 @@ async fn an_error_without_an_aws_code_is_not_eks_auths_and_its_status_is_not_pas
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_asked_for_again() {
+async fn a_truncated_response_is_retried() {
     let good = success(SystemClock.now() + 6 * HOUR);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -98,7 +98,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_answer_without_an_end_is_read_up_to_64_kib() {
+async fn an_endless_response_is_read_up_to_64_kib() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let written = Arc::new(AtomicUsize::new(0));
@@ -143,7 +143,7 @@ async fn an_expiration_in_milliseconds_or_days_away_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_frozen_is_not_used_again_over_http_1_and_2() {
+async fn a_frozen_connection_is_not_reused_over_http_1_and_2() {
     for protocol in ["http/1.1", "h2"] {
         let expiration = SystemClock.now() + 6 * HOUR;
         let stand_in = StandIn::tls(protocol, move |_| success_at(expiration)).await;
@@ -159,7 +159,7 @@ async fn a_connection_that_is_frozen_is_not_used_again_over_http_1_and_2() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_learnt_and_the_whole_burst_is_answered() {
+async fn clock_skew_is_corrected_and_the_whole_burst_is_answered() {
     let stand_in = StandIn::plain(|headers| {
         let ahead = SystemClock.now() + 10 * MINUTE;
         let signed_at = headers["x-amz-date"].to_str().unwrap();

@@ -15,7 +15,7 @@ use crate::support::process::Server;
 use crate::support::shop::{shop, token};
 
 #[tokio::test]
-async fn at_sighup_the_file_is_opened_anew() {
+async fn sighup_reopens_the_file() {
     let eks = shop().await;
     let folder = tempfile::tempdir().unwrap();
     let [file, rotated] = ["audit.log", "audit.log.1"].map(|name| folder.path().join(name));
@@ -43,7 +43,7 @@ async fn without_a_file_sighup_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_line_that_was_torn_is_ended_before_the_next_and_others_may_not_read_the_file() {
+async fn an_incomplete_last_line_is_terminated_and_the_file_is_not_readable_by_others() {
     let eks = shop().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.log");
@@ -59,7 +59,7 @@ async fn a_line_that_was_torn_is_ended_before_the_next_and_others_may_not_read_t
 }
 
 #[tokio::test]
-async fn a_fifo_without_a_reader_does_not_hold_up_the_start() {
+async fn a_fifo_without_a_reader_does_not_delay_the_start() {
     let eks = shop().await;
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("audit");

@@ -138,7 +138,7 @@ async fn every_argument_list_of_the_official_chart_starts_the_program() {
 }
 
 #[tokio::test]
-async fn what_pflag_takes_starts_the_program() {
+async fn every_spelling_that_pflag_accepts_starts_the_program() {
     let fixed = arguments("c", "http://127.0.0.1:9");
     for more in ALSO_TAKEN {
         starts(&[&fixed[..], more].concat()).await;
@@ -199,7 +199,7 @@ async fn starts(arguments: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_last_use_of_a_flag_wins_and_bind_hosts_add_up() {
+async fn the_last_occurrence_of_a_flag_wins_and_bind_hosts_accumulate() {
     let eks = shop().await;
     let server = Server::start(&eks, &["--cluster-name", "other", "-b", "127.0.0.2"]).await;
     let said = server.program.stdout.says("starting").await;
@@ -212,7 +212,7 @@ async fn the_last_use_of_a_flag_wins_and_bind_hosts_add_up() {
 }
 
 #[tokio::test]
-async fn what_is_odd_is_logged() {
+async fn odd_values_are_logged() {
     for (more, message) in [
         (&["stray"][..], "positional arguments are ignored"),
         (
@@ -237,7 +237,7 @@ async fn what_is_odd_is_logged() {
 }
 
 #[tokio::test]
-async fn with_oddities_a_pod_gets_credentials() {
+async fn with_odd_values_a_pod_still_gets_credentials() {
     let eks = shop().await;
     let more = [
         "--rotate-credentials",
@@ -252,7 +252,7 @@ async fn with_oddities_a_pod_gets_credentials() {
 }
 
 #[tokio::test]
-async fn no_number_is_too_large_for_a_request() {
+async fn the_largest_numbers_do_not_fail_a_request() {
     let eks = shop().await;
     let more = [
         "--max-credential-retention-before-renewal",
@@ -279,7 +279,7 @@ async fn no_number_is_too_large_for_a_request() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_can_reach_needs_a_flag_of_its_own() {
+async fn a_routable_address_requires_a_flag_of_its_own() {
     for host in ["0.0.0.0", "[::]", "10.0.0.7"] {
         let more = ["-b", host];
         let arguments = [&arguments("c", "http://127.0.0.1:9")[..], &more].concat();
@@ -293,7 +293,7 @@ async fn an_address_that_others_can_reach_needs_a_flag_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_wrong_endpoint_in_the_environment_is_named_and_64() {
+async fn an_invalid_endpoint_in_the_environment_is_named_and_exits_with_64() {
     let wrong = ("AWS_ENDPOINT_URL_EKS_AUTH", "ftp://eks-auth.internal");
     let list = ["server", "--cluster-name", "c"];
     let ended = Program::run(&list, &[wrong]).await;
@@ -301,7 +301,7 @@ async fn a_wrong_endpoint_in_the_environment_is_named_and_64() {
 }
 
 #[tokio::test]
-async fn an_endpoint_of_the_environment_is_used_where_the_flag_is_empty() {
+async fn the_endpoint_of_the_environment_is_used_if_the_flag_is_empty() {
     let eks = shop().await;
     let endpoint = eks.endpoint();
     let environment = [
@@ -315,7 +315,7 @@ async fn an_endpoint_of_the_environment_is_used_where_the_flag_is_empty() {
 }
 
 #[tokio::test]
-async fn the_name_of_the_node_is_that_of_the_environment_unless_a_flag_has_another() {
+async fn the_node_name_comes_from_the_environment_unless_a_flag_sets_it() {
     for (more, name) in [(&[][..], "ip-10-0-0-7"), (&["--node-name", "mine"], "mine")] {
         let eks = shop().await;
         let environment = [&NODE_CREDENTIALS[..], &[("NODE_NAME", "ip-10-0-0-7")]].concat();
@@ -329,7 +329,7 @@ async fn the_name_of_the_node_is_that_of_the_environment_unless_a_flag_has_anoth
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_a_url_is_named_without_its_value() {
+async fn an_invalid_proxy_url_is_named_without_its_value() {
     let proxy = ("HTTPS_PROXY", "http://user:hunter2@proxy:not-a-port");
     let environment = [&environment()[..], &[proxy]].concat();
     let program = Program::start(&arguments("c", "http://127.0.0.1:9"), &environment);

@@ -14,7 +14,7 @@ use crate::support::process::{Ended, Program};
 use crate::support::soon;
 
 #[tokio::test]
-async fn the_exit_code_of_the_command_is_ours() {
+async fn dev_exits_with_the_code_of_the_command() {
     for (script, code) in [("exit 7", 7), ("exit 0", 0), ("kill -9 $$", 128 + 9)] {
         let ended = dev(&["--", "sh", "-c", script]).await;
         assert_eq!(ended.code, Some(code), "{script}");
@@ -23,7 +23,7 @@ async fn the_exit_code_of_the_command_is_ours() {
 }
 
 #[tokio::test]
-async fn the_command_sees_a_pods_environment_and_nothing_that_comes_before_it() {
+async fn the_command_sees_the_environment_of_a_pod_and_no_provider_that_precedes_it() {
     let outside: Vec<(&str, &str)> = EARLIER_IN_THE_CHAIN
         .into_iter()
         .chain([
@@ -62,7 +62,7 @@ async fn the_command_sees_a_pods_environment_and_nothing_that_comes_before_it() 
 }
 
 #[tokio::test]
-async fn a_command_that_does_not_exist_is_one_line_and_127_as_in_a_shell() {
+async fn a_missing_command_prints_one_line_and_exits_with_127_as_in_a_shell() {
     let ended = dev(&["-v", "warn", "--", "/no/such/program"]).await;
     ended.assert_one_line(127, &["cannot run /no/such/program"]);
     let ended = dev(&["-v", "warn", "--", "/dev/null"]).await;
@@ -70,7 +70,7 @@ async fn a_command_that_does_not_exist_is_one_line_and_127_as_in_a_shell() {
 }
 
 #[tokio::test]
-async fn what_it_prints_can_be_sourced_and_leads_to_credentials() {
+async fn the_printed_environment_can_be_sourced_and_leads_to_credentials() {
     let program = Program::start(&["dev"], &[]);
     program.stdout.line(|line| line.contains("Ctrl-C")).await;
     program.signal(Signal::TERM);
@@ -104,7 +104,7 @@ async fn what_it_prints_can_be_sourced_and_leads_to_credentials() {
 }
 
 #[tokio::test]
-async fn json_says_the_same_and_leads_to_credentials() {
+async fn the_json_output_has_the_same_environment_and_leads_to_credentials() {
     let dev = Dev::start(&["--namespace", "shop", "--service-account", "cart"]).await;
     for name in EARLIER_IN_THE_CHAIN {
         assert!(
@@ -148,7 +148,7 @@ async fn logs_are_json_lines_on_standard_error_only() {
 }
 
 #[tokio::test]
-async fn a_signal_stops_and_restarts_eks_auth_and_cached_credentials_survive() {
+async fn a_signal_stops_and_restarts_eks_auth_and_cached_credentials_are_still_served() {
     let dev = Dev::start(&[]).await;
     let key = dev.get().await.key();
 
@@ -170,7 +170,7 @@ async fn a_signal_stops_and_restarts_eks_auth_and_cached_credentials_survive() {
 }
 
 #[tokio::test]
-async fn the_token_is_rotated_as_kubelet_does() {
+async fn the_token_is_rotated_as_kubelet_rotates_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     let dev = Dev::start(&["--token-lifetime", "1s", "--dir", path]).await;
@@ -191,14 +191,14 @@ async fn the_token_is_rotated_as_kubelet_does() {
 }
 
 #[tokio::test]
-async fn a_relative_directory_is_printed_so_that_it_holds_everywhere() {
+async fn a_relative_directory_is_printed_as_an_absolute_one() {
     let dev = Dev::start(&["--dir", "volume"]).await;
     assert!(dev.token_file().is_absolute());
     assert!(dev.token_file().exists());
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_one_line_and_1() {
+async fn an_occupied_port_prints_one_line_and_exits_with_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let ended = dev(&["--port", &address.port().to_string()]).await;
@@ -207,7 +207,7 @@ async fn a_port_that_is_taken_is_one_line_and_1() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_one_line_and_1() {
+async fn an_unwritable_directory_prints_one_line_and_exits_with_1() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("volume");
     let below = below.to_str().unwrap();
@@ -216,7 +216,7 @@ async fn a_directory_that_cannot_be_written_is_one_line_and_1() {
 }
 
 #[tokio::test]
-async fn a_wrong_flag_is_one_line_and_64() {
+async fn an_unknown_flag_prints_one_line_and_exits_with_64() {
     for (arguments, part) in [
         (&["--token-lifetime", "1ms"][..], "--token-lifetime"),
         (&["--credential-lifetime", "soon"], "--credential-lifetime"),
@@ -228,7 +228,7 @@ async fn a_wrong_flag_is_one_line_and_64() {
 }
 
 #[tokio::test]
-async fn its_end_is_clean_and_takes_the_temporary_volume_along() {
+async fn it_exits_cleanly_and_removes_the_temporary_volume() {
     for signal in [Signal::TERM, Signal::INT] {
         let dev = Dev::start(&[]).await;
         let token_file = dev.token_file();
@@ -240,7 +240,7 @@ async fn its_end_is_clean_and_takes_the_temporary_volume_along() {
 }
 
 #[tokio::test]
-async fn a_request_to_end_reaches_the_command() {
+async fn a_termination_signal_reaches_the_command() {
     let script = "sleep 60 & trap 'kill $!; exit 3' TERM; echo ready; wait";
     let program = Program::start(&["dev", "--", "sh", "-c", script], &[]);
     program.stdout.line(|line| line == "ready").await;

@@ -13,7 +13,7 @@ use crate::support::shop::{shop, token};
 use crate::support::{SECOND, soon};
 
 #[tokio::test]
-async fn a_header_that_was_sent_in_part_does_not_hold_up_the_end() {
+async fn an_incomplete_header_does_not_delay_shutdown() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut halves = Vec::new();
@@ -31,7 +31,7 @@ async fn a_header_that_was_sent_in_part_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn connections_that_the_kernel_has_accepted_are_answered_though_they_ask_later() {
+async fn connections_accepted_by_the_kernel_are_answered_during_shutdown() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let token = token(&eks);
@@ -56,7 +56,7 @@ async fn connections_that_the_kernel_has_accepted_are_answered_though_they_ask_l
 
 /// As root only: the program gets an `/etc/resolv.conf` of its own.
 #[tokio::test]
-async fn a_name_server_that_never_answers_does_not_hold_up_the_end() {
+async fn a_silent_name_server_does_not_delay_shutdown() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not tested: this takes root");
         return;

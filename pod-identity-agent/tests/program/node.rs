@@ -26,7 +26,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_pod-identity-agent");
 
 /// The official DaemonSet's command is `/go-runner /eks-pod-identity-agent server`.
 #[test]
-fn under_the_name_of_the_runner_it_is_the_program_that_is_to_be_run() {
+fn under_the_name_of_the_runner_it_executes_the_program_that_follows() {
     let image = tempfile::tempdir().unwrap();
     let runner = image.path().join("go-runner");
     symlink(PROGRAM, &runner).unwrap();
@@ -50,7 +50,7 @@ fn under_the_name_of_the_runner_it_is_the_program_that_is_to_be_run() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_node_is_told_unless_asked_for() {
+async fn node_details_are_sent_only_if_a_flag_asks_for_them() {
     let told = told(&[]).await;
     assert_eq!(
         (told.eks_node_name, told.instance_id, told.zone),
@@ -59,7 +59,7 @@ async fn nothing_of_the_node_is_told_unless_asked_for() {
 }
 
 #[tokio::test]
-async fn instance_metadata_is_asked_for_instance_and_zone_and_a_flag_wins() {
+async fn instance_and_zone_come_from_instance_metadata_and_a_flag_takes_precedence() {
     let told = told(&[
         "--discover-node",
         "--node-name",
@@ -76,7 +76,7 @@ async fn instance_metadata_is_asked_for_instance_and_zone_and_a_flag_wins() {
 }
 
 #[tokio::test]
-async fn what_instance_metadata_does_not_say_is_left_out_and_logged() {
+async fn details_that_instance_metadata_lacks_are_omitted_and_logged() {
     let eks = shop().await;
     let metadata = Metadata::start(&[]).await;
     let agent = before(&eks, &metadata, &["--discover-node"]).await;
@@ -92,7 +92,7 @@ async fn what_instance_metadata_does_not_say_is_left_out_and_logged() {
 
 /// The limit of many systems is lower than the connections that are accepted.
 #[tokio::test]
-async fn the_limit_of_open_files_is_raised_as_far_as_it_may() {
+async fn the_open_file_limit_is_raised_to_its_hard_limit() {
     let mut agent = Command::new("sh")
         .args([
             "-c",

@@ -23,7 +23,7 @@ use crate::support::{HOUR, MINUTE, NOW, ROLE, SECOND, pod, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a busy machine is late"]
-async fn a_crowd_before_a_service_that_hangs_is_told_within_a_second_to_try_again() {
+async fn clients_of_a_hanging_service_get_a_retryable_response_within_a_second() {
     let eks = soon(MockEksAuth::start()).await;
     eks.associate("shop", "cart", ROLE);
     let server = Server::start(&eks, &[]).await;
@@ -52,7 +52,7 @@ async fn a_crowd_before_a_service_that_hangs_is_told_within_a_second_to_try_agai
 
 #[tokio::test]
 #[ignore = "needs libfaketime, takes 20 seconds"]
-async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done() {
+async fn simultaneous_refreshes_are_paced_until_all_are_done() {
     const PODS: usize = 60;
     let scene = Scene::outside_flowing(Settings {
         retention: 30 * SECOND,
@@ -84,7 +84,7 @@ async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done()
 
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allows() {
+async fn served_credentials_have_more_than_15_minutes_left_if_their_lifetime_allows() {
     for minutes in [31, 45, 59, 60, 90, 120, 360, 720] {
         let lifetime = minutes * MINUTE;
         let scene = Scene::outside(Settings::PATIENT).await;
@@ -113,7 +113,7 @@ async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allo
 /// left.
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
+async fn botocore_signs_a_hundred_requests_with_one_fetch() {
     let scene = Scene::outside(Settings::PATIENT).await;
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
@@ -135,7 +135,7 @@ async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
 
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn an_expired_token_that_nobody_asks_with_causes_no_exchange() {
+async fn an_unused_expired_token_causes_no_exchange() {
     let scene = Scene::outside(Settings::PATIENT).await;
     let token = scene.builder().lifetime(HOUR).mint(NOW);
     scene.obtain(&token).await;
@@ -150,7 +150,7 @@ async fn an_expired_token_that_nobody_asks_with_causes_no_exchange() {
 
 #[tokio::test]
 #[ignore = "needs libfaketime, takes 10 seconds"]
-async fn a_refresh_that_fails_is_made_good_within_seconds_though_nobody_asks() {
+async fn a_failed_refresh_is_retried_within_seconds_without_a_client() {
     let scene = Scene::outside_flowing(Settings::PATIENT).await;
     let token = scene.token();
     let key = scene.get(&token).await.key();
@@ -170,7 +170,7 @@ async fn a_refresh_that_fails_is_made_good_within_seconds_though_nobody_asks() {
 
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn after_a_long_outage_a_refresh_is_made_good_within_30_seconds() {
+async fn after_a_long_outage_credentials_are_refreshed_within_30_seconds() {
     for outage in [MINUTE, 10 * MINUTE] {
         let scene = Scene::outside(Settings::PATIENT).await;
         let token = scene.token();
@@ -198,7 +198,7 @@ async fn after_a_long_outage_a_refresh_is_made_good_within_30_seconds() {
 
 #[tokio::test]
 #[ignore = "needs libfaketime, takes a minute"]
-async fn after_a_step_of_the_clock_nothing_expired_is_served_and_refreshing_goes_on() {
+async fn after_a_clock_step_nothing_expired_is_served_and_refreshing_continues() {
     tokio::join!(a_step_of_the_clock(true), a_step_of_the_clock(false));
 }
 
@@ -245,7 +245,7 @@ async fn a_step_of_the_clock(forward: bool) {
 
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
+async fn after_suspend_nothing_expired_is_served_and_credentials_are_refreshed_at_once() {
     let scene = Scene::outside(Settings::PATIENT).await;
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
@@ -259,7 +259,7 @@ async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
 
 #[tokio::test]
 #[ignore = "takes 90 seconds"]
-async fn an_idle_connection_is_kept_for_90_seconds_and_a_slow_header_for_5() {
+async fn idle_connections_time_out_after_90_seconds_and_slow_headers_after_5() {
     let eks = soon(MockEksAuth::start()).await;
     eks.associate("shop", "cart", ROLE);
     let server = Server::start(&eks, &[]).await;
@@ -280,7 +280,7 @@ async fn an_idle_connection_is_kept_for_90_seconds_and_a_slow_header_for_5() {
 /// `--rotate-credentials`, for hybrid nodes.
 #[tokio::test]
 #[ignore = "needs libfaketime"]
-async fn a_shared_credentials_file_that_is_renewed_signs_a_minute_later() {
+async fn a_renewed_shared_credentials_file_is_used_a_minute_later() {
     let time = TimeFile::new();
     // The client corrects its time of signing by the date of an answer, which is the real one.
     let wall = Wall::flowing(SystemClock.now()).written_to(time.path());
@@ -330,7 +330,7 @@ fn secret_of(key: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs libfaketime, and an address of this machine's own besides loopback"]
-async fn host_network_pods_share_200_exchanges_at_once_and_20_each_second() {
+async fn host_network_pods_share_a_burst_of_200_and_20_exchanges_per_second() {
     let scene = Scene::outside(Settings {
         answer_within: Duration::from_millis(100),
         ..Settings::DEFAULT

@@ -45,7 +45,7 @@ async fn a_blank_variable_is_an_unset_one() {
 }
 
 #[tokio::test]
-async fn a_shared_file_that_is_mended_is_read_with_the_next_ask() {
+async fn a_repaired_shared_file_is_read_with_the_next_request() {
     let half = "[default]\naws_access_key_id = AKIANODE\n";
     for (begin, rotate) in [
         (None, "--rotate-credentials=false"),
@@ -108,7 +108,7 @@ async fn each_cause_of_having_no_credentials_is_logged_once() {
 }
 
 #[tokio::test]
-async fn a_key_id_with_a_line_end_is_named_and_the_agent_is_not_ready() {
+async fn an_access_key_id_with_a_line_end_is_named_and_the_agent_is_not_ready() {
     let eks = shop().await;
     let [_, secret] = NODE_CREDENTIALS;
     let environment = [("AWS_ACCESS_KEY_ID", "AKIA\nNODE"), secret];
@@ -136,7 +136,7 @@ async fn a_key_id_with_a_line_end_is_named_and_the_agent_is_not_ready() {
 }
 
 #[tokio::test]
-async fn what_a_credential_process_prints_is_in_no_answer_and_not_in_full_in_the_log() {
+async fn output_of_a_credential_process_is_in_no_response_and_only_truncated_in_the_log() {
     let eks = shop().await;
     let files = tempfile::tempdir().unwrap();
     let config = files.path().join("config");

@@ -7,7 +7,7 @@ use crate::support::process::Server;
 use crate::support::shop::{shop, token};
 
 #[tokio::test]
-async fn not_ready_before_eks_auth_has_been_within_reach_and_ready_from_then_on() {
+async fn the_agent_is_ready_once_eks_auth_has_been_reachable_and_stays_ready() {
     let eks = shop().await;
     eks.stop().await;
     let server = Server::start(&eks, &["--answer-within", "100ms"]).await;
@@ -49,7 +49,7 @@ async fn not_ready_before_eks_auth_has_been_within_reach_and_ready_from_then_on(
 }
 
 #[tokio::test]
-async fn strict_readiness_fails_in_every_outage() {
+async fn strict_readiness_fails_during_every_outage() {
     let eks = shop().await;
     let flags = ["--readiness", "strict", "--answer-within", "100ms"];
     let server = Server::start(&eks, &flags).await;
@@ -65,7 +65,7 @@ async fn strict_readiness_fails_in_every_outage() {
 }
 
 #[tokio::test]
-async fn an_agent_without_credentials_of_its_own_says_so_and_is_not_ready() {
+async fn an_agent_without_own_credentials_logs_it_and_is_not_ready() {
     let eks = shop().await;
     let server = Server::with(&eks, &[], &[]).await;
     let said = server.program.stdout.says("not ready").await;
@@ -82,7 +82,7 @@ async fn an_agent_without_credentials_of_its_own_says_so_and_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_refusal_shows_that_eks_auth_is_within_reach() {
+async fn a_refusal_shows_that_eks_auth_is_reachable() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let stranger = eks.issuer().token("shop", "stranger");

@@ -42,7 +42,7 @@ async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
 }
 
 #[tokio::test]
-async fn requests_that_came_before_the_signal_are_answered_also_on_new_connections() {
+async fn requests_that_arrived_before_the_signal_are_answered_even_on_new_connections() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let token = token(&eks);
@@ -68,7 +68,7 @@ async fn requests_that_came_before_the_signal_are_answered_also_on_new_connectio
 }
 
 #[tokio::test]
-async fn a_connection_without_a_request_does_not_hold_up_the_end() {
+async fn a_connection_without_a_request_does_not_delay_shutdown() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let token = token(&eks);
@@ -86,7 +86,7 @@ async fn a_connection_without_a_request_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn up_to_200_headers_are_read() {
+async fn up_to_200_headers_are_accepted() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     for (headers, status) in [(200, 404), (201, 431)] {
@@ -99,7 +99,7 @@ async fn up_to_200_headers_are_read() {
 }
 
 #[tokio::test]
-async fn a_credentials_port_that_is_taken_is_said_once_and_served_when_it_is_free() {
+async fn an_occupied_credentials_port_is_logged_once_and_served_when_it_is_free() {
     let eks = shop().await;
     let (taken, port) = taken_port();
     let endpoint = eks.endpoint();
@@ -123,7 +123,7 @@ async fn a_credentials_port_that_is_taken_is_said_once_and_served_when_it_is_fre
 }
 
 #[tokio::test]
-async fn an_address_that_no_interface_has_is_said_once_and_the_other_is_served() {
+async fn an_address_that_no_interface_has_is_logged_once_and_the_other_is_served() {
     let eks = shop().await;
     let server = Server::start(&eks, &["--bind-hosts", "[fd00:ec2::23]"]).await;
     let said = server.program.stdout.says("address cannot be bound").await;
@@ -137,7 +137,7 @@ async fn an_address_that_no_interface_has_is_said_once_and_the_other_is_served()
 }
 
 #[tokio::test]
-async fn a_taken_probe_or_metrics_port_does_not_stop_credentials() {
+async fn an_occupied_probe_or_metrics_port_does_not_stop_credentials() {
     for (flag, listener) in [("--probe-port", "probes"), ("--metrics-port", "metrics")] {
         let eks = shop().await;
         // Probes listen on 127.0.0.1, and so do metrics here.
@@ -155,7 +155,7 @@ async fn a_taken_probe_or_metrics_port_does_not_stop_credentials() {
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_is_one_line_with_cause_and_cure_and_64() {
+async fn an_invalid_command_line_prints_cause_and_remedy_in_one_line_and_exits_with_64() {
     let server = |more: &[&'static str]| [&["server", "--cluster-name", "c"], more].concat();
     let table: Vec<(Vec<&str>, &[&str])> = vec![
         (vec![], &["a command is missing: server"]),
@@ -231,7 +231,7 @@ async fn a_wrong_command_line_is_one_line_with_cause_and_cure_and_64() {
 }
 
 #[tokio::test]
-async fn help_and_version_are_no_errors() {
+async fn help_and_version_exit_with_0() {
     let version = env!("CARGO_PKG_VERSION");
     for (arguments, words) in [
         (
@@ -261,7 +261,7 @@ async fn help_and_version_are_no_errors() {
 }
 
 #[tokio::test]
-async fn the_official_flags_are_there_with_their_defaults() {
+async fn the_official_flags_exist_with_their_defaults() {
     let help = Program::run(&["server", "--help"], &[]).await.stdout;
     for (flag, default) in [
         ("-c, --cluster-name ", ""),
@@ -298,7 +298,7 @@ async fn the_official_flags_are_there_with_their_defaults() {
 }
 
 #[tokio::test]
-async fn the_official_flags_are_taken_as_charts_write_them() {
+async fn the_official_flags_are_accepted_as_charts_write_them() {
     let eks = shop().await;
     let more = [
         "--max-credential-retention-before-renewal=1h30m",
@@ -385,7 +385,7 @@ async fn logs_are_json_lines_without_a_secret_at_every_level() {
 }
 
 #[tokio::test]
-async fn an_outage_is_said_once_in_words_and_its_end_once() {
+async fn an_outage_is_logged_once_with_its_cause_and_its_end_once() {
     let eks = shop().await;
     let server = Server::start(&eks, &["--answer-within", "100ms"]).await;
     let out = &server.program.stdout;
@@ -409,7 +409,7 @@ async fn an_outage_is_said_once_in_words_and_its_end_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_cluster_name_is_said_at_the_first_404_and_the_server_goes_on() {
+async fn a_wrong_cluster_name_is_logged_at_the_first_404_and_the_server_continues() {
     let eks = shop().await;
     let endpoint = eks.endpoint();
     let program = Program::start(&arguments("typo", &endpoint), &environment());
@@ -428,7 +428,7 @@ async fn a_wrong_cluster_name_is_said_at_the_first_404_and_the_server_goes_on() 
 }
 
 #[tokio::test]
-async fn probes_and_metrics_answer_on_addresses_of_their_own() {
+async fn probes_and_metrics_have_addresses_of_their_own() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     client::insist(server.credentials, &token(&eks)).await.key();
@@ -463,7 +463,7 @@ async fn probes_and_metrics_answer_on_addresses_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_container_provider_in_its_own_environment_is_never_asked() {
+async fn a_container_provider_in_the_agents_own_environment_is_never_used() {
     let eks = shop().await;
     let tempting = TcpListener::bind("127.0.0.1:0").unwrap();
     tempting.set_nonblocking(true).unwrap();

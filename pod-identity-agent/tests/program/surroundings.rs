@@ -20,7 +20,7 @@ use crate::support::shop::{shop, token};
 use crate::support::soon;
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_used_for_neither_probes_nor_what_no_proxy_names() {
+async fn a_proxy_of_the_environment_is_used_neither_for_probes_nor_for_hosts_of_no_proxy() {
     let eks = shop().await;
     let proxy = Proxy::start().await;
     let environment = [
@@ -37,7 +37,7 @@ async fn a_proxy_of_the_environment_is_used_for_neither_probes_nor_what_no_proxy
 }
 
 #[tokio::test]
-async fn eks_auth_is_asked_through_the_proxy_that_https_proxy_names() {
+async fn eks_auth_is_called_through_the_proxy_of_https_proxy() {
     let eks = shop().await;
     let front = TlsFront::start(eks.address()).await;
     let mut proxy = Proxy::start().await;
@@ -56,7 +56,7 @@ async fn eks_auth_is_asked_through_the_proxy_that_https_proxy_names() {
 }
 
 #[tokio::test]
-async fn instance_metadata_is_never_asked_through_a_proxy() {
+async fn instance_metadata_is_never_requested_through_a_proxy() {
     let eks = shop().await;
     let proxy = Proxy::start().await;
     let metadata = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -77,7 +77,7 @@ async fn instance_metadata_is_never_asked_through_a_proxy() {
 }
 
 #[tokio::test]
-async fn a_private_root_is_trusted_where_aws_ca_bundle_names_it_and_nowhere_else() {
+async fn a_private_root_is_trusted_only_if_aws_ca_bundle_names_it() {
     let eks = shop().await;
     let front = TlsFront::start(eks.address()).await;
     let token = token(&eks);
@@ -93,7 +93,7 @@ async fn a_private_root_is_trusted_where_aws_ca_bundle_names_it_and_nowhere_else
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_not_there_is_named_to_who_asks_and_who_looks() {
+async fn a_missing_ca_bundle_is_named_in_the_response_and_in_the_log() {
     let eks = shop().await;
     let agent = Agent::start(&eks.endpoint(), &[("AWS_CA_BUNDLE", "/nonexistent/ca.pem")]).await;
     let words = "AWS_CA_BUNDLE names /nonexistent/ca.pem, which cannot be used: ";
@@ -108,7 +108,7 @@ async fn a_bundle_that_is_not_there_is_named_to_who_asks_and_who_looks() {
 }
 
 #[tokio::test]
-async fn fips_with_an_endpoint_of_ones_own_is_refused_in_words() {
+async fn fips_with_a_custom_endpoint_is_refused_with_a_reason() {
     let eks = shop().await;
     let agent = Agent::start(&eks.endpoint(), &[("AWS_USE_FIPS_ENDPOINT", "true")]).await;
     let words = "FIPS and custom endpoint are not supported";
@@ -121,7 +121,7 @@ async fn fips_with_an_endpoint_of_ones_own_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn without_a_region_the_cure_is_named() {
+async fn without_a_region_the_error_names_the_remedy() {
     let eks = shop().await;
     let nowhere = [("AWS_EC2_METADATA_DISABLED", "true")];
     let environment = [&NODE_CREDENTIALS[..], &nowhere].concat();
@@ -137,7 +137,7 @@ async fn without_a_region_the_cure_is_named() {
 }
 
 #[tokio::test]
-async fn a_profile_that_would_make_the_agent_ask_itself_is_refused() {
+async fn a_profile_that_would_make_the_agent_call_itself_is_refused() {
     let eks = shop().await;
     let itself = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/v1/credentials", itself.local_addr().unwrap());

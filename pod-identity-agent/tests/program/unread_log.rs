@@ -11,7 +11,7 @@ use crate::support::process::Server;
 use crate::support::shop::{shop, token};
 
 #[tokio::test]
-async fn pods_are_answered_lost_lines_are_counted_and_the_process_ends() {
+async fn pods_are_answered_and_dropped_lines_counted_and_the_process_exits() {
     let eks = shop().await;
     let server = Server::start(&eks, &UNBOUND).await;
     let held = token(&eks);
@@ -27,7 +27,7 @@ async fn pods_are_answered_lost_lines_are_counted_and_the_process_ends() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_out_at_the_end_when_somebody_reads_again() {
+async fn queued_lines_are_written_at_shutdown_if_the_reader_resumes() {
     let eks = shop().await;
     let server = Server::start(&eks, &UNBOUND).await;
     server.program.stdout.read(false);
@@ -43,7 +43,7 @@ async fn what_waits_is_written_out_at_the_end_when_somebody_reads_again() {
 }
 
 #[tokio::test]
-async fn an_audit_in_a_file_goes_on() {
+async fn an_audit_file_is_still_written() {
     let eks = shop().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.log");

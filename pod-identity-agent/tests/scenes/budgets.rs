@@ -14,7 +14,7 @@ use crate::support::settings::Settings;
 use crate::support::{SECOND, pod};
 
 #[tokio::test]
-async fn a_process_of_the_node_has_one_budget_for_all_the_addresses_it_can_choose() {
+async fn a_process_of_the_node_has_one_budget_for_all_local_addresses() {
     let range = "127.7.0.0/16".parse().unwrap();
     let scene = Scene::here(Settings::IMPATIENT, |agent| agent.node_addresses([range])).await;
     let token = scene.builder().forged().mint(scene.now());
@@ -45,7 +45,7 @@ async fn a_process_of_the_node_has_one_budget_for_all_the_addresses_it_can_choos
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_an_outage_the_retries_for_a_pods_many_tokens_stay_within_its_budget() {
+async fn during_an_outage_retries_for_many_tokens_of_a_pod_stay_within_its_budget() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     scene.eks.inject_always(ErrorCode::ServiceUnavailable);
     let tokens: Vec<_> = (0..256).map(|_| scene.token()).collect();
@@ -80,7 +80,7 @@ async fn in_an_outage_the_retries_for_a_pods_many_tokens_stay_within_its_budget(
 }
 
 #[tokio::test]
-async fn good_tokens_of_many_pods_from_one_address_give_back_what_they_cost() {
+async fn valid_tokens_of_many_pods_from_one_address_refund_their_cost() {
     // The agent's clock stands, so that nothing is added to the budget.
     let scene = Scene::start().await;
     let latency = Duration::from_millis(50);
@@ -104,7 +104,7 @@ async fn good_tokens_of_many_pods_from_one_address_give_back_what_they_cost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn forged_tokens_between_good_ones_earn_nothing_back() {
+async fn forged_tokens_among_valid_ones_are_not_refunded() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     let latency = Duration::from_millis(50);
     scene.eks.inject_always(Fault::latency(latency));

@@ -13,7 +13,7 @@ use crate::support::settings::Settings;
 use crate::support::{HOUR, NOW};
 
 #[tokio::test]
-async fn credentials_are_five_keys_in_order_that_nobody_stores() {
+async fn credentials_are_five_keys_in_order_with_no_store() {
     let scene = Scene::start().await;
     let answer = scene.get(&scene.token()).await;
 
@@ -62,7 +62,7 @@ async fn the_expiration_of_every_answer_ends_in_z() {
 }
 
 #[tokio::test]
-async fn a_query_is_ignored_and_a_connection_is_kept() {
+async fn a_query_is_ignored_and_the_connection_stays_open() {
     let scene = Scene::start().await;
     let token = scene.token();
     let mut client = scene.connect().await;
@@ -99,7 +99,7 @@ async fn other_paths_are_not_found() {
 }
 
 #[tokio::test]
-async fn the_two_fixed_addresses_and_the_bound_one_are_good_hosts_in_every_spelling() {
+async fn the_fixed_and_the_bound_addresses_are_valid_hosts_in_every_spelling() {
     let scene = Scene::start().await;
     let token = scene.token();
     let bound = scene.address.to_string();
@@ -121,7 +121,7 @@ async fn the_two_fixed_addresses_and_the_bound_one_are_good_hosts_in_every_spell
 }
 
 #[tokio::test]
-async fn any_other_host_is_refused_and_named_without_its_port() {
+async fn any_other_host_is_refused_and_quoted_without_its_port() {
     let scene = Scene::start().await;
     let token = scene.token();
     for (host, named) in [
@@ -146,7 +146,7 @@ async fn any_other_host_is_refused_and_named_without_its_port() {
 }
 
 #[tokio::test]
-async fn a_target_that_names_a_host_is_judged_by_it_and_not_by_the_header() {
+async fn an_absolute_target_is_checked_instead_of_the_host_header() {
     let scene = Scene::start().await;
     let token = scene.token();
     let ask = async |path, host| {
@@ -171,7 +171,7 @@ async fn a_target_that_names_a_host_is_judged_by_it_and_not_by_the_header() {
 }
 
 #[tokio::test]
-async fn two_host_headers_are_a_bad_request() {
+async fn two_host_headers_are_answered_400() {
     let scene = Scene::start().await;
     let mut client = scene.connect().await;
     let request = format!(
@@ -186,7 +186,7 @@ async fn two_host_headers_are_a_bad_request() {
 }
 
 #[tokio::test]
-async fn the_largest_and_the_smallest_settings_make_no_request_panic() {
+async fn extreme_settings_do_not_make_a_request_panic() {
     for (time, budget) in [
         (Duration::MAX, Budget::new(u32::MAX, f64::MAX)),
         (Duration::MAX, Budget::new(u32::MAX, f64::MIN_POSITIVE)),
@@ -209,7 +209,7 @@ async fn the_largest_and_the_smallest_settings_make_no_request_panic() {
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_good_is_refused_without_asking_eks_auth() {
+async fn an_invalid_token_is_refused_without_an_exchange() {
     let scene = Scene::start().await;
     let (builder, now) = (scene.builder(), scene.now());
     let good = builder.mint(now);
@@ -286,7 +286,7 @@ async fn a_token_that_cannot_be_good_is_refused_without_asking_eks_auth() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_a_few_seconds_behind_does_not_refuse_a_new_token() {
+async fn a_new_token_is_accepted_by_a_clock_that_is_a_few_seconds_slow() {
     let scene = Scene::start().await;
     let token = scene.builder().mint(scene.now() + Duration::from_secs(5));
     // EKS Auth has another clock.
@@ -297,7 +297,7 @@ async fn a_clock_that_is_a_few_seconds_behind_does_not_refuse_a_new_token() {
 }
 
 #[tokio::test]
-async fn what_eks_auth_refuses_is_refused_with_its_status_and_words() {
+async fn a_refusal_of_eks_auth_is_passed_on_with_its_status_and_message() {
     let scene = Scene::start().await;
     for (code, status, words) in [
         (
@@ -342,7 +342,7 @@ async fn what_eks_auth_refuses_is_refused_with_its_status_and_words() {
 }
 
 #[tokio::test]
-async fn a_code_that_nobody_documents_is_passed_on_too() {
+async fn an_undocumented_error_code_is_passed_on_too() {
     let scene = Scene::start().await;
     let words = "The security token included in the request is invalid.";
     scene
@@ -355,7 +355,7 @@ async fn a_code_that_nobody_documents_is_passed_on_too() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_mock_itself_has_a_request_id() {
+async fn a_refusal_of_the_mock_has_a_request_id() {
     let scene = Scene::start().await;
     let stranger = scene.eks.issuer().token("shop", "stranger").mint(NOW);
     let answer = scene.get(&stranger).await;
@@ -366,7 +366,7 @@ async fn a_refusal_of_the_mock_itself_has_a_request_id() {
 }
 
 #[tokio::test]
-async fn a_token_that_eks_auth_repeats_is_taken_out_of_its_words() {
+async fn a_token_that_eks_auth_quotes_is_removed_from_the_message() {
     let scene = Scene::start().await;
     let token = scene.token();
     let echo = ServiceError::new(ErrorCode::InvalidToken).message(format!("No: {token}!"));
@@ -398,7 +398,7 @@ async fn only_get_is_allowed() {
 }
 
 #[tokio::test]
-async fn headers_above_16_kib_are_refused_and_smaller_ones_are_read() {
+async fn headers_above_16_kib_are_refused_and_smaller_ones_accepted() {
     let scene = Scene::start().await;
     let at_limit = scene.get(&"x".repeat(15 * 1024)).await;
     assert_eq!(at_limit.status, 400, "an ordinary refusal");

@@ -30,7 +30,7 @@ async fn a_fetch_outlives_the_client_that_caused_it() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_while_the_fetch_goes_on_joins_it() {
+async fn a_client_that_returns_during_the_fetch_joins_it() {
     let scene = Scene::impatient().await;
     let (token, gate) = (scene.token(), scene.eks.gate());
     for _ in 0..3 {
@@ -54,7 +54,7 @@ async fn a_hundred_clients_with_one_token_cause_one_exchange() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_shared_by_all_who_waited_for_it() {
+async fn a_refusal_is_shared_by_all_waiting_clients() {
     let scene = Scene::start().await;
     let (token, gate) = (scene.token(), Gate::new());
     scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
@@ -70,7 +70,7 @@ async fn a_refusal_is_shared_by_all_who_waited_for_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_remembered_for_who_comes_later() {
+async fn a_refusal_is_not_cached_for_later_clients() {
     let scene = Scene::start().await;
     let token = scene.token();
     scene.eks.inject(ErrorCode::AccessDenied);
@@ -80,7 +80,7 @@ async fn a_refusal_is_not_remembered_for_who_comes_later() {
 }
 
 #[tokio::test]
-async fn an_unavailable_service_is_asked_once_for_a_crowd() {
+async fn an_unavailable_service_is_called_once_for_many_clients() {
     let scene = Scene::impatient().await;
     let (token, gate) = (scene.token(), Gate::new());
     scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
@@ -141,7 +141,7 @@ async fn all_addresses_of_an_agent_share_one_cache() {
 }
 
 #[tokio::test]
-async fn equal_claims_under_another_signature_earn_nothing() {
+async fn a_token_with_equal_claims_but_another_signature_gets_no_cached_credentials() {
     let scene = Scene::start().await;
     let token = scene.token();
     scene.obtain(&token).await;
@@ -155,7 +155,7 @@ async fn equal_claims_under_another_signature_earn_nothing() {
 }
 
 #[tokio::test]
-async fn each_token_of_one_pod_is_exchanged_for_itself() {
+async fn each_token_of_a_pod_has_an_exchange_of_its_own() {
     let scene = Scene::start().await;
     let (first, second) = (scene.token(), scene.token());
     assert_ne!(scene.obtain(&first).await, scene.obtain(&second).await);
@@ -177,7 +177,7 @@ async fn a_token_that_expires_while_its_credentials_are_held_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_whose_time_has_not_come_again_is_refused_though_its_credentials_are_held() {
+async fn a_token_that_is_no_longer_valid_yet_is_refused_although_its_credentials_are_held() {
     let scene = Scene::start().await;
     let token = scene.token();
     scene.obtain(&token).await;
@@ -189,7 +189,7 @@ async fn a_token_whose_time_has_not_come_again_is_refused_though_its_credentials
 }
 
 #[tokio::test]
-async fn a_token_in_use_stays_while_others_come_and_go() {
+async fn a_token_in_use_stays_cached_while_others_are_evicted() {
     let scene = Scene::with(holding(3)).await;
     let hot = scene.token();
     scene.obtain(&hot).await;
@@ -203,7 +203,7 @@ async fn a_token_in_use_stays_while_others_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_in_use_makes_room() {
+async fn an_unused_token_is_evicted_first() {
     let scene = Scene::with(holding(2)).await;
     let tokens = [scene.token(), scene.token(), scene.token()];
     for token in &tokens {
@@ -214,7 +214,7 @@ async fn a_token_that_is_not_in_use_makes_room() {
 }
 
 #[tokio::test]
-async fn without_a_cache_each_request_is_an_exchange_but_those_at_once_share_it() {
+async fn without_a_cache_each_request_is_an_exchange_but_concurrent_ones_share_it() {
     let scene = Scene::with(holding(0)).await;
     let token = scene.token();
     scene.obtain(&token).await;

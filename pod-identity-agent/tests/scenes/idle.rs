@@ -25,7 +25,7 @@ async fn an_idle_connection_is_kept_for_90_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_header_has_5_seconds_from_its_first_byte() {
+async fn a_header_times_out_5_seconds_after_its_first_byte() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     let mut client = scene.connect().await;
     sleep(60 * SECOND).await;

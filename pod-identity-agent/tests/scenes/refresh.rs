@@ -14,7 +14,7 @@ use crate::support::settings::Settings;
 use crate::support::{HOUR, MINUTE, NOW, SECOND, pod};
 
 #[tokio::test(start_paused = true)]
-async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done() {
+async fn simultaneous_refreshes_are_paced_until_all_are_done() {
     const PODS: usize = 60;
     let scene = Scene::flowing(Settings {
         retention: 30 * SECOND,
@@ -46,7 +46,7 @@ async fn what_is_due_at_once_is_refreshed_at_the_pace_of_the_limits_until_done()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allows() {
+async fn served_credentials_have_more_than_15_minutes_left_if_their_lifetime_allows() {
     for lifetime in [31, 45, 59, 60, 90, 120, 360, 720].map(|minutes| minutes * MINUTE) {
         let scene = Scene::flowing(Settings::DEFAULT).await;
         scene.eks.inject_always(Fault::expires_in(lifetime));
@@ -64,7 +64,7 @@ async fn what_is_served_has_more_than_15_minutes_left_whenever_the_lifetime_allo
 /// botocore goes back to where credentials come from on every signature when less than 15 minutes are
 /// left.
 #[tokio::test(start_paused = true)]
-async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
+async fn botocore_signs_a_hundred_requests_with_one_fetch() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
@@ -84,7 +84,7 @@ async fn botocore_signs_a_hundred_times_with_what_it_got_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_is_made_good_within_seconds_of_the_services_recovery() {
+async fn a_failed_refresh_succeeds_within_seconds_of_the_services_recovery() {
     for (outage, within) in [
         (5 * SECOND, 10 * SECOND),
         (MINUTE, 30 * SECOND),
@@ -112,7 +112,7 @@ async fn a_refresh_that_fails_is_made_good_within_seconds_of_the_services_recove
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_step_of_the_clock_nothing_expired_is_served_and_refreshing_goes_on() {
+async fn after_a_clock_step_nothing_expired_is_served_and_refreshing_continues() {
     for forward in [true, false] {
         let scene = Scene::flowing(Settings::DEFAULT).await;
         scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
@@ -147,7 +147,7 @@ async fn after_a_step_of_the_clock_nothing_expired_is_served_and_refreshing_goes
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
+async fn after_suspend_nothing_expired_is_served_and_credentials_are_refreshed_at_once() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
@@ -161,7 +161,7 @@ async fn a_node_that_slept_serves_nothing_expired_and_refreshes_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_pod_with_many_tokens_is_refreshed_beyond_its_budget_of_first_requests() {
+async fn refreshes_of_a_pod_with_many_tokens_are_not_bounded_by_its_budget() {
     let scene = Scene::flowing(Settings {
         retention: 30 * SECOND,
         pod_budget: Budget::new(10, 0.001),

@@ -25,13 +25,13 @@ const PODS: usize = 250;
 const RATE: usize = 20;
 
 #[tokio::test(start_paused = true)]
-async fn as_many_pods_as_the_service_grants_get_credentials_with_one_exchange_each() {
+async fn after_a_restart_pods_get_credentials_at_the_rate_that_the_service_grants() {
     restart(&Scene::flowing(Settings::DEFAULT).await, 0.9).await;
 }
 
 #[tokio::test]
 #[ignore = "needs libfaketime, takes 30 seconds"]
-async fn the_program_gives_as_many_pods_credentials_as_the_service_grants() {
+async fn after_a_restart_of_the_program_pods_get_credentials_at_the_granted_rate() {
     // In real time, on a machine that has more to do.
     restart(&Scene::outside_flowing(Settings::DEFAULT).await, 0.7).await;
 }

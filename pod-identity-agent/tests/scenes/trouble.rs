@@ -18,7 +18,7 @@ use crate::support::settings::Settings;
 use crate::support::{HOUR, NOW, ROLE, SECOND, soon};
 
 #[tokio::test]
-async fn credentials_that_are_about_to_expire_are_not_handed_out() {
+async fn credentials_about_to_expire_are_not_served() {
     let scene = Scene::start().await;
     for (lifetime, left) in [(10, "10.00"), (15, "15.00"), (0, "0.00")] {
         scene
@@ -34,7 +34,7 @@ async fn credentials_that_are_about_to_expire_are_not_handed_out() {
 }
 
 #[tokio::test]
-async fn an_incomplete_success_is_answered_in_words_and_the_agent_goes_on() {
+async fn an_incomplete_success_is_answered_with_its_defect_and_the_agent_continues() {
     let scene = Scene::start().await;
     let token = scene.token();
     // Where a whole structure is missing, the official client makes one of empty members.
@@ -76,7 +76,7 @@ async fn an_incomplete_success_is_answered_in_words_and_the_agent_goes_on() {
 }
 
 #[tokio::test]
-async fn trouble_that_may_pass_is_answered_with_try_again_and_then_it_passes() {
+async fn a_transient_failure_is_answered_503_until_the_service_recovers() {
     for fault in [
         Fault::from(ErrorCode::Throttling),
         Fault::from(ErrorCode::InternalServer),
@@ -99,7 +99,7 @@ async fn trouble_that_may_pass_is_answered_with_try_again_and_then_it_passes() {
 }
 
 #[tokio::test]
-async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_over() {
+async fn clients_of_a_hanging_service_are_answered_before_the_attempt_ends() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     scene.eks.inject_always(Fault::stall(Stage::BeforeHeaders));
@@ -115,7 +115,7 @@ async fn a_crowd_before_a_service_that_hangs_is_answered_before_the_attempt_is_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_before_a_service_that_hangs_is_answered_within_900_ms_unless_told_otherwise() {
+async fn clients_of_a_hanging_service_are_answered_within_900_ms_by_default() {
     let scene = Scene::flowing(Settings::DEFAULT).await;
     let token = scene.token();
     scene.eks.inject_always(Fault::stall(Stage::BeforeHeaders));
@@ -129,7 +129,7 @@ async fn a_crowd_before_a_service_that_hangs_is_answered_within_900_ms_unless_to
 }
 
 #[tokio::test]
-async fn asking_goes_on_for_a_client_that_has_been_told_to_try_again() {
+async fn attempts_continue_after_a_client_was_answered_503() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     scene.eks.inject(ErrorCode::ServiceUnavailable);
@@ -144,7 +144,7 @@ async fn asking_goes_on_for_a_client_that_has_been_told_to_try_again() {
 }
 
 #[tokio::test]
-async fn asking_ends_when_nobody_has_come_back_for_half_a_minute() {
+async fn attempts_end_when_no_client_returns_for_30_seconds() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     scene.eks.inject(ErrorCode::ServiceUnavailable);
@@ -158,7 +158,7 @@ async fn asking_ends_when_nobody_has_come_back_for_half_a_minute() {
 }
 
 #[tokio::test]
-async fn a_panic_of_eks_auth_is_an_attempt_that_failed() {
+async fn a_panic_in_eks_auth_is_a_failed_attempt() {
     let clock = Arc::new(SettableClock::at(NOW));
     let (listen, address) = listener("127.0.0.1:0".parse().unwrap());
     let agent = Settings::IMPATIENT
@@ -191,7 +191,7 @@ impl EksAuth for PanicsOnce {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_in_the_words_of_try_again() {
+async fn a_503_response_names_the_last_failure() {
     let scene = Scene::impatient().await;
     scene.eks.inject_always(ErrorCode::ServiceUnavailable);
     let answer = scene.get(&scene.token()).await;
@@ -214,7 +214,7 @@ async fn what_went_wrong_is_in_the_words_of_try_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached_is_found_when_it_is_back() {
+async fn a_service_that_was_unreachable_is_used_once_it_is_back() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     scene.eks.stop().await;
@@ -226,7 +226,7 @@ async fn a_service_that_cannot_be_reached_is_found_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_hangs_is_given_up_and_said() {
+async fn a_hanging_attempt_times_out_and_is_logged() {
     let policy = RefreshPolicy::agent().with_attempt_timeout(Duration::from_millis(50));
     // No flag says how long an attempt may take.
     let scene = Scene::here(Settings::IMPATIENT, |agent| agent.policy(policy)).await;
@@ -247,7 +247,7 @@ async fn an_attempt_that_hangs_is_given_up_and_said() {
 }
 
 #[tokio::test]
-async fn a_services_wish_to_be_left_alone_is_granted() {
+async fn a_retry_after_of_the_service_is_honoured() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     let wish = ServiceError::new(ErrorCode::Throttling).retry_after(10 * SECOND);
@@ -262,7 +262,7 @@ async fn a_services_wish_to_be_left_alone_is_granted() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_how_long_the_service_wishes_to_be_left_alone() {
+async fn a_client_gets_the_retry_after_of_the_service() {
     for (wish, told) in [
         (None, ["1", "1"]),
         (Some(Duration::from_millis(300)), ["1", "1"]),
@@ -287,7 +287,7 @@ async fn a_client_is_told_how_long_the_service_wishes_to_be_left_alone() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_when_its_token_is_asked_about_again() {
+async fn a_client_gets_a_retry_after_until_the_next_attempt_for_its_token() {
     let scene = Scene::impatient().await;
     let unavailable = ServiceError::new(ErrorCode::ServiceUnavailable);
     scene
@@ -304,7 +304,7 @@ async fn a_client_is_told_when_its_token_is_asked_about_again() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_served_through_an_outage_until_15_seconds_before_it_expires() {
+async fn held_credentials_are_served_during_an_outage_until_15_seconds_before_they_expire() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     let key = scene.obtain(&token).await;
@@ -318,7 +318,7 @@ async fn what_is_held_is_served_through_an_outage_until_15_seconds_before_it_exp
 }
 
 #[tokio::test]
-async fn a_due_refresh_starts_with_an_ask_that_does_not_wait_for_it() {
+async fn a_request_starts_a_due_refresh_and_does_not_wait_for_it() {
     let scene = Scene::start().await;
     let token = scene.token();
     let old = scene.obtain(&token).await;
@@ -348,7 +348,7 @@ async fn credentials_of_59_minutes_are_refreshed_at_half_their_life() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_is_refused_leaves_what_is_held() {
+async fn a_refused_refresh_keeps_the_held_credentials() {
     for code in [ErrorCode::AccessDenied, ErrorCode::ExpiredToken] {
         let scene = Scene::start().await;
         let token = scene.token();
@@ -364,7 +364,7 @@ async fn a_refresh_that_is_refused_leaves_what_is_held() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_brings_nothing_usable_leaves_what_is_held() {
+async fn a_refresh_with_an_unusable_result_keeps_the_held_credentials() {
     for fault in [
         Fault::without("podIdentityAssociation"),
         Fault::without("credentials.expiration"),
@@ -387,7 +387,7 @@ async fn a_refresh_that_brings_nothing_usable_leaves_what_is_held() {
 }
 
 #[tokio::test]
-async fn credentials_go_when_a_refresh_says_that_their_association_or_token_is_gone() {
+async fn credentials_are_dropped_when_a_refresh_finds_their_association_or_token_gone() {
     for (code, status) in [
         (ErrorCode::ResourceNotFound, 404),
         (ErrorCode::InvalidToken, 400),
@@ -404,7 +404,7 @@ async fn credentials_go_when_a_refresh_says_that_their_association_or_token_is_g
 }
 
 #[tokio::test]
-async fn an_expired_token_that_nobody_asks_with_causes_no_exchange() {
+async fn an_unused_expired_token_causes_no_exchange() {
     let scene = Scene::start().await;
     let token = scene.builder().lifetime(HOUR).mint(scene.now());
     scene.obtain(&token).await;
@@ -419,7 +419,7 @@ async fn an_expired_token_that_nobody_asks_with_causes_no_exchange() {
 }
 
 #[tokio::test]
-async fn a_pod_is_not_held_up_by_an_exchange_of_another() {
+async fn a_pod_does_not_wait_for_the_exchange_of_another() {
     let scene = Scene::start().await;
     let gate = Gate::new();
     scene.eks.inject(Fault::hold(Stage::BeforeHeaders, &gate));
@@ -432,7 +432,7 @@ async fn a_pod_is_not_held_up_by_an_exchange_of_another() {
 }
 
 #[tokio::test]
-async fn an_outage_is_said_once_and_its_end_once() {
+async fn an_outage_is_logged_once_and_its_end_once() {
     let scene = Scene::impatient().await;
     scene.eks.stop().await;
     let tokens = [scene.token(), scene.token()];
@@ -456,7 +456,7 @@ async fn an_outage_is_said_once_and_its_end_once() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_eks_auth_does_not_know_is_said_once() {
+async fn an_unknown_cluster_is_logged_once() {
     let scene = Scene::start().await;
     for _ in 0..3 {
         let unknown = ServiceError::new(ErrorCode::ResourceNotFound)
@@ -475,7 +475,7 @@ async fn a_cluster_that_eks_auth_does_not_know_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_pod_without_an_association_is_said_by_name() {
+async fn a_pod_without_an_association_is_logged_by_name() {
     let scene = Scene::start().await;
     let stranger = scene.eks.issuer().token("shop", "stranger");
     scene.get(&stranger.mint(scene.now())).await;
@@ -487,7 +487,7 @@ async fn a_pod_without_an_association_is_said_by_name() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_no_name_does_not_reach_the_log() {
+async fn a_claim_that_is_not_a_valid_name_does_not_reach_the_log() {
     let scene = Scene::start().await;
     let claims = scene.eks.issuer().token("shop", "cart\ninvented: line");
     scene

@@ -14,7 +14,7 @@ use crate::support::settings::Settings;
 use crate::support::{NOW, SECOND, pod, soon};
 
 #[tokio::test]
-async fn a_hot_loop_with_forged_tokens_causes_as_many_exchanges_as_a_pod_may() {
+async fn a_loop_with_forged_tokens_causes_no_more_exchanges_than_the_budget_of_its_pod() {
     let scene = Scene::impatient().await;
     let (forger, quiet) = (pod(0), pod(1));
     let mut refused = 0;
@@ -37,7 +37,7 @@ async fn a_hot_loop_with_forged_tokens_causes_as_many_exchanges_as_a_pod_may() {
 }
 
 #[tokio::test]
-async fn who_is_over_budget_is_told_what_is_wrong_with_its_token_or_to_try_again() {
+async fn over_budget_an_invalid_token_is_refused_and_any_other_answered_503() {
     let scene = Scene::impatient().await;
     let token = forged(&scene);
     let first = scene.get_as(pod(0), &token).await;
@@ -58,7 +58,7 @@ async fn who_is_over_budget_is_told_what_is_wrong_with_its_token_or_to_try_again
 }
 
 #[tokio::test]
-async fn asking_again_and_again_after_a_refusal_costs_the_budget_though_the_token_is_known() {
+async fn repeated_requests_after_a_refusal_cost_the_budget_of_their_source() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     scene.eks.inject(Fault::expires_in(20 * SECOND));
@@ -74,7 +74,7 @@ async fn asking_again_and_again_after_a_refusal_costs_the_budget_though_the_toke
 }
 
 #[tokio::test]
-async fn credentials_in_hand_cost_nothing_of_a_budget() {
+async fn cached_credentials_cost_no_budget() {
     let scene = Scene::impatient().await;
     let token = scene.token();
     let key = scene.get_as(pod(0), &token).await.key();
@@ -85,7 +85,7 @@ async fn credentials_in_hand_cost_nothing_of_a_budget() {
 }
 
 #[tokio::test]
-async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
+async fn forged_tokens_of_many_pods_evict_no_held_credentials() {
     let scene = Scene::with(Settings {
         max_cache_size: 3,
         ..Settings::IMPATIENT
@@ -126,7 +126,7 @@ async fn forged_tokens_of_many_pods_push_out_nothing_that_is_held() {
 }
 
 #[tokio::test]
-async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
+async fn a_pod_that_fills_its_share_of_the_queue_does_not_block_others() {
     let scene = Scene::with(Settings {
         pod_budget: Budget::new(1000, 1000.0),
         ..Settings::IMPATIENT
@@ -159,7 +159,7 @@ async fn a_pod_that_fills_its_share_of_the_queue_leaves_room_for_others() {
 }
 
 #[tokio::test]
-async fn local_refusals_are_counted_by_reason_and_said_once_for_each_source() {
+async fn local_refusals_are_counted_by_reason_and_logged_once_per_source() {
     let scene = Scene::start().await;
     let (builder, now) = (scene.builder(), scene.now());
     let good = builder.mint(now);
@@ -247,7 +247,7 @@ async fn local_refusals_are_counted_by_reason_and_said_once_for_each_source() {
 }
 
 #[tokio::test]
-async fn what_is_refused_before_it_is_a_request_is_counted_and_said_too() {
+async fn malformed_requests_are_counted_and_logged_too() {
     let scene = Scene::start().await;
     let mut large = scene.connect().await;
     let header = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(20_000));

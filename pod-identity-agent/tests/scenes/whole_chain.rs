@@ -26,7 +26,7 @@ async fn an_application_gets_the_credentials_that_eks_auth_minted() {
 }
 
 #[tokio::test]
-async fn a_day_passes_and_the_rotated_token_is_the_one_that_is_used() {
+async fn after_a_day_the_rotated_token_is_used() {
     let chain = Chain::start().await;
     chain.token.follow(chain.scene.clock.settable());
     let mut keys = vec![chain.credentials().await.access_key_id().to_owned()];
@@ -63,7 +63,7 @@ async fn a_day_passes_and_the_rotated_token_is_the_one_that_is_used() {
 }
 
 #[tokio::test]
-async fn an_outage_of_eks_auth_after_the_rotation_is_not_noticed() {
+async fn an_outage_of_eks_auth_after_the_rotation_goes_unnoticed() {
     let chain = Chain::start().await;
     let before = chain.credentials().await;
     chain.token.rotate(chain.scene.now()).unwrap();
@@ -80,7 +80,7 @@ async fn an_outage_of_eks_auth_after_the_rotation_is_not_noticed() {
 
 /// From a pod's manifest to what AWS says of who the pod is.
 #[tokio::test]
-async fn a_manifest_leads_to_a_client_of_the_sdk_that_acts_as_the_pods_role() {
+async fn from_a_manifest_an_sdk_client_gets_the_role_of_its_pod() {
     let pod = Pod::start().await;
     let env = pod.env();
     let provider = PodIdentityProvider::builder()
@@ -104,7 +104,7 @@ async fn a_manifest_leads_to_a_client_of_the_sdk_that_acts_as_the_pods_role() {
 /// nothing but what the manifest says.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_manifest_leads_to_a_container_in_which_the_sdk_acts_as_the_pods_role() {
+async fn from_a_manifest_a_container_with_the_sdk_gets_the_role_of_its_pod() {
     let pod = Pod::start().await;
     let mut container = tokio::process::Command::new(std::env::current_exe().unwrap());
     container

@@ -23,7 +23,7 @@ async fn a_wrong_command_line_is_one_line_and_64() {
 }
 
 #[tokio::test]
-async fn help_and_version_are_no_errors() {
+async fn help_and_version_exit_with_0() {
     for arguments in [&["--help"][..], &["--version"], &["agent", "--help"]] {
         let output = run(arguments).await;
         assert_eq!(output.status.code(), Some(0));
