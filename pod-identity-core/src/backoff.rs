@@ -53,7 +53,13 @@ impl Backoff {
         let whole = growth
             .and_then(|growth| self.first.checked_mul(growth))
             .map_or(self.cap, |delay| delay.min(self.cap));
-        whole.mul_f64(1.0 - self.jitter * (1.0 - fraction.clamp(0.0, 1.0)))
+        let share = 1.0 - self.jitter * (1.0 - fraction.clamp(0.0, 1.0));
+        // A whole `Duration::MAX` times one would overflow, and what is no number would panic.
+        if share < 1.0 {
+            whole.mul_f64(share)
+        } else {
+            whole
+        }
     }
 }
 
@@ -71,6 +77,27 @@ mod tests {
                 Duration::from_millis(millis),
                 "{failures}"
             );
+        }
+    }
+
+    #[test]
+    fn a_delay_without_end_stays_one_with_any_jitter_and_fraction() {
+        let forever = Backoff::new(Duration::MAX, Duration::MAX);
+        assert_eq!(forever.delay(1, 1.0), Duration::MAX);
+        assert_eq!(forever.delay(u32::MAX, 0.0), Duration::MAX);
+        assert_eq!(forever.with_jitter(1.0).delay(1, 1.0), Duration::MAX);
+        assert_eq!(forever.with_jitter(1.0).delay(1, 0.0), Duration::ZERO);
+        assert!(forever.with_jitter(0.5).delay(1, 0.5) > Duration::MAX / 2);
+    }
+
+    #[test]
+    fn a_jitter_or_fraction_that_is_no_number_changes_nothing() {
+        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+        for delay in [
+            backoff.with_jitter(f64::NAN).delay(2, 0.5),
+            backoff.with_jitter(0.5).delay(2, f64::NAN),
+        ] {
+            assert_eq!(delay, Duration::from_secs(2));
         }
     }
 

@@ -120,8 +120,9 @@ impl RefreshPolicy {
     ///   slow.
     /// - An attempt has 5 s. A caller that waits with nothing usable gets five attempts within 10 s, the
     ///   last of them 2.5 to 5 s after the first, so that an agent that is being replaced is back by then.
-    /// - A refresh that makes no progress rests 1 s doubling to 60 s, and 300–600 s after 15 minutes; in
-    ///   the last minute of a set's life 1–5 s, and after that up to 60 s.
+    /// - A refresh that makes no progress rests 1 s doubling to 60 s; in the last minute of a set's life
+    ///   1–5 s. With more than 65 min of life left it rests 300–600 s after 15 minutes, for example when a
+    ///   service has rejected the set and the agent has no other.
     /// - An expired set is handed out for 1 s after the failure of an attempt that began after the expiry:
     ///   the service may still accept it, and decides.
     /// - A valid set is kept when the association is gone: the service accepts it until it expires, and
@@ -378,9 +379,10 @@ impl RefreshPolicy {
     /// The rest after an attempt that brought no progress, for a set that expires at `expires`. `hint` is
     /// the wait that is [respected](Self::honoured_hint).
     ///
-    /// The rest does not reach into the last minute of the set, where it is short. Once the set has expired
-    /// the long rest does not apply, because callers are without credentials, nor the short rest of the last
-    /// minute, which could go on for ever.
+    /// The long rest does not reach into the last 65 minutes of the set: by a clock that is an hour slow the
+    /// set looks valid there and has expired, so that no caller starts an attempt. No rest reaches into the
+    /// last minute, where it is short. Once the set has expired the short rest does not apply either, because
+    /// it could go on for ever.
     pub(crate) fn rest(
         &self,
         now: Timestamp,
@@ -395,7 +397,8 @@ impl RefreshPolicy {
         }
         let rest = match self.long_rest {
             Some((after, long)) if now.saturating_since(streak.since) >= after => {
-                long.delay(1, fraction)
+                let until_reserve = (expires - CLOCK_SKEW_RESERVE).saturating_since(now);
+                long.delay(1, fraction).min(until_reserve.max(rest))
             }
             _ => rest,
         };
@@ -536,45 +539,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_rest_shrinks_in_the_last_minute_and_grows_after_a_quarter_of_an_hour() {
-        let policy = RefreshPolicy::provider();
-        let expires = START + secs(7200);
-        let rest = |now: Timestamp, count| {
-            policy
-                .rest(
-                    now,
-                    Streak {
-                        since: START,
-                        count,
-                    },
-                    expires,
-                    Duration::ZERO,
-                    1.0,
-                )
-                .as_secs()
+    /// The rest of the provider after `count` attempts, all since [`START`], with jitter of none.
+    fn rest_after(count: u32, now: Timestamp, expires: Timestamp) -> Duration {
+        let streak = Streak {
+            since: START,
+            count,
         };
-        assert_eq!(rest(START, 1), 1);
-        assert_eq!(rest(START, 3), 4);
-        assert_eq!(rest(START, 20), 60);
-        assert_eq!(rest(START + secs(900), 20), 600);
+        RefreshPolicy::provider().rest(now, streak, expires, Duration::ZERO, 1.0)
+    }
+
+    #[test]
+    fn the_rest_grows_and_shrinks_in_the_last_minute() {
+        let expires = START + secs(7200);
+        assert_eq!(rest_after(1, START, expires), secs(1));
+        assert_eq!(rest_after(3, START, expires), secs(4));
+        assert_eq!(rest_after(20, START, expires), secs(60));
         assert_eq!(
-            rest(expires - secs(160), 20),
-            100,
+            rest_after(20, expires - secs(100), expires),
+            secs(40),
             "until the last minute begins"
         );
-        assert_eq!(rest(expires - secs(30), 20), 5);
-        let least = policy.rest(
-            expires,
-            Streak {
-                since: START,
-                count: 20,
-            },
-            expires,
-            Duration::ZERO,
-            0.0,
-        );
-        assert_eq!(least.as_millis(), 1000);
+        assert_eq!(rest_after(20, expires - secs(30), expires), secs(5));
+        assert_eq!(rest_after(20, expires + secs(1), expires), secs(60));
+    }
+
+    #[test]
+    fn the_rest_is_long_after_a_quarter_of_an_hour_and_ends_65_minutes_before_the_expiry() {
+        let expires = START + secs(6 * 3600);
+        let reserve = expires - CLOCK_SKEW_RESERVE;
+        for (now, rest) in [
+            (START + secs(899), 60),
+            (START + secs(900), 600),
+            (reserve - secs(600), 600),
+            (reserve - secs(100), 100),
+            (reserve - secs(1), 60),
+            (reserve + secs(1), 60),
+            (expires - secs(120), 60),
+        ] {
+            assert_eq!(rest_after(20, now, expires), secs(rest), "{now}");
+        }
     }
 
     #[test]

@@ -66,7 +66,8 @@
 //!   second, announced with 16 s of life and with a warning: the service decides. The next caller tries
 //!   again. [`fail_closed`](Builder::fail_closed) turns this off.
 //! - Expiry is judged by the clock of the node. While that clock is an hour slow, a set that expired in an
-//!   outage looks valid, and may be handed out for up to ten minutes after the agent is back.
+//!   outage looks valid, and may be handed out for up to a minute after the agent is back. A cache on top
+//!   adds its own time.
 //! - Another access key id is progress, even if the set expires earlier; the same one again is no failure.
 //! - A loop of failing calls causes four requests per second after a burst of five, and respects
 //!   `Retry-After`.

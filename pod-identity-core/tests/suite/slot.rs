@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{Answer, Driver, Error, HOUR, START, failure, millis, minting, secs, set};
 use FailureClass::{Denied, Gone, Malformed, Throttled, Transient};
-use pod_identity_core::{FailureClass, RefreshPolicy, Slot, SlotError, Timestamp};
+use pod_identity_core::{Backoff, FailureClass, RefreshPolicy, Slot, SlotError, Timestamp, Window};
 
 fn provider() -> RefreshPolicy {
     RefreshPolicy::provider()
@@ -255,14 +255,32 @@ fn a_failing_refresh_rests_twice_as_long_each_time_up_to_the_cap_with_jitter() {
 }
 
 #[test]
-fn a_provider_that_has_failed_for_a_quarter_of_an_hour_rests_five_to_ten_minutes() {
-    let mut driver = refreshing(provider());
-    driver.fail(Transient);
+fn a_rejected_set_that_stays_the_newest_is_tried_every_five_to_ten_minutes_in_the_end() {
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+    driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
+    driver.slot.invalidate("old");
     driver.run(secs(15 * 60));
     let later = driver.started.len();
-    driver.run(secs(30 * 60));
+    driver.run(3 * HOUR);
     for rest in driver.pauses(later) {
         assert!(secs(300) <= rest && rest <= secs(600), "{rest:?}");
+    }
+}
+
+/// By a clock that is an hour slow, the set has expired when 60 minutes seem to be left, and nobody starts an
+/// attempt for it.
+#[test]
+fn in_the_last_65_minutes_of_a_set_a_provider_never_rests_longer_than_a_minute() {
+    for class in [Transient, Throttled, Denied, Gone] {
+        let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+        driver.fail(class);
+        driver.slot.invalidate("old");
+        driver.run(5 * HOUR - secs(5 * 60));
+        let before = driver.started.len();
+        driver.run(secs(65 * 60));
+        for rest in driver.pauses(before) {
+            assert!(rest <= secs(60), "{class:?}: {rest:?}");
+        }
     }
 }
 
@@ -461,9 +479,12 @@ fn a_valid_set_is_never_given_up_for_an_expired_one_whatever_the_clock_did() {
 fn a_service_that_keeps_handing_out_the_same_set_is_asked_ever_more_rarely() {
     let mut driver = refreshing(provider());
     driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
-    driver.run(secs(40 * 60));
-    let made = driver.started.len();
-    assert!((15..=40).contains(&made), "{made}");
+    driver.run(secs(5 * 60));
+    let later = driver.started.len();
+    driver.run(secs(35 * 60));
+    for rest in driver.pauses(later) {
+        assert!(secs(30) <= rest && rest <= secs(60), "{rest:?}");
+    }
     assert_eq!(driver.ask(), ready("old"));
 }
 
@@ -951,6 +972,40 @@ fn whoever_asks_after_the_end_gets_the_services_own_answer_after_one_attempt() {
     let ticket = driver.wait();
     assert_eq!(driver.run_until_settled(ticket), secs(0));
     assert_eq!(driver.started.len(), 2);
+}
+
+// Settings
+
+#[test]
+fn times_without_end_break_nothing() {
+    for policy in [
+        provider(),
+        fail_closed(),
+        agent(),
+        RefreshPolicy::cross_sdk(),
+    ] {
+        let policy = policy
+            .with_window(Window::Fixed(Duration::MAX))
+            .with_retention(Duration::MAX)
+            .with_attempt_timeout(Duration::MAX)
+            .with_attempts(u32::MAX)
+            .with_wait(Duration::MAX)
+            .with_rest(Backoff::new(Duration::MAX, Duration::MAX).with_jitter(0.5));
+        let mut driver = Driver::new(policy);
+        let ticket = driver.wait();
+        driver.answer(Err(failure(Transient).with_retry_after(Some(Duration::MAX))));
+        driver.run(HOUR);
+        if driver.outcome(ticket).is_none() {
+            driver.answer(Ok(set("far", Timestamp::MAX)));
+        }
+        driver.slot.refresh(driver.now);
+        driver.serve(|_now| (Duration::ZERO, Ok(set("new", Timestamp::MAX))));
+        driver.run(HOUR);
+        driver.step_to(Timestamp::MAX);
+        driver.step_to(Timestamp::MIN);
+        driver.run(HOUR);
+        assert!(!driver.started.is_empty());
+    }
 }
 
 // Clock steps

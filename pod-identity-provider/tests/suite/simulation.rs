@@ -52,10 +52,9 @@ struct Seen {
 /// second in which its failure counts.
 const RECOVERY: Duration = Duration::from_secs(6);
 
-/// The same by a slow clock, while the dead set still looks alive: no caller begins an attempt then, and the
-/// next one comes when the rest ends, which is up to ten minutes once a refresh has failed for a quarter of
-/// an hour.
-const SLOW_CLOCK_RECOVERY: Duration = Duration::from_secs(606);
+/// The same by a slow clock, while the dead set still looks alive: no caller starts an attempt then, and the
+/// next one starts when the rest ends, after 60 s at most.
+const SLOW_CLOCK_RECOVERY: Duration = Duration::from_secs(66);
 
 /// A set with no more life left than this counts as expired.
 const MARGIN: Duration = Duration::from_secs(15);
