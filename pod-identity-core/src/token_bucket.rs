@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_and_then_so_many_per_second() {
+    fn after_a_burst_requests_pass_at_the_rate() {
         let mut bucket = TokenBucket::new(500, 1000.0);
         assert_eq!(take_all(&mut bucket, START), 500);
         assert_eq!(take_all(&mut bucket, START + 20 * MILLI), 20);

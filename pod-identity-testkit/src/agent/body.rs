@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unspoilt_it_is_what_core_writes() {
+    fn a_body_without_defects_is_what_core_writes() {
         let secret = |text: &str| Secret::from(text.to_owned());
         let expiration = Timestamp::from_unix_millis(1_772_366_400_250);
         let credentials = Credentials::new(

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on_from_where_it_was_put() {
+    fn the_clock_continues_from_the_time_that_was_set() {
         let clock = MovingClock::default();
         let before = SystemClock.now().as_unix_millis();
         assert!(clock.advance(3_600).as_unix_millis() >= before + 3_600_000);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_seconds_is_too_many() {
+    fn any_number_of_seconds_is_accepted() {
         let clock = MovingClock::default();
         assert_eq!(clock.advance(i64::MAX), Timestamp::MAX);
         assert_eq!(clock.advance(i64::MAX), Timestamp::MAX);

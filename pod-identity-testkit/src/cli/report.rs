@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_in_the_wrong_place_is_redacted() {
+    fn a_misplaced_token_is_redacted() {
         let secrets = ["", "aaa.bbb.ccc"].map(|text| Secret::from(text.to_owned()));
         assert_eq!(
             redacted("/v1/credentials?token=aaa.bbb.ccc", &secrets),

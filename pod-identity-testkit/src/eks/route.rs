@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn method_and_path_say_what_is_asked_for() {
+    fn method_and_path_select_the_operation() {
         let associations = "/clusters/prod/pod-identity-associations";
         let one = "/clusters/prod/pod-identity-associations/a-1?x=y";
         for (method, uri, operation, resource) in [

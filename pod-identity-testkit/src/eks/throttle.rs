@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_and_then_so_many_per_second() {
+    fn after_a_burst_requests_pass_at_the_rate() {
         let throttle = Throttle::new(Some((1000, 500)), None);
         let passed = |now, tries| (0..tries).filter(|_| throttle.allows(None, now)).count();
         let start = Timestamp::from_unix_secs(1_772_366_400);

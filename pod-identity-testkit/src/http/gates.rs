@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_free_again_once_its_gate_is_open() {
+    fn a_gates_name_can_be_reused_once_the_gate_is_open() {
         let gates = Gates::default();
         let first = gates.named("back");
         assert!(gates.release("back") && first.is_released());

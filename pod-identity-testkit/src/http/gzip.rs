@@ -32,13 +32,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_that_of_its_specification() {
+    fn the_checksum_matches_the_specification() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(crc32(b""), 0);
     }
 
     #[test]
-    fn a_file_is_header_blocks_checksum_and_size() {
+    fn a_file_consists_of_header_blocks_checksum_and_size() {
         let file = stored(b"123456789");
         assert_eq!(&file[10..15], &[1, 9, 0, 0xf6, 0xff]);
         assert_eq!(&file[15..24], b"123456789");

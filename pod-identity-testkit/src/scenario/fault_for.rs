@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_has_the_same_words_in_a_file_as_in_rust() {
+    fn a_fault_is_spelled_in_a_file_as_in_rust() {
         let time = Duration::from_millis;
         for (json, fault) in [
             (
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn for_which_requests_it_is_follows_from_its_members() {
+    fn the_members_of_a_fault_select_its_requests() {
         for (members, requests) in [
             ("", Requests::Next(1)),
             (r#", "count": 2"#, Requests::Next(2)),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_makes_no_sense_says_what_is_wrong_and_what_would_be_right() {
+    fn an_invalid_fault_is_an_error_with_cause_and_remedy() {
         for (json, words) in [
             ("{}", "there is no fault in it; expected error, status"),
             (r#"{"count": 1}"#, "there is no fault in it"),

@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line_and_what_would_be_right() {
+    fn an_error_names_its_line_and_the_remedy() {
         let cases = [
             ("limited = true\n[agent]", 1, "unknown field `limited`"),
             (
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_named() {
+    fn an_error_names_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("outage.toml");
         let missing = Scenario::read(&path).unwrap_err().to_string();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_it_is_not_shown() {
+    fn an_error_does_not_quote_a_secret() {
         let text = "[eks.node_keys]\nAKIA = \"wJalr\"\n[[agent.faults]]\nbody = \"wJalr\"";
         let scenario = Scenario::from_toml(text).unwrap();
         crate::assert_no_secrets(&format!("{scenario:?}"), &["wJalr"]);

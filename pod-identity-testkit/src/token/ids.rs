@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_has_its_version_and_variant_and_follows_its_seed() {
+    fn a_uuid_has_version_and_variant_and_is_determined_by_its_seed() {
         for seed in ["", "shop/cart-0", "shop/cart-1"] {
             let id = uuid_of(seed);
             let parts: Vec<&str> = id.split('-').collect();

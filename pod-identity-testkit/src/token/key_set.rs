@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_without_a_key_for_tokens_is_refused_with_its_reason() {
+    fn a_document_without_a_usable_key_is_refused_with_a_reason() {
         for (json, reason) in [
             ("", "not a JSON Web Key Set"),
             ("[]", "not a JSON Web Key Set"),

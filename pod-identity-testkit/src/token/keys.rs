@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_the_id_that_kubernetes_gives_it() {
+    fn a_key_has_the_id_that_kubernetes_derives() {
         for (key, pem) in [
             (SigningKey::Rs256, include_str!("test-signing-key.pub.pem")),
             (

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_may_be_shown_and_an_empty_secret_is_nowhere() {
+    fn claims_are_no_secret_and_an_empty_secret_is_never_found() {
         assert_eq!(
             leaks("aGVhZA.Y2xhaW1z", &["", "aGVhZA.Y2xhaW1z.c2lnbmF0dXJl"]),
             None

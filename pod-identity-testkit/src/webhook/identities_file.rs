@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_seen_and_a_malformed_file_is_not() {
+    fn a_change_is_noticed_and_a_malformed_file_ignored() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         let cart = BTreeSet::from([Identity::new("shop", "cart")]);

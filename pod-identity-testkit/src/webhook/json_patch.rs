@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_addition_has_its_place() {
+    fn an_addition_is_inserted_at_its_path() {
         for (document, path, expected) in [
             (json!({}), "/a", json!({"a": "new"})),
             (json!({"a": 1}), "/a", json!({"a": "new"})),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_addition_without_a_place_names_its_path() {
+    fn an_addition_without_a_parent_names_its_path() {
         for (document, path) in [
             (json!({}), "/a/b"),
             (json!({"a": 1}), "/a/b"),

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_null_is_not_there() {
+    fn a_null_member_counts_as_absent() {
         let pod = json!({"spec": {"volumes": null}});
         let volumes = Node::root(&pod).at("/spec/volumes");
         assert!(!volumes.exists());
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_place() {
+    fn an_error_names_the_path() {
         let pod =
             json!({"metadata": {"annotations": {"a/b": 1}}, "spec": {"volumes": [{"name": 1}]}});
         let root = Node::root(&pod);

@@ -60,7 +60,7 @@ mod tests {
     use super::names;
 
     #[test]
-    fn containers_are_named_as_in_csv() {
+    fn skipped_containers_are_parsed_as_csv() {
         for (annotation, expected) in [
             ("a", &["a"][..]),
             ("a,b", &["a", "b"]),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_csv_skips_nothing() {
+    fn invalid_csv_skips_nothing() {
         for annotation in ["", "\n", "a\"b", "\"a", "\"a\"b", "a,\"b", "a, \"b\""] {
             assert!(names(annotation).is_empty(), "{annotation:?}");
         }

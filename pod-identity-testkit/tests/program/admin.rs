@@ -4,7 +4,7 @@ use crate::http;
 use crate::process::{Mock, soon};
 
 #[tokio::test]
-async fn nobody_gets_in_without_the_token_or_by_another_name() {
+async fn requests_without_the_token_or_with_another_host_are_refused() {
     let mock = Mock::start(&["agent"]).await;
     let uri = format!("{}/requests", mock.text("/admin/uri"));
     let right = format!("Bearer {}", mock.text("/admin/token"));
@@ -23,7 +23,7 @@ async fn nobody_gets_in_without_the_token_or_by_another_name() {
 }
 
 #[tokio::test]
-async fn two_mocks_have_two_tokens() {
+async fn two_mocks_have_different_tokens() {
     let mocks = [Mock::start(&["agent"]).await, Mock::start(&["agent"]).await];
     let [one, other] = mocks.each_ref().map(|mock| mock.text("/admin/token"));
     assert_ne!(one, other);
@@ -31,7 +31,7 @@ async fn two_mocks_have_two_tokens() {
 }
 
 #[tokio::test]
-async fn faults_come_for_as_many_requests_as_ordered() {
+async fn faults_apply_to_the_requested_number_of_requests() {
     let mock = Mock::start(&["agent"]).await;
     for (fault, statuses) in [
         (
@@ -63,7 +63,7 @@ async fn faults_come_for_as_many_requests_as_ordered() {
 }
 
 #[tokio::test]
-async fn an_outcome_has_the_words_of_the_fault() {
+async fn an_outcome_is_spelled_as_the_fault() {
     let mock = Mock::start(&["agent"]).await;
     for fault in [r#"{"reset":"in_body"}"#, r#"{"close":"in_headers"}"#] {
         mock.admin("POST", "/faults", fault).await;
@@ -92,7 +92,7 @@ async fn a_stall_lasts_until_the_faults_are_cleared() {
 }
 
 #[tokio::test]
-async fn an_order_that_makes_no_sense_is_refused_with_a_cure() {
+async fn an_invalid_fault_is_refused_with_the_remedy() {
     let mock = Mock::start(&["agent"]).await;
     for (method, path, body, status, words) in [
         ("POST", "/faults", "{}", 400, "expected error, status"),
@@ -123,7 +123,7 @@ async fn an_order_that_makes_no_sense_is_refused_with_a_cure() {
 }
 
 #[tokio::test]
-async fn requests_are_told_without_a_token_in_them() {
+async fn recorded_requests_contain_no_token() {
     let mock = Mock::start(&["agent", "--namespace", "shop", "--service-account", "cart"]).await;
     let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
     let asked = mock.ask_at(&format!("?token={token}")).await;
@@ -137,7 +137,7 @@ async fn requests_are_told_without_a_token_in_them() {
 }
 
 #[tokio::test]
-async fn a_rotation_gives_the_pod_another_token() {
+async fn a_rotation_replaces_the_token_of_the_pod() {
     let mock = Mock::start(&["agent"]).await;
     let before = std::fs::read_to_string(mock.text("/token_file")).unwrap();
     mock.admin("POST", "/rotate", "").await;
@@ -147,7 +147,7 @@ async fn a_rotation_gives_the_pod_another_token() {
 }
 
 #[tokio::test]
-async fn the_clock_moves_and_a_reset_brings_all_back() {
+async fn the_clock_can_be_moved_and_a_reset_restores_everything() {
     let mock = Mock::start(&["agent"]).await;
     let a_day_on = r#"{"advance_seconds": 90000}"#;
     mock.admin("POST", "/clock", a_day_on).await;
@@ -161,7 +161,7 @@ async fn the_clock_moves_and_a_reset_brings_all_back() {
 }
 
 #[tokio::test]
-async fn a_fault_stands_until_its_gate_is_released() {
+async fn a_fault_lasts_until_its_gate_is_released() {
     let mock = Mock::start(&["agent"]).await;
     let outage = r#"{"status": 503, "until": "it is back"}"#;
     for _ in 0..2 {
@@ -198,7 +198,7 @@ async fn connections_are_refused_for_a_while_or_until_the_faults_are_cleared() {
 }
 
 #[tokio::test]
-async fn latency_delays() {
+async fn latency_delays_responses() {
     let mock = Mock::start(&["agent"]).await;
     mock.admin("POST", "/faults", r#"{"latency": "50ms"}"#)
         .await;

@@ -3,7 +3,7 @@ use rustix::process::Signal;
 use crate::process::Mock;
 
 #[tokio::test]
-async fn the_ready_line_has_what_a_pod_needs() {
+async fn the_ready_line_contains_the_environment_of_a_pod() {
     let mock = Mock::start(&["agent", "--namespace", "shop", "--service-account", "cart"]).await;
     let variable = |name: &str| mock.text(&format!("/env/{name}"));
     assert_eq!(
@@ -25,7 +25,7 @@ async fn the_ready_line_has_what_a_pod_needs() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_without_a_trace() {
+async fn a_signal_ends_it_and_its_files_are_removed() {
     for signal in [Signal::TERM, Signal::INT] {
         let ended = Mock::start(&["agent"]).await.end(signal).await;
         assert_eq!(ended.code, Some(0));
@@ -35,7 +35,7 @@ async fn a_signal_ends_it_without_a_trace() {
 }
 
 #[tokio::test]
-async fn its_port_can_be_chosen_and_may_be_taken() {
+async fn its_port_can_be_chosen_and_an_occupied_one_is_an_error() {
     let first = Mock::start(&["agent"]).await;
     let endpoint = first.text("/endpoint");
     let (address, _path) = endpoint[7..].split_once('/').unwrap();
@@ -52,7 +52,7 @@ async fn its_port_can_be_chosen_and_may_be_taken() {
 }
 
 #[tokio::test]
-async fn it_listens_where_it_is_told_to_and_localhost_is_a_good_host() {
+async fn it_listens_on_the_given_address_and_accepts_localhost_as_host() {
     for (bind, endpoint) in [
         ("0.0.0.0", "http://127.0.0.1:"),
         ("localhost", "http://127.0.0.1:"),

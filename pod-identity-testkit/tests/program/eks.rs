@@ -2,7 +2,7 @@ use crate::http;
 use crate::process::{Mock, soon};
 
 #[tokio::test]
-async fn the_ready_line_has_what_a_caller_of_the_aws_side_needs() {
+async fn the_ready_line_contains_what_a_caller_of_eks_auth_needs() {
     let role = "arn:aws:iam::111122223333:role/cart";
     let associate = format!("shop/cart={role}");
     let mock = Mock::start(&[
@@ -42,7 +42,7 @@ async fn the_ready_line_has_what_a_caller_of_the_aws_side_needs() {
 }
 
 #[tokio::test]
-async fn faults_of_eks_auth_come_and_go() {
+async fn faults_of_eks_auth_can_be_set_and_cleared() {
     let associate = "default/app=arn:aws:iam::111122223333:role/app";
     let mock = Mock::start(&["eks", "--associate", associate]).await;
     for (fault, status) in [
@@ -62,7 +62,7 @@ async fn faults_of_eks_auth_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_fault_can_be_for_one_operation() {
+async fn a_fault_can_be_limited_to_one_operation() {
     let associate = "default/app=arn:aws:iam::111122223333:role/app";
     let mock = Mock::start(&["eks", "--associate", associate]).await;
     let operation = "ListPodIdentityAssociations";
@@ -96,7 +96,7 @@ async fn a_token_that_expired_is_refused_until_it_is_rotated() {
 
 /// The other mock stands for a real cluster: it serves its keys, and signs with another one than its first.
 #[tokio::test]
-async fn tokens_of_a_real_cluster_are_accepted_and_no_others() {
+async fn tokens_of_a_real_cluster_and_no_others_are_accepted() {
     let cluster = Mock::start(&["eks", "--region", "eu-west-1"]).await;
     let endpoint = cluster.text("/endpoint");
     let keys = format!("{endpoint}/openid/v1/jwks");

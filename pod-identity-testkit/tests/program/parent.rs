@@ -27,7 +27,7 @@ async fn closed(mut stdout: BufReader<tokio::process::ChildStdout>) {
 }
 
 #[tokio::test]
-async fn it_ends_when_its_standard_input_does_and_leaves_nothing() {
+async fn it_exits_when_its_standard_input_ends_and_leaves_no_files() {
     for kind in KINDS {
         let scratch = tempfile::tempdir().unwrap();
         let mut child = command(&[kind])
@@ -47,7 +47,7 @@ async fn it_ends_when_its_standard_input_does_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn it_ends_when_its_parent_is_killed_although_somebody_else_holds_its_standard_input() {
+async fn it_exits_when_its_parent_is_killed_although_another_process_holds_its_standard_input() {
     for kind in KINDS {
         let (reader, writer) = std::io::pipe().unwrap();
         // A shell gives the null device to what it starts in the background, unless it is told otherwise.
@@ -68,7 +68,7 @@ async fn it_ends_when_its_parent_is_killed_although_somebody_else_holds_its_stan
 }
 
 #[tokio::test]
-async fn it_goes_on_where_its_standard_input_is_not_held_by_a_process() {
+async fn it_keeps_running_if_its_standard_input_is_not_a_pipe() {
     let mut child = command(&["agent"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::process::{command, finish, kill, run, soon};
 
 #[tokio::test]
-async fn the_exit_code_of_the_child_is_ours() {
+async fn run_exits_with_the_code_of_the_command() {
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 128 + 9)] {
         let output = run(&["run", "--", "sh", "-c", script]).await;
         assert_eq!(output.status.code(), Some(code), "{script}");
@@ -14,7 +14,7 @@ async fn the_exit_code_of_the_child_is_ours() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_or_no_program_fails_as_in_a_shell() {
+async fn a_missing_or_non_executable_command_fails_as_in_a_shell() {
     for (program, code) in [("/nowhere/to/be/found", 127), ("/etc/passwd", 126)] {
         let output = run(&["run", "--", program]).await;
         assert_eq!(output.status.code(), Some(code));
@@ -28,7 +28,7 @@ async fn a_command_that_is_not_there_or_no_program_fails_as_in_a_shell() {
 }
 
 #[tokio::test]
-async fn the_child_sees_the_mock_and_nothing_earlier_in_the_chain() {
+async fn the_command_sees_the_mock_and_no_provider_that_precedes_it() {
     let mut command = command(&["run", "--region", "eu-west-1", "--", "env"]);
     for name in [
         "AWS_ACCESS_KEY_ID",
@@ -67,7 +67,7 @@ async fn the_child_sees_the_mock_and_nothing_earlier_in_the_chain() {
 }
 
 #[tokio::test]
-async fn a_request_to_stop_is_passed_on_and_the_child_has_the_last_word() {
+async fn a_termination_signal_is_passed_on_and_the_command_decides_the_exit_code() {
     let script = "trap 'kill $!; exit 3' TERM; sleep 60 & echo ready; wait";
     let mut program = command(&["run", "--", "sh", "-c", script])
         .stdin(Stdio::null())

@@ -61,7 +61,7 @@ async fn minutes(mock: &Mock, count: u64) {
 }
 
 #[tokio::test]
-async fn the_agent_lives_through_it_by_its_clock_and_again_after_a_reset() {
+async fn the_agent_follows_the_scenario_by_its_clock_and_again_after_a_reset() {
     let file = File::new(OUTAGE);
     let mock = Mock::start(&["agent", "--scenario", file.path()]).await;
     assert_eq!(mock.text("/env/AWS_REGION"), "eu-west-1");
@@ -82,7 +82,7 @@ async fn the_agent_lives_through_it_by_its_clock_and_again_after_a_reset() {
 }
 
 #[tokio::test]
-async fn the_aws_side_lives_through_it_with_the_token_of_its_pod() {
+async fn eks_auth_follows_the_scenario_with_the_token_of_its_pod() {
     let file = File::new(OUTAGE);
     let mock = Mock::start(&["eks", "--scenario", file.path()]).await;
     assert_eq!(mock.text("/cluster"), "prod");
@@ -104,7 +104,7 @@ async fn the_aws_side_lives_through_it_with_the_token_of_its_pod() {
 }
 
 #[tokio::test]
-async fn the_token_that_the_new_key_signs_outlives_the_old_keys() {
+async fn the_token_signed_by_the_new_key_outlives_the_old_keys() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/scenarios/");
     let outage = format!("{examples}yesterdays-outage.toml");
     let mock = Mock::start(&["eks", "--scenario", &outage]).await;
@@ -115,7 +115,7 @@ async fn the_token_that_the_new_key_signs_outlives_the_old_keys() {
 }
 
 #[tokio::test]
-async fn a_command_runs_within_it() {
+async fn a_command_runs_within_the_scenario() {
     let file = File::new(OUTAGE);
     let ask = r#"
 import os, urllib.error, urllib.request
@@ -136,7 +136,7 @@ print(os.environ["AWS_REGION"], status(), status(), status())
 }
 
 #[tokio::test]
-async fn flags_win_over_it() {
+async fn flags_take_precedence_over_the_scenario() {
     let file = File::new(OUTAGE);
     let flags = ["--namespace", "other", "--region", "us-east-1"];
     let mock = Mock::start(&[&["agent", "--scenario", file.path()], &flags[..]].concat()).await;
@@ -153,7 +153,7 @@ async fn flags_win_over_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_it_is_one_line_with_its_place() {
+async fn an_invalid_scenario_prints_one_line_with_its_position() {
     let file = File::new("[agent]\ntoken_policy = \"none\"\n");
     let output = run(&["agent", "--scenario", file.path()]).await;
     assert_eq!(output.status.code(), Some(64));

@@ -6,7 +6,7 @@ use pod_identity_testkit::Issuer;
 use crate::process::run;
 
 #[tokio::test]
-async fn a_token_is_all_that_is_printed() {
+async fn only_the_token_is_printed() {
     let output = run(&[
         "token",
         "--namespace",

@@ -1,7 +1,7 @@
 use crate::process::run;
 
 #[tokio::test]
-async fn a_wrong_command_line_is_one_line_and_64() {
+async fn an_invalid_command_line_prints_one_line_and_exits_with_64() {
     for (arguments, words) in [
         (&[][..], "a command is missing: agent, eks, token, run"),
         (&["agnet"], "did you mean agent?"),

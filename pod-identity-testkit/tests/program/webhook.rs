@@ -4,7 +4,7 @@ use crate::http;
 use crate::process::{Mock, soon};
 
 #[tokio::test]
-async fn it_mutates_the_pods_of_the_service_accounts_that_it_was_told_of() {
+async fn it_mutates_pods_of_the_configured_service_accounts() {
     let mock = Mock::start(&["webhook", "--plain", "--identity", "shop/cart"]).await;
     for (account, patched) in [("cart", true), ("other", false)] {
         let review = json!({
@@ -30,7 +30,7 @@ async fn it_mutates_the_pods_of_the_service_accounts_that_it_was_told_of() {
 }
 
 #[tokio::test]
-async fn over_tls_the_ready_line_has_its_certificate() {
+async fn with_tls_the_ready_line_contains_the_certificate() {
     let mock = Mock::start(&["webhook"]).await;
     assert!(mock.text("/endpoint").starts_with("https://127.0.0.1:"));
     assert!(
@@ -40,7 +40,7 @@ async fn over_tls_the_ready_line_has_its_certificate() {
 }
 
 #[tokio::test]
-async fn a_certificate_in_files_stays_the_same_over_a_restart() {
+async fn a_certificate_in_files_survives_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let [cert, key] = ["tls.crt", "tls.key"].map(|name| directory.path().join(name));
     let [cert_text, key_text] = [&cert, &key].map(|path| path.to_str().unwrap());
@@ -74,7 +74,7 @@ async fn a_certificate_in_files_stays_the_same_over_a_restart() {
 }
 
 #[tokio::test]
-async fn what_it_injects_is_set_by_flags() {
+async fn flags_set_what_is_injected() {
     let mock = Mock::start(&[
         "webhook",
         "--plain",

@@ -18,7 +18,7 @@ fn config() -> WebhookConfig {
 }
 
 #[test]
-fn what_the_api_server_cannot_decode_is_refused_with_its_place() {
+fn a_pod_that_the_api_server_cannot_decode_is_refused_with_the_path() {
     for (pointer, value, reason) in [
         (
             "/spec/containers/0/env",
@@ -95,7 +95,7 @@ fn what_the_api_server_cannot_decode_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_number_is_good_where_kubernetes_takes_one() {
+fn a_number_is_accepted_where_kubernetes_accepts_one() {
     let mut manifest = manifest();
     let container = &mut manifest["spec"]["containers"][0];
     container["resources"] = json!({ "limits": { "cpu": 0.5, "memory": "64Mi" } });
@@ -115,7 +115,7 @@ fn a_number_is_good_where_kubernetes_takes_one() {
 }
 
 #[test]
-fn the_pod_is_defaulted_before_the_patch_and_after_it() {
+fn the_pod_is_defaulted_before_and_after_the_patch() {
     let admitted = admit_pod(&manifest(), &config()).unwrap();
     let spec = &admitted["spec"];
     assert_eq!(
@@ -144,7 +144,7 @@ fn the_pod_is_defaulted_before_the_patch_and_after_it() {
 }
 
 #[test]
-fn a_pod_without_names_of_its_own_has_the_default_ones() {
+fn a_pod_without_names_gets_the_default_ones() {
     let mut manifest = manifest();
     manifest["metadata"] = json!(null);
     manifest["spec"]["serviceAccountName"] = json!(null);

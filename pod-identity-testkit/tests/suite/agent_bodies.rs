@@ -17,7 +17,7 @@ async fn faulty(agent: &MockAgent, fault: impl Into<Fault>) -> Seen {
 }
 
 #[tokio::test]
-async fn every_error_of_eks_auth_is_passed_on_in_the_official_words() {
+async fn every_error_of_eks_auth_is_passed_on_with_the_official_text() {
     let agent = agent().await;
     for code in ErrorCode::ALL {
         let seen = faulty(&agent, code).await;
@@ -49,7 +49,7 @@ async fn every_error_of_eks_auth_is_passed_on_in_the_official_words() {
 }
 
 #[tokio::test]
-async fn any_status_has_its_official_words_or_its_usual_name() {
+async fn any_status_has_its_official_text_or_its_reason_phrase() {
     let agent = agent().await;
     for (status, part) in [
         (400, "(AccessDeniedException): "),
@@ -72,7 +72,7 @@ async fn any_status_has_its_official_words_or_its_usual_name() {
 }
 
 #[tokio::test]
-async fn a_header_joins_whatever_is_answered() {
+async fn a_header_is_added_to_any_response() {
     let agent = agent().await;
     agent.inject(Fault::retry_after(Duration::from_secs(2)));
     agent.inject(Fault::header(
@@ -94,7 +94,7 @@ async fn a_header_joins_whatever_is_answered() {
 }
 
 #[tokio::test]
-async fn a_redirect_names_where_to() {
+async fn a_redirect_names_its_location() {
     let agent = agent().await;
     for status in [301, 302, 307, 308] {
         let seen = faulty(&agent, Fault::redirect(status, "http://10.0.0.7/")).await;
@@ -106,7 +106,7 @@ async fn a_redirect_names_where_to() {
 }
 
 #[tokio::test]
-async fn a_200_may_hold_anything() {
+async fn a_200_can_have_any_body() {
     let agent = agent().await;
     for (fault, content_type, body) in [
         (
@@ -139,7 +139,7 @@ async fn a_200_may_hold_anything() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_stands_before_credentials_that_are_good_otherwise() {
+async fn a_byte_order_mark_precedes_otherwise_valid_credentials() {
     let agent = agent().await;
     let seen = faulty(&agent, Fault::byte_order_mark()).await;
     let body = seen.body.strip_prefix(b"\xef\xbb\xbf").unwrap();
@@ -147,7 +147,7 @@ async fn a_byte_order_mark_stands_before_credentials_that_are_good_otherwise() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_says_so_and_holds_the_credentials() {
+async fn a_compressed_body_has_its_encoding_header_and_the_credentials() {
     let agent = agent().await;
     let seen = faulty(&agent, Fault::gzip()).await;
     assert_eq!(seen.header("Content-Encoding"), "gzip");
@@ -157,7 +157,7 @@ async fn a_compressed_body_says_so_and_holds_the_credentials() {
 }
 
 #[tokio::test]
-async fn an_oversize_body_is_one_byte_too_long_and_good_otherwise() {
+async fn an_oversize_body_is_one_byte_too_long_and_otherwise_valid() {
     let agent = agent().await;
     let seen = faulty(&agent, Fault::oversize()).await;
     assert_eq!(seen.body.len(), 64 * 1024 + 1);
@@ -165,7 +165,7 @@ async fn an_oversize_body_is_one_byte_too_long_and_good_otherwise() {
 }
 
 #[tokio::test]
-async fn each_member_can_be_spoilt_in_every_way_and_the_others_stay() {
+async fn each_member_can_have_every_defect_and_the_others_are_unchanged() {
     let agent = agent().await;
     for field in Field::ALL {
         let (name, lower, upper) = {
@@ -200,7 +200,7 @@ async fn each_member_can_be_spoilt_in_every_way_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn two_members_of_one_success_can_be_spoilt_and_one_of_two() {
+async fn two_members_of_a_success_can_have_defects() {
     let agent = agent().await;
     agent.inject(Fault::field(
         Field::Token,
@@ -222,7 +222,7 @@ async fn two_members_of_one_success_can_be_spoilt_and_one_of_two() {
 }
 
 #[tokio::test]
-async fn an_expiration_can_lie_anywhere_and_be_written_otherwise() {
+async fn an_expiration_can_have_any_time_and_any_format() {
     let agent = agent().await;
     for (fault, written) in [
         (
@@ -260,7 +260,7 @@ async fn an_expiration_can_lie_anywhere_and_be_written_otherwise() {
 }
 
 #[tokio::test]
-async fn the_same_credentials_can_come_again() {
+async fn the_same_credentials_can_be_returned_again() {
     let agent = agent().await;
     agent.inject(Fault::same_again());
     let first = ask(&agent).await;
@@ -272,7 +272,7 @@ async fn the_same_credentials_can_come_again() {
 }
 
 #[tokio::test]
-async fn no_fault_shows_a_body_or_a_header_in_its_debug() {
+async fn the_debug_output_of_a_fault_contains_no_body_and_no_header() {
     for fault in [
         Fault::body("hunter2"),
         Fault::text(500, "hunter2"),
@@ -284,7 +284,7 @@ async fn no_fault_shows_a_body_or_a_header_in_its_debug() {
 }
 
 #[tokio::test]
-async fn faults_come_before_the_agents_own_checks() {
+async fn faults_take_precedence_over_the_checks_of_the_agent() {
     let agent = agent().await;
     agent.inject(Fault::status(503));
     let mut raw = Raw::connect(&agent).await;

@@ -43,7 +43,7 @@ async fn a_success_has_the_five_keys_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_plain_text_that_ends_its_line_and_is_not_to_be_sniffed() {
+async fn a_refusal_is_plain_text_with_a_final_newline_and_nosniff() {
     let agent = agent().await;
     let mut raw = Raw::connect(&agent).await;
     raw.send(&get("")).await;
@@ -56,7 +56,7 @@ async fn a_refusal_is_plain_text_that_ends_its_line_and_is_not_to_be_sniffed() {
 }
 
 #[tokio::test]
-async fn a_token_is_refused_in_the_official_words() {
+async fn a_token_is_refused_with_the_official_text() {
     let agent = agent().await;
     let builder = Issuer::new().token("default", "app");
     let expired = builder.mint(NOW - Duration::from_secs(86_400));
@@ -90,7 +90,7 @@ async fn a_token_is_refused_in_the_official_words() {
 }
 
 #[tokio::test]
-async fn a_host_may_have_a_port_and_brackets_or_not_and_must_be_the_agents() {
+async fn a_host_is_that_of_the_agent_with_or_without_port_and_brackets() {
     let (builder, _clock) = at_rest();
     let agent = builder.allow_host("agent.internal").start().await.unwrap();
     let own = agent.address().to_string();
@@ -127,7 +127,7 @@ async fn a_host_may_have_a_port_and_brackets_or_not_and_must_be_the_agents() {
 }
 
 #[tokio::test]
-async fn elsewhere_is_no_page_and_there_is_no_other_method() {
+async fn other_paths_are_not_found_and_other_methods_not_allowed() {
     let agent = agent().await;
     for target in ["/", "/v1/credentials/", "/v1", "/healthz"] {
         let mut raw = Raw::connect(&agent).await;
@@ -150,7 +150,7 @@ async fn elsewhere_is_no_page_and_there_is_no_other_method() {
 }
 
 #[tokio::test]
-async fn a_query_is_no_other_path() {
+async fn a_query_does_not_change_the_path() {
     let agent = agent().await;
     let mut raw = Raw::connect(&agent).await;
     let request = get(agent.token().expose()).replace("credentials", "credentials?a=b");
@@ -160,7 +160,7 @@ async fn a_query_is_no_other_path() {
 }
 
 #[tokio::test]
-async fn credentials_with_15_seconds_or_less_are_not_handed_out() {
+async fn credentials_with_15_seconds_or_less_are_not_served() {
     for (left, status) in [(16, 200), (15, 500), (10, 500)] {
         let agent = fixed(NOW + Duration::from_secs(left)).await;
         let seen = ask(&agent).await;
@@ -175,7 +175,7 @@ async fn credentials_with_15_seconds_or_less_are_not_handed_out() {
 }
 
 #[tokio::test]
-async fn the_official_limiter_lets_a_burst_of_500_pass_and_then_1000_per_second() {
+async fn the_official_limiter_allows_a_burst_of_500_and_then_1000_per_second() {
     let (builder, clock) = at_rest();
     let agent = builder.limited().start().await.unwrap();
     let mut raw = Raw::connect(&agent).await;
@@ -196,7 +196,7 @@ async fn the_official_limiter_lets_a_burst_of_500_pass_and_then_1000_per_second(
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused_and_not_recorded() {
+async fn invalid_http_is_refused_and_not_recorded() {
     let agent = agent().await;
     let mut raw = Raw::connect(&agent).await;
     raw.send("hello\r\n\r\n").await;
@@ -206,7 +206,7 @@ async fn what_is_not_http_is_refused_and_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_many_requests_also_when_they_come_at_once() {
+async fn a_connection_serves_many_requests_even_pipelined_ones() {
     let agent = agent().await;
     let mut raw = Raw::connect(&agent).await;
     let token = agent.token();

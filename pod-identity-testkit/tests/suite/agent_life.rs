@@ -13,7 +13,7 @@ use crate::common::{NOW, soon};
 use crate::raw::{Raw, agent, ask, ask_with, at_rest, get};
 
 #[tokio::test]
-async fn what_a_container_would_have_is_in_a_lookup_and_a_command_only() {
+async fn the_environment_of_a_container_is_only_in_a_lookup_and_a_command() {
     let agent = agent().await;
     let lookup = agent.lookup();
     let uri = format!("http://{}/v1/credentials", agent.address());
@@ -44,7 +44,7 @@ async fn what_a_container_would_have_is_in_a_lookup_and_a_command_only() {
 }
 
 #[tokio::test]
-async fn it_also_runs_over_ipv6_and_on_a_listener_of_the_test() {
+async fn it_runs_over_ipv6_and_on_a_given_listener() {
     // A machine without IPv6 has only the other address.
     if let Ok(agent) = at_rest().0.ipv6().start().await {
         assert!(agent.uri().starts_with("http://[::1]:"));
@@ -58,7 +58,7 @@ async fn it_also_runs_over_ipv6_and_on_a_listener_of_the_test() {
 }
 
 #[test]
-fn a_test_without_a_runtime_has_one_all_the_same() {
+fn a_test_without_a_runtime_can_use_it() {
     use std::io::{Read, Write};
 
     let agent = MockAgent::start_blocking();
@@ -95,7 +95,7 @@ async fn dropping_it_closes_the_port_and_removes_the_token() {
 }
 
 #[tokio::test]
-async fn many_agents_know_nothing_of_each_other() {
+async fn agents_are_independent_of_each_other() {
     let mut agents = Vec::new();
     for _ in 0..50 {
         agents.push(agent().await);
@@ -114,7 +114,7 @@ async fn many_agents_know_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
+async fn a_request_is_recorded_with_its_sender_and_its_outcome() {
     let (builder, clock) = at_rest();
     let agent = builder
         .service_account("shop", "cart")
@@ -164,7 +164,7 @@ async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
 }
 
 #[tokio::test]
-async fn waiting_for_what_has_happened_already_returns_at_once() {
+async fn waiting_for_past_requests_returns_at_once() {
     let agent = agent().await;
     ask(&agent).await;
     soon(agent.wait_for_requests(1)).await;
@@ -179,7 +179,7 @@ fn complaint(agent: MockAgent) -> Option<String> {
 }
 
 #[tokio::test]
-async fn expectations_that_are_met_say_nothing() {
+async fn met_expectations_do_not_panic() {
     let agent = agent().await;
     agent
         .expect()
@@ -203,7 +203,7 @@ async fn expectations_that_are_met_say_nothing() {
 }
 
 #[tokio::test]
-async fn each_expectation_says_what_is_wrong() {
+async fn each_unmet_expectation_names_what_is_wrong() {
     let agent = agent().await;
     agent
         .expect()
@@ -252,7 +252,7 @@ async fn each_expectation_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_pace_and_the_timeline_are_by_the_clock() {
+async fn rate_and_timeline_expectations_follow_the_clock() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
     let minute = Duration::from_secs(60);
@@ -285,7 +285,7 @@ async fn a_pace_and_the_timeline_are_by_the_clock() {
 }
 
 #[tokio::test]
-async fn a_failing_test_does_not_fail_twice() {
+async fn a_panicking_test_does_not_panic_again() {
     let agent = agent().await;
     agent.expect().times(7);
     let panic = panic::catch_unwind(AssertUnwindSafe(|| {

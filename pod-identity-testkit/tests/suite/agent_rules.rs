@@ -17,7 +17,7 @@ async fn statuses(agent: &MockAgent, count: usize) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn the_queue_comes_first_and_what_stands_fills_in() {
+async fn queued_faults_take_precedence_over_persistent_ones() {
     let agent = agent().await;
     agent.inject_always(Fault::status(503));
     agent.inject_next(2, Fault::status(429));
@@ -28,7 +28,7 @@ async fn the_queue_comes_first_and_what_stands_fills_in() {
 }
 
 #[tokio::test]
-async fn the_nth_request_is_meant_whatever_else_is_queued() {
+async fn a_fault_for_the_nth_request_applies_to_it_whatever_else_is_queued() {
     let agent = agent().await;
     agent.inject(Fault::status(500).nth(3));
     agent.inject(Fault::status(429));
@@ -36,7 +36,7 @@ async fn the_nth_request_is_meant_whatever_else_is_queued() {
 }
 
 #[tokio::test]
-async fn two_resets_are_two_requests_and_an_error_after_them_the_third() {
+async fn two_resets_take_two_requests_and_the_next_error_the_third() {
     let agent = agent().await;
     agent.inject_next(2, Fault::reset(Stage::BeforeHeaders));
     agent.inject(Fault::status(500));
@@ -63,7 +63,7 @@ async fn a_stall_and_an_error_are_one_slow_error() {
 }
 
 #[tokio::test]
-async fn a_fault_for_a_token_waits_for_that_token() {
+async fn a_fault_for_a_token_applies_to_that_token() {
     let (builder, _clock) = at_rest();
     let agent = builder
         .token_policy(TokenPolicy::Any)
@@ -80,7 +80,7 @@ async fn a_fault_for_a_token_waits_for_that_token() {
 }
 
 #[tokio::test]
-async fn a_fault_lasts_as_long_as_the_clock_says() {
+async fn a_faults_duration_follows_the_clock() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
     agent.inject(Fault::status(503).lasting(Duration::from_secs(7200)));
@@ -94,7 +94,7 @@ async fn a_fault_lasts_as_long_as_the_clock_says() {
 }
 
 #[tokio::test]
-async fn a_fault_stands_until_its_gate_is_released() {
+async fn a_fault_lasts_until_its_gate_is_released() {
     let agent = agent().await;
     let gate = Gate::new();
     agent.inject(Fault::status(503).always().until(&gate));
@@ -104,7 +104,7 @@ async fn a_fault_stands_until_its_gate_is_released() {
 }
 
 #[tokio::test]
-async fn a_standing_gate_holds_all_until_it_is_released() {
+async fn a_persistent_gate_holds_all_requests_until_it_is_released() {
     let agent = agent().await;
     let gate = agent.gate();
     let mut clients = Vec::new();
@@ -123,7 +123,7 @@ async fn a_standing_gate_holds_all_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn the_mock_of_eks_auth_knows_the_same_conditions() {
+async fn the_mock_of_eks_auth_has_the_same_conditions() {
     let (eks, clock) = shop().await;
     let unavailable = Fault::from(ErrorCode::ServiceUnavailable);
     eks.inject(unavailable.lasting(Duration::from_secs(60)));

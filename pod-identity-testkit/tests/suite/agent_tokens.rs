@@ -31,7 +31,7 @@ fn key(seen: &Seen) -> String {
 }
 
 #[tokio::test]
-async fn the_volume_holds_the_current_token_and_rotating_replaces_it() {
+async fn the_volume_contains_the_current_token_and_rotation_replaces_it() {
     let agent = with(TokenPolicy::Current).await;
     let file = TokenFile::new(agent.volume().token_path());
     let first = agent.token();
@@ -56,7 +56,7 @@ async fn the_volume_holds_the_current_token_and_rotating_replaces_it() {
 }
 
 #[tokio::test]
-async fn the_token_before_may_still_be_good() {
+async fn the_previous_token_can_stay_valid() {
     let agent = with(TokenPolicy::CurrentOrPrevious).await;
     let first = agent.token();
     let second = agent.rotate();
@@ -67,7 +67,7 @@ async fn the_token_before_may_still_be_good() {
 }
 
 #[tokio::test]
-async fn any_token_is_good_or_one_only() {
+async fn any_token_or_only_one_can_be_accepted() {
     let agent = with(TokenPolicy::Any).await;
     for token in ["", "x", "Bearer x"] {
         assert_eq!(ask_with(&agent, token).await.status(), 200);
@@ -87,7 +87,7 @@ async fn any_token_is_good_or_one_only() {
 }
 
 #[tokio::test]
-async fn by_default_the_shape_and_the_times_of_a_token_count() {
+async fn by_default_the_form_and_the_times_of_a_token_are_checked() {
     let agent = agent().await;
     let other = Issuer::for_cluster("eu-central-1", "OTHER").token("shop", "cart");
     assert_eq!(
@@ -108,7 +108,7 @@ async fn by_default_the_shape_and_the_times_of_a_token_count() {
 }
 
 #[tokio::test]
-async fn a_verified_token_is_of_its_issuer_for_its_audience_and_in_its_time() {
+async fn verification_checks_issuer_audience_and_times() {
     let issuer = Issuer::new();
     let agent = with(TokenPolicy::Verified(issuer.clone())).await;
     let good = issuer.token("shop", "cart");
@@ -140,7 +140,7 @@ async fn a_verified_token_is_of_its_issuer_for_its_audience_and_in_its_time() {
 }
 
 #[tokio::test]
-async fn new_credentials_are_minted_for_every_request_and_live_by_the_clock() {
+async fn new_credentials_are_minted_for_every_request_and_expire_by_the_clock() {
     let (builder, clock) = at_rest();
     let agent = builder
         .lifetime(Duration::from_secs(1200))
@@ -160,7 +160,7 @@ async fn new_credentials_are_minted_for_every_request_and_live_by_the_clock() {
 }
 
 #[tokio::test]
-async fn a_sequence_ends_with_its_last() {
+async fn a_sequence_repeats_its_last_element() {
     let agent = giving(CredentialSource::sequence(["one", "two"].map(credentials))).await;
     let mut keys = Vec::new();
     for _ in 0..3 {
@@ -178,7 +178,7 @@ async fn a_sequence_ends_with_its_last() {
 }
 
 #[tokio::test]
-async fn what_is_never_said_uses_up_no_credentials() {
+async fn an_unsent_response_uses_up_no_credentials() {
     let agent = giving(CredentialSource::sequence(["one", "two"].map(credentials))).await;
     agent.inject(Fault::reset(Stage::BeforeHeaders));
     let mut raw = Raw::connect(&agent).await;
@@ -190,7 +190,7 @@ async fn what_is_never_said_uses_up_no_credentials() {
 }
 
 #[tokio::test]
-async fn each_token_has_its_own_credentials_or_no_association() {
+async fn each_token_has_credentials_of_its_own_or_no_association() {
     let builder = Issuer::new().token("shop", "cart");
     let (one, two, other) = (builder.mint(NOW), builder.mint(NOW), builder.mint(NOW));
     let all = [(&one, credentials("one")), (&two, credentials("two"))];
@@ -207,7 +207,7 @@ async fn each_token_has_its_own_credentials_or_no_association() {
 }
 
 #[tokio::test]
-async fn a_closure_decides_from_what_the_token_claims() {
+async fn a_closure_decides_from_the_claims() {
     let agent = giving(CredentialSource::from_fn(|request| {
         let claims = request.claims.as_ref().ok_or(ErrorCode::InvalidToken)?;
         match claims.namespace.as_deref() {
@@ -229,7 +229,7 @@ async fn a_closure_decides_from_what_the_token_claims() {
 }
 
 #[tokio::test]
-async fn a_linked_mock_of_eks_auth_decides_by_its_associations_and_clock() {
+async fn a_linked_mock_of_eks_auth_decides_by_associations_and_clock() {
     let (eks, clock) = shop().await;
     let agent = MockAgent::builder()
         .eks_auth(&eks)
@@ -259,7 +259,7 @@ async fn a_linked_mock_of_eks_auth_decides_by_its_associations_and_clock() {
 }
 
 #[tokio::test]
-async fn no_secret_shows_in_what_is_printed() {
+async fn debug_output_contains_no_secret() {
     let agent = agent().await;
     let seen = ask(&agent).await;
     let mut raw = Raw::connect(&agent).await;
@@ -278,7 +278,7 @@ async fn no_secret_shows_in_what_is_printed() {
 }
 
 #[tokio::test]
-async fn the_mocks_own_token_is_signed_where_somebody_may_verify_it() {
+async fn the_mocks_own_token_is_signed_if_it_can_be_verified() {
     let issuer = Issuer::new();
     let plain = MockAgent::start().await;
     assert!(issuer.verify(plain.token().expose()).is_err());

@@ -39,7 +39,7 @@ async fn ended(agent: &MockAgent) -> (Vec<u8>, End) {
 }
 
 #[tokio::test]
-async fn a_reset_comes_at_its_stage() {
+async fn a_reset_happens_at_its_stage() {
     let agent = agent().await;
     for (index, stage) in STAGES.into_iter().enumerate() {
         agent.inject(Fault::reset(stage));
@@ -54,7 +54,7 @@ async fn a_reset_comes_at_its_stage() {
 }
 
 #[tokio::test]
-async fn a_close_comes_at_its_stage_so_that_a_body_has_less_than_its_length() {
+async fn a_close_happens_at_its_stage_and_can_truncate_the_body() {
     let agent = agent().await;
     for stage in STAGES {
         agent.inject(Fault::close(stage));
@@ -66,7 +66,7 @@ async fn a_close_comes_at_its_stage_so_that_a_body_has_less_than_its_length() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_whole_or_breaks_off_within_a_chunk() {
+async fn a_chunked_body_is_complete_or_ends_within_a_chunk() {
     let agent = agent().await;
     agent.inject(Fault::chunked());
     agent.inject(Fault::close(Stage::AfterBody));
@@ -100,7 +100,7 @@ fn dechunked(answer: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_held_answer_stops_at_its_stage_and_goes_on_when_its_gate_opens() {
+async fn a_held_response_stops_at_its_stage_until_its_gate_opens() {
     let agent = agent().await;
     for stage in STAGES {
         let gate = Gate::new();
@@ -130,7 +130,7 @@ async fn raw_status(raw: &mut Raw, mut bytes: Vec<u8>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_stalled_answer_goes_on_when_the_faults_are_cleared() {
+async fn a_stalled_response_continues_when_the_faults_are_cleared() {
     let agent = agent().await;
     for stage in STAGES {
         agent.inject_always(Fault::stall(stage));
@@ -144,7 +144,7 @@ async fn a_stalled_answer_goes_on_when_the_faults_are_cleared() {
 }
 
 #[tokio::test]
-async fn a_stall_ends_when_its_client_leaves() {
+async fn a_stall_ends_when_its_client_disconnects() {
     let agent = agent().await;
     for (stage, answered) in STAGES.into_iter().zip(1..) {
         agent.inject(Fault::stall(stage));
@@ -158,7 +158,7 @@ async fn a_stall_ends_when_its_client_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_latency_and_a_drip_take_tokios_time() {
+async fn latency_and_drip_follow_tokios_time() {
     let agent = agent().await;
     agent.inject(Fault::latency(Duration::from_secs(3600)));
     let start = Instant::now();
@@ -181,7 +181,7 @@ async fn a_latency_and_a_drip_take_tokios_time() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_after_its_answer_is_found_closed_by_the_next_request() {
+async fn a_connection_closed_after_its_response_fails_the_next_request() {
     let agent = agent().await;
     agent.inject(Fault::close(Stage::AfterBody));
     let mut raw = Raw::connect(&agent).await;
@@ -199,7 +199,7 @@ async fn a_connection_closed_after_its_answer_is_found_closed_by_the_next_reques
 }
 
 #[tokio::test]
-async fn a_stopped_agent_refuses_connections_and_a_restarted_one_has_its_old_port() {
+async fn a_stopped_agent_refuses_connections_and_a_restarted_one_keeps_its_port() {
     let agent = agent().await;
     let uri = agent.uri();
     for round in 1..=3 {
@@ -213,7 +213,7 @@ async fn a_stopped_agent_refuses_connections_and_a_restarted_one_has_its_old_por
 }
 
 #[tokio::test]
-async fn stopping_ends_answers_that_stall() {
+async fn stopping_ends_stalled_responses() {
     let agent = agent().await;
     agent.inject_always(Fault::stall(Stage::InBody));
     let mut raw = Raw::connect(&agent).await;

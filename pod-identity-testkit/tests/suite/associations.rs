@@ -195,7 +195,7 @@ async fn other_account(eks: &MockEksAuth) -> String {
 }
 
 #[tokio::test]
-async fn what_the_api_makes_is_what_eks_auth_grants() {
+async fn eks_auth_grants_the_associations_that_the_api_creates() {
     let (eks, _clock) = shop().await;
     let token = eks.issuer().token("shop", "order").mint(NOW);
     let granted = async || {
@@ -230,7 +230,7 @@ async fn what_the_api_makes_is_what_eks_auth_grants() {
 }
 
 #[tokio::test]
-async fn a_wrong_request_is_refused_with_its_reason() {
+async fn an_invalid_request_is_refused_with_a_reason() {
     let (eks, _clock) = shop().await;
     let path = path_of(&created(&eks, order()).await);
     let invalid = "InvalidParameterException";
@@ -365,7 +365,7 @@ async fn a_list_has_filters_and_pages() {
 }
 
 #[tokio::test]
-async fn the_five_thousandth_association_is_the_last() {
+async fn there_are_at_most_five_thousand_associations() {
     let (eks, _clock) = shop().await;
     for index in 1..5_000 {
         eks.associate("many", format!("sa-{index}"), ROLE);
@@ -411,7 +411,7 @@ async fn tags_are_added_overwritten_and_removed() {
 }
 
 #[tokio::test]
-async fn what_a_test_has_added_is_described_with_all_it_has() {
+async fn an_association_added_by_the_test_is_described_with_all_its_members() {
     let (eks, _clock) = shop().await;
     let owner = "arn:aws:eks:us-west-2:111122223333:addon/test-cluster/vpc-cni/0";
     let id = eks.add(
@@ -441,7 +441,7 @@ async fn what_a_test_has_added_is_described_with_all_it_has() {
 }
 
 #[tokio::test]
-async fn eks_auth_learns_of_a_change_after_a_while() {
+async fn eks_auth_applies_a_change_after_a_delay() {
     let (eks, clock) = shop().await;
     eks.set_visibility(Duration::from_secs(5));
     let token = eks.issuer().token("shop", "order").mint(NOW);
@@ -461,7 +461,7 @@ async fn eks_auth_learns_of_a_change_after_a_while() {
 }
 
 #[tokio::test]
-async fn eks_auth_learns_of_a_change_when_a_gate_opens() {
+async fn eks_auth_applies_a_change_when_a_gate_opens() {
     let (eks, clock) = shop().await;
     let gate = Gate::new();
     eks.set_visibility(gate.clone());
@@ -474,7 +474,7 @@ async fn eks_auth_learns_of_a_change_when_a_gate_opens() {
 }
 
 #[tokio::test]
-async fn a_change_waits_for_those_before_it_to_the_same_service_account_only() {
+async fn a_change_waits_only_for_earlier_changes_of_its_service_account() {
     let (eks, _clock) = shop().await;
     let gate = Gate::new();
     eks.set_visibility(gate.clone());
@@ -492,7 +492,7 @@ async fn a_change_waits_for_those_before_it_to_the_same_service_account_only() {
 }
 
 #[tokio::test]
-async fn what_a_test_adds_or_removes_overtakes_what_waits() {
+async fn changes_by_the_test_overtake_pending_ones() {
     let (eks, _clock) = shop().await;
     eks.set_visibility(Gate::new());
     let association = created(&eks, order()).await;
@@ -504,7 +504,7 @@ async fn what_a_test_adds_or_removes_overtakes_what_waits() {
 }
 
 #[tokio::test]
-async fn the_api_learns_of_its_own_changes_after_a_while() {
+async fn the_api_shows_its_own_changes_after_a_delay() {
     let (eks, clock) = shop().await;
     eks.set_api_visibility(Duration::from_secs(5));
     let association = created(&eks, order()).await;
@@ -539,7 +539,7 @@ async fn the_api_learns_of_its_own_changes_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_list_goes_on_after_a_name_with_a_slash() {
+async fn a_list_continues_after_a_name_with_a_slash() {
     let (eks, _clock) = shop().await;
     for name in ["a/b", "a/c", "b"] {
         eks.associate("odd/name", name, ROLE);

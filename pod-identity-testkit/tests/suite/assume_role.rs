@@ -10,7 +10,7 @@ use crate::common::{Client, NOW, ROLE, assume, shop, token};
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn a_success_has_exactly_the_members_of_the_real_one() {
+async fn a_success_has_exactly_the_members_of_the_real_service() {
     let (eks, _clock) = shop().await;
     let answer = assume(&eks, &token(&eks)).await;
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_success_has_exactly_the_members_of_the_real_one() {
 }
 
 #[tokio::test]
-async fn names_and_keys_have_the_form_of_the_real_ones() {
+async fn names_and_keys_have_the_form_of_the_real_service() {
     let (eks, _clock) = shop().await;
     let id = eks.associate("shop", "cart", ROLE);
     let answer: AssumeRoleResponse =
@@ -112,7 +112,7 @@ async fn names_and_keys_have_the_form_of_the_real_ones() {
 }
 
 #[tokio::test]
-async fn credentials_live_as_long_as_their_association_says() {
+async fn the_lifetime_of_credentials_is_that_of_their_association() {
     let (eks, _clock) = shop().await;
     let chained = Association::new("shop", "cart", ROLE)
         .target_role_arn("arn:aws-us-gov:iam::444455556666:role/orders");
@@ -146,7 +146,7 @@ async fn credentials_live_as_long_as_their_association_says() {
 }
 
 #[tokio::test]
-async fn every_mint_has_keys_of_its_own() {
+async fn each_exchange_has_keys_of_its_own() {
     let (eks, _clock) = shop().await;
     let mut client = Client::connect(&eks).await.unwrap();
     for _ in 0..50 {

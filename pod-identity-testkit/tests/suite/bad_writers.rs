@@ -15,7 +15,7 @@ fn volume() -> (ProjectedVolume, TokenFile) {
 }
 
 #[test]
-fn every_defect_is_what_it_says_and_the_next_write_repairs_it() {
+fn every_defect_is_as_documented_and_the_next_write_repairs_it() {
     let (volume, file) = volume();
     for defect in TokenDefect::ALL {
         volume.spoil(defect).unwrap();
@@ -63,7 +63,7 @@ fn every_defect_is_what_it_says_and_the_next_write_repairs_it() {
 }
 
 #[test]
-fn defects_do_not_add_up() {
+fn defects_do_not_accumulate() {
     let (volume, file) = volume();
     for defect in TokenDefect::ALL.into_iter().rev() {
         volume.spoil(TokenDefect::Directory).unwrap();
@@ -78,7 +78,7 @@ fn defects_do_not_add_up() {
 
 #[cfg(unix)]
 #[test]
-fn a_token_has_the_mode_that_was_asked_for() {
+fn a_token_file_has_the_requested_mode() {
     use std::os::unix::fs::PermissionsExt;
 
     let (volume, _file) = volume();
@@ -94,7 +94,7 @@ fn a_token_has_the_mode_that_was_asked_for() {
 }
 
 #[test]
-fn a_file_renamed_over_the_link_is_a_plain_file_until_the_next_write() {
+fn a_file_renamed_over_the_link_stays_until_the_next_write() {
     let (volume, file) = volume();
     volume.replace_file("second").unwrap();
     assert_eq!(file.read().unwrap().expose(), "second");
@@ -112,7 +112,7 @@ fn a_file_renamed_over_the_link_is_a_plain_file_until_the_next_write() {
 }
 
 #[test]
-fn a_token_written_in_place_is_seen_in_parts() {
+fn a_token_written_in_place_can_be_read_partially() {
     let (volume, file) = volume();
     let mut writing = volume.write_in_place("header.claims.second").unwrap();
     assert!(matches!(

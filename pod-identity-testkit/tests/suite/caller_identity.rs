@@ -26,7 +26,7 @@ fn element<'a>(answer: &'a Answered, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn minted_credentials_are_those_of_their_session() {
+async fn minted_credentials_belong_to_their_session() {
     let (eks, _clock) = shop().await;
     let granted = granted(&eks).await;
     let signer = Signer::of("sts", &granted);
@@ -61,7 +61,7 @@ async fn minted_credentials_are_those_of_their_session() {
 }
 
 #[tokio::test]
-async fn a_key_a_token_and_a_signature_must_be_right() {
+async fn key_token_and_signature_must_be_valid() {
     let (eks, clock) = shop().await;
     let granted = granted(&eks).await;
     let mut other_token = granted.clone();

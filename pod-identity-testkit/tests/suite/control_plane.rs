@@ -17,7 +17,7 @@ async fn get(eks: &MockEksAuth, path: &str) -> Answered {
 }
 
 #[tokio::test]
-async fn the_issuer_says_where_its_keys_are() {
+async fn the_issuer_publishes_the_location_of_its_keys() {
     let (eks, _clock) = shop().await;
     let id = eks.issuer().url().rsplit('/').next().unwrap().to_owned();
     for path in [
@@ -35,7 +35,7 @@ async fn the_issuer_says_where_its_keys_are() {
 }
 
 #[tokio::test]
-async fn the_keys_are_those_that_tokens_may_be_signed_by() {
+async fn the_published_keys_are_the_valid_signing_keys() {
     let (eks, _clock) = shop().await;
     let ids = |keys: Value| -> Vec<String> {
         let keys = keys["keys"].as_array().unwrap().clone();
@@ -86,7 +86,7 @@ async fn an_issuer_that_trusts_a_cluster_accepts_its_tokens_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_issuer_can_be_out() {
+async fn the_issuer_can_be_unavailable() {
     let (eks, _clock) = shop().await;
     let paths = [
         "/keys",
@@ -104,7 +104,7 @@ async fn the_issuer_can_be_out() {
 }
 
 #[tokio::test]
-async fn eks_auth_accepts_the_old_key_until_the_cluster_forgets_it() {
+async fn eks_auth_accepts_the_old_key_until_the_cluster_removes_it() {
     let (eks, _clock) = shop().await;
     let old = token(&eks);
     for key in [SigningKey::OtherRs256, SigningKey::Es256] {
@@ -123,7 +123,7 @@ async fn eks_auth_accepts_the_old_key_until_the_cluster_forgets_it() {
 }
 
 #[tokio::test]
-async fn nodes_and_the_cluster_are_throttled_by_the_clock() {
+async fn nodes_and_cluster_are_throttled_by_the_clock() {
     let clock = Arc::new(SettableClock::at(NOW));
     let given: Arc<dyn Clock> = clock.clone();
     let eks = MockEksAuth::builder()
@@ -149,7 +149,7 @@ async fn nodes_and_the_cluster_are_throttled_by_the_clock() {
 }
 
 #[tokio::test]
-async fn a_node_is_known_by_its_name_its_instance_or_the_token() {
+async fn a_node_is_identified_by_its_name_its_instance_or_the_token() {
     let clock: Arc<dyn Clock> = Arc::new(SettableClock::at(NOW));
     let eks = MockEksAuth::builder().clock(clock).throttle_nodes(1, 1);
     let eks = eks.start().await.unwrap();

@@ -87,7 +87,7 @@ async fn a_connection_ends_at_each_stage() {
 }
 
 #[tokio::test]
-async fn an_answer_stalls_in_its_body_until_the_faults_are_cleared() {
+async fn a_response_stalls_in_its_body_until_the_faults_are_cleared() {
     let (eks, _clock) = shop().await;
     eks.inject_always(Fault::stall(Stage::InBody));
     let mut stream = ask(&eks, false).await;
@@ -104,7 +104,7 @@ async fn an_answer_stalls_in_its_body_until_the_faults_are_cleared() {
 }
 
 #[tokio::test]
-async fn a_gate_holds_the_headers_of_one_answer() {
+async fn a_gate_holds_the_headers_of_one_response() {
     let (eks, _clock) = shop().await;
     let gate = Gate::new();
     eks.inject(Fault::hold(Stage::InHeaders, &gate));
@@ -116,7 +116,7 @@ async fn a_gate_holds_the_headers_of_one_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_drips_into_the_client() {
+async fn a_response_drips_byte_by_byte() {
     let (eks, _clock) = shop().await;
     let interval = Duration::from_secs(1);
     eks.inject(Fault::drip(interval));
@@ -128,7 +128,7 @@ async fn an_answer_drips_into_the_client() {
 }
 
 #[tokio::test]
-async fn bodies_are_chunked_spoilt_and_expired() {
+async fn bodies_can_be_chunked_defective_and_expired() {
     let (eks, _clock) = shop().await;
     let body = async |fault: Fault| {
         eks.inject(fault);
@@ -156,7 +156,7 @@ async fn bodies_are_chunked_spoilt_and_expired() {
 }
 
 #[tokio::test]
-async fn a_request_may_come_in_chunks() {
+async fn a_request_can_be_chunked() {
     let (eks, _clock) = shop().await;
     let stream = ask(&eks, true).await;
     soon(eks.wait_for_answers(1)).await;
@@ -166,7 +166,7 @@ async fn a_request_may_come_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_queued_answer_comes_although_every_other_request_stalls() {
+async fn a_queued_response_is_sent_while_every_other_request_stalls() {
     let (eks, _clock) = shop().await;
     eks.inject(ErrorCode::Throttling);
     eks.inject_always(Fault::stall(Stage::BeforeHeaders));

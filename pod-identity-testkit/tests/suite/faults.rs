@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::common::{Client, NOW, assume, shop, soon, token};
 
 #[tokio::test]
-async fn each_of_the_nine_errors_has_its_status_code_and_words() {
+async fn each_of_the_nine_errors_has_its_status_code_and_message() {
     let (eks, _clock) = shop().await;
     for (code, status, name) in [
         (ErrorCode::AccessDenied, 400, "AccessDeniedException"),
@@ -61,7 +61,7 @@ async fn each_of_the_nine_errors_has_its_status_code_and_words() {
 }
 
 #[tokio::test]
-async fn an_error_may_have_other_words_and_a_hint_in_milliseconds() {
+async fn an_error_can_have_another_message_and_a_hint_in_milliseconds() {
     let (eks, _clock) = shop().await;
     let error = ServiceError::new(ErrorCode::Throttling)
         .message("slow down")
@@ -85,7 +85,7 @@ async fn faults_are_used_up_in_the_order_in_which_they_were_queued() {
 }
 
 #[tokio::test]
-async fn a_standing_fault_answers_when_the_queue_does_not_until_it_is_cleared() {
+async fn a_persistent_fault_applies_when_the_queue_is_empty_until_cleared() {
     let (eks, _clock) = shop().await;
     eks.inject_always(ErrorCode::ServiceUnavailable);
     eks.inject(ErrorCode::Throttling);
@@ -99,7 +99,7 @@ async fn a_standing_fault_answers_when_the_queue_does_not_until_it_is_cleared() 
 }
 
 #[tokio::test]
-async fn a_status_and_a_body_are_answered_as_they_are() {
+async fn a_status_and_a_body_are_sent_unchanged() {
     let (eks, _clock) = shop().await;
     eks.inject(Fault::text(502, "<html>bad gateway</html>"));
     eks.inject(Fault::body("{\"credentials\":"));
@@ -136,7 +136,7 @@ async fn a_closure_answers_from_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_latency_delays_the_proper_answer_or_the_next_fault() {
+async fn latency_delays_the_normal_response_or_the_next_fault() {
     let (eks, _clock) = shop().await;
     let latency = Duration::from_secs(3600);
     eks.inject_next(2, Fault::latency(latency));
@@ -149,7 +149,7 @@ async fn a_latency_delays_the_proper_answer_or_the_next_fault() {
 }
 
 #[tokio::test]
-async fn a_gate_holds_requests_until_it_is_released() {
+async fn a_gate_holds_requests_until_released() {
     let (eks, _clock) = shop().await;
     let gate = eks.gate();
     let mut clients = JoinSet::new();
@@ -206,7 +206,7 @@ async fn each_of_two_queued_gates_holds_its_own_request() {
 }
 
 #[tokio::test]
-async fn a_hanging_request_goes_on_when_the_faults_are_cleared() {
+async fn a_stalled_request_continues_when_the_faults_are_cleared() {
     let (eks, _clock) = shop().await;
     eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let token = token(&eks);
@@ -219,7 +219,7 @@ async fn a_hanging_request_goes_on_when_the_faults_are_cleared() {
 }
 
 #[tokio::test]
-async fn a_hanging_request_ends_when_its_client_leaves() {
+async fn a_stalled_request_ends_when_its_client_disconnects() {
     let (eks, _clock) = shop().await;
     eks.inject(Fault::stall(Stage::BeforeHeaders));
     let mut client = Client::connect(&eks).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_hanging_request_ends_when_its_client_leaves() {
 }
 
 #[tokio::test]
-async fn a_close_ends_the_connection_without_an_answer() {
+async fn a_close_ends_the_connection_without_a_response() {
     let (eks, _clock) = shop().await;
     eks.inject(Fault::close(Stage::BeforeHeaders));
     let mut client = Client::connect(&eks).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_close_ends_the_connection_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_expiry_can_be_set_and_is_as_real_as_the_others() {
+async fn an_expiry_can_be_set() {
     let (eks, _clock) = shop().await;
     for seconds in [0, 15, 86_400] {
         eks.inject(Fault::expires_in(Duration::from_secs(seconds)));
@@ -282,7 +282,7 @@ async fn a_member_of_a_success_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn no_fault_shows_a_body_in_its_debug() {
+async fn the_debug_output_of_a_fault_contains_no_body() {
     for fault in [Fault::body("hunter2"), Fault::text(200, "hunter2")] {
         assert!(!format!("{fault:?}").contains("hunter2"));
     }

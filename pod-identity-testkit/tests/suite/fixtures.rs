@@ -11,7 +11,7 @@ use pod_identity_testkit::{Issuer, ProjectedVolume, SigningKey, TokenBuilder, Ve
 use crate::common::NOW;
 
 #[test]
-fn core_reads_every_claim_of_a_minted_token() {
+fn core_parses_every_claim_of_a_minted_token() {
     let issuer = Issuer::for_region("eu-central-1");
     let lifetime = Duration::from_secs(3600);
     let token = issuer
@@ -50,7 +50,7 @@ fn a_token_has_the_size_of_a_real_one() {
 }
 
 #[test]
-fn a_pod_keeps_its_uid_over_rotations_and_no_token_comes_twice() {
+fn a_pod_keeps_its_uid_over_rotations_and_each_token_is_unique() {
     let builder = Issuer::new().token("shop", "cart");
     let tokens: HashSet<String> = (0..20).map(|_| builder.mint(NOW)).collect();
     assert_eq!(tokens.len(), 20);
@@ -66,7 +66,7 @@ fn a_pod_keeps_its_uid_over_rotations_and_no_token_comes_twice() {
 }
 
 #[test]
-fn before_1_30_there_was_no_node_and_no_id_of_a_token() {
+fn tokens_before_kubernetes_1_30_have_no_node_and_no_id() {
     let builder = Issuer::new().token("shop", "cart").before_1_30();
     let token = builder.mint(NOW);
     assert_eq!(token, builder.mint(NOW), "nothing tells two apart");
@@ -77,7 +77,7 @@ fn before_1_30_there_was_no_node_and_no_id_of_a_token() {
 }
 
 #[test]
-fn an_issuer_stands_behind_its_own_tokens_only() {
+fn an_issuer_verifies_only_its_own_tokens() {
     let issuer = Issuer::new();
     let builder = issuer.token("shop", "cart");
     issuer.verify(&builder.mint(NOW)).unwrap();
@@ -117,7 +117,7 @@ fn every_claim_can_be_replaced_or_left_out_and_a_token_can_be_unsigned() {
 }
 
 #[test]
-fn a_cluster_rotates_its_keys_and_old_tokens_are_good_until_it_forgets_them() {
+fn after_a_key_rotation_old_tokens_are_valid_until_their_key_is_removed() {
     let issuer = Issuer::new();
     let builder = issuer.token("shop", "cart");
     let old = builder.mint(NOW);
@@ -206,7 +206,7 @@ fn the_volume_is_laid_out_as_kubelet_does_it() {
 }
 
 #[test]
-fn a_removed_token_is_missing_and_can_be_written_again() {
+fn a_removed_token_can_be_written_again() {
     let volume = ProjectedVolume::new().unwrap();
     volume.write("first").unwrap();
     volume.remove().unwrap();
@@ -218,7 +218,7 @@ fn a_removed_token_is_missing_and_can_be_written_again() {
 }
 
 #[test]
-fn a_volume_that_is_taken_up_again_goes_on_where_it_was() {
+fn a_reopened_volume_continues_where_it_was() {
     let outer = tempfile::tempdir().unwrap();
     ProjectedVolume::create_in(outer.path())
         .unwrap()
@@ -233,7 +233,7 @@ fn a_volume_that_is_taken_up_again_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_temporary_volume_goes_with_its_owner() {
+fn a_temporary_volume_is_removed_with_its_owner() {
     let volume = ProjectedVolume::new().unwrap();
     volume.write("first").unwrap();
     let directory = volume.directory().to_owned();

@@ -36,7 +36,7 @@ async fn a_mock_answers_while_the_test_blocks_its_only_thread() {
 }
 
 #[test]
-fn a_wait_that_takes_too_long_fails_with_what_was_seen() {
+fn a_wait_that_times_out_reports_what_was_recorded() {
     let limit = Duration::from_millis(50);
     let agent = MockAgent::builder().wait_limit(limit);
     let agent = agent.start_blocking().unwrap();
@@ -56,7 +56,7 @@ fn a_wait_that_takes_too_long_fails_with_what_was_seen() {
 }
 
 #[tokio::test]
-async fn the_date_of_an_answer_is_that_of_the_clock() {
+async fn the_date_header_follows_the_clock() {
     let (eks, clock) = shop().await;
     let dates = async || assume(&eks, &token(&eks)).await.header("date").to_owned();
     assert_eq!(dates().await, "Sun, 01 Mar 2026 12:00:00 GMT");

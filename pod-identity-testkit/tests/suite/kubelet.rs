@@ -26,7 +26,7 @@ fn issued(token: &PodToken) -> Timestamp {
 }
 
 #[test]
-fn a_token_is_refreshed_after_four_fifths_of_its_life_or_a_day() {
+fn a_token_is_refreshed_after_four_fifths_of_its_lifetime_or_a_day() {
     for (lifetime, latest) in [
         (600 * SECOND, 480 * SECOND),
         (3600 * SECOND, 2880 * SECOND),
@@ -51,7 +51,7 @@ fn a_token_is_refreshed_after_four_fifths_of_its_life_or_a_day() {
 }
 
 #[test]
-fn a_seed_decides_how_many_seconds_early() {
+fn a_seed_determines_the_jitter_of_the_refresh() {
     let token = lasting(24 * HOUR);
     let due_by = |seed| {
         token.set_seed(seed);
@@ -100,7 +100,7 @@ fn the_file_changes_with_the_clock_and_before_the_clock_returns() {
 }
 
 #[test]
-fn however_far_the_clock_jumps_there_is_one_new_token() {
+fn a_jump_of_the_clock_brings_one_new_token() {
     let clock = SettableClock::at(NOW);
     let token = lasting(HOUR);
     token.follow(&clock);
@@ -112,7 +112,7 @@ fn however_far_the_clock_jumps_there_is_one_new_token() {
 }
 
 #[test]
-fn a_clock_that_leaps_back_leaves_no_token_of_the_future() {
+fn a_clock_stepped_back_leaves_no_token_from_the_future() {
     let clock = SettableClock::at(NOW);
     let token = lasting(24 * HOUR);
     token.follow(&clock);
@@ -125,7 +125,7 @@ fn a_clock_that_leaps_back_leaves_no_token_of_the_future() {
 }
 
 #[test]
-fn a_token_that_follows_late_catches_up_and_one_that_is_gone_is_forgotten() {
+fn a_token_followed_late_catches_up_and_a_dropped_one_is_forgotten() {
     let clock = SettableClock::at(NOW + 20 * HOUR);
     let token = lasting(24 * HOUR);
     token.follow(&clock);
@@ -137,7 +137,7 @@ fn a_token_that_follows_late_catches_up_and_one_that_is_gone_is_forgotten() {
 }
 
 #[test]
-fn a_spoilt_volume_is_repaired_when_kubelet_refreshes_it() {
+fn a_defective_volume_is_repaired_by_the_next_refresh() {
     use pod_identity_testkit::TokenDefect;
 
     let clock = SettableClock::at(NOW);
@@ -173,7 +173,7 @@ async fn an_agents_token_follows_its_clock() {
 
 /// As a test whose time flows drives it.
 #[tokio::test(start_paused = true)]
-async fn tokios_paused_time_drives_it_as_well() {
+async fn tokios_paused_time_drives_the_refresh_too() {
     let start = tokio::time::Instant::now();
     let now = || NOW + start.elapsed();
     let token = lasting(600 * SECOND);

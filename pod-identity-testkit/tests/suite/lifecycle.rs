@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::common::{Client, NOW, assume, shop, signed, soon, token};
 
 #[tokio::test]
-async fn a_stopped_mock_refuses_connections_and_a_restarted_one_has_its_old_port() {
+async fn a_stopped_mock_refuses_connections_and_a_restarted_one_keeps_its_port() {
     let (eks, _clock) = shop().await;
     let endpoint = eks.endpoint();
     for round in 1..=5 {
@@ -36,7 +36,7 @@ async fn a_stopped_mock_refuses_connections_and_a_restarted_one_has_its_old_port
 }
 
 #[tokio::test]
-async fn stopping_ends_requests_that_hang() {
+async fn stopping_ends_stalled_requests() {
     let (eks, _clock) = shop().await;
     eks.inject_always(Fault::stall(Stage::BeforeHeaders));
     let token = token(&eks);
@@ -62,7 +62,7 @@ async fn dropping_it_closes_every_connection_and_the_port() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_also_runs_on_many_threads_and_on_a_listener_of_the_test() {
+async fn it_runs_on_many_threads_and_on_a_given_listener() {
     let listener = TcpListener::bind("[::1]:0").await;
     // A machine without IPv6 has only the other address.
     let listener = match listener {
@@ -86,7 +86,7 @@ async fn it_also_runs_on_many_threads_and_on_a_listener_of_the_test() {
 }
 
 #[test]
-fn a_test_without_a_runtime_has_one_all_the_same() {
+fn a_test_without_a_runtime_can_use_it() {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -116,7 +116,7 @@ fn a_test_without_a_runtime_has_one_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
+async fn a_request_is_recorded_with_its_sender_and_its_outcome() {
     let (eks, _clock) = shop().await;
     let token = token(&eks);
     let mut client = Client::connect(&eks).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_request_is_recorded_with_who_sent_it_and_what_it_got() {
 }
 
 #[tokio::test]
-async fn nothing_recorded_shows_a_secret() {
+async fn recorded_requests_contain_no_secret() {
     let (eks, _clock) = shop().await;
     let token = token(&eks);
     let answer = assume(&eks, &token).await;
@@ -177,7 +177,7 @@ async fn nothing_recorded_shows_a_secret() {
 }
 
 #[tokio::test]
-async fn waiting_for_what_has_happened_already_returns_at_once() {
+async fn waiting_for_past_requests_returns_at_once() {
     let (eks, _clock) = shop().await;
     assume(&eks, &token(&eks)).await;
     soon(eks.wait_for_requests(1)).await;

@@ -27,7 +27,7 @@ async fn get(eks: &MockEksAuth, path: &str) -> Answered {
 }
 
 #[tokio::test]
-async fn the_cluster_is_listed_and_described_with_what_a_kubeconfig_needs() {
+async fn the_cluster_is_described_with_what_a_kubeconfig_needs() {
     let (eks, _clock) = shop().await;
     assert_eq!(
         get(&eks, "/clusters").await.json(),
@@ -57,7 +57,7 @@ async fn the_cluster_is_listed_and_described_with_what_a_kubeconfig_needs() {
 }
 
 #[tokio::test]
-async fn an_addon_brings_its_associations_and_takes_them_along() {
+async fn an_addon_creates_its_associations_and_deletes_them() {
     let (eks, _clock) = shop().await;
     let body = json!({
         "addonName": "aws-ebs-csi-driver",
@@ -109,7 +109,7 @@ async fn an_addon_brings_its_associations_and_takes_them_along() {
 }
 
 #[tokio::test]
-async fn an_association_of_an_addon_is_checked_as_any_other() {
+async fn an_association_of_an_addon_is_validated_like_any_other() {
     let (eks, _clock) = shop().await;
     for (association, code) in [
         (
@@ -130,7 +130,7 @@ async fn an_association_of_an_addon_is_checked_as_any_other() {
 }
 
 #[tokio::test]
-async fn the_versions_of_an_addon_can_be_asked_for() {
+async fn the_versions_of_an_addon_are_listed() {
     let (eks, _clock) = shop().await;
     let versions = get(&eks, "/addons/supported-versions?addonName=vpc-cni")
         .await

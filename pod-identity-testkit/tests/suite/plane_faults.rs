@@ -37,7 +37,7 @@ async fn identity(eks: &MockEksAuth) -> Answered {
 }
 
 #[tokio::test]
-async fn each_error_of_the_api_has_its_status_code_and_words() {
+async fn each_error_of_the_api_has_its_status_code_and_message() {
     let (eks, _clock) = shop().await;
     let statuses = [403, 400, 400, 400, 404, 409, 400, 404, 400, 500, 503, 429];
     for (code, status) in ApiErrorCode::ALL.into_iter().zip(statuses) {
@@ -56,7 +56,7 @@ async fn each_error_of_the_api_has_its_status_code_and_words() {
 }
 
 #[tokio::test]
-async fn a_cluster_is_full_without_five_thousand_associations() {
+async fn the_limit_of_associations_can_be_reached_by_a_fault() {
     let (eks, _clock) = shop().await;
     let full = "The cluster test-cluster has reached its limit of 5000 associations.";
     let error = ApiError::new(ApiErrorCode::ResourceLimitExceeded).message(full);
@@ -73,7 +73,7 @@ async fn a_cluster_is_full_without_five_thousand_associations() {
 }
 
 #[tokio::test]
-async fn an_error_of_sts_is_in_the_words_and_the_form_of_sts() {
+async fn an_error_of_sts_has_the_message_and_the_form_of_sts() {
     let (eks, _clock) = shop().await;
     let sts = eks.on(Operation::GetCallerIdentity);
     let faults: [(Fault, u16, &str, &str); 5] = [
@@ -122,7 +122,7 @@ async fn an_error_of_sts_is_in_the_words_and_the_form_of_sts() {
 }
 
 #[tokio::test]
-async fn a_fault_meets_its_own_operation_only() {
+async fn a_fault_applies_only_to_its_operation() {
     let (eks, _clock) = shop().await;
     for operation in Operation::ALL {
         assert_eq!(Operation::from_name(operation.name()), Some(operation));
@@ -170,7 +170,7 @@ async fn the_conditions_of_a_fault_count_for_one_operation() {
 }
 
 #[tokio::test]
-async fn the_control_plane_hangs_and_its_connections_break() {
+async fn the_control_plane_can_stall_and_reset_connections() {
     let (eks, _clock) = shop().await;
     let lists = eks.on(Operation::ListPodIdentityAssociations);
     let request = || {

@@ -15,7 +15,7 @@ pub(crate) const NO_ASSOCIATION: &str =
     "The token included in the request has no service account role association for it.";
 
 #[tokio::test]
-async fn a_token_is_refused_for_the_first_thing_that_is_wrong_with_it() {
+async fn a_token_is_refused_for_its_first_defect() {
     let (eks, _clock) = shop().await;
     let good = || eks.issuer().token("shop", "cart");
     let hour_ago = NOW - HOUR;
@@ -146,7 +146,7 @@ async fn a_token_is_refused_for_the_first_thing_that_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn a_request_is_refused_before_its_token_is_looked_at() {
+async fn a_request_is_checked_before_its_token() {
     let (eks, _clock) = shop().await;
     let token = token(&eks);
     let good = serde_json::json!({ "token": token }).to_string();
@@ -215,7 +215,7 @@ async fn a_request_is_refused_before_its_token_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_refused() {
+async fn an_endless_body_is_refused() {
     let (eks, _clock) = shop().await;
     let body = serde_json::json!({ "token": "x".repeat(40_000) }).to_string();
     let mut client = Client::connect(&eks).await.unwrap();

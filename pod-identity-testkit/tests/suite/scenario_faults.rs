@@ -25,7 +25,7 @@ async fn eks_with(fault: &str) -> MockEksAuth {
 }
 
 #[tokio::test]
-async fn bodies_and_words_of_the_agent_are_as_ordered() {
+async fn bodies_and_messages_of_the_agent_are_as_the_scenario_says() {
     for (fault, status, words) in [
         ("status = 502\ntext = \"no upstream\"", 502, "no upstream\n"),
         ("body = \"[]\"", 200, "[]"),
@@ -49,7 +49,7 @@ async fn bodies_and_words_of_the_agent_are_as_ordered() {
 }
 
 #[tokio::test]
-async fn a_fault_is_for_the_current_token_the_one_before_it_or_a_pod() {
+async fn a_fault_applies_to_the_current_or_the_previous_token_or_a_pod() {
     let agent = agent_with("status = 503\nalways = true\ntoken = \"current\"").await;
     let before = agent.token();
     agent.rotate();
@@ -70,7 +70,7 @@ async fn a_fault_is_for_the_current_token_the_one_before_it_or_a_pod() {
 }
 
 #[tokio::test]
-async fn bodies_and_words_of_eks_auth_are_as_ordered() {
+async fn bodies_and_messages_of_eks_auth_are_as_the_scenario_says() {
     for (fault, status, words) in [
         ("status = 502\ntext = \"no upstream\"", 502, "no upstream"),
         ("body = \"[]\"", 200, "[]"),

@@ -75,7 +75,7 @@ async fn yesterdays_outage_happens_again() {
 }
 
 #[tokio::test]
-async fn a_throttled_deploy_is_slow_until_it_is_over() {
+async fn a_throttled_deployment_is_slow_until_it_ends() {
     let (agent, eks, clock) = start("throttled-deploy.toml").await;
     for status in [429, 429, 429, 200] {
         assert_eq!(ask(&agent).await.status(), status);
@@ -101,7 +101,7 @@ async fn a_throttled_deploy_is_slow_until_it_is_over() {
 }
 
 #[test]
-fn every_key_is_on_its_page() {
+fn every_key_is_documented() {
     let page = std::fs::read_to_string(project("docs/scenario.md")).unwrap();
     for table in [
         "",

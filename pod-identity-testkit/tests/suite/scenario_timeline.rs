@@ -28,7 +28,7 @@ async fn agent_of(toml: &str) -> (MockAgent, Arc<SettableClock>) {
 }
 
 #[tokio::test]
-async fn a_fault_comes_and_goes_by_the_clock() {
+async fn a_fault_begins_and_ends_by_the_clock() {
     let (agent, clock) = agent_of(
         r#"
         [[timeline]]
@@ -50,7 +50,7 @@ async fn a_fault_comes_and_goes_by_the_clock() {
 }
 
 #[tokio::test]
-async fn only_requests_from_its_time_on_count_for_a_fault() {
+async fn a_fault_counts_requests_from_its_begin_on() {
     let (agent, clock) = agent_of(
         r#"
         [[agent.faults]]
@@ -72,7 +72,7 @@ async fn only_requests_from_its_time_on_count_for_a_fault() {
 }
 
 #[tokio::test]
-async fn the_port_is_closed_for_a_while_and_then_the_same() {
+async fn after_an_outage_the_port_is_the_same() {
     let (agent, clock) = agent_of(
         r#"
         [[timeline]]
@@ -92,7 +92,7 @@ async fn the_port_is_closed_for_a_while_and_then_the_same() {
 }
 
 #[tokio::test]
-async fn a_restart_ends_connections_and_serves_on() {
+async fn a_restart_closes_connections_and_continues_to_serve() {
     let (agent, clock) = agent_of("[[timeline]]\nat = \"1m\"\nrestart = \"agent\"").await;
     let mut kept = Raw::connect(&agent).await;
     clock.advance(MINUTE);
@@ -102,7 +102,7 @@ async fn a_restart_ends_connections_and_serves_on() {
 }
 
 #[tokio::test]
-async fn a_token_is_rotated_at_its_time_however_late_one_looks() {
+async fn a_token_is_rotated_at_its_time_even_if_read_late() {
     let (agent, clock) = agent_of(
         r#"
         [pod]
@@ -177,7 +177,7 @@ async fn a_request_waits_at_a_named_gate() {
 }
 
 #[tokio::test]
-async fn keys_are_rotated_and_their_documents_cannot_be_had() {
+async fn keys_can_be_rotated_and_their_documents_be_unavailable() {
     let scenario = Scenario::from_toml(
         r#"
         [[eks.associations]]
@@ -211,7 +211,7 @@ async fn keys_are_rotated_and_their_documents_cannot_be_had() {
 }
 
 #[tokio::test]
-async fn a_change_of_associations_is_visible_once_its_gate_is_open() {
+async fn a_change_of_associations_is_visible_once_its_gate_opens() {
     let scenario = Scenario::from_toml(
         r#"
         [eks]
@@ -239,7 +239,7 @@ async fn a_change_of_associations_is_visible_once_its_gate_is_open() {
 }
 
 #[tokio::test]
-async fn signatures_are_verified_with_the_keys_that_it_names() {
+async fn signatures_are_verified_with_the_keys_of_the_scenario() {
     let scenario = Scenario::from_toml(
         r#"
         [eks]
@@ -267,7 +267,7 @@ async fn keys(eks: &MockEksAuth) -> u16 {
 }
 
 #[tokio::test]
-async fn it_happens_by_itself_where_nobody_moves_the_clock() {
+async fn without_a_settable_clock_events_happen_in_real_time() {
     let scenario = Scenario::from_toml("[[timeline]]\nat = \"20ms\"\nrotate_token = true").unwrap();
     let agent = MockAgent::builder()
         .scenario(&scenario)
@@ -284,7 +284,7 @@ async fn it_happens_by_itself_where_nobody_moves_the_clock() {
 }
 
 #[test]
-fn a_test_without_a_runtime_catches_up_too() {
+fn a_test_without_a_runtime_catches_up() {
     let toml = "[[timeline]]\nat = \"1m\"\nrotate_token = true";
     let scenario = Scenario::from_toml(toml).unwrap();
     let (clock, given) = clock();
@@ -297,7 +297,7 @@ fn a_test_without_a_runtime_catches_up_too() {
 }
 
 #[tokio::test]
-async fn what_the_builder_is_told_wins_whichever_comes_first() {
+async fn settings_of_the_builder_take_precedence_in_any_order() {
     let scenario = Scenario::from_toml(
         r#"
         [pod]

@@ -11,7 +11,7 @@ use crate::raw::{ask, ask_with, at_rest};
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_fault_lasts_from_when_it_begins() {
+async fn the_duration_of_a_fault_starts_at_its_begin() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
     agent.inject(Fault::status(503).after(MINUTE).lasting(MINUTE));
@@ -24,7 +24,7 @@ async fn a_fault_lasts_from_when_it_begins() {
 }
 
 #[tokio::test]
-async fn what_is_to_come_does_not_hold_up_the_queue() {
+async fn a_later_fault_does_not_block_the_queue() {
     let (builder, clock) = at_rest();
     let agent = builder.start().await.unwrap();
     agent.inject(Fault::status(503).after(MINUTE));
@@ -36,7 +36,7 @@ async fn what_is_to_come_does_not_hold_up_the_queue() {
 }
 
 #[tokio::test]
-async fn a_fault_for_an_age_of_the_token_moves_on_with_the_rotation() {
+async fn a_fault_for_the_current_token_follows_rotations() {
     let (builder, _clock) = at_rest();
     let agent = builder.start().await.unwrap();
     agent.inject(Fault::status(503).always().token_age(1));
@@ -50,7 +50,7 @@ async fn a_fault_for_an_age_of_the_token_moves_on_with_the_rotation() {
 }
 
 #[tokio::test]
-async fn a_fault_for_a_pod_leaves_the_others_alone() {
+async fn a_fault_for_a_pod_does_not_affect_other_pods() {
     let (builder, _clock) = at_rest();
     let agent = builder.token_policy(TokenPolicy::Any).start().await;
     let agent = agent.unwrap();

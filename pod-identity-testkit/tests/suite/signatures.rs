@@ -36,7 +36,7 @@ fn node() -> Signer {
 }
 
 #[tokio::test]
-async fn what_the_sdk_signs_is_right() {
+async fn a_signature_of_the_sdk_is_valid() {
     let eks = checking(SignatureCheck::Enforce).await;
     let body = json!({ "token": token(&eks) }).to_string();
     let mut hashed = node();
@@ -73,7 +73,7 @@ async fn what_the_sdk_signs_is_right() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_signature_is_refused_in_the_real_words() {
+async fn an_invalid_signature_is_refused_with_the_text_of_the_service() {
     let eks = checking(SignatureCheck::Enforce).await;
     let body = json!({ "token": token(&eks) }).to_string();
     let at = |at| Signer { at, ..node() };
@@ -141,7 +141,7 @@ async fn what_is_wrong_with_a_signature_is_refused_in_the_real_words() {
 }
 
 #[tokio::test]
-async fn the_associations_api_is_signed_for_as_another_service() {
+async fn requests_to_the_associations_api_are_signed_for_another_service() {
     let eks = checking(SignatureCheck::Enforce).await;
     let list = "/clusters/test-cluster/pod-identity-associations";
     for (signer, code) in [
@@ -158,7 +158,7 @@ async fn the_associations_api_is_signed_for_as_another_service() {
 }
 
 #[tokio::test]
-async fn a_changed_request_does_not_match_and_half_a_signature_is_none() {
+async fn a_changed_request_does_not_match_and_an_incomplete_signature_is_refused() {
     let eks = checking(SignatureCheck::Enforce).await;
     let body = json!({ "token": token(&eks) }).to_string();
     let signed = || node().sign(Method::POST, &path(eks.cluster()), &body);
@@ -186,7 +186,7 @@ async fn a_changed_request_does_not_match_and_half_a_signature_is_none() {
 }
 
 #[tokio::test]
-async fn a_warning_is_recorded_and_goes_through() {
+async fn in_warning_mode_an_invalid_signature_is_recorded_and_accepted() {
     let eks = checking(SignatureCheck::Warn).await;
     let body = json!({ "token": token(&eks) }).to_string();
     for signer in [Signer::new("eks-auth", KEY, "wrong"), node()] {

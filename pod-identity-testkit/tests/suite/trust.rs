@@ -51,7 +51,7 @@ async fn status(eks: &MockEksAuth) -> u16 {
 }
 
 #[tokio::test]
-async fn conditions_on_where_the_request_comes_from_are_evaluated() {
+async fn conditions_on_the_origin_of_the_request_are_evaluated() {
     let equals = |account: &str| json!({ "StringEquals": { "aws:SourceAccount": account } });
     let source = |operator: &str, arn: &str| {
         let condition = json!({ "aws:SourceArn": arn });
@@ -83,7 +83,7 @@ async fn conditions_on_where_the_request_comes_from_are_evaluated() {
 }
 
 #[tokio::test]
-async fn the_commonest_mistakes_are_refused_when_asked_and_when_associated() {
+async fn common_mistakes_are_refused_by_eks_auth_and_the_associations_api() {
     let pods = json!({ "Service": "pods.eks.amazonaws.com" });
     let both = json!(["sts:AssumeRole", "sts:TagSession"]);
     for statement in [
@@ -124,7 +124,7 @@ async fn create(eks: &MockEksAuth, role: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_role_must_exist_once_one_is_known() {
+async fn once_a_role_is_defined_every_role_must_be() {
     let eks = trusting(&by_pods(json!({}))).await;
     assert_eq!(
         create(&eks, OTHER_ROLE).await,
@@ -186,7 +186,7 @@ async fn a_target_role_must_trust_the_first_one() {
 }
 
 #[tokio::test]
-async fn without_session_tags_nobody_needs_to_tag() {
+async fn without_session_tags_the_trust_policy_need_not_allow_tagging() {
     let pods = json!({ "Service": "pods.eks.amazonaws.com" });
     let eks = trusting(&statement(pods, json!("sts:AssumeRole"), json!({}))).await;
     assert_eq!(status(&eks).await, 400);
@@ -195,7 +195,7 @@ async fn without_session_tags_nobody_needs_to_tag() {
 }
 
 #[tokio::test]
-async fn without_any_role_every_one_will_do() {
+async fn without_defined_roles_any_role_is_accepted() {
     let (eks, _clock) = crate::common::shop().await;
     assert_eq!(create(&eks, OTHER_ROLE).await.0, 200);
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);

@@ -30,7 +30,7 @@ fn patched(pod: &Value, config: &WebhookConfig) -> Value {
 }
 
 #[tokio::test]
-async fn a_pods_manifest_leads_to_credentials_of_its_role() {
+async fn from_its_manifest_a_pod_gets_credentials_of_its_role() {
     let (eks, _clock) = shop().await;
     let agent = MockAgent::builder().eks_auth(&eks).start().await.unwrap();
     let config = WebhookConfig::new()
@@ -99,7 +99,7 @@ fn a_container_finds_its_variables_and_its_token() {
 }
 
 #[test]
-fn a_pod_that_the_webhook_leaves_alone_has_no_token() {
+fn a_pod_that_the_webhook_ignores_has_no_token() {
     let pod = manifest("cart");
     let container = PodContainer::of(&pod, "app").unwrap();
     assert_eq!(container.token(), None);
@@ -127,7 +127,7 @@ fn a_token_that_is_mounted_elsewhere_is_not_found() {
 }
 
 #[test]
-fn a_token_of_the_api_server_is_not_mistaken_for_it() {
+fn the_token_for_the_api_server_is_not_used() {
     let mut pod = manifest("cart");
     pod["spec"]["volumes"] = json!([{"name": "kube-api-access", "projected": {"sources": [
         {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
@@ -163,7 +163,7 @@ fn a_windows_container_finds_its_token_too() {
 }
 
 #[test]
-fn the_last_variable_of_a_name_counts_and_one_without_a_value_is_left_out() {
+fn the_last_variable_of_a_name_wins_and_one_without_a_value_is_omitted() {
     let mut pod = manifest("cart");
     pod["spec"]["containers"][0]["env"] = json!([
         {"name": "A", "value": "1"},

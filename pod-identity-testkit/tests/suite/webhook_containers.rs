@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::webhook_pod::{MOUNT, VOLUME, added, annotated, config, env, patch, patched, pod, with};
 
 #[test]
-fn variables_come_after_a_containers_own_in_order() {
+fn variables_follow_those_of_the_container_in_order() {
     let all = config().region("eu-west-1").sts_regional_endpoints(true);
     let token_file = format!("{TOKEN_FILE}={MOUNT}/eks-pod-identity-token");
     let uri = format!("{FULL_URI}=http://169.254.170.23/v1/credentials");
@@ -30,7 +30,7 @@ fn variables_come_after_a_containers_own_in_order() {
 }
 
 #[test]
-fn a_variable_that_is_there_keeps_its_pair_away() {
+fn an_existing_variable_prevents_its_counterpart() {
     let all = config().region("eu-west-1").sts_regional_endpoints(true);
     let sts = ["AWS_STS_REGIONAL_ENDPOINTS"];
     let region = ["AWS_DEFAULT_REGION", "AWS_REGION"];
@@ -52,7 +52,7 @@ fn a_variable_that_is_there_keeps_its_pair_away() {
 }
 
 #[test]
-fn a_container_with_all_variables_does_not_even_get_the_mount() {
+fn a_container_with_all_variables_gets_no_mount() {
     let names = ["AWS_STS_REGIONAL_ENDPOINTS", "AWS_REGION", FULL_URI];
     let own = names.map(|name| json!({"name": name, "value": "mine"}));
     let pod = with(pod(), "/spec/containers/0/env", json!(own));
@@ -63,7 +63,7 @@ fn a_container_with_all_variables_does_not_even_get_the_mount() {
 }
 
 #[test]
-fn a_mount_that_is_there_keeps_its_path_and_the_variable_does_not_follow() {
+fn an_existing_mount_keeps_its_path_and_the_variable_ignores_it() {
     let own = json!([{"name": VOLUME, "mountPath": "/mine"}]);
     let pod = with(pod(), "/spec/containers/0/volumeMounts", own.clone());
     let patched = patched(&pod, &config());
@@ -73,7 +73,7 @@ fn a_mount_that_is_there_keeps_its_path_and_the_variable_does_not_follow() {
 }
 
 #[test]
-fn other_mounts_and_what_else_a_container_has_stay() {
+fn other_mounts_and_members_of_a_container_are_unchanged() {
     let own = json!({
         "name": "app",
         "command": ["run"],
@@ -90,7 +90,7 @@ fn other_mounts_and_what_else_a_container_has_stay() {
 }
 
 #[test]
-fn skipped_containers_are_named_in_csv_that_is_not_trimmed() {
+fn skipped_containers_are_untrimmed_csv() {
     for (annotation, skipped) in [
         ("app", &["app"][..]),
         ("init,app", &["app", "init"]),
@@ -114,7 +114,7 @@ fn skipped_containers_are_named_in_csv_that_is_not_trimmed() {
 }
 
 #[test]
-fn regional_endpoints_are_the_accounts_then_the_flags() {
+fn regional_endpoints_come_from_the_account_or_else_the_flag() {
     const KEY: &str = "eks.amazonaws.com/sts-regional-endpoints";
     for (flag, annotation, injected) in [
         (false, None, false),
@@ -140,7 +140,7 @@ fn regional_endpoints_are_the_accounts_then_the_flags() {
 }
 
 #[test]
-fn a_windows_node_has_another_path_in_the_variable_only() {
+fn a_windows_node_changes_only_the_path_in_the_variable() {
     for (selector, windows) in [
         (json!({"kubernetes.io/os": "windows"}), true),
         (json!({"beta.kubernetes.io/os": "windows"}), true),
@@ -167,7 +167,7 @@ fn a_windows_node_has_another_path_in_the_variable_only() {
 }
 
 #[test]
-fn what_is_injected_can_be_chosen() {
+fn the_injected_variables_can_be_chosen() {
     let ipv6 = config().ipv6();
     assert_eq!(
         env(&pod(), &ipv6)[0],

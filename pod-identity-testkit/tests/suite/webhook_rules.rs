@@ -78,7 +78,7 @@ fn only_exact_identities_match() {
 }
 
 #[test]
-fn a_pod_that_says_neither_is_default_in_default() {
+fn a_pod_without_account_and_namespace_is_default_in_default() {
     let config = WebhookConfig::new().identity("default", "default");
     let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "app"}]}});
     assert!(!mutate_pod(&pod, &config).unwrap().is_empty());
@@ -100,7 +100,7 @@ fn a_configuration_file_names_identities() {
 }
 
 #[test]
-fn a_label_is_added_to_those_there_are() {
+fn a_label_is_added_to_existing_ones() {
     for (labels, path) in [
         (Value::Null, "/metadata/labels"),
         (
@@ -131,7 +131,7 @@ fn a_label_is_added_to_those_there_are() {
 }
 
 #[test]
-fn a_volume_comes_first_among_others_and_not_twice() {
+fn a_volume_is_inserted_first_and_only_once() {
     let volumes = |volumes: Value| with(pod(), "/spec/volumes", volumes);
     for (volumes, path) in [
         (volumes(Value::Null), Some("/spec/volumes")),
@@ -153,7 +153,7 @@ fn a_volume_comes_first_among_others_and_not_twice() {
 }
 
 #[test]
-fn an_expiration_is_the_pods_then_the_accounts_then_the_flags() {
+fn an_expiration_comes_from_the_pod_or_the_account_or_the_flag() {
     const KEY: &str = "eks.amazonaws.com/token-expiration";
     let account = |value: &str| config().annotate("shop", "cart", KEY, value);
     let flag = |seconds| config().token_expiration(seconds);
@@ -190,7 +190,7 @@ fn an_expiration_is_the_pods_then_the_accounts_then_the_flags() {
 }
 
 #[test]
-fn a_day_becomes_a_random_part_of_it_that_a_seed_repeats() {
+fn an_expiration_of_a_day_is_randomized_by_a_seed() {
     const KEY: &str = "eks.amazonaws.com/token-expiration";
     for pod in [pod(), annotated(KEY, "86400")] {
         let drawn: Vec<u64> = (0..200)
@@ -206,7 +206,7 @@ fn a_day_becomes_a_random_part_of_it_that_a_seed_repeats() {
 }
 
 #[test]
-fn another_prefix_is_for_annotations_and_not_for_the_label() {
+fn another_prefix_applies_to_annotations_and_not_to_the_label() {
     let config = config().annotation_prefix("example.com");
     let pod = annotated("example.com/token-expiration", "3600");
     assert_eq!(expiration(&pod, &config), 3600);
@@ -215,7 +215,7 @@ fn another_prefix_is_for_annotations_and_not_for_the_label() {
 }
 
 #[test]
-fn what_is_not_a_pod_is_an_error_if_it_would_be_mutated() {
+fn an_invalid_pod_is_an_error_if_it_would_be_mutated() {
     let broken = with(pod(), "/spec/containers/0/env", json!({"A": "b"}));
     let error = mutate_pod(&broken, &config()).unwrap_err();
     let expected = PodError::Type {

@@ -136,7 +136,7 @@ async fn a_review_is_answered_in_its_own_version_with_its_uid() {
 }
 
 #[tokio::test]
-async fn a_pod_of_nobody_known_is_allowed_without_a_patch() {
+async fn a_pod_of_an_unknown_account_is_allowed_without_a_patch() {
     let webhook = plain().await;
     let nobody = review("v1", "shop", &pod("till"));
     let uid = nobody["request"]["uid"].clone();
@@ -156,7 +156,7 @@ async fn the_namespace_is_that_of_the_request() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_none_is_denied_with_a_reason() {
+async fn an_invalid_pod_is_denied_with_a_reason() {
     let webhook = plain().await;
     let mut pod = pod("cart");
     pod["spec"]["containers"] = json!("app");
@@ -191,7 +191,7 @@ async fn another_content_type_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_review_is_refused() {
+async fn a_body_that_is_not_a_review_is_refused() {
     let webhook = plain().await;
     let good = review("v1", "shop", &pod("cart"));
     let mut no_request = good.clone();
@@ -210,7 +210,7 @@ async fn a_body_that_is_no_review_is_refused() {
 }
 
 #[tokio::test]
-async fn there_is_a_health_check_and_nothing_else() {
+async fn other_paths_than_the_health_check_are_not_found() {
     let webhook = plain().await;
     for (path, status, body) in [
         ("/healthz", 200, "ok"),
@@ -224,7 +224,7 @@ async fn there_is_a_health_check_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_changed_file_counts_from_the_next_request_on() {
+async fn a_changed_file_applies_from_the_next_request_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
     let write = |text: &str| std::fs::write(&path, text).unwrap();
@@ -272,7 +272,7 @@ async fn a_client_that_trusts_its_certificate_is_served_over_tls() {
 }
 
 #[tokio::test]
-async fn a_client_without_tls_does_not_hold_up_others() {
+async fn a_client_without_tls_does_not_block_others() {
     let webhook = MockWebhook::start(config()).await;
     let _silent = TcpStream::connect(webhook.address()).await.unwrap();
     let stream = tls(&webhook, "localhost").await.unwrap();
@@ -281,7 +281,7 @@ async fn a_client_without_tls_does_not_hold_up_others() {
 }
 
 #[tokio::test]
-async fn it_stops_and_starts_on_its_port_with_its_certificate() {
+async fn a_restart_keeps_port_and_certificate() {
     let webhook = MockWebhook::start(config()).await;
     let before = webhook.certificate_pem().map(str::to_owned);
     webhook.stop().await;
@@ -292,7 +292,7 @@ async fn it_stops_and_starts_on_its_port_with_its_certificate() {
 }
 
 #[tokio::test]
-async fn what_it_answers_gives_a_container_its_environment() {
+async fn the_patch_gives_a_container_its_environment() {
     let webhook = plain().await;
     let pod = pod("cart");
     let response = response(&webhook, &review("v1", "shop", &pod)).await;

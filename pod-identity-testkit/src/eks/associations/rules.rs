@@ -183,7 +183,7 @@ mod tests {
     const ROLE: &str = "arn:aws:iam::111122223333:role/teams/cart";
 
     #[test]
-    fn what_the_service_could_not_use_is_refused() {
+    fn values_that_the_service_would_reject_are_refused() {
         let (label, long_label) = ("n".repeat(63), "n".repeat(64));
         let (subdomain, long_subdomain) = ("s".repeat(253), "s".repeat(254));
         let (path, long_name) = (
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_is_of_the_clusters_account_and_its_target_of_any() {
+    fn the_role_is_in_the_account_of_the_cluster_and_the_target_role_in_any() {
         let other = "arn:aws:iam::444455556666:role/orders";
         let refused = check(&Association::new("shop", "cart", other), OWNER).unwrap_err();
         assert_eq!(refused.code(), ApiErrorCode::AccessDenied);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_is_json_of_2048_characters_without_session_tags() {
+    fn a_policy_is_json_of_at_most_2048_characters_without_session_tags() {
         let empty = r#"{"Version":"2012-10-17","Statement":[]}"#.to_owned();
         let filled = |length: usize| format!("{empty}{}", " ".repeat(length - empty.len()));
         for (policy, disabled, is_good) in [

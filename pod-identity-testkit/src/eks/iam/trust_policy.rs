@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn principal_and_action_decide_who_is_meant() {
+    fn principal_and_action_decide_whether_a_statement_applies() {
         let service = r#"{"Service":"pods.eks.amazonaws.com"}"#;
         let role = Principal::Role("arn:aws:iam::111122223333:role/cart");
         for (by, principal, action, expected) in [
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_and_explicit_refusals_count() {
+    fn conditions_and_explicit_denies_are_evaluated() {
         let all = r#""*""#;
         let met = r#"{"StringEquals":{"aws:SourceAccount":"111122223333"}}"#;
         let unmet = r#"{"StringEquals":{"aws:SourceAccount":["1","2"]}}"#;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_evaluated_is_refused_when_it_is_read() {
+    fn a_policy_that_cannot_be_evaluated_is_refused_when_parsed() {
         let date = r#"{"DateLessThan":{"aws:CurrentTime":"2026-03-01T00:00:00Z"}}"#;
         let statement = statement("Allow", r#""*""#, r#""*""#, date);
         let error = TrustPolicy::parse(&format!(r#"{{"Statement":{statement}}}"#)).unwrap_err();

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_and_question_marks_stand_for_other_characters() {
+    fn stars_and_question_marks_match_other_characters() {
         for (text, pattern, expected) in [
             ("", "", true),
             ("", "*", true),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_in_an_arn_does_not_cross_a_colon_before_the_resource() {
+    fn a_star_in_an_arn_does_not_match_a_colon_before_the_resource() {
         let arn = "arn:aws:eks:us-west-2:111122223333:cluster/prod";
         for (pattern, expected) in [
             ("arn:aws:eks:us-west-2:111122223333:cluster/prod", true),

@@ -139,7 +139,7 @@ fn verify(secret: &str, head: &Parts, body: &str) -> Result<(), SignatureError> 
 }
 
 #[test]
-fn what_the_sdk_signs_is_verified_whatever_the_request_is() {
+fn every_request_that_the_sdk_signs_is_verified() {
     let mut rng = Rng::with_seed(0);
     for _ in 0..CASES {
         let shape = Shape::random(&mut rng);
@@ -153,7 +153,7 @@ fn what_the_sdk_signs_is_verified_whatever_the_request_is() {
 }
 
 #[test]
-fn a_request_that_was_changed_after_it_was_signed_does_not_match() {
+fn a_request_that_changes_after_signing_does_not_match() {
     let mut rng = Rng::with_seed(1);
     for _ in 0..CASES {
         let shape = Shape::random(&mut rng);

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_must_say_everything() {
+    fn a_signature_must_be_complete() {
         let full = "AWS4-HMAC-SHA256 Credential=A/20150830/r/s/aws4_request, SignedHeaders=host, Signature=0";
         for (authorization, expected) in [
             (None, Some(NoSignature::Missing)),
