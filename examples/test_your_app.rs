@@ -17,7 +17,7 @@ async fn presigned_link(provider: &PodIdentityProvider) -> Result<String, FetchE
 }
 
 #[tokio::test]
-async fn the_link_is_made_with_the_pods_key() {
+async fn the_link_is_signed_with_the_pods_key() {
     let agent = MockAgent::start().await;
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let link = presigned_link(&provider).await.unwrap();
@@ -25,7 +25,7 @@ async fn the_link_is_made_with_the_pods_key() {
 }
 
 #[tokio::test]
-async fn without_an_association_the_user_learns_why() {
+async fn without_an_association_the_error_names_the_cause() {
     let agent = MockAgent::start().await;
     agent.inject_always(Fault::text(404, "no service account role association"));
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
@@ -39,7 +39,7 @@ async fn without_an_association_the_user_learns_why() {
 }
 
 #[tokio::test]
-async fn a_thousand_users_at_once_are_one_request() {
+async fn a_thousand_concurrent_users_cause_one_request() {
     let agent = MockAgent::start().await;
     agent.expect().times(1);
     let provider = PodIdentityProvider::from_lookup(agent.lookup());

@@ -9,7 +9,7 @@ async fn presigned_link(provider: &PodIdentityProvider) -> Result<String, FetchE
 }
 
 #[tokio::test]
-async fn an_agent_that_is_busy_for_a_moment_goes_unnoticed() {
+async fn a_throttled_agent_goes_unnoticed() {
     let agent = MockAgent::start().await;
     agent.expect().times(2).single_flight();
     agent.inject(Fault::status(503));

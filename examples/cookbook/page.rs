@@ -25,7 +25,7 @@ const BESIDE: [&str; 6] = [
 ];
 
 #[test]
-fn the_code_on_the_page_is_that_of_the_files() {
+fn the_code_on_the_page_equals_the_files() {
     let files = files();
     let page = fs::read_to_string(folder().join("../../docs/cookbook.md")).unwrap();
     let blocks = blocks(&page);

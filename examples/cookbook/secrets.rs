@@ -3,7 +3,7 @@ use pod_identity_provider::PodIdentityProvider;
 use pod_identity_testkit::{Fault, MockAgent};
 
 #[tokio::test]
-async fn nothing_that_is_printed_holds_a_secret() {
+async fn output_contains_no_secret() {
     let agent = MockAgent::start().await;
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let credentials = provider.credentials().await.unwrap();

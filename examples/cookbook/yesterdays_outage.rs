@@ -8,7 +8,7 @@ use tokio::time::sleep;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn yesterdays_outage_costs_nobody_an_error() {
+async fn yesterdays_outage_fails_no_caller() {
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
     let agent = MockAgent::builder()
         .in_this_runtime()

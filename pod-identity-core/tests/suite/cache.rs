@@ -45,7 +45,7 @@ fn begin_refresh(driver: &mut Driver) -> CacheAttempt<u32> {
 // Held sets are bounded by use
 
 #[test]
-fn the_least_recently_used_goes() {
+fn the_least_recently_used_slot_is_evicted() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
     assert_eq!(driver.ask(1), ready("1"));
     driver.ask(3);
@@ -55,7 +55,7 @@ fn the_least_recently_used_goes() {
 }
 
 #[test]
-fn what_is_found_usable_is_used_and_wants_nothing() {
+fn a_usable_set_is_returned_and_starts_no_fetch() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
     let (now, end) = (driver.now, driver.end);
     let found = driver.cache.find(now, 1, |request, found| {
@@ -70,7 +70,7 @@ fn what_is_found_usable_is_used_and_wants_nothing() {
 }
 
 #[test]
-fn a_usable_set_with_a_deadline_that_has_passed_is_found_to_be_overdue() {
+fn a_usable_set_past_its_deadline_is_reported_as_overdue() {
     let mut driver = holding(CacheLimits::default(), 1..2);
     let due = driver.cache.poll_timeout().unwrap();
     for (now, is_overdue) in [(due - secs(1), false), (due, true)] {
@@ -86,7 +86,7 @@ fn a_usable_set_with_a_deadline_that_has_passed_is_found_to_be_overdue() {
 }
 
 #[test]
-fn finding_nothing_usable_begins_no_fetch() {
+fn a_lookup_without_a_usable_set_starts_no_fetch() {
     let mut driver = holding(CacheLimits::default(), 1..2);
     assert_eq!(driver.find(2), None, "unknown");
     driver.hold_back();
@@ -129,7 +129,7 @@ fn a_hot_key_survives_a_flood_of_two_thousand_others() {
 }
 
 #[test]
-fn with_no_room_at_all_those_who_waited_get_their_result_and_nothing_is_kept() {
+fn with_a_capacity_of_zero_waiting_callers_get_their_result_and_nothing_is_kept() {
     let mut driver = holding(limits(|limits| limits.held = 0), 1..2);
     assert_eq!(driver.told, [(1, Ok("1".to_owned()))]);
     assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (0, 0));
@@ -139,7 +139,7 @@ fn with_no_room_at_all_those_who_waited_get_their_result_and_nothing_is_kept() {
 }
 
 #[test]
-fn a_slot_that_is_evicted_in_flight_takes_its_late_answer_along() {
+fn the_late_answer_of_an_evicted_slot_is_discarded() {
     let mut driver = holding(limits(|limits| limits.held = 1), 1..2);
     let late = begin_refresh(&mut driver);
     driver.ask(2);
@@ -164,7 +164,7 @@ fn a_late_answer_does_not_reach_a_new_slot_under_the_same_key() {
 }
 
 #[test]
-fn whoever_waited_for_an_evicted_slot_shares_the_result_of_the_next_one() {
+fn callers_of_an_evicted_slot_share_the_result_of_the_next_one() {
     let mut driver = holding(limits(|limits| limits.held = 1), 1..2);
     driver.run(4 * HOUR);
     driver.hold_back();
@@ -186,7 +186,7 @@ fn whoever_waited_for_an_evicted_slot_shares_the_result_of_the_next_one() {
 // Slots that hold nothing have a table of their own
 
 #[test]
-fn a_flood_of_unknown_keys_pushes_out_nothing_held() {
+fn a_flood_of_unknown_keys_evicts_no_held_set() {
     let mut driver = holding(CacheLimits::default(), 0..100);
     driver.hold_back();
     for key in 100..3_100 {
@@ -199,7 +199,7 @@ fn a_flood_of_unknown_keys_pushes_out_nothing_held() {
 }
 
 #[test]
-fn a_source_has_its_share_and_leaves_the_rest_to_others() {
+fn a_source_has_a_share_and_leaves_the_rest_to_others() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     for key in 0..256 {
         assert_eq!(driver.ask_from(source(1), key), Answer::Wait);
@@ -210,7 +210,7 @@ fn a_source_has_its_share_and_leaves_the_rest_to_others() {
 }
 
 #[test]
-fn in_a_full_table_a_newcomer_takes_the_place_of_the_oldest_of_the_largest_source() {
+fn in_a_full_table_a_new_slot_replaces_the_oldest_of_the_largest_source() {
     let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
     for (from, key) in [(2, 1), (1, 2), (1, 3), (1, 4)] {
         driver.ask_from(source(from), key);
@@ -221,7 +221,7 @@ fn in_a_full_table_a_newcomer_takes_the_place_of_the_oldest_of_the_largest_sourc
 }
 
 #[test]
-fn in_a_full_table_a_source_without_a_slot_is_let_in_before_one_that_has_one() {
+fn in_a_full_table_a_source_without_a_slot_is_admitted_before_one_that_has_one() {
     let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
     for key in 1..=4 {
         driver.ask_from(source(10 - key), key);
@@ -233,7 +233,7 @@ fn in_a_full_table_a_source_without_a_slot_is_let_in_before_one_that_has_one() {
 }
 
 #[test]
-fn in_a_full_table_nobody_gains_a_place_from_one_who_has_no_more_than_that() {
+fn in_a_full_table_no_source_replaces_a_slot_of_one_that_has_no_more_than_it() {
     let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
     for (from, key) in [(1, 1), (1, 2), (2, 3), (2, 4)] {
         driver.ask_from(source(from), key);
@@ -270,7 +270,7 @@ fn the_sources_of_first_fetches_take_turns() {
 }
 
 #[test]
-fn a_source_that_may_not_fetch_waits_and_holds_up_no_other() {
+fn a_source_over_its_budget_waits_and_blocks_no_other() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     for (from, key) in [(1, 10), (2, 20), (2, 21)] {
         let asked = driver
@@ -294,7 +294,7 @@ fn a_source_that_may_not_fetch_waits_and_holds_up_no_other() {
 }
 
 #[test]
-fn a_fetch_that_may_not_begin_is_given_up_half_a_minute_after_the_last_ask() {
+fn a_fetch_that_cannot_start_is_abandoned_half_a_minute_after_the_last_request() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     let ask = |driver: &mut Driver| {
         let (now, end) = (driver.now, driver.end);
@@ -318,7 +318,7 @@ fn a_fetch_that_may_not_begin_is_given_up_half_a_minute_after_the_last_ask() {
 }
 
 #[test]
-fn retries_take_turns_with_newcomers_of_their_source() {
+fn retries_take_turns_with_first_fetches_of_their_source() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     for key in 0..3 {
         driver.ask_from(source(1), key);
@@ -344,7 +344,7 @@ fn retries_take_turns_with_newcomers_of_their_source() {
 }
 
 #[test]
-fn a_slot_whose_fetch_failed_is_forgotten_once_those_who_waited_know() {
+fn a_slot_whose_fetch_failed_is_removed_once_its_callers_are_answered() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     driver.serve(|_key, _now| Err(failure(Denied)));
     driver.ask(1);
@@ -356,7 +356,7 @@ fn a_slot_whose_fetch_failed_is_forgotten_once_those_who_waited_know() {
 }
 
 #[test]
-fn a_held_set_that_is_gone_upstream_is_forgotten() {
+fn a_held_set_that_is_gone_upstream_is_removed() {
     let mut driver = holding(CacheLimits::default(), 1..2);
     driver.serve(|_key, _now| Err(failure(Gone)));
     driver.run(24 * HOUR);
@@ -407,7 +407,7 @@ fn sixty_refreshes_that_are_due_at_once_take_twenty_seconds_in_the_order_of_expi
 }
 
 #[test]
-fn the_pace_is_what_the_limits_say() {
+fn the_refresh_pace_follows_the_limits() {
     for (per_second, started) in [
         (0.0, 1..=1),
         (-1.0, 1..=1),
@@ -436,14 +436,14 @@ fn a_first_fetch_is_not_paced_and_goes_before_any_refresh() {
 }
 
 #[test]
-fn whoever_asks_for_a_set_in_the_backlog_gets_it_at_once() {
+fn a_set_in_the_refresh_backlog_is_served_at_once() {
     let mut driver = sixty_due(CacheLimits::default());
     assert_eq!(driver.ask(0), ready("0"));
     assert_eq!(driver.started.len(), 1);
 }
 
 #[test]
-fn whoever_waits_for_a_set_that_expired_in_the_backlog_does_not_wait_for_the_pace() {
+fn a_set_that_expires_in_the_backlog_is_fetched_without_the_pace() {
     let mut driver = sixty_due(limits(|limits| limits.refreshes_per_second = 0.0));
     driver.look_at(START + 7 * HOUR);
     driver.started.clear();
@@ -454,7 +454,7 @@ fn whoever_waits_for_a_set_that_expired_in_the_backlog_does_not_wait_for_the_pac
 // The end of a request
 
 #[test]
-fn when_its_token_has_expired_an_entry_vanishes_without_another_attempt() {
+fn an_entry_with_an_expired_token_is_removed_without_another_attempt() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     driver.end = START + 2 * HOUR;
     driver.mint(6 * HOUR);
@@ -466,7 +466,7 @@ fn when_its_token_has_expired_an_entry_vanishes_without_another_attempt() {
 }
 
 #[test]
-fn a_refresh_that_the_pace_held_back_until_its_token_expired_is_not_made() {
+fn a_refresh_that_waited_for_the_pace_until_its_token_expired_is_not_made() {
     let mut driver = Driver::new(
         agent(),
         limits(|limits| limits.refreshes_per_second = 1.0 / 600.0),
@@ -484,7 +484,7 @@ fn a_refresh_that_the_pace_held_back_until_its_token_expired_is_not_made() {
 }
 
 #[test]
-fn a_refresh_that_fails_until_the_token_expires_does_not_spin_then() {
+fn a_refresh_that_fails_until_its_token_expires_does_not_loop() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     driver.end = START + 4 * HOUR;
     driver.mint(6 * HOUR);
@@ -498,7 +498,7 @@ fn a_refresh_that_fails_until_the_token_expires_does_not_spin_then() {
 // Clock steps
 
 #[test]
-fn after_a_step_back_no_deadline_is_left_in_the_future() {
+fn after_a_step_back_no_deadline_is_too_far_in_the_future() {
     let mut driver = sixty_due(limits(|limits| limits.refreshes_per_second = 0.1));
     driver.hold_back();
     driver.ask_from(source(100), 100);
@@ -526,7 +526,7 @@ fn after_a_step_back_everything_is_refreshed_at_the_pace() {
 }
 
 #[test]
-fn after_a_step_forward_nothing_expired_is_handed_out() {
+fn after_a_step_forward_no_expired_set_is_served() {
     let mut driver = holding(CacheLimits::default(), 0..3);
     driver.look_at(START + 7 * HOUR);
     assert_eq!(driver.started.len(), 4, "the first refresh begins at once");

@@ -93,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_slot_keeps_its_promises(
+    fn a_slot_upholds_its_contract(
         policy in policy(),
         end in end(),
         ops in proptest::collection::vec(op(), 1..80),
@@ -270,7 +270,7 @@ mod cache {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn a_cache_keeps_its_promises(
+        fn a_cache_upholds_its_contract(
             end in end(),
             ops in proptest::collection::vec(op(), 1..120),
         ) {

@@ -37,7 +37,7 @@ fn refreshing(policy: RefreshPolicy) -> Driver {
 // Sharing
 
 #[test]
-fn all_who_ask_with_nothing_held_share_one_fetch() {
+fn callers_without_a_held_set_share_one_fetch() {
     let mut driver = Driver::new(agent());
     let tickets = [driver.wait(), driver.wait(), driver.wait()];
     assert_eq!(driver.started.len(), 1);
@@ -53,7 +53,7 @@ fn all_who_ask_with_nothing_held_share_one_fetch() {
 }
 
 #[test]
-fn nobody_waits_for_a_refresh_while_a_valid_set_is_held() {
+fn no_caller_waits_for_a_refresh_while_a_valid_set_is_held() {
     for policy in [provider(), agent()] {
         let mut driver = refreshing(policy);
         assert_eq!(driver.ask(), ready("old"));
@@ -65,7 +65,7 @@ fn nobody_waits_for_a_refresh_while_a_valid_set_is_held() {
 }
 
 #[test]
-fn a_failure_is_for_those_who_waited_and_for_nobody_later() {
+fn a_failure_reaches_waiting_callers_and_no_later_ones() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::new(policy);
         let waited = [driver.wait(), driver.wait()];
@@ -80,7 +80,7 @@ fn a_failure_is_for_those_who_waited_and_for_nobody_later() {
 }
 
 #[test]
-fn a_refresh_on_demand_joins_the_fetch_under_way_and_cuts_a_rest_short() {
+fn a_refresh_on_demand_joins_a_fetch_in_flight_and_ends_a_rest() {
     let mut driver = refreshing(provider());
     let joined = driver.slot.refresh(driver.now);
     driver.answer(Err(failure(Transient)));
@@ -113,7 +113,7 @@ fn equal_seeds_give_equal_lives() {
 // Failures
 
 #[test]
-fn with_nothing_held_the_class_decides_how_often_it_is_tried_before_those_who_wait_are_told() {
+fn without_a_held_set_the_class_decides_how_many_attempts_a_round_has() {
     for (policy, class, hint, attempts, told_after) in [
         (provider(), Gone, None, 1..=1, 0..=0),
         (provider(), Denied, None, 1..=1, 0..=0),
@@ -148,7 +148,7 @@ fn with_nothing_held_the_class_decides_how_often_it_is_tried_before_those_who_wa
 }
 
 #[test]
-fn with_a_set_held_the_class_decides_whether_it_is_kept_and_when_it_is_tried_again() {
+fn with_a_held_set_the_class_decides_whether_it_is_kept_and_when_to_retry() {
     for (policy, gone) in [(provider(), Some(500..=1000)), (agent(), None)] {
         for (class, hint, next) in [
             (Gone, None, gone.clone()),
@@ -181,7 +181,7 @@ fn with_a_set_held_the_class_decides_whether_it_is_kept_and_when_it_is_tried_aga
 }
 
 #[test]
-fn whoever_waits_on_the_provider_knows_after_five_attempts_and_ten_seconds() {
+fn callers_of_the_provider_are_answered_after_five_attempts_or_ten_seconds() {
     for (slow, attempts) in [
         (millis(0), 5..=5),
         (millis(900), 5..=5),
@@ -201,7 +201,7 @@ fn whoever_waits_on_the_provider_knows_after_five_attempts_and_ten_seconds() {
 }
 
 #[test]
-fn an_agent_that_is_away_for_two_seconds_is_not_noticed() {
+fn an_agent_that_is_down_for_two_seconds_goes_unnoticed() {
     for seed in 0..100 {
         let mut driver = Driver::seeded(provider(), seed);
         driver.fail(Transient);
@@ -214,7 +214,7 @@ fn an_agent_that_is_away_for_two_seconds_is_not_noticed() {
 }
 
 #[test]
-fn the_agent_goes_on_for_thirty_seconds_after_the_last_ask() {
+fn the_agent_retries_for_thirty_seconds_after_the_last_request() {
     let mut driver = Driver::new(agent());
     driver.fail(Transient);
     driver.ask();
@@ -228,7 +228,7 @@ fn the_agent_goes_on_for_thirty_seconds_after_the_last_ask() {
 }
 
 #[test]
-fn a_client_that_gave_up_finds_the_answer_when_it_comes_back() {
+fn a_client_that_gave_up_finds_the_result_when_it_returns() {
     let mut driver = Driver::new(agent());
     driver.fail(Throttled);
     driver.ask();
@@ -304,7 +304,7 @@ fn in_the_last_minute_of_a_set_the_rest_is_one_to_five_seconds() {
 }
 
 #[test]
-fn once_the_set_has_expired_the_hurry_is_over_and_recovery_still_takes_a_minute_at_most() {
+fn after_the_expiry_rests_grow_and_recovery_takes_a_minute_at_most() {
     for policy in [provider(), fail_closed(), agent()] {
         let mut driver = Driver::holding(policy, "old", HOUR);
         driver.fail(Transient);
@@ -352,7 +352,7 @@ fn a_duplicate_answer_is_ignored() {
 }
 
 #[test]
-fn an_answer_that_nobody_is_waiting_for_is_ignored() {
+fn an_answer_to_no_attempt_is_ignored() {
     let mut other = Driver::new(agent());
     other.fail(Transient);
     other.ask();
@@ -369,7 +369,7 @@ fn an_answer_that_nobody_is_waiting_for_is_ignored() {
 }
 
 #[test]
-fn an_attempt_that_is_never_answered_is_given_up_and_its_late_answer_ignored() {
+fn an_attempt_that_is_never_answered_times_out_and_its_late_answer_is_ignored() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::new(policy.with_attempts(1));
         let ticket = driver.wait();
@@ -384,7 +384,7 @@ fn an_attempt_that_is_never_answered_is_given_up_and_its_late_answer_ignored() {
 }
 
 #[test]
-fn a_late_answer_does_not_stand_in_for_the_attempt_after_it() {
+fn a_late_answer_does_not_count_for_the_next_attempt() {
     let mut driver = Driver::new(agent());
     let ticket = driver.wait();
     driver.run(secs(8));
@@ -398,7 +398,7 @@ fn a_late_answer_does_not_stand_in_for_the_attempt_after_it() {
 // What is fetched
 
 #[test]
-fn the_same_set_again_is_neither_progress_nor_a_failure() {
+fn an_unchanged_set_is_neither_progress_nor_a_failure() {
     for policy in [provider(), agent()] {
         let mut driver = refreshing(policy.clone());
         driver.answer(Ok(set("old", START + 6 * HOUR)));
@@ -461,7 +461,7 @@ fn a_refresh_on_demand_that_fails_is_an_error_although_a_valid_set_is_held() {
 }
 
 #[test]
-fn a_valid_set_is_never_given_up_for_an_expired_one_whatever_the_clock_did() {
+fn a_valid_set_is_never_replaced_by_an_expired_one_whatever_the_clock_did() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::holding(policy, "old", 6 * HOUR);
         driver.fail(Transient);
@@ -476,7 +476,7 @@ fn a_valid_set_is_never_given_up_for_an_expired_one_whatever_the_clock_did() {
 }
 
 #[test]
-fn a_service_that_keeps_handing_out_the_same_set_is_asked_ever_more_rarely() {
+fn a_service_that_returns_the_same_set_is_called_at_growing_intervals() {
     let mut driver = refreshing(provider());
     driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
     driver.run(secs(5 * 60));
@@ -489,7 +489,7 @@ fn a_service_that_keeps_handing_out_the_same_set_is_asked_ever_more_rarely() {
 }
 
 #[test]
-fn a_set_with_fifteen_seconds_left_counts_as_expired_when_it_comes() {
+fn a_set_that_arrives_with_fifteen_seconds_left_counts_as_expired() {
     for (left, accepted) in [(0, false), (14, false), (15, false), (16, true)] {
         let mut driver = Driver::new(agent());
         let ticket = driver.wait();
@@ -501,7 +501,7 @@ fn a_set_with_fifteen_seconds_left_counts_as_expired_when_it_comes() {
 }
 
 #[test]
-fn a_set_with_fifteen_seconds_left_is_not_handed_out_any_more() {
+fn a_set_with_fifteen_seconds_left_is_no_longer_served() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::holding(policy, "old", HOUR);
         driver.now = START + HOUR - millis(15_001);
@@ -533,7 +533,7 @@ fn every_lifetime_is_refreshed_before_it_ends_and_never_twice_within_ten_seconds
 }
 
 #[test]
-fn what_the_agent_serves_has_more_than_fifteen_minutes_left_if_the_lifetime_allows() {
+fn a_set_that_the_agent_serves_has_more_than_fifteen_minutes_left_if_its_lifetime_allows() {
     for lifetime in LIFETIMES
         .map(secs)
         .into_iter()
@@ -563,7 +563,7 @@ const LIFETIMES: [u64; 20] = [
 // Expired and failing
 
 #[test]
-fn an_expired_set_is_handed_out_while_refreshing_fails_unless_told_to_fail_closed() {
+fn an_expired_set_is_served_while_refreshing_fails_unless_fail_closed_is_set() {
     for (policy, served) in [(provider(), true), (fail_closed(), false), (agent(), false)] {
         let mut driver = Driver::holding(policy, "old", HOUR);
         driver.fail(Transient);
@@ -580,7 +580,7 @@ fn an_expired_set_is_handed_out_while_refreshing_fails_unless_told_to_fail_close
 }
 
 #[test]
-fn an_expired_set_is_handed_out_for_a_second_after_a_failure_and_then_it_is_tried_again() {
+fn an_expired_set_is_served_for_a_second_after_a_failure_before_the_next_attempt() {
     let mut driver = Driver::holding(provider(), "old", HOUR);
     driver.fail(Transient);
     driver.run(2 * HOUR);
@@ -600,7 +600,7 @@ fn an_expired_set_is_handed_out_for_a_second_after_a_failure_and_then_it_is_trie
 }
 
 #[test]
-fn a_failure_from_before_the_expiry_hands_out_nothing_expired() {
+fn a_failure_before_the_expiry_serves_no_expired_set() {
     let mut driver = Driver::holding(provider(), "old", HOUR);
     driver.fail(Transient);
     driver.run(HOUR - secs(30));
@@ -614,7 +614,7 @@ fn a_failure_from_before_the_expiry_hands_out_nothing_expired() {
 }
 
 #[test]
-fn an_attempt_that_began_before_the_expiry_hands_out_nothing_expired_either() {
+fn an_attempt_that_began_before_the_expiry_serves_no_expired_set() {
     let mut driver = Driver::holding(provider(), "old", HOUR);
     driver.now = START + HOUR - secs(16);
     assert_eq!(driver.ask(), ready("old"));
@@ -628,7 +628,7 @@ fn an_attempt_that_began_before_the_expiry_hands_out_nothing_expired_either() {
 }
 
 #[test]
-fn an_attempt_that_nobody_carried_out_has_not_failed() {
+fn an_attempt_that_was_not_carried_out_is_no_failure() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::holding(policy, "old", 6 * HOUR);
         // Attempts are started, and nobody polls them.
@@ -647,7 +647,7 @@ fn an_attempt_that_nobody_carried_out_has_not_failed() {
 }
 
 #[test]
-fn an_abandoned_attempt_is_started_anew_and_is_not_counted() {
+fn an_abandoned_attempt_is_repeated_and_not_counted() {
     let mut driver = Driver::holding(provider().with_attempts(1), "old", HOUR);
     driver.now = START + 2 * HOUR;
     let ticket = driver.wait();
@@ -666,7 +666,7 @@ fn an_abandoned_attempt_is_started_anew_and_is_not_counted() {
 }
 
 #[test]
-fn an_expired_set_is_refreshed_before_anybody_gets_it() {
+fn an_expired_set_is_refreshed_before_it_is_served() {
     for policy in [provider(), fail_closed(), agent()] {
         let mut driver = Driver::holding(policy, "old", HOUR);
         driver.now = START + 2 * HOUR;
@@ -678,7 +678,7 @@ fn an_expired_set_is_refreshed_before_anybody_gets_it() {
 }
 
 #[test]
-fn whoever_waited_for_the_refresh_of_an_expired_set_gets_it_when_that_fails_unless_it_is_gone() {
+fn after_a_failed_refresh_waiting_callers_get_the_expired_set_unless_it_is_gone() {
     for (policy, class, expected) in [
         (provider(), Transient, Ok("old")),
         (provider(), Denied, Ok("old")),
@@ -711,7 +711,7 @@ fn a_rejected_set_is_refreshed_at_once_and_withheld_until_then() {
 }
 
 #[test]
-fn a_rejected_set_is_handed_out_again_when_there_is_nothing_newer() {
+fn a_rejected_set_is_served_again_if_there_is_no_newer_one() {
     for (result, failures) in [
         (Ok(set("old", START + 6 * HOUR)), 0),
         (Err(failure(Transient)), 1),
@@ -732,7 +732,7 @@ fn a_rejected_set_is_handed_out_again_when_there_is_nothing_newer() {
 }
 
 #[test]
-fn after_a_rejection_it_is_tried_again_at_the_pace_of_a_failing_refresh() {
+fn after_a_rejection_attempts_follow_the_pace_of_a_failing_refresh() {
     let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
     driver.serve(|_now| (Duration::ZERO, Ok(set("old", START + 6 * HOUR))));
     for _ in 0..3600 {
@@ -749,7 +749,7 @@ fn after_a_rejection_it_is_tried_again_at_the_pace_of_a_failing_refresh() {
 }
 
 #[test]
-fn a_rejected_set_gives_way_to_one_that_lives_shorter() {
+fn a_rejected_set_is_replaced_by_one_with_a_shorter_lifetime() {
     let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
     driver.slot.invalidate("old");
     let ticket = driver.wait();
@@ -768,7 +768,7 @@ fn the_rejection_of_another_set_than_the_held_one_changes_nothing() {
 }
 
 #[test]
-fn whoever_asks_for_a_rejected_set_during_a_rest_does_not_wait_for_its_end() {
+fn a_request_for_a_rejected_set_does_not_wait_for_the_end_of_a_rest() {
     let mut driver = refreshing(provider());
     driver.answer(Err(failure(Transient)));
     assert!(driver.slot.is_resting());
@@ -778,7 +778,7 @@ fn whoever_asks_for_a_rejected_set_during_a_rest_does_not_wait_for_its_end() {
 }
 
 #[test]
-fn a_set_that_is_rejected_while_its_refresh_is_in_flight_gives_way_to_the_answer() {
+fn a_set_that_is_rejected_during_its_refresh_is_replaced_by_the_answer() {
     let mut driver = refreshing(provider());
     driver.slot.invalidate("old");
     let ticket = driver.wait();
@@ -808,7 +808,7 @@ fn an_attempt_that_began_before_the_rejection_says_nothing_about_it() {
 // The pace of requests
 
 #[test]
-fn a_loop_that_asks_while_the_agent_fails_causes_a_bounded_number_of_requests() {
+fn a_loop_of_callers_of_a_failing_agent_causes_a_bounded_number_of_requests() {
     for class in [Gone, Denied, Throttled, Transient, Malformed] {
         for expired in [false, true] {
             let mut driver = match expired {
@@ -845,7 +845,7 @@ fn the_first_caller_after_a_failure_does_not_wait() {
 }
 
 #[test]
-fn a_loop_that_asks_respects_the_services_hint_and_nobody_waits_for_a_long_one() {
+fn a_loop_of_callers_respects_the_services_hint_and_does_not_wait_for_a_long_one() {
     let mut driver = Driver::new(provider());
     driver.serve(|_now| {
         let failure = failure(Throttled).with_retry_after(Some(secs(30)));
@@ -888,7 +888,7 @@ fn a_hint_never_delays_into_the_last_minute_of_a_set() {
 }
 
 #[test]
-fn after_an_outage_whoever_asks_gets_a_live_set_within_two_seconds() {
+fn after_an_outage_a_caller_gets_a_valid_set_within_two_seconds() {
     for outage in [1, 30, 60, 900, 7200].map(secs) {
         let mut driver = Driver::holding(provider(), "old", HOUR);
         driver.fail(Transient);
@@ -925,7 +925,7 @@ fn ending(after: Duration) -> Driver {
 }
 
 #[test]
-fn when_the_request_ends_what_was_fetched_with_it_goes_and_no_refresh_happens() {
+fn when_the_token_expires_its_set_is_dropped_and_not_refreshed() {
     let mut driver = ending(2 * HOUR);
     driver.run(2 * HOUR - millis(1));
     assert_eq!(driver.ask(), ready("old"));
@@ -936,7 +936,7 @@ fn when_the_request_ends_what_was_fetched_with_it_goes_and_no_refresh_happens() 
 }
 
 #[test]
-fn a_request_that_ends_during_a_rest_ends_the_attempts() {
+fn a_token_that_expires_during_a_rest_ends_the_attempts() {
     let mut driver = ending(3 * HOUR);
     driver.fail(Transient);
     driver.run(12 * HOUR);
@@ -946,7 +946,7 @@ fn a_request_that_ends_during_a_rest_ends_the_attempts() {
 }
 
 #[test]
-fn a_driver_that_slept_past_the_end_starts_nothing() {
+fn a_driver_that_sleeps_past_the_end_starts_no_attempt() {
     let mut driver = ending(4 * HOUR);
     driver.step_to(START + 5 * HOUR);
     assert_eq!(driver.started.len(), 1);
@@ -954,7 +954,7 @@ fn a_driver_that_slept_past_the_end_starts_nothing() {
 }
 
 #[test]
-fn a_refresh_that_was_not_started_before_the_end_is_not_wanted_any_more() {
+fn a_refresh_that_was_not_started_before_the_end_is_dropped() {
     let mut driver = ending(4 * HOUR);
     let due = driver.slot.due_at().unwrap();
     driver.slot.handle_timeout(due);
@@ -965,7 +965,7 @@ fn a_refresh_that_was_not_started_before_the_end_is_not_wanted_any_more() {
 }
 
 #[test]
-fn whoever_asks_after_the_end_gets_the_services_own_answer_after_one_attempt() {
+fn a_caller_after_the_end_gets_the_services_answer_after_one_attempt() {
     let mut driver = ending(2 * HOUR);
     driver.run(3 * HOUR);
     driver.fail(Transient);
@@ -1011,7 +1011,7 @@ fn times_without_end_break_nothing() {
 // Clock steps
 
 #[test]
-fn a_clock_stepped_back_does_not_give_up_the_attempt_in_flight() {
+fn a_clock_stepped_back_does_not_abandon_the_attempt_in_flight() {
     for step in [millis(1), secs(9), HOUR, 24 * HOUR] {
         for policy in [provider(), agent()] {
             let mut driver = Driver::new(policy);
@@ -1048,7 +1048,7 @@ fn a_clock_stepped_back_neither_prolongs_a_rest_nor_skips_it() {
 }
 
 #[test]
-fn after_a_step_back_the_agent_does_not_linger_longer_than_thirty_seconds() {
+fn after_a_step_back_the_agent_retries_for_thirty_seconds_at_most() {
     let mut driver = Driver::new(agent());
     driver.fail(Transient);
     driver.ask();
@@ -1058,7 +1058,7 @@ fn after_a_step_back_the_agent_does_not_linger_longer_than_thirty_seconds() {
 }
 
 #[test]
-fn a_set_that_was_fetched_later_than_now_is_refreshed_and_served_meanwhile() {
+fn a_set_fetched_in_the_future_is_refreshed_and_served_meanwhile() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::holding(policy, "old", 6 * HOUR);
         driver.step_to(START - HOUR);
@@ -1072,14 +1072,14 @@ fn a_set_that_was_fetched_later_than_now_is_refreshed_and_served_meanwhile() {
 }
 
 #[test]
-fn a_clock_that_is_corrected_by_seconds_starts_nothing() {
+fn a_clock_correction_of_seconds_starts_no_attempt() {
     let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
     driver.step_to(START - secs(9));
     assert_eq!(driver.started.len(), 1);
 }
 
 #[test]
-fn a_clock_stepped_forward_serves_nothing_expired_and_refreshes_at_once() {
+fn a_clock_stepped_forward_serves_no_expired_set_and_refreshes_at_once() {
     for (policy, lifetime) in [
         (agent(), 59 * 60),
         (agent(), 3 * 3600),
@@ -1094,7 +1094,7 @@ fn a_clock_stepped_forward_serves_nothing_expired_and_refreshes_at_once() {
 }
 
 #[test]
-fn a_clock_that_goes_wrong_and_right_again_leaves_a_slot_in_good_order() {
+fn a_clock_that_is_wrong_for_a_while_leaves_a_slot_intact() {
     for policy in [provider(), agent()] {
         for hours in [-12, -1, 1, 12, 48] {
             let error = Rc::new(Cell::new(0));
@@ -1126,8 +1126,7 @@ fn shifted(at: Timestamp, hours: i64) -> Timestamp {
 // The published behaviour; its vectors are in `vectors.rs`
 
 #[test]
-fn under_the_published_behaviour_a_due_refresh_is_waited_for_and_its_failure_falls_back_on_the_held_set()
- {
+fn under_the_published_behaviour_a_caller_waits_for_a_due_refresh_and_falls_back_on_the_held_set() {
     let mut driver = refreshing(RefreshPolicy::cross_sdk());
     let ticket = driver.wait();
     driver.answer(Err(failure(Transient)));
@@ -1137,7 +1136,7 @@ fn under_the_published_behaviour_a_due_refresh_is_waited_for_and_its_failure_fal
 }
 
 #[test]
-fn under_the_published_behaviour_a_refusal_is_repeated_for_five_seconds_whatever_is_held() {
+fn under_the_published_behaviour_a_refusal_is_repeated_for_five_seconds() {
     let mut driver = refreshing(RefreshPolicy::cross_sdk());
     driver.wait();
     driver.answer(Err(failure(Denied)));
@@ -1151,7 +1150,7 @@ fn under_the_published_behaviour_a_refusal_is_repeated_for_five_seconds_whatever
 }
 
 #[test]
-fn under_the_published_behaviour_a_refusal_with_nothing_held_is_not_tried_again_by_itself() {
+fn under_the_published_behaviour_a_refusal_without_a_held_set_is_not_retried_in_the_background() {
     let mut driver = Driver::new(RefreshPolicy::cross_sdk());
     driver.fail(Denied);
     driver.ask();

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_connection_says_where() {
+async fn a_refused_connection_is_named_with_its_address() {
     let pod = Pod::start().await;
     pod.agent.stop().await;
     let error = pod.failure().await;
@@ -65,7 +65,7 @@ async fn a_connection_that_breaks_at_any_stage_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_breaks_after_the_answer_does_no_harm() {
+async fn a_connection_that_breaks_after_the_response_does_no_harm() {
     let pod = Pod::start().await;
     let provider = pod.provider();
     pod.agent.inject_always(Fault::close(At::AfterBody));
@@ -101,7 +101,7 @@ async fn a_stall_at_any_stage_ends_with_the_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_byte_by_byte_has_no_more_time_than_any_other() {
+async fn a_response_sent_byte_by_byte_has_the_same_timeout() {
     let pod = Pod::start().await;
     pod.agent.inject(Fault::drip(Duration::from_millis(50)));
     assert!(pod.complaint().await.ends_with("within 5s"));
@@ -110,7 +110,7 @@ async fn an_answer_byte_by_byte_has_no_more_time_than_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timeouts_that_were_set_are_kept() {
+async fn configured_timeouts_are_respected() {
     let pod = Pod::start().await;
     pod.agent.inject(Fault::stall(At::BeforeHeaders));
     let builder = pod
@@ -125,7 +125,7 @@ async fn the_timeouts_that_were_set_are_kept() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_not_accepted_times_out_of_its_own() {
+async fn a_connection_that_is_not_accepted_has_its_own_timeout() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     // Linux drops further connections once a backlog of none is full, which is at one.
@@ -156,7 +156,7 @@ async fn a_connection_that_is_not_accepted_times_out_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_status_but_200_is_a_refusal_in_the_agents_words() {
+async fn every_status_but_200_is_a_refusal_with_the_agents_message() {
     for (status, words, attempts) in [
         (201, ": Created", 1),
         (204, "", 1),
@@ -204,7 +204,7 @@ fn without_request_id(text: &str) -> String {
 
 // A redirect would take the token to a host that nobody has checked.
 #[tokio::test(start_paused = true)]
-async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
+async fn a_redirect_is_a_refusal_and_the_token_is_not_sent_elsewhere() {
     for status in [301, 302, 303, 307, 308] {
         let (pod, elsewhere) = (Pod::start().await, MockAgent::start().await);
         let fault = Fault::redirect(status, elsewhere.uri());
@@ -218,7 +218,7 @@ async fn a_redirect_is_a_refusal_and_nobody_else_sees_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_is_of_no_use_says_why_and_is_retried() {
+async fn an_unusable_success_is_explained_and_retried() {
     let gone = |member| Fault::field(member, Defect::Missing);
     let not_json = "the body is not the expected JSON object (line 1, column ";
     let expired = "fetched credentials are expired or will expire within the next ";
@@ -266,7 +266,7 @@ async fn a_success_that_is_of_no_use_says_why_and_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_in_another_form_is_a_success() {
+async fn a_success_in_another_format_is_accepted() {
     for fault in [
         Fault::field(AccessKeyId, Defect::LowerCase),
         Fault::field(SecretAccessKey, Defect::UpperCase),
@@ -286,7 +286,7 @@ async fn a_success_in_another_form_is_a_success() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_an_error() {
+async fn invalid_http_is_an_error() {
     const OK: &str = "HTTP/1.1 200 OK\r\n";
     for answer in [
         String::new(),
@@ -313,7 +313,7 @@ async fn what_is_not_http_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_with_the_connection_is_understood() {
+async fn a_body_that_ends_with_the_connection_is_accepted() {
     let body = good_body();
     let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
     let stranger = Stranger::saying(answer).await;
@@ -393,7 +393,7 @@ impl Resolve for Flapping {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_flaps_fails_nobody() {
+async fn a_flapping_host_name_fails_no_caller() {
     let pod = Pod::with(|agent| agent.allow_host("agent.internal")).await;
     let port = pod.agent.address().port();
     let uri = format!("http://agent.internal:{port}/v1/credentials");
@@ -419,7 +419,7 @@ async fn a_name_that_flaps_fails_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_swapped_is_read_again() {
+async fn a_token_that_is_replaced_is_read_again() {
     let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Current)).await;
     pod.agent.expect().token_reread().no_bearer_prefix();
     let provider = pod.provider();
@@ -431,7 +431,7 @@ async fn a_token_that_is_swapped_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spoilt_token_file_is_an_error_that_names_it_and_nothing_is_sent() {
+async fn a_defective_token_file_is_named_in_the_error_and_nothing_is_sent() {
     let not_text = "is not a token: it holds bytes that no header may carry";
     let missing = "does not exist; is the projected token volume mounted in this container?";
     for (defect, said) in [
@@ -461,7 +461,7 @@ async fn a_spoilt_token_file_is_an_error_that_names_it_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_token_file_names_the_cure() {
+async fn an_unreadable_token_file_is_an_error_with_the_remedy() {
     let pod = Pod::start().await;
     let volume = pod.agent.volume();
     volume.spoil(TokenDefect::Unreadable).unwrap();
@@ -475,7 +475,7 @@ async fn an_unreadable_token_file_names_the_cure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_file_that_ends_with_a_line_feed_is_good() {
+async fn a_token_file_can_end_with_a_line_feed() {
     for defect in [TokenDefect::Newline, TokenDefect::CrLf] {
         let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Current)).await;
         pod.agent.volume().spoil(defect).unwrap();
@@ -484,7 +484,7 @@ async fn a_token_file_that_ends_with_a_line_feed_is_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_truncated_is_an_error_until_it_is_whole() {
+async fn a_truncated_token_is_an_error_until_it_is_complete() {
     let pod = Pod::start().await;
     let volume = pod.agent.volume();
     let mut writing = volume.write_in_place(pod.agent.token().expose()).unwrap();
@@ -502,7 +502,7 @@ async fn a_token_that_is_truncated_is_an_error_until_it_is_whole() {
 // A refusal may be about a token that kubelet has just replaced, so it is tried once more, at once, if the file
 // has other bytes than were sent.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_swapped_while_it_is_refused_is_tried_at_once() {
+async fn a_token_that_is_replaced_while_it_is_refused_is_tried_at_once() {
     let pod = Pod::with(|agent| agent.token_policy(TokenPolicy::Current)).await;
     let gate = pod.agent.gate();
     pod.agent.inject(Fault::text(401, "token is expired"));
@@ -517,7 +517,7 @@ async fn a_token_that_is_swapped_while_it_is_refused_is_tried_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_stepped_by_an_hour_fails_nobody() {
+async fn a_clock_step_of_an_hour_fails_no_caller() {
     for step in [3600, -3600] {
         let pod = Pod::with(|agent| agent.lifetime(minutes(50))).await;
         let provider = pod.provider();
@@ -537,7 +537,7 @@ async fn a_clock_that_is_stepped_by_an_hour_fails_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_wrong_from_the_start_is_told_of_if_no_set_seems_valid() {
+async fn a_wrong_clock_is_reported_if_no_set_seems_valid() {
     let pod = Pod::with(|agent| agent.lifetime(minutes(50))).await;
     pod.clock.step(3600);
     let said = "the answer cannot be used: fetched credentials are expired or will expire within the \

@@ -49,7 +49,7 @@ async fn no_setting_panics() {
 }
 
 #[test]
-fn a_runtime_without_time_is_an_error_that_says_so() {
+fn a_runtime_without_a_timer_is_reported_in_the_error() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -72,7 +72,7 @@ fn a_runtime_without_time_is_an_error_that_says_so() {
 }
 
 #[test]
-fn a_runtime_without_io_is_an_error_that_says_so_at_once() {
+fn a_runtime_without_io_is_reported_in_the_error_at_once() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -91,7 +91,7 @@ fn loopback(name: &str) -> Option<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_transport_costs_its_own_attempt_and_its_message_is_the_error() {
+async fn a_panicking_transport_fails_its_attempt_with_the_panic_message() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Panic,
@@ -109,7 +109,7 @@ async fn a_panicking_transport_costs_its_own_attempt_and_its_message_is_the_erro
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_while_the_future_is_made_costs_its_own_attempt_too() {
+async fn a_panic_while_the_future_is_created_fails_its_attempt_too() {
     #[derive(Debug)]
     struct Rude;
 
@@ -150,7 +150,7 @@ async fn a_panic_while_the_future_is_made_costs_its_own_attempt_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_observer_costs_neither_a_caller_nor_an_attempt() {
+async fn a_panicking_observer_fails_neither_a_caller_nor_an_attempt() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 | 3 => Step::Panic,
@@ -173,7 +173,7 @@ async fn a_panicking_observer_costs_neither_a_caller_nor_an_attempt() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_token_file_that_never_ends_stops_nothing() {
+async fn an_endless_token_file_blocks_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("token");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();

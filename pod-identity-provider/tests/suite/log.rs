@@ -61,7 +61,7 @@ impl Write for Lines {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_told_once_and_its_end_once() {
+async fn an_outage_is_logged_once_and_so_is_its_end() {
     let (lines, _guard) = Lines::collect();
     let clock = VirtualClock::start();
     let time = clock.clone();
@@ -97,7 +97,7 @@ async fn an_outage_is_told_once_and_its_end_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_kind_of_failure_is_told_again() {
+async fn another_kind_of_failure_is_logged_again() {
     let (lines, _guard) = Lines::collect();
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {

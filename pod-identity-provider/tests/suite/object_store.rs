@@ -54,7 +54,7 @@ fn store(provider: &PodIdentityProvider, wire: &Wire) -> AmazonS3 {
 }
 
 #[tokio::test]
-async fn a_request_is_signed_with_the_set_that_is_held() {
+async fn a_request_is_signed_with_the_held_set() {
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
     let agent = MockAgent::builder()
         .clock(clock.clone())
@@ -84,7 +84,7 @@ async fn a_request_is_signed_with_the_set_that_is_held() {
 }
 
 #[tokio::test]
-async fn the_agents_words_are_in_the_error_and_no_secret_is() {
+async fn the_error_contains_the_agents_message_and_no_secret() {
     let agent = MockAgent::start().await;
     agent.inject_always(Fault::text(404, "no association"));
     let provider = PodIdentityProvider::from_lookup(agent.lookup());

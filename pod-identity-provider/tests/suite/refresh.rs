@@ -19,7 +19,7 @@ async fn key(provider: &PodIdentityProvider) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_are_refreshed_in_the_background_though_nobody_asks() {
+async fn credentials_are_refreshed_in_the_background_without_a_caller() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
     let provider = script.provider();
@@ -34,7 +34,7 @@ async fn credentials_are_refreshed_in_the_background_though_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_while_a_valid_set_is_held() {
+async fn no_caller_waits_while_a_valid_set_is_held() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| {
         if call == 1 {
@@ -104,7 +104,7 @@ async fn a_thousand_callers_of_a_failing_agent_are_answered_within_the_budget() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_not_remembered() {
+async fn an_error_is_not_cached() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Status(400, "no"),
@@ -132,7 +132,7 @@ async fn a_caller_that_gives_up_does_not_cancel_the_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_set_again_is_no_progress_and_no_failure() {
+async fn an_unchanged_set_is_no_progress_and_no_failure() {
     let clock = VirtualClock::start();
     let expiry = START + hours(1);
     let time = clock.clone();
@@ -168,7 +168,7 @@ async fn the_same_set_again_is_no_progress_and_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_that_was_changed_to_one_with_shorter_sets_arrives_with_the_first_refresh() {
+async fn a_change_to_a_role_with_shorter_lifetimes_arrives_with_the_first_refresh() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Fresh(hours(6)),
@@ -201,7 +201,7 @@ async fn refresh_now_that_finds_nothing_newer_is_no_failure_and_keeps_the_pace()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_set_is_handed_out_with_seconds_to_live_after_a_failed_attempt() {
+async fn after_a_failed_attempt_an_expired_set_is_served_with_seconds_to_live() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Fresh(minutes(20)),
@@ -237,7 +237,7 @@ async fn an_expired_set_is_handed_out_with_seconds_to_live_after_a_failed_attemp
 }
 
 #[tokio::test(start_paused = true)]
-async fn fail_closed_hands_out_nothing_that_has_expired() {
+async fn fail_closed_serves_no_expired_set() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Fresh(minutes(20)),
@@ -272,7 +272,7 @@ async fn a_rejected_set_is_withheld_until_it_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_set_that_the_agent_keeps_is_handed_out_again_and_that_is_said_once() {
+async fn a_rejected_set_that_the_agent_keeps_is_served_again_and_logged_once() {
     let clock = VirtualClock::start();
     let time = clock.clone();
     let script = Script::new(&clock, move |_| match time.now() < START + hours(2) {
@@ -299,7 +299,7 @@ async fn a_rejected_set_that_the_agent_keeps_is_handed_out_again_and_that_is_sai
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_set_is_replaced_though_nobody_asks() {
+async fn a_rejected_set_is_replaced_without_a_caller() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
     let provider = script.provider();
@@ -315,7 +315,7 @@ async fn a_rejected_set_is_replaced_though_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_set_that_expired_while_the_machine_slept_is_replaced_before_it_is_handed_out() {
+async fn a_set_that_expired_during_suspend_is_replaced_before_it_is_served() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(minutes(50)));
     let provider = script.provider();
@@ -327,7 +327,7 @@ async fn a_set_that_expired_while_the_machine_slept_is_replaced_before_it_is_han
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sleep_of_the_machine_is_noticed_within_a_minute_though_nobody_asks() {
+async fn a_suspend_of_the_machine_is_noticed_within_a_minute_without_a_caller() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(minutes(50)));
     let provider = script.provider();
@@ -339,7 +339,7 @@ async fn a_sleep_of_the_machine_is_noticed_within_a_minute_though_nobody_asks() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_stepped_forward_fails_nobody() {
+async fn a_clock_stepped_forward_fails_no_caller() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(minutes(50)));
     let provider = script.provider();
@@ -357,7 +357,7 @@ async fn a_clock_that_is_stepped_forward_fails_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_stepped_back_delays_nothing() {
+async fn a_clock_stepped_back_delays_nothing() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
     let provider = script.provider();
@@ -375,7 +375,7 @@ async fn a_clock_that_is_stepped_back_delays_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_is_retried_after_the_time_it_asks_for() {
+async fn a_429_is_retried_after_its_retry_after() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::RetryAfter(429, 3),
@@ -429,7 +429,7 @@ async fn a_refusal_keeps_the_held_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refresh_now_tells_the_failure_although_a_valid_set_is_held() {
+async fn refresh_now_returns_the_failure_although_a_valid_set_is_held() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 | 3 => Step::Fresh(hours(call as u64 + 1)),
@@ -449,7 +449,7 @@ async fn refresh_now_tells_the_failure_although_a_valid_set_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_attempt_is_a_failure_like_another() {
+async fn a_panicking_attempt_is_a_failure_like_any_other() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| {
         if call == 1 {
@@ -491,7 +491,7 @@ async fn the_tasks_end_with_the_last_clone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_says_how_it_is_going() {
+async fn the_state_describes_the_progress() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 => Step::Status(503, "down"),
@@ -524,7 +524,7 @@ async fn the_state_says_how_it_is_going() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_the_published_behaviour_a_due_refresh_is_waited_for() {
+async fn under_the_published_behaviour_a_caller_waits_for_a_due_refresh() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(minutes(10)));
     let provider = script
@@ -538,7 +538,7 @@ async fn under_the_published_behaviour_a_due_refresh_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_days_with_restarts_and_an_outage_cost_nobody_an_error() {
+async fn thirty_days_with_restarts_and_an_outage_fail_no_caller() {
     let clock = VirtualClock::start();
     let time = clock.clone();
     let elapsed = move || time.true_time().saturating_since(START);
@@ -609,7 +609,7 @@ async fn a_loop_of_failing_calls_causes_a_bounded_number_of_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_set_that_looks_an_hour_younger_than_it_is_is_refreshed_in_time() {
+async fn a_set_is_refreshed_in_time_by_a_clock_that_is_an_hour_slow() {
     let clock = VirtualClock::start();
     clock.step(-3600);
     for lifetime in [minutes(59), hours(2), hours(6)] {
@@ -625,7 +625,7 @@ async fn a_set_that_looks_an_hour_younger_than_it_is_is_refreshed_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_does_not_reach_into_the_last_minute() {
+async fn a_retry_after_does_not_extend_into_the_last_minute() {
     let clock = VirtualClock::start();
     let time = clock.clone();
     let script = Script::new(&clock, move |call| match call {

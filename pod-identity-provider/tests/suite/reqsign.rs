@@ -25,7 +25,7 @@ async fn signed(provider: &PodIdentityProvider) -> reqsign::Result<Parts> {
 }
 
 #[tokio::test]
-async fn a_request_is_signed_with_the_set_that_is_held() {
+async fn a_request_is_signed_with_the_held_set() {
     let agent = MockAgent::start().await;
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let request = signed(&provider).await.unwrap();
@@ -73,7 +73,7 @@ async fn an_expired_set_still_signs() {
 }
 
 #[tokio::test]
-async fn nothing_configured_is_no_credential_and_everything_else_an_error() {
+async fn without_configuration_there_is_no_credential_and_any_other_problem_is_an_error() {
     let unset = PodIdentityProvider::from_lookup(|_| None);
     let given = unset.provide_credential(&Context::new()).await.unwrap();
     assert!(given.is_none());

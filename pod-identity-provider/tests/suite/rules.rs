@@ -174,7 +174,7 @@ async fn a_token_without_a_uri_is_not_configured() {
 // IPv4-mapped IPv6." "Any other scheme, user info or a fragment: invalid configuration, naming the
 // variable and what is allowed."
 #[tokio::test]
-async fn what_is_not_allowed_names_the_variable_and_is_never_contacted() {
+async fn a_disallowed_endpoint_is_named_with_its_variable_and_never_contacted() {
     for (uri, said) in [
         (
             "http://10.0.0.7/",
@@ -258,7 +258,7 @@ async fn a_host_name_with_one_disallowed_address_is_never_contacted() {
 
 // "Cache no failure."
 #[tokio::test(start_paused = true)]
-async fn a_failed_resolution_is_not_remembered() {
+async fn a_failed_resolution_is_not_cached() {
     let flap = || Err(io::Error::other("no such host"));
     let names = [
         flap(),
@@ -295,7 +295,7 @@ async fn localhost_is_resolved_by_the_system() {
 
 // "Token text: trim trailing ASCII whitespace, then refuse any other control byte."
 #[tokio::test]
-async fn a_trailing_newline_is_no_part_of_the_token() {
+async fn a_trailing_newline_is_not_part_of_the_token() {
     let pod = Pod::with_any_token().await;
     let volume = ProjectedVolume::new().unwrap();
     volume.write("header.claims.signature \r\n\n").unwrap();
@@ -368,7 +368,7 @@ async fn a_token_file_that_cannot_be_used_names_its_path_and_nothing_is_sent() {
 }
 
 #[test]
-fn a_token_variable_that_no_header_may_carry_is_invalid_configuration() {
+fn a_token_variable_that_does_not_fit_a_header_is_an_invalid_configuration() {
     let lookup = |name: &str| match name {
         FULL_URI => Some("http://127.0.0.1/".to_owned()),
         TOKEN => Some("one\ntwo".to_owned()),
@@ -465,7 +465,7 @@ async fn the_process_environment_is_read_and_no_proxy_in_it_is_used() {
 // "Response: keys as above, case-insensitive; also SessionToken, ExpiresAt, AccountID; unknown keys
 // ignored; Expiration with Z, fraction, or offset accepted"
 #[tokio::test]
-async fn every_published_form_of_the_answer_is_understood() {
+async fn every_published_form_of_the_response_is_accepted() {
     for answer in [
         body("ASIA1", "2099-01-01T00:00:00Z"),
         body("ASIA1", "2099-01-01T02:00:00.000+02:00"),
@@ -486,7 +486,7 @@ async fn every_published_form_of_the_answer_is_understood() {
 
 // "Missing or empty key id, secret, token, or expiration is malformed."
 #[tokio::test(start_paused = true)]
-async fn an_incomplete_answer_is_malformed_and_never_quoted() {
+async fn an_incomplete_response_is_malformed_and_never_quoted() {
     let whole = good_body();
     for (broken, said) in [
         (
@@ -536,7 +536,7 @@ async fn an_incomplete_answer_is_malformed_and_never_quoted() {
 // "An error body may be JSON {"Code"|"code","Message"|"message"} or text; put at most 512 printable
 // bytes of it in the error, with the sent token replaced."
 #[tokio::test]
-async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
+async fn the_agents_message_reaches_the_user_bounded_and_without_the_token() {
     const SENT: &str = "header.claims.signature";
     for (status, answer, said) in [
         (
@@ -578,7 +578,7 @@ async fn the_agents_own_words_reach_the_user_bounded_and_without_the_token() {
 // A refusal may be about a token that kubelet has just replaced, so it is tried once more, at once, if the file
 // has other bytes than were sent.
 #[tokio::test]
-async fn a_refusal_is_tried_again_with_a_token_that_was_swapped_meanwhile() {
+async fn a_refusal_is_retried_with_a_token_that_was_replaced_meanwhile() {
     for status in [400, 401, 403] {
         let pod = Pod::with_any_token().await;
         let volume = swapping(&pod, 1, status);
@@ -589,7 +589,7 @@ async fn a_refusal_is_tried_again_with_a_token_that_was_swapped_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_tried_again_once_and_only_with_another_token() {
+async fn a_refusal_is_retried_once_and_only_with_another_token() {
     let pod = Pod::answered(401, "token is expired").await;
     error(&pod.provider()).await;
     assert_eq!(pod.agent.request_count(), 1);
@@ -618,7 +618,7 @@ fn swapping(pod: &Pod, count: usize, status: u16) -> Arc<ProjectedVolume> {
 
 // "Never in a log, an error or a Debug: token, secret key, session token."
 #[tokio::test]
-async fn nothing_secret_is_printed() {
+async fn debug_output_contains_no_secret() {
     let pod = Pod::with_any_token().await;
     let builder = pod
         .builder()

@@ -32,7 +32,7 @@ fn for_a_century(_call: usize) -> Step {
 }
 
 #[test]
-fn credentials_survive_their_runtime_and_need_none_to_be_read() {
+fn credentials_survive_their_runtime_and_are_read_without_one() {
     let (script, provider) = scripted(for_a_century);
     runtime().block_on(provider.warm_up()).unwrap();
     assert_eq!(provider.snapshot().unwrap().access_key_id(), "ASIA1");
@@ -50,7 +50,7 @@ fn credentials_survive_their_runtime_and_need_none_to_be_read() {
 }
 
 #[test]
-fn the_background_task_is_started_anew_on_another_runtime() {
+fn the_background_task_is_restarted_on_another_runtime() {
     let paused = || {
         Builder::new_current_thread()
             .enable_all()
@@ -81,7 +81,7 @@ fn the_background_task_is_started_anew_on_another_runtime() {
 }
 
 #[test]
-fn a_fetch_that_died_with_its_runtime_is_begun_again_by_the_next() {
+fn a_fetch_that_ended_with_its_runtime_is_restarted_on_the_next() {
     let (script, provider) = scripted(|call| {
         if call == 1 {
             Step::Hang
@@ -141,7 +141,7 @@ fn two_runtimes_share_one_fetch_and_one_outlives_the_other() {
 }
 
 #[test]
-fn a_runtime_that_nobody_drives_holds_up_nobody_for_long() {
+fn an_idle_runtime_does_not_block_callers_for_long() {
     let script = Script::new(&VirtualClock::start(), |call| {
         if call == 1 {
             Step::Hang
@@ -190,7 +190,7 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
 
 /// A sync application: its runtime runs only while it waits for credentials.
 #[test]
-fn a_runtime_that_runs_only_inside_block_on_never_gets_a_dead_set() {
+fn a_runtime_that_runs_only_inside_block_on_never_gets_an_expired_set() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
     let provider = script.provider();
@@ -206,7 +206,7 @@ fn a_runtime_that_runs_only_inside_block_on_never_gets_a_dead_set() {
 
 /// As before, and the caller has no time to wait.
 #[test]
-fn a_runtime_that_runs_for_a_millisecond_at_a_time_gets_there() {
+fn a_runtime_that_runs_for_a_millisecond_at_a_time_gets_credentials() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
     let provider = script.provider();
@@ -229,7 +229,7 @@ fn a_runtime_that_runs_for_a_millisecond_at_a_time_gets_there() {
 }
 
 #[test]
-fn a_background_task_on_a_runtime_that_nobody_drives_is_replaced() {
+fn a_background_task_on_an_idle_runtime_is_replaced() {
     let paused = || {
         Builder::new_current_thread()
             .enable_all()
@@ -259,7 +259,7 @@ fn a_background_task_on_a_runtime_that_nobody_drives_is_replaced() {
 }
 
 #[test]
-fn an_attempt_on_a_runtime_that_nobody_drives_is_taken_over_within_100_ms() {
+fn an_attempt_on_an_idle_runtime_is_taken_over_within_100_ms() {
     let (script, provider) = scripted(|call| {
         if call == 1 {
             Step::Hang

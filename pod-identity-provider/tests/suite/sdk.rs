@@ -114,7 +114,7 @@ async fn an_expired_set_comes_with_an_expiry_in_the_future() {
 
 // A timeout is a `provider_error`: `provider_timed_out` has no room for the endpoint and the stage.
 #[tokio::test(start_paused = true)]
-async fn errors_are_told_in_the_sdks_terms() {
+async fn errors_are_mapped_to_those_of_the_sdk() {
     let unset = PodIdentityProvider::from_lookup(|_| None);
     let error = unset.provide_credentials().await.unwrap_err();
     assert!(

@@ -205,7 +205,7 @@ async fn the_sdk_accepts_an_expired_set_while_the_agent_is_down() {
 
 /// A day of an application that makes a call every few seconds, over real sockets to the agent.
 #[tokio::test(start_paused = true)]
-async fn for_a_day_no_call_is_signed_with_a_dead_key_while_the_agent_is_healthy() {
+async fn for_a_day_no_call_is_signed_with_an_expired_key_while_the_agent_is_healthy() {
     let mint = Arc::new(Mint::default());
     let minting = mint.clone();
     let source = CredentialSource::from_fn(move |_request| Ok(minting.mint()));

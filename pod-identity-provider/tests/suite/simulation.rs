@@ -20,7 +20,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use zeroize::Zeroizing;
 
 #[test]
-fn no_caller_gets_a_dead_set_for_longer_than_an_attempt_while_the_agent_is_healthy() {
+fn no_caller_gets_an_expired_set_for_longer_than_an_attempt_while_the_agent_is_healthy() {
     let first = variable("POD_IDENTITY_SEED").unwrap_or(0);
     let number = variable("POD_IDENTITY_SCHEDULES").unwrap_or(100);
     let mut seen = Seen::default();

@@ -20,23 +20,19 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
 #[tokio::test]
-async fn a_certificate_of_the_systems_authorities_is_accepted() {
+async fn a_certificate_trusted_by_the_system_is_accepted() {
     if crate::support::is_child() {
         PodIdentityProvider::from_env().credentials().await.unwrap();
         return;
     }
     let server = Server::start().await;
     let env = server.env("localhost", &server);
-    crate::support::run_in_child(
-        "tls::a_certificate_of_the_systems_authorities_is_accepted",
-        env,
-    )
-    .await;
+    crate::support::run_in_child("tls::a_certificate_trusted_by_the_system_is_accepted", env).await;
     assert_eq!(server.agent.served().len(), 1);
 }
 
 #[tokio::test]
-async fn a_certificate_of_nobody_or_for_another_host_is_refused() {
+async fn an_untrusted_certificate_or_one_for_another_host_is_refused() {
     if crate::support::is_child() {
         let error = PodIdentityProvider::from_env()
             .credentials()
@@ -56,14 +52,14 @@ async fn a_certificate_of_nobody_or_for_another_host_is_refused() {
         server.env("localhost", &other),
         server.env("127.0.0.1", &server),
     ] {
-        let test = "tls::a_certificate_of_nobody_or_for_another_host_is_refused";
+        let test = "tls::an_untrusted_certificate_or_one_for_another_host_is_refused";
         crate::support::run_in_child(test, env).await;
     }
     assert_eq!(server.agent.connection_count(), 0);
 }
 
 #[tokio::test]
-async fn without_any_root_certificate_the_configuration_is_wrong() {
+async fn without_any_root_certificate_the_configuration_is_invalid() {
     if crate::support::is_child() {
         let error = PodIdentityProvider::from_env()
             .credentials()
@@ -87,7 +83,7 @@ async fn without_any_root_certificate_the_configuration_is_wrong() {
         ("SSL_CERT_DIR", folder),
     ];
     crate::support::run_in_child(
-        "tls::without_any_root_certificate_the_configuration_is_wrong",
+        "tls::without_any_root_certificate_the_configuration_is_invalid",
         env,
     )
     .await;
@@ -122,7 +118,7 @@ async fn a_given_client_configuration_is_used() {
 }
 
 #[test]
-fn what_is_no_root_certificate_is_refused() {
+fn an_invalid_root_certificate_is_refused() {
     for (pem, reason) in [
         ("", "the PEM text holds no root certificate"),
         (

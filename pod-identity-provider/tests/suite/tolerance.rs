@@ -65,7 +65,7 @@ async fn a_member_of_a_wrong_type_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_hears_of_invalidated_and_dropped_sets() {
+async fn an_observer_is_notified_of_invalidated_and_dropped_sets() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {
         1 | 2 => Step::Fresh(hours(6)),
