@@ -11,7 +11,7 @@ _default:
     @just --list --unsorted
 
 # The whole static gate
-check: fmt lint rooms lean doc features deny no-abort
+check: fmt lint rooms documented-tests lean doc features deny no-abort
 
 # Formatting
 fmt:
@@ -25,6 +25,10 @@ lint:
 rooms:
     .ci/rooms --test
     .ci/rooms
+
+# Each test that docs/behaviours.md names exists
+documented-tests:
+    .ci/documented-tests
 
 # The agent of images: without `dev`, and without the testkit
 lean:
