@@ -40,6 +40,7 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `api-server` | no | `MockApiServer`, the API server of a cluster: keys, version, pods with watches, nodes |
 //! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, over rustls with `aws-lc-rs` |
 //! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and its module `cli` |
 //!
@@ -81,6 +82,8 @@
 //! ```
 
 mod agent;
+#[cfg(feature = "api-server")]
+mod api_server;
 #[cfg(feature = "program")]
 pub mod cli;
 mod eks;
@@ -102,6 +105,14 @@ pub use agent::expectation::Expectations;
 pub use agent::mock_agent::MockAgent;
 pub use agent::request::AgentRequest;
 pub use agent::token_policy::TokenPolicy;
+#[cfg(feature = "api-server")]
+pub use api_server::blocking::BlockingMockApiServer;
+#[cfg(feature = "api-server")]
+pub use api_server::builder::MockApiServerBuilder;
+#[cfg(feature = "api-server")]
+pub use api_server::mock_api_server::MockApiServer;
+#[cfg(feature = "api-server")]
+pub use api_server::request::ApiServerRequest;
 pub use eks::api_error::{ApiError, ApiErrorCode};
 pub use eks::associations::association::Association;
 pub use eks::associations::visibility::Visibility;
@@ -110,7 +121,6 @@ pub use eks::builder::MockEksAuthBuilder;
 pub use eks::iam::condition::TrustPolicyError;
 pub use eks::iam::role::Role;
 pub use eks::mock_eks_auth::MockEksAuth;
-pub use eks::operation_faults::OperationFaults;
 pub use eks::request::RecordedRequest;
 pub use eks::service_error::ServiceError;
 pub use eks::session::Session;
@@ -118,6 +128,7 @@ pub use eks::sigv4::check::{SignatureCheck, SignatureError};
 pub use fault::fault::Fault;
 pub use fault::field_defect::{Defect, Field, TimeFormat};
 pub use fault::operation::Operation;
+pub use fault::operation_faults::OperationFaults;
 pub use scenario::{Scenario, ScenarioError};
 pub use token::builder::TokenBuilder;
 pub use token::clock::SettableClock;

@@ -14,13 +14,14 @@ use crate::eks::call::Call;
 use crate::eks::cluster::Cluster;
 use crate::eks::control_plane::api;
 use crate::eks::discovery::discovery;
-use crate::eks::fault_queues::FaultQueues;
 use crate::eks::faults;
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
 use crate::fault::action::Action;
+use crate::fault::change::change;
 use crate::fault::error::FaultError;
+use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
@@ -106,7 +107,7 @@ impl Mock for EksAuthService {
         let replied = self.reply(call, fault);
         record.signature_error = replied.signature_error;
         match replied.answer.status().is_success() {
-            true => faults::change(replied.answer, fault),
+            true => change(replied.answer, fault),
             false => replied.answer,
         }
     }

@@ -46,7 +46,21 @@ pub(crate) enum FaultError {
         "without is a fault of the mock of EKS Auth only; use fields = {{ … = \"missing\" }} for the agent"
     )]
     EksAuthOnly,
-    #[error("operation goes with the mock of EKS Auth only; the agent has one operation")]
+    #[error("{0} is an operation of {1} only; inject it there")]
+    OtherMock(&'static str, &'static str),
+    #[error("the mock of the API server has several operations; say which, with operation or `on`")]
+    NoOperation,
+    #[error(
+        "no error of Kubernetes is called {0}; expected one such as Forbidden or TooManyRequests"
+    )]
+    KubernetesError(String),
+    #[error("{0} is no fault of the mock of the API server")]
+    NotOfApiServer(&'static str),
+    #[error("{0} cannot change a watch, which has no end; use body, status, close or a delay")]
+    NotOfWatch(&'static str),
+    #[error(
+        "operation goes with the mocks of EKS Auth and of the API server; the agent has one operation"
+    )]
     OneOperation,
     #[error("retry_after is a header of EKS and EKS Auth; other operations do not have it")]
     RetryAfter,

@@ -16,6 +16,9 @@ use crate::http::wire::{Framing, Wire};
 impl<M: Mock> Service for M {
     async fn serve(&self, stream: TcpStream) {
         let number = self.recorder().connected();
+        let Some(stream) = self.open(stream).await else {
+            return;
+        };
         let mut connection = Connection::new(stream);
         loop {
             let exchanged = match connection.next(M::MAX_BODY).await {

@@ -1,8 +1,10 @@
+use std::future::{self, Future};
 use std::io;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use pod_identity_core::{Secret, Timestamp};
-use std::time::Duration;
+use tokio::net::TcpStream;
 
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
@@ -15,6 +17,7 @@ use crate::http::gates::Gates;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::Recorder;
 use crate::http::request::Request;
+use crate::http::stream::Stream;
 
 /// A mock behind its socket. [`exchange`](crate::fault::exchange) serves its connections.
 pub(crate) trait Mock: Send + Sync + 'static {
@@ -36,6 +39,13 @@ pub(crate) trait Mock: Send + Sync + 'static {
     fn gates(&self) -> &Gates;
 
     fn recorder(&self) -> &Recorder<Self::Record>;
+
+    /// Prepares a connection that was accepted, as by a TLS handshake; `None` if that fails, which is the
+    /// client's affair.
+    fn open(&self, stream: TcpStream) -> impl Future<Output = Option<Box<dyn Stream>>> + Send {
+        let stream: Box<dyn Stream> = Box::new(stream);
+        future::ready(Some(stream))
+    }
 
     /// The faults of this operation, or of the mock's main one.
     fn queue(&self, operation: Option<Operation>) -> &FaultQueue;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::fault::error::FaultError;
 
-/// What a request asks the mock for.
+/// What a request asks a mock for: the one of EKS Auth, or that of an API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -49,13 +49,23 @@ pub enum Operation {
     OpenIdConfiguration,
     /// The issuer's keys.
     JsonWebKeySet,
+    /// Kubernetes: the version of the API server.
+    GetVersion,
+    /// Kubernetes: the pods of the cluster or of a namespace.
+    ListPods,
+    /// Kubernetes: the same as they change.
+    WatchPods,
+    /// Kubernetes: one node.
+    GetNode,
+    /// Kubernetes: a change of a node.
+    PatchNode,
     /// Something else.
     Unknown,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::AssumeRoleForPodIdentity,
         Self::CreatePodIdentityAssociation,
         Self::ListPodIdentityAssociations,
@@ -76,10 +86,15 @@ impl Operation {
         Self::GetCallerIdentity,
         Self::OpenIdConfiguration,
         Self::JsonWebKeySet,
+        Self::GetVersion,
+        Self::ListPods,
+        Self::WatchPods,
+        Self::GetNode,
+        Self::PatchNode,
         Self::Unknown,
     ];
 
-    /// Its name in the service's model, such as `CreatePodIdentityAssociation`.
+    /// Its name, of AWS in the service's model, such as `CreatePodIdentityAssociation`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AssumeRoleForPodIdentity => "AssumeRoleForPodIdentity",
@@ -102,8 +117,30 @@ impl Operation {
             Self::GetCallerIdentity => "GetCallerIdentity",
             Self::OpenIdConfiguration => "OpenIdConfiguration",
             Self::JsonWebKeySet => "JsonWebKeySet",
+            Self::GetVersion => "GetVersion",
+            Self::ListPods => "ListPods",
+            Self::WatchPods => "WatchPods",
+            Self::GetNode => "GetNode",
+            Self::PatchNode => "PatchNode",
             Self::Unknown => "Unknown",
         }
+    }
+
+    /// Whether only an API server of Kubernetes has it.
+    pub(crate) const fn is_of_api_server_only(self) -> bool {
+        matches!(
+            self,
+            Self::GetVersion | Self::ListPods | Self::WatchPods | Self::GetNode | Self::PatchNode
+        )
+    }
+
+    /// Whether an API server of Kubernetes has it.
+    pub(crate) const fn is_of_api_server(self) -> bool {
+        self.is_of_api_server_only()
+            || matches!(
+                self,
+                Self::OpenIdConfiguration | Self::JsonWebKeySet | Self::Unknown
+            )
     }
 
     /// The one of this [name](Self::name).

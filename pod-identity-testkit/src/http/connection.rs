@@ -3,18 +3,20 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::http::clearing::Clearing;
 use crate::http::delivery::{Step, Wait};
+use crate::http::feed::{Feed, Piece};
 use crate::http::request::Request;
 use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
+use crate::http::stream::Stream;
+use crate::http::wire;
 
 /// The server's side of one HTTP/1 connection, where answers may go wrong at any byte: what hyper
 /// rightly does not let a server do.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     received: BytesMut,
 }
 
@@ -47,7 +49,7 @@ impl From<io::Error> for Ended {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         Self {
             stream,
             received: BytesMut::new(),
@@ -179,8 +181,9 @@ impl Connection {
     /// Takes a step of a delivery.
     pub(crate) async fn take(&mut self, step: Step, clearing: &mut Clearing) -> Result<(), Ended> {
         match step {
-            Step::Send(bytes) => Ok(self.stream.write_all(&bytes).await?),
+            Step::Send(bytes) => self.send(&bytes).await,
             Step::Wait(wait) => self.wait(&wait, clearing).await,
+            Step::Follow(feed) => self.follow(&feed).await,
             Step::Close => Err(Ended),
             Step::Reset => {
                 // Closing with a linger of zero sends a RST instead of a FIN.
@@ -188,6 +191,27 @@ impl Connection {
                 Err(Ended)
             }
         }
+    }
+
+    /// Sends what a feed has, as chunks, until its end or until the client leaves.
+    async fn follow(&mut self, feed: &Feed) -> Result<(), Ended> {
+        loop {
+            let next = tokio::select! {
+                next = feed.next() => next,
+                ended = self.left() => return Err(ended),
+            };
+            match next {
+                Some(Piece::Data(data)) => self.send(&wire::chunk(&data)).await?,
+                Some(Piece::Break) => return Err(Ended),
+                None => return self.send(wire::LAST_CHUNK).await,
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.stream.write_all(bytes).await?;
+        // TLS keeps what the socket did not take at once.
+        Ok(self.stream.flush().await?)
     }
 
     /// Ends the connection in order although the client may still be sending: closing with unread bytes

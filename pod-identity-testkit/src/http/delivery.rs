@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::http::feed::Feed;
 use crate::http::gate::Gate;
 use crate::http::stage::{Ending, Stage};
 use crate::http::wire::Wire;
@@ -28,6 +29,8 @@ pub(crate) enum Wait {
 pub(crate) enum Step {
     Send(Vec<u8>),
     Wait(Wait),
+    /// Send what the feed has, to its end.
+    Follow(Feed),
     Close,
     Reset,
 }
@@ -64,6 +67,9 @@ impl Delivery {
                 _ => {}
             }
         }
+        let is_ended = matches!(steps.last(), Some(Step::Close | Step::Reset));
+        let feed = wire.feed().filter(|_feed| !is_ended);
+        steps.extend(feed.cloned().map(Step::Follow));
         steps
     }
 

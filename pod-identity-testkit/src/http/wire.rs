@@ -1,6 +1,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use crate::http::answer::Answer;
+use crate::http::feed::Feed;
 use crate::http::stage::Stage;
 
 /// An answer as bytes.
@@ -8,6 +9,7 @@ use crate::http::stage::Stage;
 pub(crate) struct Wire {
     head: Vec<u8>,
     body: Vec<u8>,
+    feed: Option<Feed>,
 }
 
 /// How the end of a body is told.
@@ -22,6 +24,11 @@ impl Wire {
     /// `last`: whether to say that the connection ends with it. `is_head`: whether to leave the body out.
     pub(crate) fn new(answer: Answer, framing: Framing, last: bool, is_head: bool) -> Self {
         let (mut parts, body) = answer.into_parts();
+        let feed = parts.extensions.remove::<Feed>();
+        let framing = match &feed {
+            Some(_endless) => Framing::Chunked,
+            None => framing,
+        };
         let headers = &mut parts.headers;
         match framing {
             Framing::Length => {
@@ -48,9 +55,16 @@ impl Wire {
             body: match framing {
                 _ if is_head => Vec::new(),
                 Framing::Length => body.to_vec(),
+                Framing::Chunked if feed.is_some() => chunk(&body),
                 Framing::Chunked => chunked(&body),
             },
+            feed,
         }
+    }
+
+    /// What is sent after the body.
+    pub(crate) fn feed(&self) -> Option<&Feed> {
+        self.feed.as_ref()
     }
 
     /// What is sent from the stage before until this one.
@@ -84,12 +98,17 @@ fn canonical(name: &HeaderName) -> String {
 /// Two chunks and the end, so that the middle of an ordinary body lies within a chunk.
 fn chunked(body: &[u8]) -> Vec<u8> {
     let (short, long) = body.split_at(body.len() / 8);
-    let mut bytes = Vec::new();
-    for chunk in [short, long].into_iter().filter(|chunk| !chunk.is_empty()) {
-        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        bytes.extend_from_slice(chunk);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"0\r\n\r\n");
-    bytes
+    [&chunk(short), &chunk(long), LAST_CHUNK].concat()
 }
+
+/// One chunk. Without data it is nothing: an empty chunk would be the last one.
+pub(crate) fn chunk(data: &[u8]) -> Vec<u8> {
+    if data.is_empty() {
+        return Vec::new();
+    }
+    let size = format!("{:x}\r\n", data.len());
+    [size.as_bytes(), data, b"\r\n"].concat()
+}
+
+/// The end of a body in chunks, without trailers.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";

@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 
 use super::identities_file::IdentitiesFile;
 use super::service::{PATH, WebhookService};
-use super::tls::Identity;
 use crate::WebhookConfig;
 use crate::http::server::Server;
+use crate::http::tls::Identity;
 
 /// The mutating webhook of EKS on a loopback port: it serves [`mutate_pod`](crate::mutate_pod) at `/mutate`,
 /// over TLS with a self-signed certificate.

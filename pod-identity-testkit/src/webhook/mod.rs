@@ -20,8 +20,6 @@ mod mock_webhook;
 mod review;
 #[cfg(feature = "webhook")]
 mod service;
-#[cfg(feature = "webhook")]
-mod tls;
 
 pub use admission::admit_pod;
 pub use config::WebhookConfig;

@@ -14,6 +14,9 @@ mod agent_rules;
 mod agent_tokens;
 #[cfg(test)]
 mod agent_wire;
+#[cfg(feature = "api-server")]
+#[cfg(test)]
+mod api_server;
 #[cfg(test)]
 mod associations;
 #[cfg(test)]
@@ -58,6 +61,9 @@ mod scenario_when;
 mod signatures;
 #[cfg(test)]
 mod signing;
+#[cfg(any(feature = "api-server", feature = "webhook"))]
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod trust;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The webhook as the API server calls it.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -14,14 +12,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::common::Answered;
+use crate::tls;
 
 const JSON: &str = "application/json";
 
@@ -97,20 +91,7 @@ async fn is_patched(webhook: &MockWebhook, service_account: &str) -> bool {
 /// Trusts nothing but the webhook's own certificate.
 async fn tls(webhook: &MockWebhook, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let pem = webhook.certificate_pem().unwrap();
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
-        .unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let stream = TcpStream::connect(webhook.address()).await.unwrap();
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    tls::connect(webhook.address(), name, pem).await
 }
 
 #[tokio::test]

@@ -1,10 +1,15 @@
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::eks::service::EksAuthService;
+use crate::fault::error::FaultError;
+use crate::fault::fault::Fault;
+use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
-use crate::{Fault, Gate, Operation, Stage};
+use crate::fault::operation::Operation;
+use crate::http::gate::Gate;
+use crate::http::stage::Stage;
 
-/// The faults of one operation; from [`MockEksAuth::on`](crate::MockEksAuth::on).
+/// The faults of one operation of a mock, such as [`MockEksAuth::on`](crate::MockEksAuth::on) returns them.
 ///
 /// Each operation has a queue of its own, which works as [that of the agent](crate::MockAgent#faults).
 ///
@@ -21,13 +26,19 @@ use crate::{Fault, Gate, Operation, Stage};
 /// ```
 #[derive(Debug)]
 pub struct OperationFaults<'a> {
-    server: &'a Arc<MockServer<EksAuthService>>,
+    target: &'a dyn Injectable,
     operation: Operation,
 }
 
 impl<'a> OperationFaults<'a> {
-    pub(crate) fn new(server: &'a Arc<MockServer<EksAuthService>>, operation: Operation) -> Self {
-        Self { server, operation }
+    pub(crate) fn new<M: Mock + Debug>(
+        server: &'a Arc<MockServer<M>>,
+        operation: Operation,
+    ) -> Self {
+        Self {
+            target: server,
+            operation,
+        }
     }
 
     /// Injects a fault: for the next request, unless the fault says for which.
@@ -36,7 +47,10 @@ impl<'a> OperationFaults<'a> {
     /// Panics if parts of the fault exclude each other, or if this operation has no such fault.
     #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
-        self.server.inject_now(fault.into().on(self.operation));
+        let injected = self.target.inject(fault.into().on(self.operation));
+        if let Err(error) = injected {
+            panic!("cannot inject the fault: {error}");
+        }
     }
 
     /// Injects a fault for so many requests.
@@ -66,6 +80,23 @@ impl<'a> OperationFaults<'a> {
 
     /// Removes every fault of this operation. Requests that wait go on.
     pub fn clear(&self) {
-        self.server.service().faults.of(self.operation).clear();
+        self.target.clear(self.operation);
+    }
+}
+
+/// Whatever mock the faults are for.
+trait Injectable: Debug {
+    fn inject(&self, fault: Fault) -> Result<(), FaultError>;
+
+    fn clear(&self, operation: Operation);
+}
+
+impl<M: Mock + Debug> Injectable for Arc<MockServer<M>> {
+    fn inject(&self, fault: Fault) -> Result<(), FaultError> {
+        MockServer::inject(self, fault, self.service().now())
+    }
+
+    fn clear(&self, operation: Operation) {
+        self.service().queue(Some(operation)).clear();
     }
 }

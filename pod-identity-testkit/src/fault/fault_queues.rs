@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::Operation;
+use crate::fault::operation::Operation;
 use crate::fault::queue::FaultQueue;
 
 /// The faults of each operation.

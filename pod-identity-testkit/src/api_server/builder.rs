@@ -1,0 +1,184 @@
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pod_identity_core::{Clock, SystemClock};
+use tokio::net::TcpListener;
+
+use crate::api_server::blocking::BlockingMockApiServer;
+use crate::api_server::objects::Objects;
+use crate::api_server::service::ApiServerService;
+use crate::api_server::service_account::ServiceAccount;
+use crate::fault::fault_queues::FaultQueues;
+use crate::fault::mock_server::MockServer;
+use crate::http::gates::Gates;
+use crate::http::host::{Host, WAIT_LIMIT};
+use crate::http::recorder::Recorder;
+use crate::http::tls::Identity;
+use crate::{Blocking, Issuer, MockApiServer};
+
+/// Sets up a [`MockApiServer`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use pod_identity_testkit::{MockApiServer, MockEksAuth};
+///
+/// // Both sides of one cluster.
+/// let eks = MockEksAuth::start().await;
+/// let builder = MockApiServer::builder().issuer(eks.issuer().clone());
+/// let api_server = builder.version("v1.33.5-eks-0000000").start().await?;
+/// assert_eq!(api_server.issuer().url(), eks.issuer().url());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a mock comes from `start`"]
+pub struct MockApiServerBuilder {
+    issuer: Issuer,
+    version: String,
+    account: (String, String),
+    names: Vec<String>,
+    clock: Arc<dyn Clock>,
+    listener: Option<TcpListener>,
+    in_this_runtime: bool,
+    wait_limit: Duration,
+}
+
+impl MockApiServerBuilder {
+    /// Sets the issuer whose keys are served. Defaults to [`Issuer::new`].
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuer = issuer;
+        self
+    }
+
+    /// Sets the version of Kubernetes. Defaults to one of EKS, `v1.34.1-eks-0000000`.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Sets the service account whose token is accepted and written. Defaults to `eks-pod-identity-agent` in
+    /// `kube-system`.
+    pub fn service_account(
+        mut self,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        self.account = (namespace.into(), name.into());
+        self
+    }
+
+    /// Adds a name or address to the certificate. It always has `localhost`, `127.0.0.1`, `::1`,
+    /// `kubernetes.default.svc` and `kubernetes`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.names.push(name.into());
+        self
+    }
+
+    /// Sets the clock of times and faults. Defaults to the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the listener. Defaults to an ephemeral port of 127.0.0.1.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused.
+    /// The mock does not answer while the test blocks that runtime's thread, and waits have no limit.
+    pub fn in_this_runtime(mut self) -> Self {
+        self.in_this_runtime = true;
+        self
+    }
+
+    /// Sets how long to wait for requests before the test fails. Defaults to 30 s.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
+        self
+    }
+
+    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
+    ///
+    /// # Errors
+    /// Fails without a free port, a thread or a temporary directory, or if a name cannot be in a certificate.
+    pub async fn start(self) -> io::Result<MockApiServer> {
+        let host = match self.in_this_runtime {
+            true => Host::current(),
+            false => Host::own_thread(THREAD)?,
+        };
+        self.start_on(host).await
+    }
+
+    /// Starts the mock for a test without a runtime.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_blocking(self) -> io::Result<BlockingMockApiServer> {
+        let host = Host::own_thread(THREAD)?;
+        let handle = host.handle().clone();
+        let mock = handle.block_on(self.start_on(host))?;
+        Ok(Blocking::new(mock, handle))
+    }
+
+    async fn start_on(self, host: Host) -> io::Result<MockApiServer> {
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
+        };
+        let identity = Identity::generate(self.names)?;
+        let (namespace, name) = self.account;
+        let (issuer, now) = (self.issuer, self.clock.now());
+        let ca_pem = &identity.certificate_pem;
+        let account = ServiceAccount::create(namespace, name, issuer.clone(), ca_pem, now)?;
+        let service = ApiServerService {
+            issuer,
+            version: Mutex::new(self.version),
+            objects: Mutex::new(Objects::default()),
+            account,
+            tls: identity.acceptor,
+            clock: self.clock,
+            faults: FaultQueues::new(),
+            gates: Gates::default(),
+            recorder: Recorder::new(),
+        };
+        let server = MockServer::start(&host, listener, service)?;
+        Ok(MockApiServer::new(
+            server,
+            host,
+            self.wait_limit,
+            identity.certificate_pem,
+        ))
+    }
+}
+
+impl Default for MockApiServerBuilder {
+    fn default() -> Self {
+        let names = [
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "kubernetes.default.svc",
+            "kubernetes",
+        ];
+        Self {
+            issuer: Issuer::new(),
+            version: "v1.34.1-eks-0000000".to_owned(),
+            account: (
+                "kube-system".to_owned(),
+                "eks-pod-identity-agent".to_owned(),
+            ),
+            names: names.map(str::to_owned).into(),
+            clock: Arc::new(SystemClock),
+            listener: None,
+            in_this_runtime: false,
+            wait_limit: WAIT_LIMIT,
+        }
+    }
+}
+
+const THREAD: &str = "mock-api-server";
