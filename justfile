@@ -113,6 +113,10 @@ image:
 deploy:
     POD_IDENTITY_AGENT="$(image/program)" deploy/check
 
+# A Kubernetes cluster of one node with the chart, its pods and upgrades; as root; builds Kubernetes the first time
+cluster *cases:
+    cluster/run {{cases}}
+
 # Figures; they compare only with others from the same machine
 bench:
     cargo build --release --package pod-identity-benches

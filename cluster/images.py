@@ -1,0 +1,62 @@
+"""The images of the cluster, as archives that containerd imports."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+AGENT = "localhost/pod-identity-agent:latest"
+POD = "localhost/pod:latest"
+PAUSE = "localhost/pause:latest"
+
+# The API server tells a sandbox to end with a signal that cannot be ignored.
+PAUSE_PROGRAM = "int pause(void); int main(void) { for (;;) pause(); }"
+
+
+def make(folder):
+    """The archives of the three images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    say(subprocess.run([ROOT / "image/build"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+    pause = folder / "pause/root"
+    pause.mkdir(parents=True)
+    subprocess.run(["cc", "-static", "-Os", "-s", "-x", "c", "-", "-o", pause / "pause"], input=PAUSE_PROGRAM, text=True, check=True)
+    build(PAUSE, folder / "pause", '["/pause"]')
+    # Its programs are the machine's: pods mount them. Only the links that lead into /usr are its own.
+    pod = folder / "pod/root"
+    for name in ("usr", "tmp", "etc", "root"):
+        (pod / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (pod / name).symlink_to(f"usr/{name}")
+    build(POD, folder / "pod", '["/bin/sleep", "infinity"]')
+    return [save(image, folder) for image in (AGENT, POD, PAUSE)]
+
+
+def build(image, context, entrypoint):
+    recipe = f"FROM scratch\nCOPY root/ /\nENTRYPOINT {entrypoint}\n"
+    (context / "Containerfile").write_text(recipe)
+    buildah("build", "--tag", image, context)
+
+
+def save(image, folder):
+    archive = folder / (image.split("/")[1].split(":")[0] + ".tar")
+    archive.unlink(missing_ok=True)
+    buildah("push", image, f"docker-archive:{archive}:{image}")
+    return archive
+
+
+def buildah(*arguments):
+    done = subprocess.run(["buildah", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"cluster/run: buildah {' '.join(map(str, arguments))}: {done.stderr}")
+
+
+def mounts():
+    """Folders of the machine that a pod needs for the clients, read-only and under their own names."""
+    programs = [Path(sys.base_prefix), *(Path(found).resolve().parent.parent for found in [shutil.which("node")] if found)]
+    outside = [path.resolve() for path in programs if not path.resolve().is_relative_to("/usr")]
+    return sorted({"/usr", "/etc/ssl", *map(str, outside), str(ROOT / "conformance"), str(ROOT / "cluster")})
+
+
+def say(line):
+    print(line, flush=True)
