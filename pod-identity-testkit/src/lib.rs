@@ -30,9 +30,9 @@
 //!     }]}"#,
 //! )?);
 //! eks.associate("shop", "cart", role);
-//! // … what is tested now meets AccessDeniedException, until the test corrects the role …
+//! // … the code under test now gets AccessDeniedException, until the test corrects the role …
 //! eks.put_role(Role::new(role));
-//! // … and what it then gets can be read back with its session tags: `eks.session(access_key_id)`.
+//! // … and its session can be read back with its tags: `eks.session(access_key_id)`.
 //! # Ok(())
 //! # }
 //! ```
@@ -53,9 +53,9 @@
 //! let agent = MockAgent::start().await;
 //! agent.expect().at_most(3).single_flight().token_reread();
 //! agent.inject(Fault::reset(Stage::InHeaders));
-//! // … run what is tested with `agent.lookup()`, `agent.env()` or `agent.apply_to(&mut command)` …
+//! // … run the code under test with `agent.lookup()`, `agent.env()` or `agent.apply_to(&mut command)` …
 //! agent.rotate();
-//! // … and on …
+//! // … and run it again …
 //! agent.assert_no_secrets("what it has logged");
 //! # Ok(())
 //! # }

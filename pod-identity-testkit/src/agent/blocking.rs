@@ -23,7 +23,7 @@ impl Blocking<MockAgent> {
     /// As [`MockAgent::restart`].
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// Fails if another process has taken the port meanwhile.
     pub fn restart(&self) -> io::Result<()> {
         self.wait(MockAgent::restart(self))
     }
@@ -41,7 +41,7 @@ impl Blocking<MockAgent> {
     /// As [`MockAgent::catch_up`].
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    /// Fails if the token cannot be written, or if another process has taken the port.
     pub fn catch_up(&self) -> io::Result<()> {
         self.wait(MockAgent::catch_up(self))
     }

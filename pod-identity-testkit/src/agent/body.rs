@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{Defect, Field, TimeFormat};
 
-/// The body of a success, whose members can be spoilt one by one. Keeps their order, which a map of
+/// The body of a success, each member of which can get a defect. Keeps their order, which a map of
 /// `serde_json` would not.
 #[derive(Debug)]
 pub(crate) struct SuccessBody(Vec<Member>);

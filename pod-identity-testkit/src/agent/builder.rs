@@ -61,13 +61,13 @@ pub struct MockAgentBuilder {
     wait_limit: Duration,
 }
 
-/// What holds where the builder itself has no setting.
+/// Settings that apply where the builder itself has none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentDefaults {
     pub(crate) issuer: Option<Issuer>,
     pub(crate) service_account: Option<(String, String)>,
     pub(crate) token_lifetime: Option<Duration>,
-    /// Of tokens of the issuer.
+    /// The lifetime of tokens of the issuer.
     pub(crate) policy: Option<fn(&Issuer) -> TokenPolicy>,
     pub(crate) source: Option<DefaultSource>,
     pub(crate) is_limited: bool,
@@ -77,7 +77,7 @@ pub(crate) struct AgentDefaults {
 #[derive(Debug, Clone)]
 pub(crate) enum DefaultSource {
     Minted(Duration),
-    /// What this cluster grants, with the issuer and the clock of the agent.
+    /// The credentials that this cluster grants, with the issuer and the clock of the agent.
     Cluster(Box<EksAuthDefaults>),
 }
 
@@ -103,26 +103,26 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Where it listens instead of an ephemeral loopback port.
+    /// Sets the socket to listen on instead of an ephemeral loopback port.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Another name or address that `Host` may have, without a port. The official addresses and the one
+    /// Allows one more name or address in `Host`, without a port. The official addresses and the one
     /// that is bound are always allowed.
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into());
         self
     }
 
-    /// Which tokens are good; [`TokenPolicy::JwtShaped`] by default.
+    /// Sets which tokens are accepted. Defaults to [`TokenPolicy::JwtShaped`].
     pub fn token_policy(mut self, policy: TokenPolicy) -> Self {
         self.policy = Some(policy);
         self
     }
 
-    /// Where credentials come from; new ones for 6 hours by default.
+    /// Sets where credentials come from. Defaults to new ones with a lifetime of 6 hours.
     pub fn credentials(mut self, source: impl Into<CredentialSource>) -> Self {
         self.source = Some(source.into());
         self
@@ -133,14 +133,14 @@ impl MockAgentBuilder {
         self.credentials(CredentialSource::minted(lifetime))
     }
 
-    /// Credentials as this mock's associations say, tokens of its issuer, and its clock.
+    /// Uses the associations of this mock for credentials, its issuer for tokens, and its clock.
     pub fn eks_auth(mut self, mock: &MockEksAuth) -> Self {
         self.issuer = Some(mock.issuer().clone());
         self.clock = Arc::clone(&mock.service().clock);
         self.credentials(CredentialSource::eks_auth(mock))
     }
 
-    /// Who the pod is that the projected token is for; `default` and `app` by default.
+    /// Sets the namespace and service account of the projected token. Defaults to `default` and `app`.
     pub fn service_account(
         mut self,
         namespace: impl Into<String>,
@@ -150,40 +150,40 @@ impl MockAgentBuilder {
         self
     }
 
-    /// How long the projected token lives; 24 hours by default.
+    /// Sets the lifetime of the projected token. Defaults to 24 hours.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = Some(lifetime);
         self
     }
 
-    /// Who mints the projected token. By default [`Issuer::new`], but with signatures that no key made: signing
-    /// takes longer than all else that a mock does, and nobody verifies them, unless the
+    /// Sets the issuer of the projected token. Defaults to [`Issuer::new`] with invalid signatures: signing
+    /// takes longer than all else that a mock does, and signatures are not verified unless the
     /// [policy](Self::token_policy) is [`TokenPolicy::Verified`].
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
         self
     }
 
-    /// What the projected token is minted from, instead of issuer, service account and lifetime.
+    /// Sets a builder for the projected token, instead of issuer, service account and lifetime.
     pub fn token(mut self, token: TokenBuilder) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// What tokens and credentials expire by; the system's clock by default.
+    /// Sets the clock that decides what has expired. Defaults to the system's clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// With the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
-    /// 429 beyond that. Without one by default.
+    /// Adds the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
+    /// 429 beyond that. There is none by default.
     pub fn limited(mut self) -> Self {
         self.is_limited = true;
         self
     }
 
-    /// Sets what holds where the builder has no setting, and what happens from the start on.
+    /// Sets defaults for the settings that the builder lacks, and the timeline that begins at the start.
     pub(crate) fn with_defaults(mut self, defaults: AgentDefaults, agenda: Agenda) -> Self {
         self.defaults = defaults;
         self.agenda = agenda;
@@ -198,7 +198,7 @@ impl MockAgentBuilder {
         self
     }
 
-    /// How long to wait for requests and answers before the test fails; 30 s by default.
+    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.wait_limit = limit;
         self
@@ -207,7 +207,7 @@ impl MockAgentBuilder {
     /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
-    /// Fails without a free port, a thread or a temporary directory.
+    /// Fails if there is no free port, no thread or no temporary directory.
     pub async fn start(self) -> io::Result<MockAgent> {
         let host = match self.in_this_runtime {
             true => Host::current(),
@@ -266,7 +266,7 @@ impl MockAgentBuilder {
     /// Starts the mock for a test without a runtime.
     ///
     /// # Errors
-    /// Fails without a free port, a thread or a temporary directory.
+    /// Fails if there is no free port, no thread or no temporary directory.
     pub fn start_blocking(self) -> io::Result<BlockingMockAgent> {
         let host = Host::own_thread(THREAD)?;
         let handle = host.handle().clone();

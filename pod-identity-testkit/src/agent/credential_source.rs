@@ -45,17 +45,17 @@ struct Sequence {
 }
 
 impl CredentialSource {
-    /// Mints new ones for every request, with this lifetime by the mock's clock. The default, with 6 hours.
+    /// Mints new ones for every request, with this lifetime by the mock's clock. Defaults to 6 hours.
     pub fn minted(lifetime: Duration) -> Self {
         Self(Source::Minted(lifetime))
     }
 
-    /// Always these.
+    /// Returns the same credentials for every request.
     pub fn fixed(credentials: Credentials) -> Self {
         Self(Source::Fixed(credentials))
     }
 
-    /// Those of the token; without any, there is no association.
+    /// Returns the credentials of the token. A token that is not in the map has no association.
     pub fn per_token<T: AsRef<str>>(all: impl IntoIterator<Item = (T, Credentials)>) -> Self {
         let digested = |(token, credentials): (T, _)| {
             (TokenDigest::of(token.as_ref().as_bytes()), credentials)
@@ -64,10 +64,10 @@ impl CredentialSource {
         Self(Source::PerToken(Arc::new(all)))
     }
 
-    /// These in turn, then the last of them for good.
+    /// Returns one element for each request, and the last one for all further requests.
     ///
     /// # Panics
-    /// When there are none.
+    /// Panics if the sequence is empty.
     pub fn sequence(all: impl IntoIterator<Item = Credentials>) -> Self {
         let credentials: Vec<Credentials> = all.into_iter().collect();
         assert!(!credentials.is_empty(), "a sequence must not be empty");
@@ -77,15 +77,15 @@ impl CredentialSource {
         })))
     }
 
-    /// What the closure makes of the request; its error is passed on as one of EKS Auth.
+    /// Calls a closure for each request. Its error is passed on as one of EKS Auth.
     pub fn from_fn(
         grant: impl Fn(&AgentRequest) -> Result<Credentials, ServiceError> + Send + Sync + 'static,
     ) -> Self {
         Self(Source::Closure(Arc::new(grant)))
     }
 
-    /// What this mock's cluster grants the token, by its associations, issuer and clock. Its socket and
-    /// its faults are not involved. The mock may be stopped or dropped.
+    /// Returns what this mock's cluster grants the token, by its associations, issuer and clock. Its socket
+    /// and its faults are not involved. The mock may be stopped or dropped.
     pub fn eks_auth(mock: &MockEksAuth) -> Self {
         Self::of_cluster(Arc::clone(mock.service()))
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::sync::lock;
 use crate::{AgentRequest, Ending, Outcome};
 
-/// What is to be true of all requests to a [`MockAgent`](crate::MockAgent); made by
+/// Expectations about all requests to a [`MockAgent`](crate::MockAgent), created by
 /// [`MockAgent::expect`](crate::MockAgent::expect).
 ///
-/// Each call adds to what is verified when the mock is dropped. A failure shows every request.
+/// Each call adds an expectation, which is verified when the mock is dropped. A failure lists every request.
 ///
 /// ```no_run
 /// # async fn test() {
@@ -36,7 +36,7 @@ impl<'a> Expectations<'a> {
         Self(all)
     }
 
-    /// Exactly so many requests arrive.
+    /// Expects exactly `count` requests.
     pub fn times(self, count: usize) -> Self {
         self.and(Expectation::Times {
             least: count,
@@ -44,7 +44,7 @@ impl<'a> Expectations<'a> {
         })
     }
 
-    /// At least so many requests arrive.
+    /// Expects at least `count` requests.
     pub fn at_least(self, count: usize) -> Self {
         self.and(Expectation::Times {
             least: count,
@@ -52,7 +52,7 @@ impl<'a> Expectations<'a> {
         })
     }
 
-    /// At most so many requests arrive.
+    /// Expects at most `count` requests.
     pub fn at_most(self, count: usize) -> Self {
         self.and(Expectation::Times {
             least: 0,
@@ -60,27 +60,27 @@ impl<'a> Expectations<'a> {
         })
     }
 
-    /// No request arrives while another waits for its answer.
+    /// Expects that no request arrives while another waits for its answer.
     pub fn single_flight(self) -> Self {
         self.and(Expectation::SingleFlight)
     }
 
-    /// Every request brings the token that is in the volume when it arrives.
+    /// Expects that every request carries the token that is in the volume when it arrives.
     pub fn token_reread(self) -> Self {
         self.and(Expectation::TokenReread)
     }
 
-    /// No request has `Bearer ` before the token.
+    /// Expects that no request has `Bearer ` before the token.
     pub fn no_bearer_prefix(self) -> Self {
         self.and(Expectation::NoBearerPrefix)
     }
 
-    /// A request comes over the connection of the one before, unless that was answered with its end.
+    /// Expects that a request reuses the connection of the previous one, unless that one was closed.
     pub fn connection_reuse(self) -> Self {
         self.and(Expectation::ConnectionReuse)
     }
 
-    /// So much time lies between a request and the next, by the mock's clock.
+    /// Expects this time between a request and the next one, by the mock's clock.
     pub fn paced(self, least: Duration) -> Self {
         self.and(Expectation::Paced(least))
     }
@@ -92,7 +92,7 @@ impl<'a> Expectations<'a> {
 }
 
 impl Expectation {
-    /// What is wrong, if something is.
+    /// Returns the failures; `None` if the expectation is met.
     fn failure(self, requests: &[AgentRequest], max_in_flight: usize) -> Option<String> {
         match self {
             Self::Times { least, most } => {
@@ -137,7 +137,7 @@ pub(crate) fn report(
     (!failures.is_empty()).then(|| format!("{}\n{}", failures.join("; "), timeline()))
 }
 
-/// One line for each request: its number, its time after the first, and what became of it.
+/// Returns one line for each request: its number, its time after the first, and its outcome.
 pub(crate) fn timeline(requests: &[AgentRequest]) -> String {
     let start = requests.first().map(|request| request.at);
     let mut lines = String::new();
@@ -168,21 +168,21 @@ fn outcome(outcome: Option<&Outcome>) -> String {
     let Some(outcome) = outcome else {
         return "not answered".to_owned();
     };
-    let mut words = Vec::new();
-    words.extend(outcome.status.map(|status| status.to_string()));
-    words.extend(outcome.access_key_id.clone());
-    words.extend(outcome.ending.map(|ending| match ending {
+    let mut parts = Vec::new();
+    parts.extend(outcome.status.map(|status| status.to_string()));
+    parts.extend(outcome.access_key_id.clone());
+    parts.extend(outcome.ending.map(|ending| match ending {
         Ending::Closed(stage) => format!("closed {stage:?}"),
         Ending::Reset(stage) => format!("reset {stage:?}"),
     }));
-    words.join(" ")
+    parts.join(" ")
 }
 
 fn first(requests: &[AgentRequest], is: impl Fn(&AgentRequest) -> bool) -> Option<usize> {
     requests.iter().position(is).map(|index| index + 1)
 }
 
-/// The number of the first request that has this relation to the one before it.
+/// Returns the number of the first request that has this relation to the previous one.
 fn second(
     requests: &[AgentRequest],
     is: impl Fn(&AgentRequest, &AgentRequest) -> bool,

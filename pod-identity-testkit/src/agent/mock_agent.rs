@@ -24,8 +24,8 @@ use crate::{
 /// headers of every refusal. [Faults](Self#faults) go down to the single byte. What arrives is recorded,
 /// and [expectations](Self::expect) are verified when it is dropped.
 ///
-/// Nothing of it is shared with another one or with the process's environment: [`env`](Self::env),
-/// [`lookup`](Self::lookup) and [`apply_to`](Self::apply_to) give what would be in a container's.
+/// It shares nothing with other mocks or with the process's environment: [`env`](Self::env),
+/// [`lookup`](Self::lookup) and [`apply_to`](Self::apply_to) return what a container would have there.
 /// It serves on a thread of its own, so that it answers while the test blocks; for virtual time see
 /// [`in_this_runtime`](MockAgentBuilder::in_this_runtime). Dropping it closes the listener, every
 /// connection, and removes the token.
@@ -47,16 +47,16 @@ use crate::{
 /// ```
 ///
 /// # Faults
-/// A [`Fault`] says what happens, and to which requests: to the next one by default, to several, to the
-/// nth, to those with one token or of one pod, from a time on, for a while, or until a gate is released.
+/// A [`Fault`] describes an effect and the requests that it applies to: the next one by default, several, the
+/// nth, those with one token or of one pod, from a time on, for a while, or until a gate is released.
 /// Faults for a number of requests queue. Those for every request are persistent.
 ///
 /// A request goes through the queue from its head. It takes each fault that does not overlap with one
 /// that it has taken, up to the first that answers. The persistent faults then add what the queue did
 /// not decide; they answer or stall only if no fault of the queue answers.
 ///
-/// So a stall and then an error, queued one after the other, make one slow error; two queued errors are
-/// for two requests; a persistent drip makes every queued error slow. Two fields of a success, two
+/// For example, a stall and then an error in the queue make one slow error; two queued errors apply to
+/// two requests; a persistent drip makes every queued error slow. Two fields of a success, two
 /// headers, and waits at two stages do not overlap.
 #[derive(Debug)]
 pub struct MockAgent {
@@ -68,10 +68,10 @@ pub struct MockAgent {
 }
 
 impl MockAgent {
-    /// A mock with every default of [`builder`](Self::builder).
+    /// Starts a mock with the defaults of [`builder`](Self::builder).
     ///
     /// # Panics
-    /// Panics without a free loopback port or a temporary directory.
+    /// Panics if there is no free loopback port or no temporary directory.
     pub async fn start() -> Self {
         Self::builder()
             .start()
@@ -79,17 +79,17 @@ impl MockAgent {
             .expect("a loopback port and a temporary directory must be free")
     }
 
-    /// A mock with every default, for tests without a runtime.
+    /// Starts a mock with the defaults, for tests without a runtime.
     ///
     /// # Panics
-    /// Panics without a free loopback port, a temporary directory or a thread.
+    /// Panics if there is no free loopback port, no temporary directory or no thread.
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()
             .expect("a loopback port and a temporary directory must be free")
     }
 
-    /// A mock to be set up before it starts.
+    /// Returns a builder for a mock.
     pub fn builder() -> MockAgentBuilder {
         MockAgentBuilder::default()
     }
@@ -107,17 +107,17 @@ impl MockAgent {
         }
     }
 
-    /// `http://127.0.0.1:{port}/v1/credentials`. It stays the same over a restart.
+    /// Returns `http://127.0.0.1:{port}/v1/credentials`. A restart does not change it.
     pub fn uri(&self) -> String {
         format!("http://{}{}", self.server.reachable(), agent::PATH)
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the mock listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// What the webhook would put into a container's environment: `AWS_CONTAINER_CREDENTIALS_FULL_URI`
+    /// Returns what the webhook puts into a container's environment: `AWS_CONTAINER_CREDENTIALS_FULL_URI`
     /// and `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE`.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let token_file = self.volume().token_path().to_string_lossy();
@@ -127,7 +127,7 @@ impl MockAgent {
         ]
     }
 
-    /// [`env`](Self::env) as a function, in the place of the process's environment.
+    /// Returns [`env`](Self::env) as a function, to use in place of the process's environment.
     pub fn lookup(
         &self,
     ) -> impl Fn(&str) -> Option<String> + Clone + Send + Sync + 'static + use<> {
@@ -138,7 +138,7 @@ impl MockAgent {
         }
     }
 
-    /// Gives a command [`env`](Self::env), and takes from it the variables that would win over that.
+    /// Adds [`env`](Self::env) to a command, and removes the variables that take precedence over it.
     pub fn apply_to(&self, command: &mut Command) {
         command
             .env_remove(variables::RELATIVE_URI)
@@ -146,17 +146,17 @@ impl MockAgent {
             .envs(self.env());
     }
 
-    /// The volume that its token is in. What a test writes there itself is not the current token.
+    /// Returns the volume of the token. A token that the test writes there itself is not the current one.
     pub fn volume(&self) -> &ProjectedVolume {
         self.pod_token().volume()
     }
 
-    /// Its token, to have it refreshed as kubelet does: `agent.pod_token().follow(&clock)`.
+    /// Returns the pod's token, to refresh it as kubelet does: `agent.pod_token().follow(&clock)`.
     pub fn pod_token(&self) -> &PodToken {
         &self.service().token
     }
 
-    /// The token that was minted last.
+    /// Returns the token that was minted last.
     pub fn token(&self) -> Secret {
         self.pod_token().current()
     }
@@ -164,7 +164,7 @@ impl MockAgent {
     /// Mints a new token by the mock's clock and projects it, as kubelet does once a day. Returns it.
     ///
     /// # Panics
-    /// When the volume cannot be written.
+    /// Panics if the volume cannot be written.
     pub fn rotate(&self) -> Secret {
         let service = self.service();
         let rotated = service.token.rotate(service.clock.now());
@@ -172,29 +172,29 @@ impl MockAgent {
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on
-    /// connections are refused. What it knows and has recorded stays.
+    /// connections are refused. Faults, tokens and recorded requests are kept.
     pub async fn stop(&self) {
         self.server.stop().await;
     }
 
-    /// Listens again on the same port. Does nothing if it does already.
+    /// Listens again on the same port. Does nothing if the mock is listening.
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// Fails if another process has taken the port meanwhile.
     pub async fn restart(&self) -> io::Result<()> {
         self.server.restart().await
     }
 
-    /// Injects a fault: for the next request, unless the fault says for which. See [Faults](Self#faults).
+    /// Injects a fault, by default for the next request. See [Faults](Self#faults).
     ///
     /// # Panics
-    /// Panics if parts of the fault exclude each other, or if the mock agent has no such fault.
+    /// Panics if members of the fault exclude each other, or if the mock agent does not have the fault.
     #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
         self.server.inject_now(fault.into());
     }
 
-    /// Injects a fault for so many requests.
+    /// Injects a fault for the next `count` requests.
     ///
     /// # Panics
     /// As [`inject`](Self::inject).
@@ -219,13 +219,13 @@ impl MockAgent {
         gate
     }
 
-    /// The gate that a [scenario](MockAgentBuilder::scenario) calls by this name, if it has not been
-    /// released; else a new one.
+    /// Returns the gate of this name of the [scenario](MockAgentBuilder::scenario), if it has not been
+    /// released, or else a new one.
     pub fn named_gate(&self, name: &str) -> Gate {
         self.server.named_gate(name)
     }
 
-    /// Removes every fault. Requests that wait go on.
+    /// Removes every fault. Requests that are held continue.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
     }
@@ -234,53 +234,53 @@ impl MockAgent {
     /// clock. Without this call it is applied within a second.
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile. It is tried
-    /// again every second, and what comes after it waits.
+    /// Fails if the token cannot be written, or if another process has taken the port meanwhile. It is retried
+    /// every second, and later events wait for it.
     pub async fn catch_up(&self) -> io::Result<()> {
         self.server.catch_up().await
     }
 
-    /// Every request whose head has been read, in the order of arrival.
+    /// Returns every request whose head has been read, in the order of arrival.
     pub fn requests(&self) -> Vec<AgentRequest> {
         self.recorder().requests()
     }
 
-    /// How many requests have arrived.
+    /// Returns the number of requests that have arrived.
     pub fn request_count(&self) -> usize {
         self.recorder().counts().requests
     }
 
-    /// How many connections have been accepted.
+    /// Returns the number of connections that have been accepted.
     pub fn connection_count(&self) -> u64 {
         self.recorder().counts().connections
     }
 
-    /// How many requests are waiting for their answer.
+    /// Returns the number of requests that wait for their answer.
     pub fn in_flight(&self) -> usize {
         self.recorder().counts().in_flight
     }
 
-    /// How many requests have waited for their answer at the same time, at most.
+    /// Returns the largest number of requests that have waited for their answer at the same time.
     pub fn max_in_flight(&self) -> usize {
         self.recorder().counts().max_in_flight
     }
 
-    /// The access key id of every success, in that order. It need not have reached the client.
+    /// Returns the access key id of every success, in order. It need not have reached the client.
     pub fn served(&self) -> Vec<String> {
         self.recorder().access_keys()
     }
 
-    /// Every token minted or received, and every secret key and session token handed out.
+    /// Returns every token minted or received, and every secret key and session token served.
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = self.pod_token().all();
         secrets.extend(self.recorder().secrets());
         secrets
     }
 
-    /// [`assert_no_secrets`] for all of [`secrets`](Self::secrets).
+    /// Calls [`assert_no_secrets`] with all [`secrets`](Self::secrets).
     ///
     /// # Panics
-    /// When there is one in the text.
+    /// Panics if the text contains one.
     #[track_caller]
     pub fn assert_no_secrets(&self, text: &str) {
         let secrets = self.secrets();
@@ -288,34 +288,34 @@ impl MockAgent {
         assert_no_secrets(text, &secrets);
     }
 
-    /// Waits until so many requests have arrived since the start.
+    /// Waits until `count` requests have arrived since the start.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
     pub async fn wait_for_requests(&self, count: usize) {
         let enough = |counts: &Counts| counts.requests >= count;
         self.wait(&format!("{count} requests"), enough).await;
     }
 
-    /// Waits until so many requests have been answered since the start.
+    /// Waits until `count` requests have been answered since the start.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
     pub async fn wait_for_answers(&self, count: usize) {
         let enough = |counts: &Counts| counts.answers >= count;
         self.wait(&format!("{count} answers"), enough).await;
     }
 
-    /// Waits until no request waits for its answer: all are answered, or their clients have left.
+    /// Waits until no request is in flight: all are answered, or their clients have disconnected.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockAgentBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
     pub async fn wait_until_idle(&self) {
         let enough = |counts: &Counts| counts.in_flight == 0;
         self.wait("no request to be in flight", enough).await;
     }
 
-    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) called.
+    /// Adds expectations, which are verified when the mock is dropped or [`verify`](Self::verify) is called.
     pub fn expect(&self) -> Expectations<'_> {
         Expectations::new(&self.expectations)
     }
@@ -323,7 +323,7 @@ impl MockAgent {
     /// Verifies the [expectations](Self::expect) now.
     ///
     /// # Panics
-    /// When one is not met, with every request in order.
+    /// Panics with every request in order if one is not met.
     #[track_caller]
     pub fn verify(&self) {
         let requests = self.requests();

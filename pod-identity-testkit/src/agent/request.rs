@@ -5,13 +5,13 @@ use crate::fault::mock::Record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
 
-/// What a [`MockAgent`](crate::MockAgent) has seen of one request. Its `Debug` shows no secret.
+/// What a [`MockAgent`](crate::MockAgent) recorded of one request. Its `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentRequest {
     /// When its head had been read, by the mock's clock.
     pub at: Timestamp,
-    /// Which connection it came over, counted from 1.
+    /// The number of its connection, counted from 1.
     pub connection: u64,
     /// The HTTP method.
     pub method: String,
@@ -21,16 +21,16 @@ pub struct AgentRequest {
     pub host: Option<String>,
     /// Every header. `Authorization` is marked as sensitive, so that `Debug` leaves it out.
     pub headers: HeaderMap,
-    /// The digest of what the header `Authorization` held.
+    /// The digest of the value of the header `Authorization`.
     pub token: Option<TokenDigest>,
     /// Whether it began with `Bearer `, which the agent does not understand.
     pub bearer_prefix: bool,
-    /// How old the token was in the mock's own volume, without `Bearer `: 0 for the current one, 1 for the
-    /// one before it; `None` when it never was there.
+    /// The age of the token in the mock's own volume, without `Bearer `: 0 for the current one, 1 for the
+    /// previous one; `None` if it was never there.
     pub token_age: Option<usize>,
-    /// What the token claims, without `Bearer `, if it is one.
+    /// The claims of the token, without `Bearer `, if it has any.
     pub claims: Option<UnverifiedClaims>,
-    /// What it was answered; `None` while it waits, and when the client left before.
+    /// The outcome; `None` while the request waits, and if the client disconnected before the answer.
     pub outcome: Option<Outcome>,
 }
 

@@ -33,14 +33,14 @@ pub(crate) struct AgentService {
     pub(crate) policy: TokenPolicy,
     pub(crate) source: CredentialSource,
     pub(crate) token: PodToken,
-    /// Who mints the token, unless the test has a builder of its own.
+    /// Mints the token, unless the test has a builder of its own.
     pub(crate) issuer: Issuer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limiter: Option<Mutex<TokenBucket>>,
     pub(crate) faults: FaultQueue,
     pub(crate) gates: Gates,
     pub(crate) recorder: Recorder<AgentRequest>,
-    /// What the last success held, for `same_again`.
+    /// The credentials of the last success, for `same_again`.
     pub(crate) last: Mutex<Option<Credentials>>,
 }
 

@@ -6,26 +6,26 @@ use pod_identity_core::{ClaimError, Secret, ServiceAccountToken, Timestamp};
 
 use crate::{Issuer, ServiceError, TokenBuilder};
 
-/// Which tokens a [`MockAgent`](crate::MockAgent) gives credentials for.
+/// The tokens that a [`MockAgent`](crate::MockAgent) accepts.
 ///
-/// What the official agent checks itself is refused with its text and a status of 400; what only EKS Auth
-/// can know, as an `InvalidTokenException` passed on.
+/// A token that fails a check of the official agent is refused with its text and a status of 400; one that
+/// only EKS Auth can judge is refused with an `InvalidTokenException` that is passed on.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum TokenPolicy {
-    /// Any, also none at all.
+    /// Accepts any token, even none at all.
     Any,
-    /// This one.
+    /// Accepts this token.
     Exact(Secret),
-    /// One that has the shape of a service-account token and is valid by the mock's clock. This is what
-    /// the official agent itself checks; `Bearer ` before the token is refused.
+    /// Accepts a token that has the form of a service-account token and is valid by the mock's clock. This is
+    /// what the official agent itself checks; `Bearer ` before the token is refused.
     #[default]
     JwtShaped,
-    /// The one that is in the mock's volume now.
+    /// Accepts the token that is in the mock's volume now.
     Current,
-    /// The one that is in the mock's volume now, or the one before it.
+    /// Accepts the token that is in the mock's volume now, or the previous one.
     CurrentOrPrevious,
-    /// One of this issuer for the audience of Pod Identity, with its signature and times right.
+    /// Accepts tokens of this issuer for the audience of Pod Identity with a valid signature and valid times.
     Verified(Issuer),
 }
 

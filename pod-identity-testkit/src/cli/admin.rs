@@ -27,11 +27,11 @@ use crate::fault::error::FaultError;
 use crate::http::answer::{self, Answer};
 use crate::http::server::{Server, Service};
 
-/// The endpoint from which a test in another process orders faults and reads what arrived, on a loopback
+/// The endpoint at which a test in another process injects faults and reads recorded requests, on a loopback
 /// port of its own. Dropping it stops it, and the mock.
 ///
 /// Any program on the machine can connect to loopback, and so can a web page whose name resolves to it.
-/// So `Host` must be the address, and each request must have the token, which only the ready line tells.
+/// So `Host` must be the address, and each request must have the token, which only the ready line contains.
 #[derive(Debug)]
 pub(super) struct Admin<C> {
     server: Server<AdminService<C>>,
@@ -39,7 +39,7 @@ pub(super) struct Admin<C> {
 
 impl<C: Controls> Admin<C> {
     /// # Errors
-    /// When there is no loopback port, or no randomness.
+    /// Fails if there is no loopback port, or no randomness.
     pub(super) async fn start(controls: C, clock: Arc<MovingClock>) -> io::Result<Self> {
         let listener = Listen::LOOPBACK.listener().await?;
         let service = AdminService {
@@ -54,7 +54,7 @@ impl<C: Controls> Admin<C> {
         })
     }
 
-    /// The member `admin` of the ready line. Its only secret is for who reads that.
+    /// Returns the member `admin` of the ready line, the only place that has the token.
     pub(super) fn to_json(&self) -> Value {
         json!({
             "uri": format!("http://{}", self.server.address()),
@@ -73,7 +73,7 @@ struct AdminService<C> {
 }
 
 impl<C> fmt::Debug for AdminService<C> {
-    /// Without the token.
+    /// Does not show the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminService")
             .field("address", &self.address)
@@ -85,7 +85,7 @@ impl<C: Controls> Service for AdminService<C> {
     async fn serve(&self, stream: TcpStream) {
         let answer = service_fn(|request| self.call(request));
         let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // How a connection ends is the client's affair.
+        // A client may end its connection in any way.
         served.await.ok();
     }
 }
@@ -132,7 +132,7 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
-    /// Returns when what the fault does to the port is done.
+    /// Injects a fault. Returns after its effect on the port.
     async fn inject(&self, body: &[u8]) -> Answer {
         let injected = serde_json::from_slice(body)
             .map_err(NotInjected::Json)
@@ -150,11 +150,11 @@ impl<C: Controls> AdminService<C> {
         if gates.release(&name) {
             return done(Ok(()));
         }
-        let cure = match gates.names().as_slice() {
+        let remedy = match gates.names().as_slice() {
             [] => "no fault has a gate now; inject one with `until`".to_owned(),
             names => format!("those that are shut are {}", names.join(", ")),
         };
-        refusal(400, &format!("there is no shut gate {name}: {cure}"))
+        refusal(400, &format!("there is no shut gate {name}: {remedy}"))
     }
 
     fn requests(&self) -> Answer {
@@ -168,8 +168,8 @@ impl<C: Controls> AdminService<C> {
         let advance = match serde_json::from_slice::<Advance>(body) {
             Ok(advance) => advance,
             Err(error) => {
-                let words = format!("expected {{\"advance_seconds\": 3600}}: {error}");
-                return refusal(400, &words);
+                let message = format!("expected {{\"advance_seconds\": 3600}}: {error}");
+                return refusal(400, &message);
             }
         };
         let now = self.clock.advance(advance.advance_seconds);
@@ -179,8 +179,8 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
-    /// As after the start: no requests, the system's time, a new token, no faults but those of the
-    /// scenario, which begins again. Associations stay.
+    /// Restores the state after the start: no requests, the system's time, a new token, no faults but those
+    /// of the scenario, which begins again. Associations are kept.
     async fn reset(&self) -> io::Result<()> {
         self.clock.reset();
         self.controls.reset().await?;
@@ -190,7 +190,7 @@ impl<C: Controls> AdminService<C> {
     }
 }
 
-/// Why a fault is not injected.
+/// Why a fault cannot be injected.
 #[derive(Debug, thiserror::Error)]
 enum NotInjected {
     #[error("cannot read the fault: {0}")]
@@ -199,7 +199,7 @@ enum NotInjected {
     Fault(#[from] FaultError),
 }
 
-/// Who is not let in.
+/// Why a request is not admitted.
 #[derive(Debug, thiserror::Error)]
 enum Stranger {
     #[error("another Host than {0}; use the uri of the ready line")]
@@ -217,7 +217,7 @@ impl Stranger {
     }
 }
 
-/// What `/clock` is told.
+/// The body of a request to `/clock`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Advance {
@@ -231,8 +231,8 @@ fn done(done: io::Result<()>) -> Answer {
     }
 }
 
-fn refusal(status: u16, words: &str) -> Answer {
-    answer::json(status, json!({ "error": words }).to_string())
+fn refusal(status: u16, message: &str) -> Answer {
+    answer::json(status, json!({ "error": message }).to_string())
 }
 
 /// 256 random bits.

@@ -44,7 +44,7 @@ pub(super) struct Mock {
 
 impl Mock {
     /// # Errors
-    /// If the mock cannot listen.
+    /// Fails if the mock cannot listen.
     pub(super) async fn builder(&self, listen: Listen) -> io::Result<MockAgentBuilder> {
         let (namespace, service_account) = self.pod.identity(self.file.scenario.as_ref());
         let mut builder = MockAgent::builder()
@@ -66,10 +66,10 @@ impl Mock {
     }
 }
 
-/// Serves until a signal, or until the process that started it is gone.
+/// Serves until a signal, or until the process that started it has ended.
 ///
 /// # Errors
-/// If the mock cannot listen, or standard output is closed.
+/// Fails if the mock cannot listen, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;

@@ -16,26 +16,26 @@ use crate::fault::timeline::{Target, Timeline};
 use crate::http::gates::Gates;
 use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
 
-/// What can be done to a mock from outside. It fails if the token cannot be written, or if somebody else
-/// has taken the port.
+/// The controls of a mock that the admin endpoint offers. They fail if the token cannot be written, or if
+/// another process has taken the port.
 pub(super) trait Controls: Send + Sync + 'static {
     type Mock: Mock;
 
     fn server(&self) -> &Arc<MockServer<Self::Mock>>;
 
-    /// Removes every fault that is for requests.
+    /// Removes every fault of requests.
     fn clear_queues(&self);
 
-    /// Every request since the start, without secrets.
+    /// Returns every request since the start, without secrets.
     fn requests(&self) -> Vec<Value>;
 
     /// Projects a new token.
     fn rotate(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Applies what the scenario has up to now.
+    /// Applies the events of the scenario up to now.
     fn catch_up(&self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Begins anew, with the scenario.
+    /// Restores the state after the start, and starts the scenario again.
     fn reset(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     fn gates(&self) -> &Gates {
@@ -147,7 +147,7 @@ impl Controls for EksControls {
     }
 }
 
-/// Restores what was at the start, and drops what was still to come.
+/// Restores the state after the start, and drops pending events.
 async fn begin_again(target: &impl Target) -> io::Result<()> {
     target.timeline().forget(|_any| true);
     let actions = [

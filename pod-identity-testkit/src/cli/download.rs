@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// to another host.
 ///
 /// # Errors
-/// If the URL is neither http nor https, the server cannot be reached or trusted, or it answers with another
+/// Fails if the URL is neither http nor https, the server cannot be reached or trusted, or it answers with another
 /// status than 200.
 pub(super) async fn download(
     uri: &Uri,

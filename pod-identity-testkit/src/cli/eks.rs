@@ -35,7 +35,7 @@ pub(super) struct Options {
     region: Option<String>,
     #[command(flatten)]
     issuer: IssuerOptions,
-    /// URL of the API server, as `aws eks update-kubeconfig` writes it [default: one that nobody serves]
+    /// URL of the API server, as `aws eks update-kubeconfig` writes it [default: one without a server]
     #[arg(long, value_name = "URL", requires = "api_server_ca")]
     api_server: Option<String>,
     /// Certificate authority of the API server, in PEM
@@ -87,9 +87,9 @@ struct NewAssociation {
 enum Signatures {
     /// Require that a signature is present
     Off,
-    /// Record what is wrong with a signature
+    /// Record the error of a signature
     Warn,
-    /// Refuse a wrong signature; the key must be the one of the ready line, or a minted one
+    /// Refuse an invalid signature; the key must be the one of the ready line, or a minted one
     Enforce,
 }
 
@@ -103,10 +103,10 @@ impl From<Signatures> for SignatureCheck {
     }
 }
 
-/// Serves until a signal, or until the process that started it is gone.
+/// Serves until a signal, or until the process that started it has ended.
 ///
 /// # Errors
-/// If the mock cannot listen, a file cannot be read, or standard output is closed.
+/// Fails if the mock cannot listen, a file cannot be read, or standard output is closed.
 pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
@@ -145,7 +145,7 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         ("access_key_id".to_owned(), json!(KEY_ID)),
         ("secret_access_key".to_owned(), json!(SECRET_KEY)),
     ]);
-    // Where only a real cluster's tokens are accepted, the mock has none to offer.
+    // If only a real cluster's tokens are accepted, the mock has none to offer.
     if issuer.as_ref().is_none_or(|it| !it.is_of_a_real_cluster()) {
         line.insert("token_file".to_owned(), json!(pod.volume.token_path()));
     }

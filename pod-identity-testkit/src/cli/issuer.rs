@@ -45,7 +45,7 @@ impl IssuerOptions {
     /// Returns the issuer of these flags; `None` without a flag.
     ///
     /// # Errors
-    /// If the keys cannot be read.
+    /// Fails if the keys cannot be read.
     pub(super) async fn start(&self, region: &str) -> io::Result<Option<RunningIssuer>> {
         let Some(url) = &self.url else {
             return Ok(None);
@@ -68,7 +68,7 @@ impl IssuerOptions {
     }
 }
 
-/// A failure is reported once, and the keys stay as they are: a cluster whose API server is away goes on to
+/// A failure is reported once, and the keys are kept: a cluster whose API server is unavailable continues to
 /// use its tokens.
 async fn keep_fresh(source: Source, issuer: Issuer) {
     let mut has_failed = false;
@@ -84,7 +84,7 @@ async fn keep_fresh(source: Source, issuer: Issuer) {
     }
 }
 
-/// Where the keys of a cluster are.
+/// The location of a cluster's keys.
 #[derive(Debug)]
 struct Source {
     location: String,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// the null device to what it starts in the background, and a container runtime to what it starts at all.
 #[derive(Debug)]
 pub(super) struct Parent {
-    /// Never completes where nothing is watched.
+    /// Never completes if nothing is watched.
     gone: Option<oneshot::Receiver<()>>,
 }
 
@@ -78,7 +78,7 @@ mod unix {
                 return;
             }
             match ready {
-                // What is written to the program says nothing, but must not block who writes it.
+                // Input has no meaning, but must be read so that its writer does not block.
                 Ok(1..) => match rustix::io::read(&stdin, &mut [0; 1024]) {
                     Ok(0) => return,
                     Ok(1..) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}

@@ -33,7 +33,7 @@ impl PodVolume {
         })
     }
 
-    /// Begins what happens to the token, by the time since now.
+    /// Starts the events of the token, by the time since now.
     ///
     /// # Errors
     /// Fails if the token cannot be written.

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::{AgentRequest, RecordedRequest};
 
-/// What the agent's mock saw of a request, without secrets: tokens by their digest.
+/// Returns the record of a request to the agent, without secrets: tokens by their digest.
 pub(super) fn agent_request(request: &AgentRequest, secrets: &[Secret]) -> Value {
     let text = |text: &str| redacted(text, secrets);
     let user_agent = request.headers.get(http::header::USER_AGENT);
@@ -23,7 +23,7 @@ pub(super) fn agent_request(request: &AgentRequest, secrets: &[Secret]) -> Value
     })
 }
 
-/// What the mock of the AWS side saw of a request, without secrets: tokens by their digest.
+/// Returns the record of a request to EKS Auth, without secrets: tokens by their digest.
 pub(super) fn eks_request(request: &RecordedRequest, secrets: &[Secret]) -> Value {
     let text = |text: &str| redacted(text, secrets);
     json!({
@@ -42,7 +42,7 @@ pub(super) fn eks_request(request: &RecordedRequest, secrets: &[Secret]) -> Valu
     })
 }
 
-/// As its `Debug`: enough to tell tokens apart.
+/// Formats a digest as its `Debug` does: enough to tell tokens apart.
 fn digest(token: TokenDigest) -> String {
     let [a, b, c, d, ..] = *token.as_bytes();
     format!("{a:02x}{b:02x}{c:02x}{d:02x}")

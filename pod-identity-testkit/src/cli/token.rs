@@ -25,7 +25,7 @@ pub(super) struct Options {
     token_lifetime: Duration,
 }
 
-/// Prints a token and nothing else.
+/// Prints only the token.
 ///
 /// # Errors
 /// If standard output cannot be written.

@@ -119,7 +119,7 @@ impl Options {
     }
 }
 
-/// Serves until a signal, or until the process that started it is gone.
+/// Serves until a signal, or until the process that started it has ended.
 ///
 /// # Errors
 /// If the mock cannot listen, the certificate cannot be used, or standard output is closed.

@@ -12,7 +12,7 @@ use crate::sync::lock;
 pub(crate) struct Addon {
     pub(crate) addon_name: String,
     pub(crate) cluster_name: String,
-    /// Assumed: an add-on needs no time to be created, so that nothing has to wait.
+    /// Assumed: an add-on is created at once, so that no test has to wait.
     pub(crate) status: &'static str,
     pub(crate) addon_version: String,
     pub(crate) addon_arn: String,

@@ -22,7 +22,7 @@ impl Blocking<MockEksAuth> {
     /// As [`MockEksAuth::restart`].
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// Fails if another process has taken the port meanwhile.
     pub fn restart(&self) -> io::Result<()> {
         self.wait(MockEksAuth::restart(self))
     }
@@ -40,7 +40,7 @@ impl Blocking<MockEksAuth> {
     /// As [`MockEksAuth::catch_up`].
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    /// Fails if the token cannot be written, or if another process has taken the port.
     pub fn catch_up(&self) -> io::Result<()> {
         self.wait(MockEksAuth::catch_up(self))
     }

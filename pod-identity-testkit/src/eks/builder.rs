@@ -65,7 +65,7 @@ pub struct MockEksAuthBuilder {
     wait_limit: Duration,
 }
 
-/// What holds where the builder itself has no setting. Roles and keys are added to the builder's.
+/// Settings that apply where the builder itself has none. Roles and keys are added to the builder's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EksAuthDefaults {
     pub(crate) cluster: Option<String>,
@@ -97,43 +97,43 @@ impl DefaultVisibility {
 }
 
 impl MockEksAuthBuilder {
-    /// The cluster's name; `test-cluster` by default.
+    /// Sets the cluster's name. Defaults to `test-cluster`.
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.cluster = Some(name.into());
         self
     }
 
-    /// The region; `us-west-2` by default.
+    /// Sets the region. Defaults to `us-west-2`.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
     }
 
-    /// The 12-digit account of the cluster, for the ARN of an association; `111122223333` by default.
+    /// Sets the 12-digit account of the cluster, for the ARN of an association. Defaults to `111122223333`.
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = Some(account.into());
         self
     }
 
-    /// The issuer whose tokens are accepted; [`Issuer::for_region`] by default.
+    /// Sets the issuer whose tokens are accepted. Defaults to [`Issuer::for_region`].
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
         self
     }
 
-    /// What tokens and credentials expire by; the system's clock by default.
+    /// Sets the clock that decides what has expired. Defaults to the system's clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Where it listens; an ephemeral port of 127.0.0.1 by default.
+    /// Sets the socket to listen on. Defaults to an ephemeral port of 127.0.0.1.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// A role. Without any, every role exists and trusts everybody; with one, no other exists.
+    /// Adds a role. Without any, every role exists and trusts every principal; with one, no other exists.
     pub fn role(mut self, role: Role) -> Self {
         self.roles.push(role);
         self
@@ -141,7 +141,7 @@ impl MockEksAuthBuilder {
 
     /// Sets what `DescribeCluster` has of the API server: its URL, and its certificate authority in PEM. With
     /// those of a real cluster, `aws eks update-kubeconfig` leads `kubectl` there. By default the URL looks like
-    /// EKS's, and nobody answers there.
+    /// EKS's, and no server answers there.
     pub fn api_server(mut self, endpoint: impl Into<String>, ca_pem: impl Into<String>) -> Self {
         self.api_server = Some(ApiServer {
             endpoint: endpoint.into(),
@@ -150,13 +150,13 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// When EKS Auth sees what the associations API changes; at once by default.
+    /// Sets when EKS Auth sees what the associations API changes. Defaults to at once.
     pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
         self.visibility = Some(visibility.into());
         self
     }
 
-    /// Sets when the associations API itself sees its own changes; at once by default.
+    /// Sets when the associations API itself sees its own changes. Defaults to at once.
     ///
     /// Until then an association that was created is neither described nor listed, and one that was deleted
     /// is both, and creating it again fails with `ResourceInUseException`, as reported of the real service.
@@ -165,13 +165,13 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// How signatures are looked at; [`SignatureCheck::Off`] by default.
+    /// Sets how signatures are checked. Defaults to [`SignatureCheck::Off`].
     pub fn signatures(mut self, check: SignatureCheck) -> Self {
         self.signatures = Some(check);
         self
     }
 
-    /// A key that may sign besides those that are minted: a node's, or an administrator's. A
+    /// Adds a key that can sign besides the minted ones: a node's, or an administrator's. A
     /// temporary one, which begins with `ASIA`, needs a session token, whichever it is; a long-term one, which
     /// begins with `AKIA`, must come without.
     pub fn node_key(
@@ -184,7 +184,7 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// So many requests for credentials per second, in bursts of so many, by the clock; the others are
+    /// Limits requests for credentials to a rate per second with a burst, by the clock; the others are
     /// throttled. No limit by default.
     pub fn throttle_cluster(mut self, per_second: u32, burst: u32) -> Self {
         self.cluster_limit = Some((per_second, burst));
@@ -198,7 +198,7 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// Sets what holds where the builder has no setting, and what happens from the start on.
+    /// Sets defaults for the settings that the builder lacks, and the timeline that begins at the start.
     pub(crate) fn with_defaults(mut self, defaults: EksAuthDefaults, agenda: Agenda) -> Self {
         self.defaults = defaults;
         self.agenda = agenda;
@@ -213,7 +213,7 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// How long to wait for requests and answers before the test fails; 30 s by default.
+    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.wait_limit = limit;
         self
@@ -222,7 +222,7 @@ impl MockEksAuthBuilder {
     /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
-    /// Fails without a free port, a thread or a temporary directory.
+    /// Fails if there is no free port, no thread or no temporary directory.
     pub async fn start(self) -> io::Result<MockEksAuth> {
         let host = match self.in_this_runtime {
             true => Host::current(),
@@ -254,7 +254,7 @@ impl MockEksAuthBuilder {
         let visibility = self
             .visibility
             .or_else(|| Some(defaults.visibility?.visibility(&gates)));
-        // Those of the builder come last, and count.
+        // Those of the builder come last and take precedence.
         let roles = defaults.roles.into_iter().chain(self.roles).collect();
         let mut node_keys = defaults.node_keys;
         node_keys.extend(self.node_keys);
@@ -294,7 +294,7 @@ impl MockEksAuthBuilder {
     /// Starts the mock for a test without a runtime.
     ///
     /// # Errors
-    /// Fails without a free port, a thread or a temporary directory.
+    /// Fails if there is no free port, no thread or no temporary directory.
     pub fn start_blocking(self) -> io::Result<BlockingMockEksAuth> {
         let host = Host::own_thread(THREAD)?;
         let handle = host.handle().clone();

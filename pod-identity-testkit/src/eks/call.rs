@@ -19,8 +19,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Returns `None` if the request has no method or target that HTTP has. A body that is too large is as
-    /// good as none: it is recorded, and refused.
+    /// Returns `None` if the request has no valid method or target. A body that is too large counts as none:
+    /// it is recorded, and refused.
     pub(crate) fn read(request: &Request) -> Option<Self> {
         let (head, body) = request.to_http()?.into_parts();
         let route = Route::of(&head.method, &head.uri);

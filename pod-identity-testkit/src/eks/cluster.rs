@@ -235,7 +235,7 @@ fn minted(
     }
 }
 
-/// Assumed: a token whose `sub` says something else than its private claims was made by no API server.
+/// Assumed: a token whose `sub` contradicts its private claims is not from an API server.
 fn check_subject(claims: &UnverifiedClaims) -> Result<(), ServiceError> {
     let expected = match (&claims.namespace, &claims.service_account) {
         (Some(namespace), Some(name)) => format!("system:serviceaccount:{namespace}:{name}"),

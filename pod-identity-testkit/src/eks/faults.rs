@@ -5,7 +5,7 @@ use crate::fault::error::FaultError;
 use crate::http::answer::{self, Answer};
 use crate::{ApiError, ApiErrorCode, Fault, Operation, ServiceError};
 
-/// Checks what holds for the mock of EKS Auth.
+/// Checks the rules of the mock of EKS Auth.
 pub(super) fn check(fault: &Fault) -> Result<(), FaultError> {
     let of_agent = [
         ("expiration", fault.expiration.is_some()),
@@ -65,7 +65,7 @@ fn check_members(fault: &Fault) -> Result<(), FaultError> {
     }
 }
 
-/// The answer of `error`, `status` or `malformed`.
+/// Returns the answer of `error`, `status` or `malformed`.
 pub(super) fn answer(operation: Operation, fault: &Fault) -> Option<Answer> {
     if let Some(name) = &fault.error {
         return Some(error(operation, name, fault));
@@ -77,7 +77,7 @@ pub(super) fn answer(operation: Operation, fault: &Fault) -> Option<Answer> {
     Some(answer::bare(fault.status?, text.unwrap_or_default()))
 }
 
-/// EKS Auth's name for it where that has the operation, else EKS's.
+/// Returns the error by its name in EKS Auth, if that has the operation, or else in EKS.
 fn error(operation: Operation, name: &str, fault: &Fault) -> Answer {
     let message = fault.message.as_ref().map(|message| message.0.clone());
     let api_code = ApiErrorCode::from_name(name);
@@ -102,7 +102,7 @@ fn error(operation: Operation, name: &str, fault: &Fault) -> Answer {
     }
 }
 
-/// What a success of EKS Auth is made of.
+/// The members of a success of EKS Auth.
 const MEMBERS: [&str; 15] = [
     "assumedRoleUser",
     "assumedRoleUser.arn",

@@ -18,9 +18,9 @@ use crate::{
 /// A mock of the AWS side of one cluster, on a loopback port over plain HTTP: EKS Auth and [what is
 /// around it](Self#the-control-plane).
 ///
-/// It verifies tokens and knows associations, so a scenario fails where the real service would make
-/// it fail; [faults](Self#faults) do the rest. What arrives is recorded. How far it verifies SigV4 is
-/// [`SignatureCheck`](crate::SignatureCheck)'s to say.
+/// It verifies tokens and has associations, so a request fails where the real service refuses it;
+/// [faults](Self#faults) cause other failures. Requests are recorded. [`SignatureCheck`](crate::SignatureCheck)
+/// sets how far it verifies SigV4.
 ///
 /// It serves on a thread of its own, so that it answers while the test blocks; for virtual time see
 /// [`in_this_runtime`](MockEksAuthBuilder::in_this_runtime). Dropping it closes the listener and every
@@ -48,13 +48,13 @@ use crate::{
 /// | STS | `GetCallerIdentity` for minted credentials |
 /// | the issuer | `/.well-known/openid-configuration` and `/keys` |
 ///
-/// Associations can be made here ([`associate`](Self::associate), [`add`](Self::add)) or there; what
-/// is made there may take its time ([`Visibility`]). Until the first [`Role`] is known every role exists
-/// and trusts everybody. A session can be [read back](Self::session) with its tags.
+/// Associations are created by the test ([`associate`](Self::associate), [`add`](Self::add)) or through the
+/// API, whose changes can become visible later ([`Visibility`]). Until the first [`Role`] is added, every role
+/// exists and trusts every principal. A session can be [read back](Self::session) with its tags.
 ///
 /// # Faults
-/// They are the same as [those of the agent](crate::MockAgent#faults). [`inject`](Self::inject) is for
-/// requests to EKS Auth; [`on`](Self::on) has the same for any other operation, with the
+/// They work as [those of the agent](crate::MockAgent#faults). [`inject`](Self::inject) applies to
+/// requests to EKS Auth; [`on`](Self::on) has the same methods for any other operation, with the
 /// [errors](crate::ApiError) of the control plane. Each operation has a queue of its own.
 #[derive(Debug)]
 pub struct MockEksAuth {
@@ -65,10 +65,10 @@ pub struct MockEksAuth {
 }
 
 impl MockEksAuth {
-    /// A mock with every default of [`builder`](Self::builder).
+    /// Starts a mock with the defaults of [`builder`](Self::builder).
     ///
     /// # Panics
-    /// Panics without a free loopback port.
+    /// Panics if there is no free loopback port.
     pub async fn start() -> Self {
         Self::builder()
             .start()
@@ -76,62 +76,62 @@ impl MockEksAuth {
             .expect("a loopback port must be free")
     }
 
-    /// A mock with every default, for tests without a runtime.
+    /// Starts a mock with the defaults, for tests without a runtime.
     ///
     /// # Panics
-    /// Panics without a free loopback port or a thread.
+    /// Panics if there is no free loopback port or no thread.
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()
             .expect("a loopback port must be free")
     }
 
-    /// A mock to be set up before it starts.
+    /// Returns a builder for a mock.
     pub fn builder() -> MockEksAuthBuilder {
         MockEksAuthBuilder::default()
     }
 
-    /// `http://127.0.0.1:{port}`, without a slash at the end. It stays the same over a restart.
+    /// Returns `http://127.0.0.1:{port}`, without a trailing slash. A restart does not change it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.server.reachable())
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the mock listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The name of the one cluster.
+    /// Returns the name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.service().cluster.name
     }
 
-    /// The region of the cluster.
+    /// Returns the region of the cluster.
     pub fn region(&self) -> &str {
         &self.service().cluster.region
     }
 
-    /// The issuer whose tokens are accepted.
+    /// Returns the issuer whose tokens are accepted.
     pub fn issuer(&self) -> &Issuer {
         &self.service().cluster.issuer
     }
 
     /// Closes the listener and every connection, and returns when that is done: from now on
-    /// connections are refused. What it knows and has recorded stays.
+    /// connections are refused. Associations, faults and recorded requests are kept.
     pub async fn stop(&self) {
         self.server.stop().await;
     }
 
-    /// Listens again on the same port. Does nothing if it does already.
+    /// Listens again on the same port. Does nothing if the mock is listening.
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// Fails if another process has taken the port meanwhile.
     pub async fn restart(&self) -> io::Result<()> {
         self.server.restart().await
     }
 
-    /// Associates a service account with a role and returns the association's id. An earlier
-    /// association of the same service account goes.
+    /// Associates a service account with a role and returns the association's id. Replaces an earlier
+    /// association of the same service account.
     pub fn associate(
         &self,
         namespace: impl Into<String>,
@@ -141,26 +141,25 @@ impl MockEksAuth {
         self.add(Association::new(namespace, service_account, role_arn))
     }
 
-    /// As [`associate`](Self::associate), for an association with more to it. Nothing about it is
-    /// checked, and it is visible at once.
+    /// Adds an association as [`associate`](Self::associate) does, with all its settings. They are not
+    /// checked, and the association is visible at once.
     pub fn add(&self, association: Association) -> String {
         let service = self.service();
         let now = service.clock.now();
         service.cluster.associations.put(association, now)
     }
 
-    /// Removes an association by its id; whether there was one.
+    /// Removes an association by its id. Returns whether there was one.
     pub fn dissociate(&self, association_id: &str) -> bool {
         self.service().cluster.associations.remove(association_id)
     }
 
-    /// Adds a role, or changes its trust policy. From the first on, a role that is not known does not
-    /// exist.
+    /// Adds a role, or changes its trust policy. Once there is one, roles that were not added do not exist.
     pub fn put_role(&self, role: Role) {
         self.service().cluster.roles.put(role);
     }
 
-    /// When EKS Auth sees the changes that the associations API makes from now on.
+    /// Sets when EKS Auth sees the changes that the associations API makes from now on.
     pub fn set_visibility(&self, visibility: impl Into<Visibility>) {
         let associations = &self.service().cluster.associations;
         associations.set_visibility(visibility.into());
@@ -173,34 +172,33 @@ impl MockEksAuth {
         associations.set_api_visibility(visibility.into());
     }
 
-    /// Answers 503 instead of the issuer's documents, or serves them again.
+    /// Sets whether the issuer's documents are answered with 503.
     pub fn set_issuer_outage(&self, is_down: bool) {
         let switch = &self.service().issuer_is_down;
         switch.store(is_down, Ordering::Relaxed);
     }
 
-    /// The session of minted credentials.
+    /// Returns the session of minted credentials.
     pub fn session(&self, access_key_id: &str) -> Option<Session> {
         let minted = self.service().keys.sessions.get(access_key_id)?;
         Some(minted.session)
     }
 
-    /// The faults of one operation. See [Faults](Self#faults).
+    /// Returns the faults of one operation. See [Faults](Self#faults).
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
         OperationFaults::new(&self.server, operation)
     }
 
-    /// Injects a fault: for the next request to EKS Auth, unless the fault says for which. See
-    /// [Faults](Self#faults).
+    /// Injects a fault, by default for the next request to EKS Auth. See [Faults](Self#faults).
     ///
     /// # Panics
-    /// Panics if parts of the fault exclude each other, or if the mock has no such fault.
+    /// Panics if members of the fault exclude each other, or if the mock does not have the fault.
     #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
         self.server.inject_now(fault.into());
     }
 
-    /// Injects a fault for so many requests to EKS Auth.
+    /// Injects a fault for the next `count` requests to EKS Auth.
     ///
     /// # Panics
     /// As [`inject`](Self::inject).
@@ -223,13 +221,13 @@ impl MockEksAuth {
         self.on(Operation::AssumeRoleForPodIdentity).gate()
     }
 
-    /// The gate that a [scenario](MockEksAuthBuilder::scenario) calls by this name, if it has not been
-    /// released; else a new one.
+    /// Returns the gate of this name of the [scenario](MockEksAuthBuilder::scenario), if it has not been
+    /// released, or else a new one.
     pub fn named_gate(&self, name: &str) -> Gate {
         self.server.named_gate(name)
     }
 
-    /// Removes every fault of every operation. Requests that wait go on.
+    /// Removes every fault of every operation. Requests that are held continue.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
     }
@@ -238,52 +236,52 @@ impl MockEksAuth {
     /// mock's clock. Without this call it is applied within a second.
     ///
     /// # Errors
-    /// Fails if somebody else has taken the port meanwhile. It is tried again every second, and what comes
-    /// after it waits.
+    /// Fails if another process has taken the port meanwhile. It is retried every second, and later events
+    /// wait for it.
     pub async fn catch_up(&self) -> io::Result<()> {
         self.server.catch_up().await
     }
 
-    /// Every request whose body has been read, in the order of arrival; those to the control plane too,
+    /// Returns every request whose body has been read, in the order of arrival; those to the control plane too,
     /// as [`operation`](RecordedRequest::operation) tells.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.recorder().requests()
     }
 
-    /// How many requests have arrived.
+    /// Returns the number of requests that have arrived.
     pub fn request_count(&self) -> usize {
         self.recorder().counts().requests
     }
 
-    /// How many connections have been accepted.
+    /// Returns the number of connections that have been accepted.
     pub fn connection_count(&self) -> u64 {
         self.recorder().counts().connections
     }
 
-    /// How many requests are waiting for their answer.
+    /// Returns the number of requests that wait for their answer.
     pub fn in_flight(&self) -> usize {
         self.recorder().counts().in_flight
     }
 
-    /// How many requests have waited for their answer at the same time, at most.
+    /// Returns the largest number of requests that have waited for their answer at the same time.
     pub fn max_in_flight(&self) -> usize {
         self.recorder().counts().max_in_flight
     }
 
-    /// Every access key id that has been minted, in that order. It need not have reached the client.
+    /// Returns every access key id that has been minted, in order. It need not have reached the client.
     pub fn minted(&self) -> Vec<String> {
         self.recorder().access_keys()
     }
 
-    /// Every token received and every secret key and session token minted.
+    /// Returns every token received and every secret key and session token minted.
     pub fn secrets(&self) -> Vec<Secret> {
         self.recorder().secrets()
     }
 
-    /// [`assert_no_secrets`] for all of [`secrets`](Self::secrets).
+    /// Calls [`assert_no_secrets`] with all [`secrets`](Self::secrets).
     ///
     /// # Panics
-    /// When there is one in the text.
+    /// Panics if the text contains one.
     #[track_caller]
     pub fn assert_no_secrets(&self, text: &str) {
         let secrets = self.secrets();
@@ -291,28 +289,28 @@ impl MockEksAuth {
         assert_no_secrets(text, &secrets);
     }
 
-    /// Waits until so many requests have arrived since the start.
+    /// Waits until `count` requests have arrived since the start.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
     pub async fn wait_for_requests(&self, count: usize) {
         let enough = |counts: &Counts| counts.requests >= count;
         self.wait(&format!("{count} requests"), enough).await;
     }
 
-    /// Waits until so many requests have been answered since the start.
+    /// Waits until `count` requests have been answered since the start.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
     pub async fn wait_for_answers(&self, count: usize) {
         let enough = |counts: &Counts| counts.answers >= count;
         self.wait(&format!("{count} answers"), enough).await;
     }
 
-    /// Waits until no request waits for its answer: all are answered, or their clients have left.
+    /// Waits until no request is in flight: all are answered, or their clients have disconnected.
     ///
     /// # Panics
-    /// Panics with what it has seen if the [limit](MockEksAuthBuilder::wait_limit) passes.
+    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
     pub async fn wait_until_idle(&self) {
         let enough = |counts: &Counts| counts.in_flight == 0;
         self.wait("no request to be in flight", enough).await;

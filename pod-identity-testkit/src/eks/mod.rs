@@ -1,4 +1,4 @@
-//! The mock of EKS Auth and of what is around it: associations, roles, STS, the issuer's documents.
+//! The mock of EKS Auth and of its control plane: associations, roles, STS, the issuer's documents.
 
 pub(crate) mod addon;
 pub(crate) mod api_error;

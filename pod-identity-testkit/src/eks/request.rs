@@ -6,15 +6,15 @@ use crate::fault::mock::Record;
 use crate::fault::requester::Requester;
 use crate::{Operation, Outcome, SignatureError};
 
-/// What a [`MockEksAuth`](crate::MockEksAuth) has seen of one request. There is no secret in it.
+/// What a [`MockEksAuth`](crate::MockEksAuth) recorded of one request. It contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedRequest {
     /// When its body had been read, by the mock's clock.
     pub at: Timestamp,
-    /// Which connection it came over, counted from 1.
+    /// The number of its connection, counted from 1.
     pub connection: u64,
-    /// What it asked for.
+    /// The operation.
     pub operation: Operation,
     /// The HTTP method.
     pub method: String,
@@ -28,7 +28,7 @@ pub struct RecordedRequest {
     pub user_agent: Option<String>,
     /// The digest of the token in the body.
     pub token: Option<TokenDigest>,
-    /// What the token claims, if it is one.
+    /// The claims of the token, if it has any.
     pub claims: Option<UnverifiedClaims>,
     /// `eksNodeName` in the body.
     pub eks_node_name: Option<String>,
@@ -36,9 +36,9 @@ pub struct RecordedRequest {
     pub instance_id: Option<String>,
     /// `zone` in the body.
     pub zone: Option<String>,
-    /// What is wrong with its signature, as far as [`SignatureCheck`](crate::SignatureCheck) has looked.
+    /// The error of its signature, as far as [`SignatureCheck`](crate::SignatureCheck) checks it.
     pub signature_error: Option<SignatureError>,
-    /// What it was answered; `None` while it waits, and when it never was.
+    /// The outcome; `None` while the request waits, and if it was never answered.
     pub outcome: Option<Outcome>,
 }
 

@@ -3,13 +3,13 @@ use percent_encoding::percent_decode_str;
 
 use crate::Operation;
 
-/// Where a request goes, from its method and path.
+/// The operation that a request's method and path select.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
     /// The cluster in the path.
     pub(crate) cluster: Option<String>,
-    /// The association's id in the path, or the ARN whose tags are meant.
+    /// The association's id in the path, or the ARN of the tagged resource.
     pub(crate) resource: Option<String>,
 }
 

@@ -138,14 +138,14 @@ impl Mock for EksAuthService {
     }
 }
 
-/// What was answered, and what is wrong with the signature.
+/// The answer, and the error of the signature.
 struct Replied {
     answer: Answer,
     signature_error: Option<SignatureError>,
 }
 
 impl EksAuthService {
-    /// The proper answer.
+    /// Returns the normal answer.
     fn reply(&self, call: &Call, fault: &Fault) -> Replied {
         match call.route.operation {
             Operation::Unknown => Replied::from(unknown_operation()),
@@ -182,7 +182,7 @@ impl EksAuthService {
         }
     }
 
-    /// What `reply` says if the signature is good enough.
+    /// Returns the answer of `reply` if the signature passes its check.
     fn signed(
         &self,
         service: &'static str,
@@ -254,7 +254,7 @@ impl EksAuthService {
         Ok(answer)
     }
 
-    /// What the cluster says, without the socket and its faults; what it mints is recorded.
+    /// Exchanges a token without the socket and its faults. Records the minted credentials.
     pub(crate) fn grant(
         &self,
         cluster: &str,
@@ -285,13 +285,13 @@ fn unknown_operation() -> Answer {
     answer::error(404, "UnknownOperationException", "Unknown operation")
 }
 
-/// Whether there is a signature at all; whether it is right is not checked.
+/// Returns whether there is a signature at all, without verifying it.
 fn is_signed(headers: &HeaderMap) -> bool {
     let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     authorization.is_some_and(|value| value.starts_with(b"AWS4-HMAC-SHA256"))
 }
 
-/// The node that asks, as it says itself.
+/// Returns the node that sent the request, as the request names it.
 fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
     let request = request?;
     let named = request.eks_node_name.clone();
@@ -301,7 +301,7 @@ fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
     })
 }
 
-/// By the mock's clock, so that the corrections that clients make for a wrong clock can be tested.
+/// The mock's clock is used, so that a client's correction for clock skew can be tested.
 fn http_date(now: Timestamp) -> HeaderValue {
     let seconds = u64::try_from(now.as_unix_secs()).unwrap_or_default();
     let date = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));

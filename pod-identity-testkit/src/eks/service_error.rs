@@ -68,7 +68,7 @@ impl ServiceError {
 }
 
 impl From<ServiceError> for Refusal {
-    /// As the official agent passes it on, with a request id of its own.
+    /// Returns the refusal as which the official agent passes the error on, with a new request id.
     fn from(error: ServiceError) -> Self {
         Self::EksAuth(ErrorResponse {
             status: error.code.status(),

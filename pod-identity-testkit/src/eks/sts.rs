@@ -8,7 +8,7 @@ use crate::http::answer::{self, Answer, ErrorCodeOf};
 use crate::http::form::Form;
 use crate::token::ids;
 
-/// STS as far as `GetCallerIdentity`: the query protocol, which answers in XML.
+/// The action `GetCallerIdentity` of STS, in the query protocol, which answers in XML.
 #[derive(Debug)]
 pub(crate) struct Sts<'a> {
     pub(crate) keys: &'a Keys,
@@ -27,8 +27,8 @@ impl Sts<'_> {
         if get("Action") != Some("GetCallerIdentity") {
             let action = get("Action").unwrap_or_default();
             let version = get("Version").unwrap_or("NO_VERSION_SPECIFIED");
-            let words = format!("Could not find operation {action} for version {version}");
-            return (refused(400, "InvalidAction", &words), None);
+            let message = format!("Could not find operation {action} for version {version}");
+            return (refused(400, "InvalidAction", &message), None);
         }
         let scope = Scope {
             service: "sts",
@@ -72,7 +72,7 @@ impl Sts<'_> {
     }
 }
 
-/// An error that EKS has by this name.
+/// Returns the error of STS for an error of EKS.
 pub(crate) fn error(status: u16, name: &'static str, message: &str) -> Answer {
     match name {
         "ThrottlingException" => refused(400, "Throttling", message),
@@ -98,7 +98,7 @@ fn refused(status: u16, code: &'static str, message: &str) -> Answer {
     answer
 }
 
-/// An answer with the same request id in its header and in its body.
+/// Returns an answer with the same request id in its header and in its body.
 fn xml(status: u16, body: impl FnOnce(&str) -> String) -> Answer {
     let request_id = ids::uuid(&mut fastrand::Rng::new());
     let mut answer = answer::xml(status, body(&request_id));

@@ -5,7 +5,7 @@ use pod_identity_core::{Timestamp, TokenBucket};
 
 use crate::sync::lock;
 
-/// How many requests EKS Auth answers, for the cluster and for each of its nodes.
+/// The rate of requests that EKS Auth answers, for the cluster and for each of its nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     cluster: Option<Mutex<TokenBucket>>,
@@ -22,7 +22,7 @@ impl Throttle {
         }
     }
 
-    /// Whether a request passes. A node that is throttled does not use up what the cluster has.
+    /// Returns whether a request passes. A throttled node does not use up the limit of the cluster.
     pub(crate) fn allows(&self, node: Option<&str>, now: Timestamp) -> bool {
         self.allows_node(node, now)
             && self

@@ -1,6 +1,6 @@
 use crate::{SigningKey, TokenDefect};
 
-/// What happens to a mock, or to a pod's token, besides the faults of requests.
+/// An event of a mock or of a pod's token, other than a fault of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     Rotate,

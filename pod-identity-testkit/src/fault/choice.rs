@@ -7,7 +7,7 @@ use crate::fault::member::Member;
 use crate::http::gate::Gate;
 use crate::http::stage::Stage;
 
-/// A token: by its age in the mock's own volume, or by what it is.
+/// A token, chosen by its age in the mock's own volume or by its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenChoice {
     /// 0 for the current one.
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for TokenChoice {
     }
 }
 
-/// A gate: by its name among those of the mock, or one of the test.
+/// A gate: one of the mock, by its name, or one of the test.
 #[derive(Debug, Clone)]
 pub(crate) enum GateChoice {
     Named(String),
@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for GateChoice {
     }
 }
 
-/// Stages at which an answer stalls.
+/// The stages at which an answer stalls.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stalls(pub(crate) BTreeSet<Stage>);
 
@@ -69,7 +69,7 @@ impl Member for Stalls {
     }
 }
 
-/// Stages at which an answer waits for a gate; `None` is the gate of `until`.
+/// The stages at which an answer waits for a gate; `None` is the gate of `until`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Holds(pub(crate) BTreeMap<Stage, Option<Gate>>);
 

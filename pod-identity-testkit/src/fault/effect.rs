@@ -11,9 +11,10 @@ use crate::http::request::Request;
 use crate::http::stage::{Ending, Stage};
 use crate::http::wire::{Framing, Wire};
 
-/// What the members of a fault do, as far as that is the same for every mock.
+/// The effects of a fault's members that are the same for every mock.
 impl Fault {
-    /// The answer in place of the mock's own. `error`, `status` and `malformed` are left to the mock.
+    /// Returns the answer that replaces the mock's own. The mock itself handles `error`, `status` and
+    /// `malformed`.
     pub(super) fn own_answer(&self, request: &Request) -> Option<Answer> {
         if let Some(location) = &self.redirect {
             return Some(answer::redirect(self.status.unwrap_or(302), &location.0));
@@ -61,7 +62,7 @@ impl Fault {
         }
     }
 
-    /// The bytes of an answer.
+    /// Returns the bytes of an answer.
     pub(super) fn wire(&self, answer: Answer, request: &Request) -> Wire {
         let (mut parts, body) = answer.into_parts();
         let mut body = body.to_vec();

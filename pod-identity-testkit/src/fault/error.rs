@@ -1,4 +1,4 @@
-/// Why a fault is not injected: the cause, then the cure.
+/// Why a fault cannot be injected: the cause, then the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FaultError {
     #[error("no error of EKS Auth is called {0}; expected one such as ThrottlingException")]

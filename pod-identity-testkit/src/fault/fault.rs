@@ -21,7 +21,7 @@ use crate::http::answer::Answer;
 use crate::http::gate::Gate;
 use crate::http::stage::Stage;
 
-/// Declares [`Fault`] and what has to be done for each of its members.
+/// Declares [`Fault`] and the methods that visit each of its members.
 macro_rules! fault {
     (
         $(#[$meta:meta])*
@@ -40,12 +40,12 @@ macro_rules! fault {
         }
 
         impl Fault {
-            /// The name of each member, as scenario files have it, without those that say for which
-            /// requests the fault is.
+            /// The name of each member, as scenario files have it, without those that select
+            /// requests.
             pub const MEMBERS: &'static [&'static str] =
                 &[$(stringify!($answer),)* $(stringify!($change),)*];
 
-            /// Which [`MEMBERS`](Self::MEMBERS) it has.
+            /// Returns which [`MEMBERS`](Self::MEMBERS) are set.
             pub fn members(&self) -> Vec<&'static str> {
                 let mut members = Vec::new();
                 $(members.extend(self.$answer.is_set().then_some(stringify!($answer)));)*
@@ -53,26 +53,26 @@ macro_rules! fault {
                 members
             }
 
-            /// Whether nothing is left to the mock to answer.
+            /// Returns whether the fault replaces the mock's own answer.
             pub(super) fn answers(&self) -> bool {
                 $(self.$answer.is_set() ||)* false
             }
 
-            /// Whether one request has no use for both.
+            /// Returns whether the two faults cannot apply to the same request.
             pub(super) fn overlaps(&self, other: &Self) -> bool {
                 $(self.$answer.overlaps(&other.$answer) ||)*
                 $(self.$change.overlaps(&other.$change) ||)*
                 false
             }
 
-            /// Does what the other one does, too, unless it does another thing in its place.
+            /// Adds the members of the other fault that are not set here.
             pub(super) fn absorb(&mut self, other: Self) {
                 $(self.$answer.absorb(other.$answer);)*
                 $(self.$change.absorb(other.$change);)*
             }
 
-            /// What is left of it where something else is answered. A stall goes with the answer: it would
-            /// keep the other one from ever being sent.
+            /// Returns the fault for a request that another fault answers. A stall is removed too: it would
+            /// keep the other answer from ever being sent.
             pub(super) fn without_answer(self) -> Self {
                 Self {
                     $($answer: Default::default(),)*
@@ -83,7 +83,7 @@ macro_rules! fault {
         }
 
         impl fmt::Debug for Fault {
-            /// The members that it has, without bodies and header values.
+            /// Shows the members that are set, without bodies and header values.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut shown = f.debug_struct("Fault");
                 $(if self.$answer.is_set() { shown.field(stringify!($answer), &self.$answer); })*
@@ -96,11 +96,11 @@ macro_rules! fault {
 }
 
 fault! {
-    /// What a mock does to a request instead of, or besides, answering it properly, and to which requests.
+    /// What a mock does to a request instead of, or in addition to, its normal answer, and to which requests.
     ///
-    /// A function makes a fault of one member; [`and`](Self::and) adds another. The rest says for which
-    /// requests it is: [for the next one](crate::MockAgent::inject) by default. Some members *answer*, of
-    /// which there can be one. Some *change* a success, or any answer. Some decide how the bytes are
+    /// A function creates a fault of one member; [`and`](Self::and) combines two. Other methods select the
+    /// requests: [the next one](crate::MockAgent::inject) by default. Some members *answer*, of
+    /// which there can be one. Some *change* a success, or any answer. Some control how the bytes are
     /// *delivered*; of these a reset and a close count as an answer, because they end the request. A
     /// scenario file and the admin endpoint have the same members: see `docs/scenario.md` of the project.
     ///
@@ -218,7 +218,7 @@ impl Fault {
         }
     }
 
-    /// Answers 200 with JSON that breaks off.
+    /// Answers 200 with truncated JSON.
     pub fn malformed() -> Self {
         Self {
             malformed: true,
@@ -242,7 +242,7 @@ impl Fault {
         }
     }
 
-    /// Closes the connection at a stage: within the body it is cut short, after it the client's next
+    /// Closes the connection at a stage: within the body it is truncated, after it the client's next
     /// request on this connection fails without warning.
     pub fn close(stage: Stage) -> Self {
         Self {
@@ -259,7 +259,7 @@ impl Fault {
         }
     }
 
-    /// Answers with this.
+    /// Answers with this response.
     pub fn answer<B: Into<Bytes>>(answer: Response<B>) -> Self {
         Self {
             answer: Some(Hidden(answer.map(Into::into))),
@@ -267,7 +267,7 @@ impl Fault {
         }
     }
 
-    /// Answers with what the closure makes of the request.
+    /// Answers with the response that the closure returns for the request.
     pub fn respond<B: Into<Bytes>>(
         answer: impl Fn(&Request<Bytes>) -> Response<B> + Send + Sync + 'static,
     ) -> Self {
@@ -356,7 +356,7 @@ impl Fault {
         }
     }
 
-    /// Compresses the body with gzip, whether the client accepts that or not, and says so.
+    /// Compresses the body with gzip, with `Content-Encoding`, whether or not the client accepts it.
     pub fn gzip() -> Self {
         Self {
             gzip: true,
@@ -383,7 +383,7 @@ impl Fault {
 
 /// Faults that delay an answer.
 impl Fault {
-    /// Waits first, on tokio's clock.
+    /// Waits before the answer, on tokio's clock.
     pub fn latency(time: Duration) -> Self {
         Self {
             latency: Some(Span(time)),
@@ -391,7 +391,7 @@ impl Fault {
         }
     }
 
-    /// Waits at a stage until the client leaves, the mock stops, or the faults are cleared.
+    /// Waits at a stage until the client disconnects, the mock stops, or the faults are cleared.
     pub fn stall(stage: Stage) -> Self {
         Self {
             stall: Stalls([stage].into()),
@@ -415,8 +415,8 @@ impl Fault {
         }
     }
 
-    /// Closes the port and every connection for this long, by the mock's clock. Only
-    /// [`after`](Self::after) goes with it.
+    /// Closes the port and every connection for this long, by the mock's clock. It can only be combined
+    /// with [`after`](Self::after).
     pub fn refuse(time: Duration) -> Self {
         Self {
             refuse: Some(Span(time)),
@@ -424,74 +424,74 @@ impl Fault {
         }
     }
 
-    /// Does what the other fault does, too, to the same requests. What both have stays as it is here.
+    /// Adds the effects of the other fault, for the same requests. Members that both have keep their value.
     pub fn and(mut self, other: Self) -> Self {
         self.absorb(other);
         self
     }
 }
 
-/// The requests that it is for. The conditions add up, and only requests that meet them are counted.
+/// The requests that a fault applies to. All conditions must match, and only matching requests are counted.
 impl Fault {
-    /// For this many requests: the next ones that no fault ahead in the queue takes. 1 by default.
+    /// Applies to this many requests: the next ones that no earlier fault of the queue takes. Defaults to 1.
     pub fn times(mut self, count: usize) -> Self {
         self.count = Some(count);
         self
     }
 
-    /// For the `n`th request from the injection on, counted from 1.
+    /// Applies to the `n`th request after the injection, counted from 1.
     pub fn nth(mut self, n: usize) -> Self {
         self.nth = Some(n);
         self
     }
 
-    /// For every request, until the faults are cleared. This is the default of a fault that
+    /// Applies to every request, until the faults are cleared. This is the default of a fault that
     /// [lasts](Self::lasting) for a while or [until](Self::until) a gate is released.
     pub fn always(mut self) -> Self {
         self.always = true;
         self
     }
 
-    /// For requests to this operation of the mock of EKS Auth;
+    /// Applies to requests to this operation of the mock of EKS Auth;
     /// [`AssumeRoleForPodIdentity`](Operation::AssumeRoleForPodIdentity) by default.
     pub fn on(mut self, operation: Operation) -> Self {
         self.operation = Some(operation);
         self
     }
 
-    /// For requests with this token.
+    /// Applies to requests with this token.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(TokenChoice::Digest(TokenDigest::of(token.as_bytes())));
         self
     }
 
-    /// For requests to the mock agent with a token of its own volume: 0 for the current one, 1 for the one
-    /// before it.
+    /// Applies to requests to the mock agent with a token of its own volume: 0 for the current one, 1 for the
+    /// previous one.
     pub fn token_age(mut self, age: usize) -> Self {
         self.token = Some(TokenChoice::Age(age));
         self
     }
 
-    /// For requests with a token of the pod of this name.
+    /// Applies to requests with a token of the pod of this name.
     pub fn pod(mut self, name: impl Into<String>) -> Self {
         self.pod = Some(name.into());
         self
     }
 
-    /// From this long after the injection on, by the mock's clock.
+    /// Applies from this long after the injection on, by the mock's clock.
     pub fn after(mut self, time: Duration) -> Self {
         self.after = Some(Span(time));
         self
     }
 
-    /// For this long by the mock's clock, from the injection on, or from the end of
+    /// Applies for this long by the mock's clock, from the injection on, or from the end of
     /// [`after`](Self::after).
     pub fn lasting(mut self, time: Duration) -> Self {
         self.lasting = Some(Span(time));
         self
     }
 
-    /// Until the gate is released.
+    /// Applies until the gate is released.
     pub fn until(mut self, gate: &Gate) -> Self {
         self.until = Some(GateChoice::Gate(gate.clone()));
         self
@@ -499,7 +499,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// Checks what holds for every mock.
+    /// Checks the rules that are the same for every mock.
     pub(crate) fn check(&self) -> Result<(), FaultError> {
         let answers = self.exclusive_answers();
         if answers.len() > 1 {
@@ -528,7 +528,7 @@ impl Fault {
         self.requests().map(drop)
     }
 
-    /// One request by default; all of them if the fault has an end of its own.
+    /// Returns how many requests the fault applies to: one by default, all if the fault has an end.
     pub(crate) fn requests(&self) -> Result<Requests, FaultError> {
         let has_an_end = self.lasting.is_some() || self.until.is_some();
         match (self.count, self.nth, self.always) {
@@ -542,7 +542,7 @@ impl Fault {
         }
     }
 
-    /// The name of the gate that it waits for, if that has one.
+    /// Returns the name of the gate that the fault waits for, if it has one.
     pub(crate) fn gate_name(&self) -> Option<&str> {
         match &self.until {
             Some(GateChoice::Named(name)) => Some(name),
@@ -550,13 +550,13 @@ impl Fault {
         }
     }
 
-    /// Whether it has no effect any more.
+    /// Returns whether the fault has no effect any more.
     pub(super) fn is_spent(&self) -> bool {
         let is_open = |gate: &Option<Gate>| gate.as_ref().is_some_and(Gate::is_released);
         self.members() == ["hold"] && self.hold.0.values().all(is_open)
     }
 
-    /// With this gate where it waits for that of `until`.
+    /// Returns the fault with this gate in place of the gate of `until`.
     pub(super) fn held_at(mut self, gate: &Gate) -> Self {
         for held in self.hold.0.values_mut() {
             held.get_or_insert_with(|| gate.clone());
@@ -564,7 +564,7 @@ impl Fault {
         self
     }
 
-    /// A member whose length is zero where that cannot be meant.
+    /// Returns a member whose length is zero although that has no effect.
     fn zero_length(&self) -> Option<&'static str> {
         let lengths = [
             ("expired_for", self.expired_for),
@@ -584,7 +584,7 @@ impl Fault {
             after: None,
             ..self.clone()
         };
-        // What has no members at all shows none.
+        // A fault without members shows none.
         if format!("{only:?}") == "Fault" {
             Ok(())
         } else {
@@ -607,7 +607,7 @@ impl Fault {
         }
     }
 
-    /// The members that exclude each other, as far as they are there.
+    /// Returns the members that are set and exclude each other.
     fn exclusive_answers(&self) -> Vec<&'static str> {
         let status = self.status.is_some() || self.text.is_some() || self.redirect.is_some();
         let answers = [

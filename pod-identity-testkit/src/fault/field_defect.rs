@@ -44,28 +44,28 @@ impl From<Field> for String {
     }
 }
 
-/// What can be wrong, or just other than usual, with a member of a success.
+/// A defect or an unusual form of a member of a success.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Defect {
-    /// It is not there.
+    /// The member is missing.
     Missing,
-    /// It is `null`.
+    /// The member is `null`.
     Null,
-    /// It is an empty string.
+    /// The member is an empty string.
     Empty,
-    /// It is an array.
+    /// The member is an array.
     WrongType,
-    /// Its name is in lower case.
+    /// The name is in lower case.
     LowerCase,
-    /// Its name is in upper case.
+    /// The name is in upper case.
     UpperCase,
-    /// It has another name, such as `SessionToken` or `ExpiresAt`.
+    /// The member has another name, such as `SessionToken` or `ExpiresAt`.
     Renamed(String),
 }
 
-/// How an expiration may be written that is not RFC 3339 with whole seconds and a `Z`.
+/// Another format of an expiration than RFC 3339 with whole seconds and a `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -74,6 +74,6 @@ pub enum TimeFormat {
     EpochSeconds,
     /// The same moment at `+02:00`.
     Offset,
-    /// With nine digits after the point, which are `.123456789`.
+    /// The fraction `.123456789`, nine digits long.
     Nanoseconds,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::fault::error::FaultError;
 use crate::fault::member::Member;
 
-/// Headers that an answer has besides its own, or instead of them.
+/// Headers that are added to an answer or replace its own.
 #[derive(Clone, Default)]
 pub(crate) struct Headers(pub(crate) HeaderMap);
 
@@ -43,9 +43,9 @@ impl fmt::Debug for Headers {
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = BTreeMap::<String, String>::deserialize(deserializer)?;
+        let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
         let mut headers = HeaderMap::new();
-        for (name, value) in words {
+        for (name, value) in texts {
             // Without the value: a test may have put a secret in it.
             let unfit = || D::Error::custom(FaultError::Header(name.clone()));
             let header = HeaderName::try_from(&name).map_err(|_unfit| unfit())?;

@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a member of a [`Fault`](crate::Fault) has to be, so that several faults can meet one request.
+/// A member of a [`Fault`](crate::Fault), of which several can apply to one request.
 pub(super) trait Member {
-    /// Whether it says anything.
+    /// Returns whether the member is set.
     fn is_set(&self) -> bool;
 
-    /// Whether one request has no use for both.
+    /// Returns whether the two values exclude each other.
     fn overlaps(&self, other: &Self) -> bool;
 
-    /// Takes over what this one does not say.
+    /// Takes the other value if this one is not set.
     fn absorb(&mut self, other: Self);
 }
 
@@ -42,7 +42,7 @@ impl Member for bool {
     }
 }
 
-/// Each key is a member of its own.
+/// Each key counts as a member of its own.
 impl<K: Ord, V> Member for BTreeMap<K, V> {
     fn is_set(&self) -> bool {
         !self.is_empty()
@@ -59,7 +59,7 @@ impl<K: Ord, V> Member for BTreeMap<K, V> {
     }
 }
 
-/// Each value is a member of its own.
+/// Each value counts as a member of its own.
 impl<T: Ord> Member for BTreeSet<T> {
     fn is_set(&self) -> bool {
         !self.is_empty()

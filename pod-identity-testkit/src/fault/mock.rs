@@ -28,10 +28,10 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// The largest body that is read.
     const MAX_BODY: usize;
 
-    /// Checks what holds for this mock, of a fault that [`Fault::check`] has passed.
+    /// Checks the rules of this mock for a fault that [`Fault::check`] has passed.
     ///
     /// # Errors
-    /// Fails if this mock does not have a member of the fault, or knows no such value.
+    /// Fails if this mock does not have a member of the fault or does not know its value.
     fn check(fault: &Fault) -> Result<(), FaultError>;
 
     fn now(&self) -> Timestamp;
@@ -47,16 +47,16 @@ pub(crate) trait Mock: Send + Sync + 'static {
         future::ready(Some(stream))
     }
 
-    /// The faults of this operation, or of the mock's main one.
+    /// Returns the faults of this operation, or of the mock's main one.
     fn queue(&self, operation: Option<Operation>) -> &FaultQueue;
 
-    /// The faults that a request meets.
+    /// Returns the faults that apply to a request.
     fn queue_of(&self, record: &Self::Record) -> &FaultQueue;
 
     /// Returns `None` if this is not a request that the mock could answer.
     fn read(&self, request: &Request) -> Option<Self::Call>;
 
-    /// What is recorded of a request, and the token in it.
+    /// Returns the record of a request and the token in it.
     fn record(
         &self,
         connection: u64,
@@ -64,10 +64,10 @@ pub(crate) trait Mock: Send + Sync + 'static {
         request: &Request,
     ) -> (Self::Record, Option<Secret>);
 
-    /// The answer of `error`, `status` or `malformed`, if the fault has one of these.
+    /// Returns the answer of `error`, `status` or `malformed`, if the fault has one of these.
     fn refuse(&self, record: &Self::Record, fault: &Fault) -> Option<Answer>;
 
-    /// The proper answer, as the fault changes it.
+    /// Returns the normal answer with the changes of the fault.
     fn answer(
         &self,
         call: &Self::Call,
@@ -76,20 +76,20 @@ pub(crate) trait Mock: Send + Sync + 'static {
         fault: &Fault,
     ) -> Answer;
 
-    /// Adds the headers that every answer has, also one of a fault.
+    /// Adds the headers that every answer has, even one of a fault.
     fn finish(&self, answer: &mut Answer);
 
-    /// The header that asks a client to wait.
+    /// Returns the header that asks a client to wait.
     fn retry_after(time: Duration) -> (HeaderName, HeaderValue);
 
-    /// Does what does not concern the port; nothing if this mock has no part in it.
+    /// Applies an action that does not concern the port. Does nothing if the action is not for this mock.
     ///
     /// # Errors
     /// Fails if the token cannot be written.
     fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()>;
 }
 
-/// What a mock has seen of a request.
+/// What a mock records of a request.
 pub(crate) trait Record: Clone + Send + 'static {
     fn requester(&self) -> Requester<'_>;
 
@@ -97,10 +97,10 @@ pub(crate) trait Record: Clone + Send + 'static {
 }
 
 impl Fault {
-    /// Checks a fault that is to be injected into this mock.
+    /// Checks a fault before it is injected into this mock.
     ///
     /// # Errors
-    /// Fails if there is nothing in it, if parts of it exclude each other, or as [`Mock::check`].
+    /// Fails if no member is set, if members exclude each other, or as [`Mock::check`].
     pub(crate) fn check_for<M: Mock>(&self) -> Result<(), FaultError> {
         self.check()?;
         M::check(self)

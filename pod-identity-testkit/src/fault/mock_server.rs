@@ -15,14 +15,14 @@ use crate::http::gate::Gate;
 use crate::http::host::Host;
 use crate::http::server::Server;
 
-/// A mock with its socket, and what is still to happen to it. Dropping it stops it.
+/// A mock with its socket and its pending actions. Dropping it stops the mock.
 #[derive(Debug)]
 pub(crate) struct MockServer<M> {
     server: Server<M>,
     timeline: Timeline,
 }
 
-/// What happens to a mock from its start on, by the time since then.
+/// The actions and faults of a mock, by the time since its start.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Agenda {
     pub(crate) faults: Vec<(Duration, Fault)>,
@@ -49,7 +49,7 @@ impl<M: Mock> MockServer<M> {
         self.server.address()
     }
 
-    /// The address at which clients of this machine reach it.
+    /// Returns the address at which clients of this machine reach the mock.
     pub(crate) fn reachable(&self) -> SocketAddr {
         self.server.reachable()
     }
@@ -59,7 +59,7 @@ impl<M: Mock> MockServer<M> {
     }
 
     /// # Errors
-    /// Fails if somebody else has taken the port meanwhile.
+    /// Fails if another process has taken the port meanwhile.
     pub(crate) async fn restart(&self) -> io::Result<()> {
         self.server.restart().await
     }
@@ -93,7 +93,7 @@ impl<M: Mock> MockServer<M> {
     /// Injects a fault of a test.
     ///
     /// # Panics
-    /// Panics if the fault makes no sense.
+    /// Panics if the fault is invalid.
     #[track_caller]
     pub(crate) fn inject_now(self: &Arc<Self>, fault: Fault) {
         let now = self.service().now();
@@ -102,10 +102,10 @@ impl<M: Mock> MockServer<M> {
         }
     }
 
-    /// Begins an agenda now, and applies what of it is due at once.
+    /// Starts an agenda now, and applies the actions that are due at once.
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    /// Fails if the token cannot be written, or if another process has taken the port.
     pub(crate) async fn begin(self: &Arc<Self>, agenda: Agenda) -> io::Result<()> {
         let start = self.service().now();
         for (at, fault) in agenda.faults {
@@ -121,15 +121,15 @@ impl<M: Mock> MockServer<M> {
         self.catch_up().await
     }
 
-    /// Applies what is due by now.
+    /// Applies the actions that are due by now.
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+    /// Fails if the token cannot be written, or if another process has taken the port.
     pub(crate) async fn catch_up(&self) -> io::Result<()> {
         Timeline::catch_up(self).await.map(drop)
     }
 
-    /// The gate of this name, if it has not been released; else a new one.
+    /// Returns the gate of this name if it has not been released, or else a new one.
     pub(crate) fn named_gate(&self, name: &str) -> Gate {
         self.service().gates().named(name)
     }

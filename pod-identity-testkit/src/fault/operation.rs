@@ -9,45 +9,45 @@ use crate::fault::error::FaultError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// EKS Auth: credentials for a pod.
+    /// EKS Auth: exchanges a token for credentials.
     AssumeRoleForPodIdentity,
-    /// EKS: a new association.
+    /// EKS: creates an association.
     CreatePodIdentityAssociation,
-    /// EKS: the associations of the cluster, page by page.
+    /// EKS: lists the associations of the cluster, page by page.
     ListPodIdentityAssociations,
-    /// EKS: one association.
+    /// EKS: describes an association.
     DescribePodIdentityAssociation,
-    /// EKS: another role, target role, policy, or session tags.
+    /// EKS: changes role, target role, policy, or session tags of an association.
     UpdatePodIdentityAssociation,
-    /// EKS: an association goes.
+    /// EKS: deletes an association.
     DeletePodIdentityAssociation,
-    /// EKS: the tags of an association.
+    /// EKS: lists the tags of an association.
     ListTagsForResource,
-    /// EKS: more tags for an association.
+    /// EKS: adds tags to an association.
     TagResource,
-    /// EKS: fewer tags for an association.
+    /// EKS: removes tags from an association.
     UntagResource,
-    /// EKS: a new add-on, which may bring its associations.
+    /// EKS: creates an add-on, with its associations if it has any.
     CreateAddon,
-    /// EKS: the names of the add-ons.
+    /// EKS: lists the names of the add-ons.
     ListAddons,
-    /// EKS: one add-on.
+    /// EKS: describes an add-on.
     DescribeAddon,
-    /// EKS: another version, configuration or other associations of an add-on.
+    /// EKS: changes version, configuration or associations of an add-on.
     UpdateAddon,
-    /// EKS: an add-on goes, and its associations.
+    /// EKS: deletes an add-on and its associations.
     DeleteAddon,
-    /// EKS: the versions of add-ons.
+    /// EKS: lists the versions of add-ons.
     DescribeAddonVersions,
-    /// EKS: the cluster.
+    /// EKS: describes the cluster.
     DescribeCluster,
-    /// EKS: the names of the clusters, of which there is one.
+    /// EKS: lists the names of the clusters, of which there is one.
     ListClusters,
-    /// STS, where this is the only action that is known.
+    /// STS: the only action that the mock has.
     GetCallerIdentity,
-    /// The issuer's OpenID document.
+    /// OIDC: the issuer's configuration document.
     OpenIdConfiguration,
-    /// The issuer's keys.
+    /// OIDC: the issuer's keys.
     JsonWebKeySet,
     /// Kubernetes: the version of the API server.
     GetVersion,
@@ -59,12 +59,12 @@ pub enum Operation {
     GetNode,
     /// Kubernetes: a change of a node.
     PatchNode,
-    /// Something else.
+    /// Any other request.
     Unknown,
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 26] = [
         Self::AssumeRoleForPodIdentity,
         Self::CreatePodIdentityAssociation,
@@ -143,7 +143,7 @@ impl Operation {
             )
     }
 
-    /// The one of this [name](Self::name).
+    /// Returns the operation of this [name](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()

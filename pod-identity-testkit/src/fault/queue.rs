@@ -42,7 +42,7 @@ impl FaultQueue {
         self.clearings.watch()
     }
 
-    /// All that happens to the next request.
+    /// Takes everything that applies to the next request.
     pub(crate) fn take(&self, now: Timestamp, requester: Requester<'_>) -> Fault {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));

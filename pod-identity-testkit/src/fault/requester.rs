@@ -1,6 +1,6 @@
 use pod_identity_core::{TokenDigest, UnverifiedClaims};
 
-/// Who sent a request, as far as a fault can be for somebody.
+/// The sender of a request, as far as a fault can select it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requester<'a> {
     pub(crate) token: Option<TokenDigest>,

@@ -1,4 +1,4 @@
-/// How many requests a fault is for.
+/// How many requests a fault applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Requests {
     Next(usize),

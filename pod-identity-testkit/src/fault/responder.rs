@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 
-/// A closure that answers; made by [`Fault::respond`](crate::Fault::respond).
+/// A closure that answers, created by [`Fault::respond`](crate::Fault::respond).
 #[derive(Clone)]
 pub(crate) struct Responder(Arc<Respond>);
 

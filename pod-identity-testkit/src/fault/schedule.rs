@@ -7,7 +7,7 @@ use crate::fault::requests::Requests;
 use crate::http::gate::Gate;
 use crate::http::gates::Gates;
 
-/// Which requests a fault is still for.
+/// The requests that a fault still applies to.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// How many requests to let pass first.
@@ -22,7 +22,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `from`: what `after` and `lasting` are counted from.
+    /// `after` and `lasting` are counted from `from`.
     pub(crate) fn new(fault: &Fault, from: Timestamp, gates: &Gates) -> Self {
         let requests = fault.requests().expect("a fault must have been checked");
         let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
@@ -47,24 +47,24 @@ impl Schedule {
         }
     }
 
-    /// The gate that ends it.
+    /// Returns the gate that ends the fault.
     pub(super) fn until(&self) -> Option<&Gate> {
         self.until.as_ref()
     }
 
-    /// Whether it matches no request from now on.
+    /// Returns whether the fault applies to no request from now on.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.left == Some(0)
             || self.ends.is_some_and(|ends| now >= ends)
             || self.until.as_ref().is_some_and(Gate::is_released)
     }
 
-    /// Whether it is for every request, rather than queued.
+    /// Returns whether the fault applies to every request, rather than being queued.
     pub(super) fn is_persistent(&self) -> bool {
         self.left.is_none()
     }
 
-    /// Counts a request of this requester, and returns whether the fault is for it.
+    /// Counts a request of this requester, and returns whether the fault applies to it.
     pub(super) fn matches(&mut self, now: Timestamp, requester: Requester<'_>) -> bool {
         if now < self.begins || !self.is_for(requester) {
             return false;

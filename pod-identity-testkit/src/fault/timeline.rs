@@ -18,21 +18,21 @@ pub(crate) struct Step {
     pub(crate) action: Action,
 }
 
-/// What actions are applied to.
+/// The target of actions.
 pub(crate) trait Target: Send + Sync + 'static {
     fn timeline(&self) -> &Timeline;
 
-    /// What the steps are due by.
+    /// Returns the time that decides which steps are due.
     fn now(&self) -> Timestamp;
 
-    /// Applies an action that was due at `at`; does nothing if it is none for this target.
+    /// Applies an action that was due at `at`. Does nothing if the action is not for this target.
     ///
     /// # Errors
-    /// Fails if the token cannot be written, or somebody else has taken the port.
+    /// Fails if the token cannot be written, or if another process has taken the port.
     fn apply(&self, action: &Action, at: Timestamp) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// The steps that are still to come, and the task that applies them. Dropping it ends that.
+/// The pending steps and the task that applies them. Dropping it ends the task.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     /// In the order in which they are due.
@@ -75,8 +75,8 @@ impl Timeline {
         timeline.added.notify_one();
     }
 
-    /// Applies what is due by now, and returns when the next step is. One that fails stays due, and those
-    /// after it wait.
+    /// Applies the steps that are due by now, and returns when the next one is. A step that fails stays due,
+    /// and later ones wait.
     ///
     /// # Errors
     /// As [`Target::apply`].
@@ -115,7 +115,7 @@ async fn play<T: Target>(target: Weak<T>, added: Arc<Notify>) {
         let wait = match Timeline::catch_up(&*subject).await {
             Ok(None) => None,
             Ok(Some(next)) => Some(next.saturating_since(subject.now()).min(MAX_PAUSE)),
-            // The port may become free, and the disk too.
+            // The port may become free, or the disk writable.
             Err(_for_now) => Some(MAX_PAUSE),
         };
         drop(subject);

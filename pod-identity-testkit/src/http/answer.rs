@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use pod_identity_core::wire::eks_auth::ErrorBody;
 use pod_identity_core::wire::plain_text;
 
-/// An answer before it goes to the wire.
+/// An answer before it is sent.
 pub(crate) type Answer = Response<Bytes>;
 
 /// The code of an error that no header has, as an extension of its answer.
@@ -28,7 +28,7 @@ pub(crate) fn bare(status: u16, body: impl Into<Bytes>) -> Answer {
     answer
 }
 
-/// An answer whose body is JSON, or pretends to be.
+/// An answer with the content type of JSON.
 pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Answer {
     typed(status, "application/json", body)
 }
@@ -42,7 +42,7 @@ pub(crate) fn html(status: u16, body: &'static str) -> Answer {
     typed(status, "text/html; charset=utf-8", body)
 }
 
-/// As Go's `http.Error`: plain text, a trailing newline, no sniffing.
+/// An answer as Go's `http.Error` writes it: plain text, a trailing newline, no sniffing.
 pub(crate) fn text(status: u16, message: impl fmt::Display) -> Answer {
     let status = StatusCode::from_u16(status).expect("a status must lie within 100..=999");
     plain_text(status, message).map(Bytes::from)

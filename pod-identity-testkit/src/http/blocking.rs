@@ -5,8 +5,8 @@ use tokio::runtime::Handle;
 /// A mock for tests without a runtime: [`BlockingMockAgent`](crate::BlockingMockAgent) or
 /// [`BlockingMockEksAuth`](crate::BlockingMockEksAuth).
 ///
-/// It is the mock itself, through `Deref`; what waits there is here without `async`. None of those
-/// may be called within a runtime.
+/// It dereferences to the mock. The methods that are `async` there block here, so they
+/// must not be called within a runtime.
 #[derive(Debug)]
 pub struct Blocking<M> {
     mock: M,
@@ -19,7 +19,7 @@ impl<M> Blocking<M> {
         Self { mock, handle }
     }
 
-    /// Waits for anything else, such as `mock.wait(gate.wait_for(2))`.
+    /// Waits for any future, such as `mock.wait(gate.wait_for(2))`.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.handle.block_on(future)
     }

@@ -1,6 +1,6 @@
 use tokio::sync::watch;
 
-/// Counts how often the faults have been cleared, so that a request that waits learns of the next time.
+/// Counts how often the faults have been cleared, so that a held request notices the next time.
 #[derive(Debug, Default)]
 pub(crate) struct Clearings(watch::Sender<u64>);
 
@@ -16,7 +16,7 @@ impl Clearings {
     }
 }
 
-/// Learns of a clearing after its creation.
+/// Notices a clearing after its creation.
 #[derive(Debug)]
 pub(crate) struct Clearing {
     cleared: watch::Receiver<u64>,

@@ -12,8 +12,8 @@ use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 use crate::http::stream::Stream;
 use crate::http::wire;
 
-/// The server's side of one HTTP/1 connection, where answers may go wrong at any byte: what hyper
-/// rightly does not let a server do.
+/// The server's side of one HTTP/1 connection, whose answers can fail at any byte, which hyper
+/// rightly does not allow.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
@@ -163,7 +163,7 @@ impl Connection {
         }
     }
 
-    /// Waits; clearing the faults ends it, and so does the client by leaving.
+    /// Waits. Clearing the faults ends the wait; a client that disconnects ends the connection.
     pub(crate) async fn wait(&mut self, wait: &Wait, clearing: &mut Clearing) -> Result<(), Ended> {
         let over = async {
             match wait {

@@ -2,7 +2,7 @@ use tokio::sync::watch;
 
 /// A gate that requests wait at until it is released. A clone is the same gate.
 ///
-/// It is shut when made, and stays open once it has been released. See [`Fault::Gate`](crate::Fault).
+/// It is shut when created, and stays open once it has been released. See [`Fault::hold`](crate::Fault::hold).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -22,7 +22,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A shut gate.
+    /// Returns a shut gate.
     pub fn new() -> Self {
         Self {
             open: watch::Sender::new(false),
@@ -30,12 +30,12 @@ impl Gate {
         }
     }
 
-    /// Opens the gate for good.
+    /// Opens the gate. It cannot be shut again.
     pub fn release(&self) {
         self.open.send_replace(true);
     }
 
-    /// Whether it has been opened.
+    /// Returns whether the gate has been opened.
     pub fn is_released(&self) -> bool {
         *self.open.borrow()
     }
@@ -46,12 +46,12 @@ impl Gate {
         open.expect("a gate must hold its own sender");
     }
 
-    /// How many requests wait here now.
+    /// Returns the number of requests that wait at the gate now.
     pub fn waiting(&self) -> usize {
         *self.waiting.borrow()
     }
 
-    /// Waits until at least `count` requests wait here at the same time.
+    /// Waits until at least `count` requests wait at the gate at the same time.
     pub async fn wait_for(&self, count: usize) {
         let enough = self
             .waiting

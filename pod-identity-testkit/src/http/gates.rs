@@ -19,14 +19,14 @@ impl Gates {
         gate.clone()
     }
 
-    /// Opens the gate of this name, and tells whether there was one that was shut.
+    /// Opens the gate of this name. Returns whether there was one that was shut.
     pub(crate) fn release(&self, name: &str) -> bool {
         let gate = lock(&self.0).remove(name);
         let shut = gate.filter(|gate| !gate.is_released());
         shut.inspect(Gate::release).is_some()
     }
 
-    /// The names of those that are shut.
+    /// Returns the names of the gates that are shut.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut gates = lock(&self.0);
         gates.retain(|_, gate| !gate.is_released());
@@ -43,7 +43,7 @@ mod tests {
         let gates = Gates::default();
         let first = gates.named("back");
         assert!(gates.release("back") && first.is_released());
-        assert!(!gates.release("back"), "nobody waits there");
+        assert!(!gates.release("back"), "it is open");
         let second = gates.named("back");
         assert!(!second.is_released());
         second.release();

@@ -38,7 +38,7 @@ impl Host {
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // Either way it is time to go.
+                // Either way the thread ends.
                 runtime.block_on(stopped).ok();
             })?;
         let thread = Thread {
@@ -66,7 +66,7 @@ impl Host {
     /// Moves a listener into this runtime.
     ///
     /// # Errors
-    /// Fails if the system does not let it go.
+    /// Fails if the operating system refuses.
     pub(crate) fn adopt(&self, listener: TcpListener) -> io::Result<TcpListener> {
         if self.thread.is_none() {
             return Ok(listener);
@@ -112,11 +112,11 @@ impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there has been shown already.
+            // A panic there has been reported already.
             thread.join().ok();
         }
     }
 }
 
-/// How long a test waits for a mock by default: longer than anything takes that will still happen.
+/// How long a test waits for a mock by default: longer than anything that succeeds takes.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(30);

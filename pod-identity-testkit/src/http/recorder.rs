@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::sync::lock;
 
-/// Keeps what a mock has seen and wakes who waits for it.
+/// Keeps the records of a mock's requests and wakes those who wait for them.
 #[derive(Debug)]
 pub(crate) struct Recorder<R> {
     log: Mutex<Log<R>>,
@@ -20,7 +20,7 @@ struct Log<R> {
     secrets: Vec<Secret>,
 }
 
-/// How much a mock has seen.
+/// The counts of a mock's requests and connections.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) connections: u64,
@@ -52,7 +52,7 @@ impl<R: Clone> Recorder<R> {
         }
     }
 
-    /// A connection came; returns its number.
+    /// Counts a connection and returns its number.
     pub(crate) fn connected(&self) -> u64 {
         let mut number = 0;
         self.counts.send_modify(|counts| {
@@ -62,7 +62,7 @@ impl<R: Clone> Recorder<R> {
         number
     }
 
-    /// A request came: it is in flight until what this returns is dropped.
+    /// Records a request. It is in flight until the returned value is dropped.
     pub(crate) fn arrived(&self, request: R, token: Option<&Secret>) -> InFlight<'_, R> {
         let index = {
             let mut log = lock(&self.log);
@@ -117,7 +117,7 @@ pub(crate) struct InFlight<'a, R> {
 }
 
 impl<R> InFlight<'_, R> {
-    /// The request is answered; `record` tells how.
+    /// Records that the request is answered; `record` has the outcome.
     pub(crate) fn answered(self, record: R) {
         if let Some(request) = lock(&self.recorder.log).requests.get_mut(self.index) {
             *request = record;

@@ -14,7 +14,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// It in the terms of the crate `http`; `None` if its target is not one that this crate knows.
+    /// Returns the request as a type of the crate `http`; `None` if that crate rejects its target.
     pub(crate) fn to_http(&self) -> Option<http::Request<Bytes>> {
         let mut request = http::Request::new(self.body.clone());
         *request.method_mut() = Method::from_bytes(self.head.method.as_bytes()).ok()?;

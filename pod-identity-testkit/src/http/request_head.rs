@@ -11,11 +11,11 @@ pub(crate) struct RequestHead {
     is_http_1_0: bool,
 }
 
-/// What is not the head of a request.
+/// Bytes that are not the head of a request.
 #[derive(Debug)]
 pub(crate) struct BadHead;
 
-/// How the end of a body is told.
+/// How the end of a body is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyFraming {
     Length(usize),
@@ -41,7 +41,7 @@ impl RequestHead {
         Ok(Some((head, length)))
     }
 
-    /// The target without its query.
+    /// Returns the target without its query.
     pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
@@ -54,17 +54,18 @@ impl RequestHead {
         self.text(AUTHORIZATION).map(Secret::from)
     }
 
-    /// Whether the client wants the connection to end with this request.
+    /// Returns whether the client wants the connection to end with this request.
     pub(crate) fn is_last(&self) -> bool {
-        self.says(CONNECTION, "close") || (self.is_http_1_0 && !self.says(CONNECTION, "keep-alive"))
+        self.has_token(CONNECTION, "close")
+            || (self.is_http_1_0 && !self.has_token(CONNECTION, "keep-alive"))
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// Returns whether the client waits for `100 Continue` before it sends the body.
     pub(crate) fn expects_continue(&self) -> bool {
-        !self.is_http_1_0 && self.says(EXPECT, "100-continue")
+        !self.is_http_1_0 && self.has_token(EXPECT, "100-continue")
     }
 
-    /// How the end of the body is told.
+    /// Returns how the end of the body is determined.
     ///
     /// # Errors
     /// Fails if the length is not a number.
@@ -79,7 +80,7 @@ impl RequestHead {
         Ok(BodyFraming::Length(length))
     }
 
-    fn says(&self, name: HeaderName, what: &str) -> bool {
+    fn has_token(&self, name: HeaderName, what: &str) -> bool {
         self.text(name)
             .is_some_and(|value| value.eq_ignore_ascii_case(what))
     }

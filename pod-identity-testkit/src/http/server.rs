@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::http::host;
 
-/// What a server serves.
+/// A service behind a server's socket.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Serves a connection to its end.
     fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send;

@@ -1,17 +1,17 @@
 use serde::{Deserialize, Serialize};
 
-/// Where in an answer something happens.
+/// The stage of an answer at which a fault takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// The request has been read, nothing of the answer has been decided or sent.
+    /// The request has been read. The answer has been neither decided nor sent.
     BeforeHeaders,
     /// Half of the status line and headers has been sent.
     InHeaders,
     /// The headers and half of the body have been sent; of a chunked body, with a chunk begun.
     InBody,
-    /// All has been sent.
+    /// The whole answer has been sent.
     AfterBody,
 }
 
@@ -24,7 +24,7 @@ impl Stage {
     ];
 }
 
-/// How a connection ends that an answer does not leave open.
+/// How a fault ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -12,7 +12,7 @@ pub(crate) struct Wire {
     feed: Option<Feed>,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Framing {
     #[default]
@@ -21,7 +21,7 @@ pub(crate) enum Framing {
 }
 
 impl Wire {
-    /// `last`: whether to say that the connection ends with it. `is_head`: whether to leave the body out.
+    /// `last`: whether the answer announces the end of the connection. `is_head`: whether to omit the body.
     pub(crate) fn new(answer: Answer, framing: Framing, last: bool, is_head: bool) -> Self {
         let (mut parts, body) = answer.into_parts();
         let feed = parts.extensions.remove::<Feed>();

@@ -62,7 +62,7 @@ pub(super) enum Visible {
     Gate(String),
 }
 
-/// How many requests EKS Auth answers.
+/// The rate of requests that EKS Auth answers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Throttles {
@@ -158,7 +158,7 @@ impl TryFrom<AssociationTable> for AssociationPart {
     }
 }
 
-/// What is wrong with a role or an association.
+/// The error of a role or an association.
 #[derive(Debug, thiserror::Error)]
 enum PartError {
     #[error(

@@ -3,27 +3,27 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Why there is no [`Scenario`](crate::Scenario). Its message names the file, the line, the cause and what
-/// would be right; the project's `docs/scenario.md` has all keys.
+/// Why a [`Scenario`](crate::Scenario) cannot be read. Its message names the file, the line, the cause and
+/// the remedy; the project's `docs/scenario.md` lists all keys.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
-    /// The file cannot be read, or is no UTF-8. Cure: the right path.
+    /// The file cannot be read, or is not UTF-8. Remedy: the right path.
     #[error("{}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: io::Error,
     },
-    /// It is not TOML, or has an unknown key or value. Remedy: what the message says, on that line.
+    /// It is not TOML, or has an unknown key or value. Remedy: what the message names, on that line.
     #[error("{}: {cause}", place(path.as_deref(), *line))]
     Invalid {
-        /// The file, if it is from one.
+        /// The file, if the text comes from one.
         path: Option<PathBuf>,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong, and what would be right.
+        /// The cause and the remedy.
         cause: String,
     },
 }
@@ -34,7 +34,7 @@ impl ScenarioError {
         Self::Invalid {
             path: None,
             line: before.filter(|byte| **byte == b'\n').count() + 1,
-            // One line, whatever the parser thinks.
+            // One line: the parser's message can have several.
             cause: cause.to_string().replace('\n', ", "),
         }
     }

@@ -11,16 +11,16 @@ use crate::fault::action::Action;
 use crate::fault::span::Span;
 use crate::{SigningKey, TokenDefect};
 
-/// `[[timeline]]`: what happens at one time.
+/// `[[timeline]]`: the events of one time.
 #[derive(Debug)]
 pub(super) struct Happening {
-    /// Since the start.
+    /// The time since the start.
     pub(super) at: Duration,
     pub(super) agent_fault: Option<FaultFor<AgentService>>,
     pub(super) eks_fault: Option<FaultFor<EksAuthService>>,
     restart: Option<Which>,
     pub(super) release: Option<Spanned<String>>,
-    /// What happens to every mock that has a part in it, each by the time after `at`.
+    /// The faults and actions of every mock, by the time after `at`.
     actions: Vec<(Duration, Action)>,
 }
 

@@ -1,4 +1,4 @@
-//! Mocks with their faults and what happens when, from a file.
+//! Mocks with their faults and a timeline of events, from a file.
 
 mod eks_part;
 mod error;

@@ -17,15 +17,15 @@ use crate::fault::action::Action;
 use crate::fault::mock_server::Agenda;
 use crate::{Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder};
 
-/// Mocks, their faults, and what happens when, from a TOML file.
+/// Mocks, their faults, and a timeline of events, from a TOML file.
 ///
-/// A mock that is [built from it](crate::MockAgentBuilder::scenario) has its settings, unless it is told
-/// others, and begins its timeline at the start: every time in it is one by the mock's clock since then.
-/// Faults find their requests by that clock. What else happens, such as the rotation of a token, happens
-/// by itself within a second; after a [`SettableClock`](crate::SettableClock) was moved,
-/// [`catch_up`](crate::MockAgent::catch_up) has it done at once.
+/// A mock that is [built from it](crate::MockAgentBuilder::scenario) has its settings, unless the builder
+/// sets others. Its timeline begins at the start of the mock: every time is measured by the mock's clock.
+/// Faults select their requests by that clock. Other events, such as the rotation of a token, are applied
+/// within a second; after a [`SettableClock`](crate::SettableClock) was moved,
+/// [`catch_up`](crate::MockAgent::catch_up) applies them at once.
 ///
-/// A clone is the same scenario, and each mock begins it anew. All keys are in the project's
+/// A clone is the same scenario, and each mock starts it from the beginning. All keys are in the project's
 /// `docs/scenario.md`; the program `pod-identity-testkit` takes the same file with `--scenario`.
 ///
 /// ```
@@ -54,7 +54,7 @@ use crate::{Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder};
 /// clock.advance(Duration::from_secs(12 * 60));
 /// agent.catch_up().await?;
 /// assert_ne!(agent.token(), before);
-/// // … and whoever asks within the next three minutes is throttled …
+/// // … every request within the next three minutes is throttled …
 /// # Ok(())
 /// # }
 /// ```
@@ -71,10 +71,10 @@ struct Parts {
 }
 
 impl Scenario {
-    /// A scenario from its text.
+    /// Parses a scenario.
     ///
     /// # Errors
-    /// [`ScenarioError::Invalid`] when it is no TOML, or has a key or a value that there is not.
+    /// Fails with [`ScenarioError::Invalid`] if it is not TOML, or has an unknown key or value.
     pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
         let parts: Parts = toml::from_str(text).map_err(|error| {
             let span = error.span().unwrap_or_default();
@@ -85,10 +85,10 @@ impl Scenario {
         Ok(Self(Arc::new(parts)))
     }
 
-    /// A scenario from a file.
+    /// Reads a scenario from a file.
     ///
     /// # Errors
-    /// [`ScenarioError`] when it cannot be read, or as [`from_toml`](Self::from_toml).
+    /// Fails if the file cannot be read, or as [`from_toml`](Self::from_toml).
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ScenarioError> {
         let path = path.as_ref();
         let text = fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
@@ -98,12 +98,12 @@ impl Scenario {
         Self::from_toml(&text).map_err(|error| error.in_file(path))
     }
 
-    /// Namespace and service account of its pod.
+    /// Returns namespace and service account of its pod.
     pub(crate) fn identity(&self) -> (String, String) {
         self.0.pod.identity()
     }
 
-    /// How long each token lives that is projected.
+    /// Returns the lifetime of projected tokens.
     pub(crate) fn token_lifetime(&self) -> Option<Duration> {
         self.0.pod.token_lifetime.map(|time| time.0)
     }
@@ -134,7 +134,7 @@ impl Scenario {
         self.0.eks.defaults()
     }
 
-    /// What happens to the agent.
+    /// Returns the events of the agent.
     pub(crate) fn agent_agenda(&self) -> Agenda {
         let from_start = self.0.agent.faults.iter();
         let later = self.0.timeline.iter().filter_map(|at| {
@@ -144,7 +144,7 @@ impl Scenario {
         self.agenda(from_start.map(|fault| &fault.0), later, Which::Agent)
     }
 
-    /// What happens to the mock of EKS Auth.
+    /// Returns the events of the mock of EKS Auth.
     pub(crate) fn eks_agenda(&self) -> Agenda {
         let from_start = self.0.eks.faults.iter();
         let later = self.0.timeline.iter().filter_map(|at| {
@@ -154,7 +154,7 @@ impl Scenario {
         self.agenda(from_start.map(|fault| &fault.0), later, Which::Eks)
     }
 
-    /// What happens to a token that belongs to neither mock.
+    /// Returns the events of a token that belongs to neither mock.
     pub(crate) fn pod_actions(&self) -> Vec<(Duration, Action)> {
         self.actions(None)
     }
@@ -181,23 +181,23 @@ impl Scenario {
 }
 
 impl MockAgentBuilder {
-    /// Applies what this scenario has for the agent, the pod and the timeline, from the start on. Settings
-    /// of the builder itself, made before or after, win over it.
+    /// Applies the agent, the pod and the timeline of this scenario. Settings of the builder itself, made
+    /// before or after, take precedence.
     pub fn scenario(self, scenario: &Scenario) -> Self {
         self.with_defaults(scenario.agent_defaults(), scenario.agent_agenda())
     }
 }
 
 impl MockEksAuthBuilder {
-    /// Applies what this scenario has for the AWS side and the timeline, from the start on. Settings of
-    /// the builder itself, made before or after, win over it; roles and keys add up.
+    /// Applies the AWS side and the timeline of this scenario. Settings of the builder itself, made before
+    /// or after, take precedence; roles and keys accumulate.
     pub fn scenario(self, scenario: &Scenario) -> Self {
         self.with_defaults(scenario.eks_defaults(), scenario.eks_agenda())
     }
 }
 
 impl fmt::Debug for Scenario {
-    /// Without its settings: there may be secrets in them.
+    /// Does not show settings: there may be secrets in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scenario").finish_non_exhaustive()
     }
@@ -215,7 +215,7 @@ impl Parts {
         }
     }
 
-    /// A gate that is released is waited for: its name would be misspelt otherwise.
+    /// Checks that each gate that is released is one that a fault waits for: otherwise its name is misspelt.
     fn check_gates(&self, text: &str) -> Result<(), ScenarioError> {
         let known = self.gates();
         let released = self.timeline.iter().filter_map(|at| at.release.as_ref());

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::mutation::mutate_pod_in;
 use crate::{JsonPatch, WebhookConfig};
 
-/// A question of the API server: the parts of an `AdmissionReview` that the webhook looks at.
+/// A request of the API server: the members of an `AdmissionReview` that the webhook reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Review {
@@ -65,7 +65,7 @@ struct Status {
     message: String,
 }
 
-/// It is always there in Go, and always empty here.
+/// Go always writes it; here it is always empty.
 #[derive(Debug, Serialize)]
 struct Metadata {}
 

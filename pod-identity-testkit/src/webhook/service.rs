@@ -33,7 +33,7 @@ impl Service for WebhookService {
         match &self.tls {
             None => self.serve_http(stream).await,
             Some(tls) => {
-                // A handshake that fails is the client's affair.
+                // A failed handshake is no error of the mock.
                 if let Ok(stream) = tls.accept(stream).await {
                     self.serve_http(stream).await;
                 }
@@ -46,7 +46,7 @@ impl WebhookService {
     async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
         let answer = service_fn(|request| self.call(request));
         let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // So is how a connection ends.
+        // Nor is a connection that the client ends.
         served.await.ok();
     }
 

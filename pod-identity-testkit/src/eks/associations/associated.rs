@@ -6,7 +6,7 @@ use crate::token::ids::association_id;
 /// Namespace and service account.
 pub(crate) type Key = (String, String);
 
-/// An association as it is kept.
+/// An association as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Associated {
     pub(crate) id: String,

@@ -21,7 +21,7 @@ pub(crate) struct CreateRequest {
     pub(crate) policy: Option<String>,
 }
 
-/// The body of `UpdatePodIdentityAssociation`: an absent member stays as it is, and an empty
+/// The body of `UpdatePodIdentityAssociation`: an absent member is unchanged, and an empty
 /// target role or policy is removed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +55,7 @@ impl CreateRequest {
 }
 
 impl UpdateRequest {
-    /// Whether it changes nothing.
+    /// Returns whether the update changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.role_arn.is_none()
             && self.disable_session_tags.is_none()
@@ -115,7 +115,7 @@ struct Description<'a> {
     policy: Option<&'a str>,
 }
 
-/// What a list says of an association.
+/// An association in a list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary<'a> {

@@ -1,4 +1,4 @@
-//! What the associations API refuses.
+//! The checks of the associations API.
 //!
 //! The public model has no pattern for any of it. Where a rule says "assumed", its limit follows from what the
 //! thing is in Kubernetes or IAM, and the text of the error is ours; only the code is the service's.
@@ -16,7 +16,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) account: &'a str,
 }
 
-/// Checks what a request wants an association to be.
+/// Checks a request that creates an association.
 pub(crate) fn check(association: &Association, owner: Owner<'_>) -> Result<(), ApiError> {
     check_name("namespace", &association.namespace, is_label, 63)?;
     let service_account = &association.service_account;

@@ -12,8 +12,7 @@ use crate::{ApiError, Association, Visibility};
 
 /// The associations of one cluster; one per service account, as in the real service.
 ///
-/// What is written counts at once for the next write. What is read comes later: by EKS Auth, and by the calls
-/// of the API that read.
+/// A write sees all earlier writes at once. Reads see them later: those of EKS Auth, and those of the API.
 #[derive(Debug, Default)]
 pub(crate) struct Associations(Mutex<State>);
 
@@ -95,7 +94,7 @@ impl Associations {
         state.by_eks_auth.remove_now(id) || was_known_to_api || was_latest
     }
 
-    /// Returns what EKS Auth knows of a service account by now.
+    /// Returns what EKS Auth sees of a service account now.
     pub(crate) fn of(
         &self,
         namespace: &str,

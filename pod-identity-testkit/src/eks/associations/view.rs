@@ -7,11 +7,11 @@ use crate::Visibility;
 use crate::eks::associations::associated::{Associated, Key};
 use crate::eks::associations::visibility::Due;
 
-/// The associations as one reader knows them, who learns of each change some time after it was made.
+/// The associations as one reader sees them, who sees each change some time after it was made.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     known: BTreeMap<Key, Associated>,
-    /// What the reader has yet to learn, in the order in which it happened.
+    /// The changes that the reader does not see yet, in their order.
     pending: Vec<Change>,
     visibility: Visibility,
 }
@@ -36,7 +36,7 @@ impl View {
         self.visibility = visibility;
     }
 
-    /// Makes a change visible at once, in place of those that wait.
+    /// Makes a change visible at once, in place of pending ones.
     pub(crate) fn put_now(&mut self, associated: Associated) {
         let key = associated.key();
         self.pending.retain(|change| change.key != key);
@@ -58,7 +58,7 @@ impl View {
         self.pending.push(Change { key, now_is, due });
     }
 
-    /// Returns what the reader knows at this time.
+    /// Returns what the reader sees at this time.
     ///
     /// A change waits for those before it to the same service account, so that the reader sees them in the
     /// order in which they were made.

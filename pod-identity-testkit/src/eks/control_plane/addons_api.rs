@@ -16,14 +16,14 @@ use crate::http::form::Form;
 use crate::token::ids;
 use crate::{ApiError, ApiErrorCode, Operation};
 
-/// The add-ons of a cluster, as far as pipelines call them: an add-on may bring its associations.
+/// The API of a cluster's add-ons, as far as pipelines call it. An add-on can have associations.
 #[derive(Debug)]
 pub(crate) struct AddonsApi<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) now: Timestamp,
 }
 
-/// The body of `CreateAddon`, and that of `UpdateAddon`: an absent member stays as it is.
+/// The body of `CreateAddon`, and that of `UpdateAddon`: an absent member is unchanged.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddonRequest {
@@ -194,7 +194,7 @@ impl AddonsApi<'_> {
     }
 }
 
-/// One version of each add-on that was asked for, or of those that every cluster has.
+/// One version of each requested add-on, or of those that every cluster has.
 fn versions(query: &Form) -> String {
     let names = match query.get("addonName") {
         Some(name) => vec![name],

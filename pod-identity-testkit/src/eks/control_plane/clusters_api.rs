@@ -22,8 +22,8 @@ impl ClustersApi<'_> {
         answer.to_string()
     }
 
-    /// With what `aws eks wait cluster-active`, `update-kubeconfig` and Terraform's data source read. Whatever
-    /// a cluster has besides, such as its network, is that of a new cluster with its defaults.
+    /// Returns what `aws eks wait cluster-active`, `update-kubeconfig` and Terraform's data source read.
+    /// Everything else, such as the network, is that of a new cluster with its defaults.
     fn description(&self) -> Value {
         let cluster = self.cluster;
         let region = &cluster.region;
@@ -69,5 +69,5 @@ impl ClustersApi<'_> {
 struct Epoch(#[serde(with = "epoch_seconds")] pod_identity_core::Timestamp);
 
 pub(crate) const VERSION: &str = "1.34";
-/// What is not a certificate, so that nobody trusts it.
+/// Not a certificate, so that no client trusts it.
 const NO_CA: &str = "the mock has no API server\n";

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-/// Who wants to assume a role.
+/// The principal that assumes a role.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Principal<'a> {
     Service(&'a str),
@@ -12,9 +12,9 @@ pub(crate) enum Principal<'a> {
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) principal: Principal<'a>,
-    /// The session tags to be.
+    /// The requested session tags.
     pub(crate) tags: &'a BTreeMap<String, String>,
-    /// Other keys of conditions in small letters, such as `aws:sourcearn`.
+    /// Other condition keys in lower case, such as `aws:sourcearn`.
     pub(crate) context: BTreeMap<&'static str, String>,
 }
 
@@ -31,8 +31,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// The tags are those of the request; being transitive, they are also those of a role that goes on
-    /// to assume another.
+    /// The tags are those of the request. They are transitive, so a role that assumes another one has them
+    /// too.
     fn tag_in<'k>(&self, key: &'k str) -> Option<&'k str> {
         let of_principal = match self.principal {
             Principal::Role(_) => key.strip_prefix("aws:principaltag/"),

@@ -9,7 +9,7 @@ pub(crate) struct Condition {
     matching: Matching,
     negated: bool,
     if_exists: bool,
-    /// In small letters, as keys are compared.
+    /// In lower case, because keys are compared without case.
     key: String,
     values: Vec<String>,
 }
@@ -20,18 +20,18 @@ enum Matching {
     EqualIgnoringCase,
     Like,
     Arn,
-    /// Whether the key is absent.
+    /// Returns whether the key is absent.
     Null,
 }
 
-/// Why a text is not a trust policy that a [`Role`](crate::Role) can have.
+/// Why a text is not accepted as the trust policy of a [`Role`](crate::Role).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustPolicyError {
-    /// It is no JSON, or not that of a trust policy.
+    /// It is not JSON, or not a trust policy.
     #[error("not a trust policy: {0}")]
     Json(#[from] serde_json::Error),
-    /// The mock does not know this operator of conditions, and would rather not guess.
+    /// The mock does not have this condition operator.
     #[error("condition operator {0} is not supported: use those for strings, ARNs, Bool or Null")]
     Operator(String),
 }

@@ -24,7 +24,7 @@ pub struct Role {
 }
 
 impl Role {
-    /// A role that trusts EKS Pod Identity without conditions.
+    /// Returns a role that trusts EKS Pod Identity without conditions.
     pub fn new(arn: impl Into<String>) -> Self {
         Self {
             arn: arn.into(),
@@ -32,28 +32,27 @@ impl Role {
         }
     }
 
-    /// With another trust policy, in IAM's JSON. Its statements' effect, principals (services, roles and
+    /// Sets the trust policy, in IAM's JSON. Its statements' effect, principals (services, roles and
     /// accounts), actions and conditions on strings, ARNs, Booleans and null are evaluated.
     ///
-    /// Conditions find `aws:SourceAccount`, `aws:SourceArn` (the cluster's) and `aws:RequestTag/…` (the six
+    /// Conditions can use `aws:SourceAccount`, `aws:SourceArn` (the cluster's) and `aws:RequestTag/…` (the six
     /// session tags) when EKS assumes the role; `sts:ExternalId`, `aws:RequestTag/…` and
     /// `aws:PrincipalTag/…` when it is a target role. Any other key is absent.
     ///
     /// # Errors
-    /// [`TrustPolicyError`] when it is no trust policy, or holds a condition that this mock cannot
-    /// evaluate.
+    /// Fails if the text is not a trust policy, or has a condition that this mock cannot evaluate.
     pub fn trust_policy(mut self, json: &str) -> Result<Self, TrustPolicyError> {
         self.trust = TrustPolicy::parse(json)?;
         Ok(self)
     }
 
-    /// Its ARN.
+    /// Returns the ARN.
     pub fn arn(&self) -> &str {
         &self.arn
     }
 }
 
-/// The one of the EKS user guide.
+/// The trust policy of the EKS user guide.
 const PODS: &str = r#"{
     "Version": "2012-10-17",
     "Statement": [{

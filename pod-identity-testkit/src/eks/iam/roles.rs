@@ -6,11 +6,11 @@ use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::trust_policy::TrustPolicy;
 use crate::sync::lock;
 
-/// The roles of all accounts. Until the first is told, every role exists and trusts everybody.
+/// The roles of all accounts. Until the first one is added, every role exists and trusts every principal.
 #[derive(Debug, Default)]
 pub(crate) struct Roles(Mutex<BTreeMap<String, TrustPolicy>>);
 
-/// What is wrong with a role.
+/// Why a role cannot be assumed or associated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RoleProblem {
     Unknown,
@@ -27,8 +27,8 @@ impl Roles {
         lock(&self.0).insert(role.arn, role.trust);
     }
 
-    /// Whether an association may name it: it exists, and names EKS Pod Identity and both actions.
-    /// Conditions are left for later, when a pod is there to be judged.
+    /// Checks that an association can name the role: it exists, and its policy names EKS Pod Identity and
+    /// both actions. Conditions are evaluated later, for a pod.
     pub(crate) fn accept_for_association(&self, role_arn: &str) -> Result<(), RoleProblem> {
         self.with_trust(role_arn, |trust| {
             let pods = Principal::Service(PODS);
@@ -38,7 +38,7 @@ impl Roles {
         })
     }
 
-    /// Whether this attempt, by EKS Auth or by another role, comes through.
+    /// Checks that an attempt by EKS Auth or by another role is allowed.
     pub(crate) fn may_assume(
         &self,
         role_arn: &str,

@@ -6,7 +6,7 @@ use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::condition::{Condition, TrustPolicyError};
 use crate::eks::iam::wildcard::is_like;
 
-/// Who may assume a role: the part of IAM's language that trust policies use.
+/// A trust policy: which principals can assume a role. Has the part of IAM's language that these use.
 #[derive(Debug, Clone)]
 pub(crate) struct TrustPolicy(Vec<Statement>);
 
@@ -28,13 +28,13 @@ impl TrustPolicy {
             .map(Self)
     }
 
-    /// Whether it allows the action to the principal, be the conditions met.
+    /// Returns whether the policy allows the action to the principal if its conditions are met.
     pub(crate) fn names(&self, principal: &Principal<'_>, action: &str) -> bool {
         let mut statements = self.0.iter();
         statements.any(|statement| statement.allows && statement.is_about(principal, action))
     }
 
-    /// An explicit refusal wins.
+    /// An explicit deny takes precedence.
     pub(crate) fn allows(&self, action: &str, attempt: &Attempt<'_>) -> bool {
         let mut applying = self
             .0
@@ -129,7 +129,7 @@ impl PrincipalJson {
     }
 }
 
-/// `arn:aws:iam::111122223333:root`, or the account's number alone, stands for all in the account.
+/// `arn:aws:iam::111122223333:root`, or the account's number alone, means every principal of the account.
 fn is_account_of(name: &str, arn: &str) -> bool {
     let account = arn.split(':').nth(4).unwrap_or_default();
     let named = name

@@ -1,4 +1,4 @@
-/// Whether `text` is like `pattern`, where `*` stands for any characters and `?` for one.
+/// Returns whether `text` matches `pattern`, in which `*` matches any characters and `?` one.
 pub(crate) fn is_like(text: &str, pattern: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
         return text.chars().count() == pattern.chars().count() && starts_like(text, pattern);
@@ -18,7 +18,7 @@ pub(crate) fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// As `ArnEquals` and `ArnLike`, which are the same: "each of the six colon-delimited components of the
+/// Matches as `ArnEquals` and `ArnLike`, which are the same: "each of the six colon-delimited components of the
 /// ARN is checked separately and each can include multi-character match wildcards (*) or
 /// single-character match wildcards (?)" (IAM user guide).
 pub(crate) fn is_arn_like(arn: &str, pattern: &str) -> bool {
@@ -32,7 +32,7 @@ pub(crate) fn is_arn_like(arn: &str, pattern: &str) -> bool {
             .all(|(part, pattern)| is_like(part, pattern))
 }
 
-/// What follows a beginning that is like `start`, which has no `*`.
+/// Returns the rest after a prefix that matches `start`, which has no `*`.
 fn without_start<'a>(text: &'a str, start: &str) -> Option<&'a str> {
     let mut chars = text.chars();
     for wanted in start.chars() {

@@ -19,13 +19,13 @@ pub enum SignatureCheck {
     /// Only requires that a signature is present. The default: clients may have any credentials.
     #[default]
     Off,
-    /// [Records](crate::RecordedRequest::signature_error) what is wrong, and answers the request.
+    /// [Records](crate::RecordedRequest::signature_error) an error, and answers the request.
     Warn,
-    /// Records what is wrong, and refuses the request with the error of AWS.
+    /// Records an error, and refuses the request with the error of AWS.
     Enforce,
 }
 
-/// What is wrong with a signature.
+/// The error of a signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
@@ -140,7 +140,7 @@ pub(crate) struct Keys {
     pub(crate) sessions: Sessions,
 }
 
-/// What a signature must be for.
+/// The required scope of a signature.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) service: &'static str,

@@ -200,8 +200,8 @@ fn canonical_header(head: &Parts, name: &str) -> String {
     };
     let values = head.headers.get_all(name).iter().map(|value| {
         let value = String::from_utf8_lossy(value.as_bytes());
-        let words: Vec<&str> = value.split_whitespace().collect();
-        words.join(" ")
+        let parts: Vec<&str> = value.split_whitespace().collect();
+        parts.join(" ")
     });
     values.collect::<Vec<_>>().join(",")
 }
@@ -226,9 +226,9 @@ fn canonical_query(head: &Parts) -> String {
 
 /// Returns the hash of the payload: `UNSIGNED-PAYLOAD` if the client declares that, else that of the received body.
 fn payload(head: &Parts, body: &[u8]) -> String {
-    let said = header(head, "x-amz-content-sha256");
-    match said {
-        Some(said) if said == "UNSIGNED-PAYLOAD" => said,
+    let declared = header(head, "x-amz-content-sha256");
+    match declared {
+        Some(hash) if hash == "UNSIGNED-PAYLOAD" => hash,
         _ => hex(&sha256(body)),
     }
 }
