@@ -2,15 +2,12 @@ use tokio::net::TcpStream;
 
 use crate::fault::fault::Fault;
 use crate::fault::mock::{Mock, Record};
-use crate::http::answer::{self, Answer};
-use crate::http::clearing::{Clearing, Clearings};
+use crate::http::answer::Answer;
 use crate::http::connection::{Connection, Ended, Next};
-use crate::http::delivery::{Delivery, Step};
 use crate::http::outcome::Outcome;
-use crate::http::recorder::InFlight;
 use crate::http::request::Request;
 use crate::http::server::Service;
-use crate::http::wire::{Framing, Wire};
+use crate::http::wire::Wire;
 
 /// Records each request, lets it meet its faults, and answers it.
 impl<M: Mock> Service for M {
@@ -27,9 +24,9 @@ impl<M: Mock> Service for M {
                         let exchanged = exchange(self, &mut connection, number, &call, &request);
                         exchanged.await.map(|()| request.is_last)
                     }
-                    None => refuse_garbage(&mut connection).await.map(|()| true),
+                    None => connection.refuse_garbage().await.map(|()| true),
                 },
-                Next::Garbage => refuse_garbage(&mut connection).await.map(|()| true),
+                Next::Garbage => connection.refuse_garbage().await.map(|()| true),
                 Next::Gone => break,
             };
             match exchanged {
@@ -68,14 +65,10 @@ async fn exchange<M: Mock>(
         record.conclude(Outcome::of(&answer, delivery.ending));
         fault.wire(answer, request)
     };
-    deliver(
-        connection,
-        delivery.steps(&wire),
-        &mut clearing,
-        in_flight,
-        record,
-    )
-    .await
+    let steps = delivery.steps(&wire);
+    connection
+        .deliver(steps, &mut clearing, in_flight, record)
+        .await
 }
 
 fn answer<M: Mock>(
@@ -95,43 +88,4 @@ fn answer<M: Mock>(
     }
     mock.finish(&mut answer);
     answer
-}
-
-/// The request counts as answered before the last step is sent: a client that has read the answer must not
-/// find it in flight.
-async fn deliver<R: Record>(
-    connection: &mut Connection,
-    steps: Vec<Step>,
-    clearing: &mut Clearing,
-    in_flight: InFlight<'_, R>,
-    record: R,
-) -> Result<(), Ended> {
-    let mut steps = steps.into_iter();
-    let last = steps.next_back();
-    for step in steps {
-        connection.take(step, clearing).await?;
-    }
-    match last {
-        Some(Step::Wait(wait)) => {
-            connection.wait(&wait, clearing).await?;
-            in_flight.answered(record);
-            Ok(())
-        }
-        Some(step) => {
-            in_flight.answered(record);
-            connection.take(step, clearing).await
-        }
-        None => Ok(()),
-    }
-}
-
-/// As Go's `net/http` does, without recording what is not a request.
-async fn refuse_garbage(connection: &mut Connection) -> Result<(), Ended> {
-    let answer = answer::text(400, "400 Bad Request");
-    let wire = Wire::new(answer, Framing::Length, true, false);
-    let mut clearing = Clearings::default().watch();
-    for step in Delivery::default().steps(&wire) {
-        connection.take(step, &mut clearing).await?;
-    }
-    Ok(())
 }

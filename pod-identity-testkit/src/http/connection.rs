@@ -4,13 +4,15 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::http::clearing::Clearing;
-use crate::http::delivery::{Step, Wait};
+use crate::http::answer;
+use crate::http::clearing::{Clearing, Clearings};
+use crate::http::delivery::{Delivery, Step, Wait};
 use crate::http::feed::{Feed, Piece};
+use crate::http::recorder::InFlight;
 use crate::http::request::Request;
 use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 use crate::http::stream::Stream;
-use crate::http::wire;
+use crate::http::wire::{self, Framing, Wire};
 
 /// The server's side of one HTTP/1 connection, whose answers can fail at any byte, which hyper
 /// rightly does not allow.
@@ -178,8 +180,49 @@ impl Connection {
         }
     }
 
+    /// Sends an answer in steps.
+    ///
+    /// The request counts as answered before the last step is sent: a client that has read the answer must
+    /// not find it in flight.
+    pub(crate) async fn deliver<R>(
+        &mut self,
+        steps: Vec<Step>,
+        clearing: &mut Clearing,
+        in_flight: InFlight<'_, R>,
+        record: R,
+    ) -> Result<(), Ended> {
+        let mut steps = steps.into_iter();
+        let last = steps.next_back();
+        for step in steps {
+            self.take(step, clearing).await?;
+        }
+        match last {
+            Some(Step::Wait(wait)) => {
+                self.wait(&wait, clearing).await?;
+                in_flight.answered(record);
+                Ok(())
+            }
+            Some(step) => {
+                in_flight.answered(record);
+                self.take(step, clearing).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Answers bytes that are not a request as Go's `net/http` does. They are not recorded.
+    pub(crate) async fn refuse_garbage(&mut self) -> Result<(), Ended> {
+        let answer = answer::text(400, "400 Bad Request");
+        let wire = Wire::new(answer, Framing::Length, true, false);
+        let mut clearing = Clearings::default().watch();
+        for step in Delivery::default().steps(&wire) {
+            self.take(step, &mut clearing).await?;
+        }
+        Ok(())
+    }
+
     /// Takes a step of a delivery.
-    pub(crate) async fn take(&mut self, step: Step, clearing: &mut Clearing) -> Result<(), Ended> {
+    async fn take(&mut self, step: Step, clearing: &mut Clearing) -> Result<(), Ended> {
         match step {
             Step::Send(bytes) => self.send(&bytes).await,
             Step::Wait(wait) => self.wait(&wait, clearing).await,
