@@ -3,6 +3,7 @@
 pub(crate) mod addon;
 pub(crate) mod api_error;
 pub(crate) mod associations;
+pub(crate) mod assume_role;
 pub(crate) mod blocking;
 pub(crate) mod builder;
 pub(crate) mod call;
