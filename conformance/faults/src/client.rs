@@ -6,26 +6,26 @@ use std::path::{Path, PathBuf};
 /// A folder of `conformance/clients` that has the program `ask`, and is a column of the table.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// What the column is called.
+    /// The title of the column.
     pub(crate) title: &'static str,
     /// Its folder.
     pub(crate) folder: &'static str,
     /// Its package.
     pub(crate) package: &'static str,
-    /// The version of that, as its lock file has it.
+    /// The version of the package in its lock file.
     pub(crate) version: String,
     /// The program.
     pub(crate) ask: PathBuf,
-    /// Where `install` has put it.
+    /// The folder that `install` has filled.
     pub(crate) private: PathBuf,
-    /// With so many seconds left of a set it may renew it or not: it draws the moment.
+    /// With this many seconds left, the client draws at random whether it renews a set.
     pub(crate) renews_at_random: Range<u64>,
-    /// Before it tries again it pauses for a time that it draws, a very short one too.
+    /// The client draws the pause before a retry at random. The pause can be very short.
     pub(crate) pauses_at_random: bool,
 }
 
 impl Client {
-    /// Every column, in order, whether its client is installed or not.
+    /// Returns every column, in order, whether or not its client is installed.
     pub(crate) fn all() -> io::Result<Vec<Self>> {
         COLUMNS.iter().map(Self::new).collect()
     }
@@ -49,8 +49,8 @@ impl Client {
         let private = conformance.join(".cache").join(column.folder);
         let lock = fs::read_to_string(folder.join(column.lock))?;
         let version = following(&lock, column.before).ok_or_else(|| {
-            let words = format!("{}: nothing follows {:?}", column.lock, column.before);
-            io::Error::other(words)
+            let message = format!("{}: nothing follows {:?}", column.lock, column.before);
+            io::Error::other(message)
         })?;
         Ok(Self {
             title: column.title,
@@ -65,9 +65,9 @@ impl Client {
     }
 }
 
-/// The number that follows these words.
-fn following(text: &str, words: &str) -> Option<String> {
-    let (_, rest) = text.split_once(words)?;
+/// Returns the number that follows `prefix`.
+fn following(text: &str, prefix: &str) -> Option<String> {
+    let (_, rest) = text.split_once(prefix)?;
     let is_number = |letter: &char| letter.is_ascii_digit() || *letter == '.';
     let number: String = rest.chars().take_while(is_number).collect();
     (!number.is_empty()).then_some(number)

@@ -1,4 +1,4 @@
-//! Whether every fault that the testkit can inject has a row.
+//! Checks that every fault that the testkit can inject has a row.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,9 +10,10 @@ use syn::Item;
 
 use crate::row::{Group, Row};
 
-/// The faults that no row has.
+/// Returns the faults that no row has.
 ///
-/// The testkit's enums may grow, so that no `match` out here could fail to compile: this reads its source.
+/// The testkit's enums are non-exhaustive, so a `match` here could not notice a new variant. This reads
+/// the source instead.
 pub(crate) fn missing(groups: &[Group]) -> io::Result<Vec<String>> {
     let rows: Vec<&Row> = groups.iter().flat_map(|group| &group.rows).collect();
     let faults: BTreeSet<String> = rows.iter().flat_map(|row| row.faults()).collect();
@@ -23,7 +24,7 @@ pub(crate) fn missing(groups: &[Group]) -> io::Result<Vec<String>> {
         .collect())
 }
 
-/// What there has to be, as a part of a fault's `Debug`.
+/// Returns the required parts of a fault's `Debug` output.
 fn wanted() -> io::Result<Vec<String>> {
     let members = Fault::MEMBERS.iter();
     let members = members.filter(|member| !WITHOUT_ROW.contains(member));
@@ -53,22 +54,22 @@ fn variants(module: &str, name: &str) -> io::Result<Vec<String>> {
         .join("../../pod-identity-testkit/src")
         .join(module)
         .with_extension("rs");
-    let words = |words: &str| io::Error::other(format!("{}: {words}", source.display()));
+    let error = |cause: &str| io::Error::other(format!("{}: {cause}", source.display()));
     let file = syn::parse_file(&fs::read_to_string(&source)?)
-        .map_err(|error| words(&error.to_string()))?;
+        .map_err(|cause| error(&cause.to_string()))?;
     let found = file.items.into_iter().find_map(|item| match item {
         Item::Enum(found) if found.ident == name => Some(found.variants),
         _ => None,
     });
-    let variants = found.ok_or_else(|| words(&format!("no enum {name}")))?;
+    let variants = found.ok_or_else(|| error(&format!("no enum {name}")))?;
     Ok(variants
         .iter()
         .map(|variant| variant.ident.to_string())
         .collect())
 }
 
-/// The details of other members, a body and an answer of a test's own, and a fault of the mock of EKS Auth
-/// only.
+/// Details of other members, bodies and answers that a test provides, and a fault that only the mock of EKS
+/// Auth has.
 const WITHOUT_ROW: [&str; 5] = ["message", "text", "body", "answer", "without"];
 
 #[cfg(test)]

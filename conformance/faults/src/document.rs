@@ -29,7 +29,7 @@ pub(crate) fn document(clients: &[Client], groups: &[Group], cells: &Cells) -> S
     text
 }
 
-/// What a document says of each row; [`NOT_TRIED`] where it does not have the row.
+/// Reads the cells of each row from a document; [`NOT_TRIED`] if it does not have the row.
 pub(crate) fn cells(document: &str, groups: &[Group], columns: usize) -> Cells {
     let of_group = |group: &Group| {
         let sections = document.split("\n## ");
@@ -44,7 +44,7 @@ pub(crate) fn cells(document: &str, groups: &[Group], columns: usize) -> Cells {
     groups.iter().map(of_group).collect()
 }
 
-/// The cells of a line, if it is for this row among others.
+/// Returns the cells of a line that is for this row, possibly among others.
 fn cells_in(line: &str, row: &Row) -> Option<Vec<String>> {
     let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
     let mut cells = line.split(" | ").map(str::to_owned);
@@ -56,7 +56,7 @@ fn cells_in(line: &str, row: &Row) -> Option<Vec<String>> {
         .then(|| cells.collect())
 }
 
-/// One table, in which neighbours are one row where nothing tells them apart.
+/// Returns one table. Neighbouring rows with equal cells are merged.
 pub(crate) fn table(clients: &[Client], group: &Group, cells: &[Vec<String>]) -> String {
     let titles: Vec<&str> = clients.iter().map(|client| client.title).collect();
     let mut text = format!(
@@ -87,7 +87,7 @@ fn merged<'a>(rows: &[Row], cells: &'a [Vec<String>]) -> Vec<(String, &'a [Strin
     pairs.chunk_by(alike).filter_map(one).collect()
 }
 
-/// A client that was not there when the row was made.
+/// A client that was not run for the row.
 const NOT_TRIED: &str = "not tried";
 const STRING: &str = "a string must take more";
 

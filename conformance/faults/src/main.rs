@@ -1,4 +1,4 @@
-//! What real AWS clients do when a pod's agent fails: `docs/faults.md`, made from runs of them.
+//! Generates `docs/faults.md`, which shows what real AWS clients do when a pod's agent fails, from runs of them.
 //!
 //! See `Options` for the arguments.
 #![expect(
@@ -7,8 +7,8 @@
     reason = "a program that reports"
 )]
 
-mod asker;
 mod client;
+mod client_process;
 mod coverage;
 mod document;
 mod play;
@@ -37,18 +37,18 @@ use seen::Cell;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// `[--clients=boto3,aws-config] [--check | --write] [words…]`
+/// `[--clients=boto3,aws-config] [--check | --write] [filter…]`
 #[derive(Debug, Default)]
 struct Options {
-    /// The folders of the clients to run; all of them by default. The others keep their cells.
+    /// The folders of the clients to run. Defaults to all. Other clients keep their cells.
     clients: Vec<String>,
     /// Compares with `docs/faults.md`.
     check: bool,
-    /// Writes `docs/faults.md`, which is the default without words.
+    /// Writes `docs/faults.md`. This is the default without filters.
     write: bool,
-    /// Runs only the rows that have one of these in their names. Without `--write` or `--check`, their
+    /// Runs only the rows whose names contain one of these texts. Without `--write` or `--check`, their
     /// tables are printed.
-    words: Vec<String>,
+    filters: Vec<String>,
 }
 
 impl Options {
@@ -66,18 +66,18 @@ impl Options {
                         format!("unknown option {argument}; see conformance/README.md").into(),
                     );
                 }
-                _ => options.words.push(argument),
+                _ => options.filters.push(argument),
             }
         }
         Ok(options)
     }
 
-    fn means(&self, row: &Row) -> bool {
+    fn selects(&self, row: &Row) -> bool {
         let name = row.to_string();
-        self.words.is_empty() || self.words.iter().any(|word| name.contains(word))
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 
-    /// The places of the columns to run.
+    /// Returns the indices of the columns to run.
     fn columns(&self, clients: &[Client]) -> Result<Vec<usize>> {
         for name in &self.clients {
             if !clients.iter().any(|client| client.folder == name) {
@@ -106,7 +106,7 @@ async fn main() -> Result<ExitCode> {
     if !missing.is_empty() {
         return Err(format!("no row has {}", missing.join(", ")).into());
     }
-    if options.check || options.write || options.words.is_empty() {
+    if options.check || options.write || options.filters.is_empty() {
         let known = fs::read_to_string(document())?;
         let mut cells = document::cells(&known, &groups, clients.len());
         let text_of = |cells: &Cells| document::document(&clients, &groups, cells);
@@ -114,7 +114,7 @@ async fn main() -> Result<ExitCode> {
         return keep(&known, &text_of(&cells), options.check);
     }
     for group in &mut groups {
-        group.rows.retain(|row| options.means(row));
+        group.rows.retain(|row| options.selects(row));
     }
     groups.retain(|group| !group.rows.is_empty());
     let mut cells = document::cells("", &groups, clients.len());
@@ -129,7 +129,7 @@ fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md")
 }
 
-/// Writes the document, or tells where it differs from what is there.
+/// Writes the document, or prints where it differs from the existing one.
 fn keep(known: &str, text: &str, check: bool) -> Result<ExitCode> {
     if !check {
         fs::write(document(), text)?;
@@ -142,23 +142,20 @@ fn keep(known: &str, text: &str, check: bool) -> Result<ExitCode> {
         println!("+ {line}");
     }
     if known == text {
-        println!("docs/faults.md says what the clients do");
+        println!("docs/faults.md is up to date");
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!(
-        "docs/faults.md does not say what the clients do: see above; `just faults` writes it anew"
-    );
+    eprintln!("docs/faults.md is out of date: see above; `just faults` updates it");
     Ok(ExitCode::FAILURE)
 }
 
-/// The lines of one text that another does not have.
+/// Returns the lines of one text that another does not have.
 fn lines_of<'a>(text: &'a str, other: &str) -> impl Iterator<Item = &'a str> {
     text.lines()
         .filter(|line| other.lines().all(|one| one != *line))
 }
 
-/// Runs the clients of these columns through the rows that are meant. Fails for a row that none of them
-/// has met.
+/// Runs the clients of these columns through the selected rows. Fails for a row whose fault no client met.
 async fn run(
     options: &Options,
     columns: &[usize],
@@ -173,19 +170,19 @@ async fn run(
     });
     let clients = Arc::new(clients);
     let all = groups.iter().flat_map(|group| &group.rows);
-    let rows: Vec<Row> = all.filter(|row| options.means(row)).cloned().collect();
+    let rows: Vec<Row> = all.filter(|row| options.selects(row)).cloned().collect();
     let played = play_all(&clients, &rows).await?;
     let mut played = rows.iter().zip(played.chunks(clients.len()));
     for (group, cells) in groups.iter().zip(cells) {
-        let meant = group.rows.iter().zip(cells);
-        for (row, cells) in meant.filter(|(row, _)| options.means(row)) {
+        let selected = group.rows.iter().zip(cells);
+        for (row, cells) in selected.filter(|(row, _)| options.selects(row)) {
             let (_, played) = played.next().ok_or("every row must have been played")?;
             if !played.iter().any(|cell| cell.met) {
-                return Err(format!("no client has met {row}").into());
+                return Err(format!("no client met the fault of {row}").into());
             }
             for (column, cell) in columns.iter().zip(played) {
                 if let Some(known) = cells.get_mut(*column) {
-                    known.clone_from(&cell.words);
+                    known.clone_from(&cell.text);
                 }
             }
         }
@@ -193,7 +190,7 @@ async fn run(
     Ok(())
 }
 
-/// The cells of all rows, one after the other. The last rows take longest, and so are the first to be run.
+/// Returns the cells of all rows, in order. The last rows take longest, so they run first.
 async fn play_all(clients: &Arc<Vec<Client>>, rows: &[Row]) -> Result<Vec<Cell>> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut runs = JoinSet::new();
@@ -218,8 +215,8 @@ async fn play_all(clients: &Arc<Vec<Client>>, rows: &[Row]) -> Result<Vec<Cell>>
     Ok(cells.into_values().collect())
 }
 
-/// Clients spend most of their time waiting: more at once would hurry one another on two cores.
+/// Clients spend most of their time waiting. More of them at once would slow each other down on two cores.
 const AT_ONCE: usize = 16;
 
-/// More than a row can take: only a client that neither asks nor says anything comes to this.
+/// More than a row can take: only a client that neither sends a request nor replies reaches it.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -10,12 +10,12 @@ use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::asker::{Asker, Told};
 use crate::client::Client;
-use crate::row::{Row, Second, Spoil, Trouble};
+use crate::client_process::{ClientProcess, Reply};
+use crate::row::{Row, Second, TokenFileState, Trouble};
 use crate::seen::{Cell, Seen};
 
-/// Has a client meet what a row says, in a process and before an agent of their own.
+/// Runs a client through a row, in a process of its own and with an agent of its own.
 pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
     match &row.trouble {
         Trouble::Answers(faults) => answers(client, row, faults).await,
@@ -30,109 +30,112 @@ pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
     }
 }
 
-/// Always, then no more; and if the client tries again by itself, once.
+/// Injects the faults for every request, then none; and for one request, if the client retries.
 async fn answers(client: &Client, row: &Row, faults: &[Fault]) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     always(&agent, faults);
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::of(&agent, asker.ask(&agent).await?).expecting(life(faults));
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::of(&agent, process.ask(&agent).await?).expecting(life(faults));
     let mut cell = seen.cell();
     if row.timed {
         cell.add(&seen.time());
     }
     agent.clear_faults();
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
-    gives_away(&mut cell, &mut asker, &agent)?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
+    leaks_secret(&mut cell, &mut process, &agent)?;
     if seen.requests > 1 && !seen.has_credentials() {
         cell.add(&once(client, faults).await?);
     }
     Ok(cell)
 }
 
-/// What is to be said of a client that meets this once, if it does not get over it.
+/// Returns a remark if a client does not recover from faults that occur once.
 async fn once(client: &Client, faults: &[Fault]) -> io::Result<String> {
     let agent = MockAgent::start().await;
     for fault in faults {
         agent.inject(fault.clone());
     }
-    let seen = Seen::of(&agent, Asker::start(client, &agent)?.ask(&agent).await?);
+    let seen = Seen::of(
+        &agent,
+        ClientProcess::start(client, &agent)?.ask(&agent).await?,
+    );
     Ok(match (seen.has_credentials(), seen.requests) {
         (true, 2) => String::new(),
-        _ => format!("once: {}", seen.cell().words),
+        _ => format!("once: {}", seen.cell().text),
     })
 }
 
-/// Once, and whether the second request comes when it was told to.
+/// Injects the faults once, and checks when the second request comes.
 async fn hint(client: &Client, faults: &[Fault], after: Duration) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     for fault in faults {
         agent.inject(fault.clone());
     }
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::of(&agent, asker.ask(&agent).await?);
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::of(&agent, process.ask(&agent).await?);
     let mut cell = seen.cell();
     let times: Vec<_> = agent.requests().iter().map(|request| request.at).collect();
     if let [first, second, ..] = *times.as_slice() {
-        let heeded = second.saturating_since(first) >= after;
-        cell.add(if heeded {
-            "waits so long"
+        let is_honoured = second.saturating_since(first) >= after;
+        cell.add(if is_honoured {
+            "honours the delay"
         } else {
-            "does not wait so long"
+            "ignores the delay"
         });
     }
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
-/// Every answer pauses until the client is seen to wait for the rest of it.
+/// Every answer pauses until the client waits for the rest of it.
 async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     let gate = Gate::new();
     agent.inject_always(Fault::hold(stage, &gate));
-    let mut asker = Asker::start(client, &agent)?;
+    let mut process = ClientProcess::start(client, &agent)?;
     let release = async {
         gate.wait_for(1).await;
         gate.release();
     };
-    let (told, ()) = tokio::join!(asker.ask(&agent), release);
-    Ok(Seen::of(&agent, told?).cell())
+    let (reply, ()) = tokio::join!(process.ask(&agent), release);
+    Ok(Seen::of(&agent, reply?).cell())
 }
 
-/// A redirect to somebody who would answer properly.
+/// Redirects to an agent that would answer normally.
 async fn elsewhere(client: &Client, status: u16) -> io::Result<Cell> {
     let (agent, other) = (MockAgent::start().await, MockAgent::start().await);
     agent.inject_always(Fault::redirect(status, other.uri()));
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::of(&agent, asker.ask(&agent).await?);
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::of(&agent, process.ask(&agent).await?);
     let mut cell = seen.cell();
     let requests = other.requests();
     if requests.iter().any(|request| request.token.is_some()) {
-        cell.add("**takes the token there**");
+        cell.add("**sends the token there**");
     } else if !requests.is_empty() {
-        cell.add("goes there");
+        cell.add("follows it");
     }
     agent.clear_faults();
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
 async fn absent(client: &Client) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     agent.stop().await;
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::of(&agent, asker.ask(&agent).await?).uncounted();
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::of(&agent, process.ask(&agent).await?).uncounted();
     let mut cell = seen.cell();
     agent.restart().await?;
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
-/// It begins with a request, so that it is known that the client has begun.
+/// The outage begins after the first request, so that the client has started.
 async fn outage(client: &Client, time: Duration) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
     let gate = agent.gate();
     agent.inject(Fault::reset(Stage::BeforeHeaders));
-    let mut asker = Asker::start(client, &agent)?;
+    let mut process = ClientProcess::start(client, &agent)?;
     let pass = async {
         gate.wait_for(1).await;
         agent.stop().await;
@@ -140,18 +143,18 @@ async fn outage(client: &Client, time: Duration) -> io::Result<Cell> {
         sleep(time).await;
         agent.restart().await
     };
-    let (told, passed) = tokio::join!(asker.ask(&agent), pass);
+    let (reply, passed) = tokio::join!(process.ask(&agent), pass);
     passed?;
-    let seen = Seen::of(&agent, told?);
+    let seen = Seen::of(&agent, reply?);
     if client.pauses_at_random {
-        return Ok(Cell::of_chance());
+        return Ok(Cell::random());
     }
     let mut cell = seen.cell();
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
-/// The limiter goes by a clock that stands still, so that nothing is let through until it moves.
+/// The limiter uses a clock that is stopped, so that no request passes until it is set.
 async fn limiter(client: &Client) -> io::Result<Cell> {
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
     let agent = MockAgent::builder()
@@ -160,11 +163,11 @@ async fn limiter(client: &Client) -> io::Result<Cell> {
         .start()
         .await?;
     exhaust(&agent).await?;
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::after(LIMIT, &agent, asker.ask(&agent).await?);
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::after(LIMIT, &agent, process.ask(&agent).await?);
     let mut cell = seen.cell();
     clock.advance(Duration::from_secs(1));
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
@@ -185,56 +188,56 @@ async fn exhaust(agent: &MockAgent) -> io::Result<()> {
     asked
 }
 
-/// A spoilt file for good; and one that is put right when the first request with what was in it arrives.
-async fn token_file(client: &Client, spoil: Spoil) -> io::Result<Cell> {
+/// Writes a defective file; and one that is corrected when the first request with its content arrives.
+async fn token_file(client: &Client, spoil: TokenFileState) -> io::Result<Cell> {
     let agent = MockAgent::start().await;
-    let _writing = spoilt(&agent, spoil)?;
-    let mut asker = Asker::start(client, &agent)?;
-    let seen = Seen::of(&agent, asker.ask(&agent).await?);
+    let _writing = damage(&agent, spoil)?;
+    let mut process = ClientProcess::start(client, &agent)?;
+    let seen = Seen::of(&agent, process.ask(&agent).await?);
     let mut cell = seen.cell();
     agent.volume().write(agent.token().expose())?;
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
-    gives_away(&mut cell, &mut asker, &agent)?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
+    leaks_secret(&mut cell, &mut process, &agent)?;
     if seen.requests > 0 && !seen.has_credentials() {
-        cell.add(&mended(client, spoil).await?);
+        cell.add(&rereads(client, spoil).await?);
     }
     Ok(cell)
 }
 
-async fn mended(client: &Client, spoil: Spoil) -> io::Result<String> {
+async fn rereads(client: &Client, spoil: TokenFileState) -> io::Result<String> {
     let agent = MockAgent::start().await;
-    let _writing = spoilt(&agent, spoil)?;
+    let _writing = damage(&agent, spoil)?;
     let gate = agent.gate();
-    let mut asker = Asker::start(client, &agent)?;
-    let mend = async {
+    let mut process = ClientProcess::start(client, &agent)?;
+    let correct = async {
         gate.wait_for(1).await;
         let token = agent.token();
         let written = agent.volume().write(token.expose());
         gate.release();
         written
     };
-    let (told, written) = tokio::join!(asker.ask(&agent), mend);
+    let (reply, written) = tokio::join!(process.ask(&agent), correct);
     written?;
-    let seen = Seen::of(&agent, told?);
+    let seen = Seen::of(&agent, reply?);
     Ok(match seen.has_credentials() {
-        true => "reads it again".to_owned(),
+        true => "rereads the file".to_owned(),
         false => String::new(),
     })
 }
 
-/// Keeps the file open where a writer would.
-fn spoilt(agent: &MockAgent, spoil: Spoil) -> io::Result<Option<InPlaceWrite>> {
+/// Changes the token file. Keeps it open if a writer would.
+fn damage(agent: &MockAgent, spoil: TokenFileState) -> io::Result<Option<InPlaceWrite>> {
     let (volume, token) = (agent.volume(), agent.token());
     match spoil {
-        Spoil::Defect(defect) => volume.spoil(defect).map(|()| None),
-        Spoil::Begun => volume.write_in_place(token.expose()).map(Some),
-        Spoil::HalfWritten => {
+        TokenFileState::Defect(defect) => volume.spoil(defect).map(|()| None),
+        TokenFileState::Begun => volume.write_in_place(token.expose()).map(Some),
+        TokenFileState::HalfWritten => {
             let mut writing = volume.write_in_place(token.expose())?;
             writing.advance(token.expose().len() / 2)?;
             Ok(Some(writing))
         }
-        Spoil::Moved => volume.replace_file(token.expose()).map(|()| None),
-        Spoil::Removed => volume.remove().map(|()| None),
+        TokenFileState::Moved => volume.replace_file(token.expose()).map(|()| None),
+        TokenFileState::Removed => volume.remove().map(|()| None),
     }
 }
 
@@ -247,14 +250,14 @@ async fn renewal(client: &Client, life: Duration, second: &Second) -> io::Result
     if let Second::Closed = second {
         agent.inject_always(Fault::close(Stage::AfterBody));
     }
-    let mut asker = Asker::start(client, &agent)?;
-    let first = asker.ask(&agent).await?;
+    let mut process = ClientProcess::start(client, &agent)?;
+    let first = process.ask(&agent).await?;
     let got = Instant::now();
-    let Told::Key(held, _) = first else {
+    let Reply::Key(held, _) = first else {
         return Ok(Seen::of(&agent, first).cell());
     };
     if client.renews_at_random.contains(&life.as_secs()) {
-        return Ok(Cell::of_chance());
+        return Ok(Cell::random());
     }
 
     agent.clear_faults();
@@ -269,29 +272,29 @@ async fn renewal(client: &Client, life: Duration, second: &Second) -> io::Result
         Second::Rotated => drop(agent.rotate()),
     }
     let before = agent.request_count();
-    let told = asker.ask(&agent).await?;
+    let reply = process.ask(&agent).await?;
     let seen = match second {
-        // Nobody counts, or some have been asking while the first set expired.
-        Second::Absent | Second::Later(_) => Seen::of(&agent, told).uncounted(),
+        // Requests are not counted, or there were some while the first set expired.
+        Second::Absent | Second::Later(_) => Seen::of(&agent, reply).uncounted(),
         Second::Answers(_) | Second::Closed | Second::Rotated => {
             settle(&agent).await;
-            Seen::after(before, &agent, told)
+            Seen::after(before, &agent, reply)
         }
     };
     let mut cell = seen.renewed(&held);
     if seen.keeps(&held) && seen.requests > 0 {
-        let third = asker.ask(&agent).await?;
-        if !matches!(third, Told::Key(id, _) if id == held) {
-            cell.add("another the next time");
+        let third = process.ask(&agent).await?;
+        if !matches!(third, Reply::Key(id, _) if id == held) {
+            cell.add("a new set the next time");
         }
     }
     agent.clear_faults();
     agent.restart().await?;
-    recovers(&mut cell, &mut asker, &agent, &seen).await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
 }
 
-/// Some have credentials renewed behind the back of who asked.
+/// Waits for the requests of clients that renew credentials in the background.
 async fn settle(agent: &MockAgent) {
     let another = || agent.wait_for_requests(agent.request_count() + 1);
     while timeout(QUIET, another()).await.is_ok() {}
@@ -303,35 +306,35 @@ fn always(agent: &MockAgent, faults: &[Fault]) {
     }
 }
 
-/// A client that failed asks again when all is well.
+/// Has a client that failed try again without a fault.
 async fn recovers(
     cell: &mut Cell,
-    asker: &mut Asker,
+    process: &mut ClientProcess,
     agent: &MockAgent,
     seen: &Seen,
 ) -> io::Result<()> {
-    if let Told::Failed(_) | Told::Without(_) = seen.told {
-        let told = asker.ask(agent).await?;
-        if !matches!(told, Told::Key(..)) {
-            cell.add("**stays so**");
+    if let Reply::Failed(_) | Reply::Without(_) = seen.reply {
+        let reply = process.ask(agent).await?;
+        if !matches!(reply, Reply::Key(..)) {
+            cell.add("**does not recover**");
         }
     }
     Ok(())
 }
 
-/// What it says of its error must not hold the token, nor anything else that is secret.
-fn gives_away(cell: &mut Cell, asker: &mut Asker, agent: &MockAgent) -> io::Result<()> {
-    let words = asker.words()?;
+/// Checks that the client's error output does not contain the token or another secret.
+fn leaks_secret(cell: &mut Cell, process: &mut ClientProcess, agent: &MockAgent) -> io::Result<()> {
+    let stderr = process.stderr()?;
     let secrets = agent.secrets();
     // An empty token is recorded as well.
     let mut secrets = secrets.iter().filter(|secret| !secret.expose().is_empty());
-    if secrets.any(|secret| words.contains(secret.expose())) {
-        cell.add("**shows the token**");
+    if secrets.any(|secret| stderr.contains(secret.expose())) {
+        cell.add("**leaks the token**");
     }
     Ok(())
 }
 
-/// How long a success lives that these faults have changed.
+/// Returns the lifetime in seconds of a success with these faults.
 fn life(faults: &[Fault]) -> i64 {
     let now = SystemClock.now();
     let changed = faults.iter().find_map(|fault| fault.expiry(now));
@@ -340,8 +343,8 @@ fn life(faults: &[Fault]) -> i64 {
     })
 }
 
-/// How many requests the official limiter lets through at once.
+/// The burst of the official limiter.
 const LIMIT: usize = 500;
 
-/// More than any client waits between two attempts.
+/// Longer than any client waits between two attempts.
 const QUIET: Duration = Duration::from_millis(2500);

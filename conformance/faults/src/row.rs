@@ -7,70 +7,70 @@ use pod_identity_testkit::{Fault, Gate, Stage, TokenDefect};
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) title: &'static str,
-    /// What is to be known of all its rows.
+    /// A remark about all its rows.
     pub(crate) about: &'static str,
     pub(crate) rows: Vec<Row>,
 }
 
-/// A row of the table: what every client meets.
+/// A row of the table: a fault that every client meets.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// What is at fault. Neighbours that share it, and every cell, are printed as one row.
+    /// The faulty thing. Neighbours that share it and all their cells are printed as one row.
     pub(crate) subject: String,
-    /// What is wrong with it.
+    /// The defect.
     pub(crate) what: String,
     pub(crate) trouble: Trouble,
-    /// Whether how long a client takes is of interest.
+    /// Whether the table shows how long a client takes.
     pub(crate) timed: bool,
 }
 
-/// What is done to a client.
+/// The fault of a row.
 #[derive(Debug, Clone)]
 pub(crate) enum Trouble {
-    /// The agent does this to every request.
+    /// The agent has these faults for every request.
     Answers(Vec<Fault>),
-    /// As before; the client may heed how long it is told to wait.
+    /// As `Answers`, with a delay that the client can honour.
     Hint(Vec<Fault>, Duration),
     /// Every answer pauses at a stage and then goes on.
     Pause(Stage),
-    /// The agent sends the client to somebody else, with this status.
+    /// The agent redirects to another agent, with this status.
     Elsewhere(u16),
-    /// Nobody listens.
+    /// No server listens.
     Absent,
-    /// The first request is reset, and then nobody listens for so long.
+    /// The first request is reset, and then no server listens for this time.
     Outage(Duration),
-    /// The official agent's limiter, after as many requests of others as it lets through.
+    /// The official agent's limiter, after a full burst of other requests.
     Limiter,
-    /// The token's file is not as it should be.
-    TokenFile(Spoil),
-    /// The first set lives so long; when it is asked for a second time, this happens.
+    /// The token file is defective.
+    TokenFile(TokenFileState),
+    /// The first set has this lifetime, and the second request meets this.
     Renewal(Duration, Second),
 }
 
-/// What is wrong with the token's file.
+/// The state of a defective token file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Spoil {
+pub(crate) enum TokenFileState {
     Defect(TokenDefect),
-    /// Written in place, and so far nothing is in it.
+    /// Written in place, still empty.
     Begun,
-    /// Written in place, and half of it is there.
+    /// Written in place, half complete.
     HalfWritten,
-    /// A plain file was moved there.
+    /// Replaced by moving a plain file there.
     Moved,
     /// The volume is not mounted.
     Removed,
 }
 
-/// What happens when a set in hand is to be renewed.
+/// What happens when a held set is renewed.
 #[derive(Debug, Clone)]
 pub(crate) enum Second {
-    /// The agent does this.
+    /// The agent has these faults.
     Answers(Vec<Fault>),
-    /// The first answer's connection has been closed without a word.
+    /// The connection of the first answer was closed.
     Closed,
-    /// Nobody listens.
+    /// No server listens.
     Absent,
-    /// The agent does this, and the first set has expired.
+    /// The agent has these faults, and the first set has expired.
     Later(Vec<Fault>),
     /// The token was rotated, and the old one is refused.
     Rotated,
@@ -103,7 +103,7 @@ impl Row {
         self
     }
 
-    /// Every fault in it, as `Debug` shows it.
+    /// Returns every fault of the row, as `Debug` shows it.
     pub(crate) fn faults(&self) -> Vec<String> {
         match &self.trouble {
             Trouble::Answers(faults)
@@ -114,7 +114,7 @@ impl Row {
             Trouble::Pause(stage) => vec![format!("{:?}", Fault::hold(*stage, &Gate::new()))],
             Trouble::Elsewhere(status) => vec![format!("{:?}", Fault::redirect(*status, "/"))],
             Trouble::Outage(time) => vec![format!("{:?}", Fault::refuse(*time))],
-            Trouble::TokenFile(Spoil::Defect(defect)) => vec![format!("{defect:?}")],
+            Trouble::TokenFile(TokenFileState::Defect(defect)) => vec![format!("{defect:?}")],
             Trouble::Renewal(..) | Trouble::Absent | Trouble::Limiter | Trouble::TokenFile(_) => {
                 Vec::new()
             }

@@ -5,38 +5,38 @@ use http::{HeaderValue, Response, StatusCode};
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_testkit::{Defect, Fault, Field, Stage, TimeFormat, TokenDefect};
 
-use crate::row::{Group, Row, Second, Spoil, Trouble};
+use crate::row::{Group, Row, Second, TokenFileState, Trouble};
 
-/// The table, from top to bottom. `coverage` knows what must be in it.
+/// Returns the groups of the table, in order. `coverage` checks that they are complete.
 pub(crate) fn groups() -> Vec<Group> {
     vec![
         Group {
-            title: "Nothing is wrong",
+            title: "No fault",
             about: "",
             rows: vec![Row::new(
-                "an agent that is well",
+                "a working agent",
                 "",
                 Trouble::Answers(Vec::new()),
             )],
         },
         Group {
             title: "Errors",
-            about: "The first nine are EKS Auth's, in the words in which the official agent passes them on.",
+            about: "The first nine are errors of EKS Auth, as the official agent passes them on.",
             rows: errors(),
         },
         Group {
-            title: "Hints, redirects and what an error may give away",
+            title: "Hints, redirects and quoted tokens",
             about: "",
             rows: hints(),
         },
         Group {
-            title: "Connections that break",
+            title: "Broken connections",
             about: "",
             rows: breaks(),
         },
         Group {
-            title: "Answers that take their time",
-            about: "Here the table says within which time a client gave up.",
+            title: "Slow answers",
+            about: "The cell names the time within which a client failed.",
             rows: delays(),
         },
         Group {
@@ -56,14 +56,14 @@ pub(crate) fn groups() -> Vec<Group> {
         },
         Group {
             title: "The token's file",
-            about: "The number of requests is 0 where a client does not ask with such a token at all.",
+            about: "The number of requests is 0 if a client sends none with such a token.",
             rows: token_files(),
         },
         Group {
-            title: "When a set in hand is to be renewed",
-            about: "A client has a set with so much time left, and is asked for credentials a second time. \
-                    The number is that of the requests which this leads to, also behind its back; those \
-                    who ask there may have another set the next time only.",
+            title: "Renewal of a held set",
+            about: "A client holds a set with this much time left, and is asked for credentials a second \
+                    time. The number counts the requests that follow, those in the background too. A \
+                    client that renews in the background may have the new set only the next time.",
             rows: renewals(),
         },
     ]
@@ -78,10 +78,10 @@ fn errors() -> Vec<Row> {
     });
     let plain = STATUSES.map(|status| {
         let usual = StatusCode::from_u16(status).ok();
-        let words = usual.and_then(|status| status.canonical_reason());
+        let reason = usual.and_then(|status| status.canonical_reason());
         Row::answers(
             format!("{status}"),
-            words.unwrap_or_default(),
+            reason.unwrap_or_default(),
             Fault::status(status),
         )
     });
@@ -100,7 +100,7 @@ fn errors() -> Vec<Row> {
 fn hints() -> Vec<Row> {
     let after = Duration::from_secs(3);
     let hinted = |status| {
-        // In this order: what is queued behind an answer is for the next request.
+        // In this order: a fault that is queued behind an answer applies to the next request.
         let faults = vec![Fault::retry_after(after), Fault::status(status)];
         Row::new(
             format!("{status} with `Retry-After: 3`"),
@@ -112,19 +112,19 @@ fn hints() -> Vec<Row> {
         .map(|status| Row::new("redirect", status.to_string(), Trouble::Elsewhere(status)));
     let echo = Fault::respond(|request| {
         let token = request.headers().get(http::header::AUTHORIZATION);
-        let words = [
+        let body = [
             b"unknown token ",
             token.map(HeaderValue::as_bytes).unwrap_or_default(),
         ]
         .concat();
-        let mut answer = Response::new(words);
+        let mut answer = Response::new(body);
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         answer
     });
     [hinted(429), hinted(503)]
         .into_iter()
         .chain(redirects)
-        .chain([Row::answers("400 that repeats the token", "", echo)])
+        .chain([Row::answers("400 that quotes the token", "", echo)])
         .collect()
 }
 
@@ -144,7 +144,7 @@ fn breaks() -> Vec<Row> {
         STAGES.map(|stage| Row::answers("connection reset", at(stage), Fault::reset(stage)));
     let chunked = Row::new(
         "connection closed",
-        "in a body of chunks",
+        "in a chunked body",
         Trouble::Answers(vec![Fault::chunked(), Fault::close(Stage::InBody)]),
     );
     absent
@@ -169,8 +169,7 @@ fn delays() -> Vec<Row> {
         )
     });
     let paused = STAGES.map(|stage| Row::new("answer pauses", at(stage), Trouble::Pause(stage)));
-    let stalled =
-        STAGES.map(|stage| Row::answers("answer stops for good", at(stage), Fault::stall(stage)));
+    let stalled = STAGES.map(|stage| Row::answers("answer stalls", at(stage), Fault::stall(stage)));
     late.into_iter()
         .chain(dripping)
         .chain(paused)
@@ -183,16 +182,16 @@ fn bodies() -> Vec<Row> {
     let plain = Fault::header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     vec![
         Row::answers("body", "in chunks", Fault::chunked()),
-        Row::answers("body", "said to be plain text", plain),
+        Row::answers("body", "declared as plain text", plain),
         Row::answers("body", "after a byte order mark", Fault::byte_order_mark()),
-        Row::answers("body", "gzip, unasked", Fault::gzip()),
+        Row::answers("body", "gzip, unrequested", Fault::gzip()),
         Row::answers(
             "body",
-            "of 64 KiB and more, white space mostly",
+            "larger than 64 KiB, mostly white space",
             Fault::oversize(),
         ),
         Row::answers("body", "empty", Fault::empty()),
-        Row::answers("body", "JSON that breaks off", Fault::malformed()),
+        Row::answers("body", "truncated JSON", Fault::malformed()),
         Row::answers("body", "a page of HTML", Fault::html()),
     ]
 }
@@ -226,7 +225,7 @@ fn defects(field: Field) -> [(String, Defect); 7] {
         ("in lower case".to_owned(), Defect::LowerCase),
         ("in upper case".to_owned(), Defect::UpperCase),
         (
-            format!("called `{other}`"),
+            format!("named `{other}`"),
             Defect::Renamed(other.to_owned()),
         ),
     ]
@@ -243,7 +242,7 @@ fn expirations() -> Vec<Row> {
     };
     let hour = Duration::from_secs(3600);
     vec![
-        written("with nine digits of a second", TimeFormat::Nanoseconds),
+        written("with nanoseconds", TimeFormat::Nanoseconds),
         written("at `+02:00`", TimeFormat::Offset),
         written("a number", TimeFormat::EpochSeconds),
         left("in 10 min", 600),
@@ -255,7 +254,7 @@ fn expirations() -> Vec<Row> {
 }
 
 fn token_files() -> Vec<Row> {
-    let spoilt = TokenDefect::ALL.map(|defect| {
+    let defective = TokenDefect::ALL.map(|defect| {
         let unnamed = format!("{defect:?}");
         let what = match defect {
             TokenDefect::Newline => "ends in a newline",
@@ -269,24 +268,27 @@ fn token_files() -> Vec<Row> {
             TokenDefect::Directory => "a directory",
             TokenDefect::Unreadable => "not readable",
             TokenDefect::DanglingLink => "a link to nothing",
-            // A new one has a row at once.
+            // A new defect has a row at once.
             _ => &unnamed,
         };
         Row::new(
             "token file",
             what,
-            Trouble::TokenFile(Spoil::Defect(defect)),
+            Trouble::TokenFile(TokenFileState::Defect(defect)),
         )
     });
     let written = [
-        ("written in place, empty so far", Spoil::Begun),
-        ("written in place, half of it so far", Spoil::HalfWritten),
-        ("replaced with `mv`", Spoil::Moved),
-        ("not mounted", Spoil::Removed),
+        ("written in place, empty so far", TokenFileState::Begun),
+        (
+            "written in place, half of it so far",
+            TokenFileState::HalfWritten,
+        ),
+        ("replaced with `mv`", TokenFileState::Moved),
+        ("not mounted", TokenFileState::Removed),
     ];
     let written =
         written.map(|(what, spoil)| Row::new("token file", what, Trouble::TokenFile(spoil)));
-    spoilt.into_iter().chain(written).collect()
+    defective.into_iter().chain(written).collect()
 }
 
 fn renewals() -> Vec<Row> {
@@ -298,11 +300,11 @@ fn renewals() -> Vec<Row> {
     let gone = || Fault::from(ErrorCode::ResourceNotFound);
     let silence = || Fault::stall(Stage::BeforeHeaders);
     [
-        ("12 min left", 720, "the agent is well", well()),
+        ("12 min left", 720, "a working agent", well()),
         ("12 min left", 720, "503", now(status(503))),
         ("9 min left", 540, "503", now(status(503))),
         ("4 min left", 240, "503", now(status(503))),
-        ("90 s left", 90, "the agent is well", well()),
+        ("90 s left", 90, "a working agent", well()),
         ("90 s left", 90, "503", now(status(503))),
         ("90 s left", 90, "429", now(status(429))),
         ("90 s left", 90, "400 AccessDenied", now(denied())),
@@ -344,12 +346,12 @@ fn at(stage: Stage) -> &'static str {
         Stage::BeforeHeaders => "before the headers",
         Stage::InHeaders => "in the headers",
         Stage::InBody => "in the body",
-        // The rest of the stages is the last one; coverage asks for others.
+        // The only other stage is the last one; coverage notices new ones.
         _ => "after the body",
     }
 }
 
-/// What an agent, and what stands before it, answers with.
+/// Statuses of an agent, or of a proxy before it.
 const STATUSES: [u16; 9] = [400, 401, 403, 404, 429, 500, 502, 503, 504];
 
 const REDIRECTS: [u16; 4] = [301, 302, 307, 308];
@@ -361,5 +363,5 @@ const STAGES: [Stage; 4] = [
     Stage::AfterBody,
 ];
 
-/// How many seconds a set lives whose expiry is waited for: the least that this provider takes is 15.
+/// The lifetime in seconds of a set whose expiry is awaited: this provider requires more than 15.
 const SHORT: u64 = 16;

@@ -3,61 +3,61 @@ use std::time::Duration;
 use pod_identity_core::{Clock, SystemClock, Timestamp};
 use pod_identity_testkit::MockAgent;
 
-use crate::asker::{PATIENCE, Told};
+use crate::client_process::{CLIENT_TIMEOUT, Reply};
 
 /// A cell of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
-    pub(crate) words: String,
-    /// Whether the client has met the row's trouble: it had a request with it, or failed without one.
+    pub(crate) text: String,
+    /// Whether the client met the row's fault: it sent a request, or failed without one.
     pub(crate) met: bool,
 }
 
 impl Cell {
-    /// For what a client does or does not do by chance.
-    pub(crate) fn of_chance() -> Self {
+    /// Returns the cell of a client whose behaviour is random.
+    pub(crate) fn random() -> Self {
         Self {
-            words: "one or the other, at random".to_owned(),
+            text: "either, at random".to_owned(),
             met: false,
         }
     }
 
-    /// Says this too, if it is anything.
-    pub(crate) fn add(&mut self, words: &str) {
-        if !words.is_empty() {
-            self.words = format!("{}; {words}", self.words);
+    /// Adds a remark, unless it is empty.
+    pub(crate) fn add(&mut self, remark: &str) {
+        if !remark.is_empty() {
+            self.text = format!("{}; {remark}", self.text);
         }
     }
 }
 
-/// What a client said, and what its agent saw of it.
+/// The reply of a client, and what its agent recorded.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub(crate) told: Told,
+    pub(crate) reply: Reply,
     pub(crate) requests: usize,
-    /// How many of them had no token.
+    /// The number of requests without a token.
     bare: usize,
-    /// How long it has taken since its first request.
+    /// The time from the first request to the reply.
     took: Duration,
     /// When the last request arrived.
     asked: Option<Timestamp>,
-    /// How many seconds from then on a set is good for.
+    /// The lifetime of a set, in seconds from then on.
     life: i64,
     counted: bool,
 }
 
 impl Seen {
-    pub(crate) fn of(agent: &MockAgent, told: Told) -> Self {
-        Self::after(0, agent, told)
+    pub(crate) fn of(agent: &MockAgent, reply: Reply) -> Self {
+        Self::after(0, agent, reply)
     }
 
-    /// Without as many requests from before.
-    pub(crate) fn after(before: usize, agent: &MockAgent, told: Told) -> Self {
+    /// Ignores the first `before` requests.
+    pub(crate) fn after(before: usize, agent: &MockAgent, reply: Reply) -> Self {
         let now = SystemClock.now();
         let requests = agent.requests().split_off(before);
         let took = requests.first().map(|first| now.saturating_since(first.at));
         Self {
-            told,
+            reply,
             requests: requests.len(),
             bare: requests
                 .iter()
@@ -70,59 +70,59 @@ impl Seen {
         }
     }
 
-    /// Sets of the agent live so many seconds.
+    /// Sets the lifetime of the agent's credentials, in seconds.
     pub(crate) fn expecting(mut self, life: i64) -> Self {
         self.life = life;
         self
     }
 
-    /// The agent cannot know how often it was asked.
+    /// Omits the number of requests, which the agent cannot count.
     pub(crate) fn uncounted(mut self) -> Self {
         self.counted = false;
         self
     }
 
     pub(crate) fn has_credentials(&self) -> bool {
-        matches!(self.told, Told::Key(..))
+        matches!(self.reply, Reply::Key(..))
     }
 
-    /// Whether it still has this key.
+    /// Returns whether the client still has this key.
     pub(crate) fn keeps(&self, held: &str) -> bool {
-        matches!(&self.told, Told::Key(id, _) if id == held)
+        matches!(&self.reply, Reply::Key(id, _) if id == held)
     }
 
     pub(crate) fn cell(&self) -> Cell {
-        let words = match &self.told {
-            Told::Key(id, _) if !id.starts_with("ASIA") => "**another key**".to_owned(),
-            Told::Key(_, expiry) => match self.requests {
+        let text = match &self.reply {
+            Reply::Key(id, _) if !id.starts_with("ASIA") => "**another key**".to_owned(),
+            Reply::Key(_, expiry) => match self.requests {
                 1 => format!("used{}", self.remark(*expiry)),
                 many => format!("used, {many} requests{}", self.remark(*expiry)),
             },
-            Told::Without(member) => format!("**used without `{member}`**{}", self.count()),
-            Told::Failed(name) => format!("`{name}`{}", self.count()),
-            Told::Nothing => format!("still waits after {PATIENCE:?}{}", self.count()),
+            Reply::Without(member) => format!("**used without `{member}`**{}", self.count()),
+            Reply::Failed(name) => format!("`{name}`{}", self.count()),
+            Reply::Nothing => format!("still waits after {CLIENT_TIMEOUT:?}{}", self.count()),
         };
         Cell {
-            words,
+            text,
             met: self.requests > 0 || !self.has_credentials(),
         }
     }
 
-    /// The same, for a client that had this key already.
+    /// Returns the cell of a client that already had this key.
     pub(crate) fn renewed(&self, held: &str) -> Cell {
         let mut cell = self.cell();
         if self.has_credentials() {
             let has = if self.keeps(held) {
-                "keeps it"
+                "keeps the set"
             } else {
-                "gets another"
+                "gets a new set"
             };
-            cell.words = format!("{has}{}", self.count());
+            cell.text = format!("{has}{}", self.count());
         }
         cell
     }
 
-    /// In which time a client failed, roughly: how long exactly is a matter of the machine.
+    /// Returns the approximate time in which a client failed: the exact one depends on the machine.
     pub(crate) fn time(&self) -> String {
         if self.has_credentials() {
             return String::new();
@@ -139,23 +139,27 @@ impl Seen {
         }
     }
 
-    /// Whether the client takes the set for one that lives longer or shorter than it does.
+    /// Returns a remark if the client assumes a longer or shorter lifetime than the set has.
     fn remark(&self, expiry: Option<Timestamp>) -> &'static str {
         let (Some(expiry), Some(asked)) = (expiry, self.asked) else {
-            return ", **for ever**";
+            return ", **without an expiry**";
         };
         let known = expiry.as_unix_secs() - asked.as_unix_secs();
         match known - self.life {
             DIFFERENT.. => ", **for too long**",
-            ..=SHORTER => ", not for as long",
+            ..=SHORTER => ", for a shorter time",
             _ => "",
         }
     }
 }
 
-/// Some clients say an expiry a few minutes before the real one.
+/// Some clients report an expiry a few minutes before the real one.
 const DIFFERENT: i64 = 15 * 60;
 const SHORTER: i64 = -DIFFERENT;
 
-/// No client's own limits are close to one of these.
-const TIMES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), PATIENCE];
+/// No client has a limit close to one of these.
+const TIMES: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    CLIENT_TIMEOUT,
+];

@@ -13,9 +13,9 @@ use tokio::time::sleep;
 
 use crate::client::Client;
 
-/// A process of a client that asks whenever it is told to, and so keeps what it has got.
+/// A process of a client that fetches credentials on request, and keeps its cache between requests.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct ClientProcess {
     child: Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
@@ -23,21 +23,21 @@ pub(crate) struct Asker {
     _home: TempDir,
 }
 
-/// What a client said.
+/// The reply of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
     /// Credentials, with the id of their access key and when they expire, if ever.
     Key(String, Option<Timestamp>),
     /// Credentials in which this member is missing or empty.
     Without(String),
     /// An error of this name.
     Failed(String),
-    /// Nothing, within [`PATIENCE`].
+    /// Nothing, within [`CLIENT_TIMEOUT`].
     Nothing,
 }
 
-impl Asker {
-    /// Starts it in a pod of this agent.
+impl ClientProcess {
+    /// Starts the client in the environment of a pod of this agent.
     pub(crate) fn start(client: &Client, agent: &MockAgent) -> io::Result<Self> {
         let home = tempfile::tempdir()?;
         let stderr = tempfile::tempfile()?;
@@ -47,7 +47,7 @@ impl Asker {
             .env("PATH", path())
             .env("HOME", home.path())
             .env("AWS_REGION", "us-west-2")
-            // Or some of them would ask there next, and wait.
+            // Some of them would otherwise wait for instance metadata.
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,39 +66,39 @@ impl Asker {
         })
     }
 
-    /// Has it ask once. Ends it when it takes too long from its first request to this agent on: how fast
-    /// it begins is a matter of the machine.
-    pub(crate) async fn ask(&mut self, agent: &MockAgent) -> io::Result<Told> {
+    /// Has the client fetch credentials once. Kills it after a timeout, which starts with its first request
+    /// to this agent: how long the client takes to start depends on the machine.
+    pub(crate) async fn ask(&mut self, agent: &MockAgent) -> io::Result<Reply> {
         let next = agent.request_count() + 1;
         self.stdin.write_all(b"\n").await?;
-        let patience = async {
+        let timeout = async {
             agent.wait_for_requests(next).await;
-            sleep(PATIENCE).await;
+            sleep(CLIENT_TIMEOUT).await;
         };
         let line = tokio::select! {
             line = self.stdout.next_line() => line?,
-            () = patience => {
+            () = timeout => {
                 self.child.kill().await?;
-                return Ok(Told::Nothing);
+                return Ok(Reply::Nothing);
             }
         };
         match line {
-            Some(line) => told(&line),
+            Some(line) => reply(&line),
             None => {
-                let words = self.words()?;
+                let stderr = self.stderr()?;
                 Err(io::Error::other(format!(
-                    "it ended without a word: {words}"
+                    "the client exited without a reply: {stderr}"
                 )))
             }
         }
     }
 
-    /// All that it has said of its errors.
-    pub(crate) fn words(&mut self) -> io::Result<String> {
-        let mut words = Vec::new();
+    /// Returns what the client has written to standard error.
+    pub(crate) fn stderr(&mut self) -> io::Result<String> {
+        let mut text = Vec::new();
         self.stderr.rewind()?;
-        self.stderr.read_to_end(&mut words)?;
-        Ok(String::from_utf8_lossy(&words).into_owned())
+        self.stderr.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 
@@ -134,22 +134,22 @@ fn path() -> std::ffi::OsString {
     env::var_os("PATH").unwrap_or_default()
 }
 
-fn told(line: &str) -> io::Result<Told> {
-    let words: Vec<&str> = line.split(' ').collect();
-    match *words.as_slice() {
-        ["key", id, "never"] => Ok(Told::Key(id.to_owned(), None)),
+fn reply(line: &str) -> io::Result<Reply> {
+    let parts: Vec<&str> = line.split(' ').collect();
+    match *parts.as_slice() {
+        ["key", id, "never"] => Ok(Reply::Key(id.to_owned(), None)),
         ["key", id, expiry] => match expiry.parse() {
-            Ok(expiry) => Ok(Told::Key(
+            Ok(expiry) => Ok(Reply::Key(
                 id.to_owned(),
                 Some(Timestamp::from_unix_secs(expiry)),
             )),
-            Err(_) => Err(io::Error::other(format!("a client said {line:?}"))),
+            Err(_) => Err(io::Error::other(format!("a client replied {line:?}"))),
         },
-        ["without", member] => Ok(Told::Without(member.to_owned())),
-        ["failed", name] => Ok(Told::Failed(name.to_owned())),
-        _ => Err(io::Error::other(format!("a client said {line:?}"))),
+        ["without", member] => Ok(Reply::Without(member.to_owned())),
+        ["failed", name] => Ok(Reply::Failed(name.to_owned())),
+        _ => Err(io::Error::other(format!("a client replied {line:?}"))),
     }
 }
 
-/// How long a client may take before the table says that it still waits.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The time after which the table says that a client still waits.
+pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
