@@ -5,7 +5,7 @@ import { fromHttp } from "@aws-sdk/credential-providers";
 
 import { start } from "./pod-identity-testkit.mjs";
 
-test("an agent that is busy for a moment goes unnoticed", async (t) => {
+test("a throttled agent goes unnoticed", async (t) => {
   const agent = await start("agent");
   t.after(() => agent.close());
   await agent.fault({ status: 503, count: 2 });

@@ -5,7 +5,7 @@ def access_key():  # the app
     return boto3.Session().get_credentials().get_frozen_credentials().access_key
 
 
-def test_an_agent_that_is_busy_for_a_moment_goes_unnoticed(pod_identity_agent):
+def test_a_throttled_agent_goes_unnoticed(pod_identity_agent):
     pod_identity_agent.fault(status=503, count=2)
     key = access_key()
     requests = pod_identity_agent.requests()

@@ -15,7 +15,7 @@ def eks():
         yield mock
 
 
-def test_throttling_is_over_before_the_pod_gives_up(eks, free_port):
+def test_the_pod_gets_credentials_after_throttling(eks, free_port):
     command = [AGENT, "server", "--cluster-name", eks.ready["cluster"], "--endpoint", eks.endpoint]
     ports = ["--bind-hosts", "127.0.0.1", "--port", free_port, "--probe-port", "0", "--metrics-port", "0"]
     eks.fault(error="ThrottlingException", count=2)

@@ -1,7 +1,7 @@
 import boto3
 
 
-def test_a_token_that_kubelet_has_replaced_is_not_sent_again(pod_identity_agent):
+def test_a_token_that_kubelet_replaced_is_not_sent_again(pod_identity_agent):
     # With less than 15 minutes left, botocore wants others before it signs again.
     pod_identity_agent.fault(expires_in="14m", always=True)
     credentials = boto3.Session().get_credentials()
