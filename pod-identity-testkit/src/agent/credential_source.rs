@@ -41,6 +41,7 @@ type Grant = dyn Fn(&AgentRequest) -> Result<Credentials, ServiceError> + Send +
 
 struct Sequence {
     credentials: Vec<Credentials>,
+    /// The index of the next element. Relaxed, because only the number must be unique.
     next: AtomicUsize,
 }
 

@@ -68,7 +68,7 @@ struct AdminService<C> {
     token: String,
     controls: C,
     clock: Arc<MovingClock>,
-    /// How many requests had arrived at the last reset.
+    /// The number of requests before the last reset. Relaxed, because the recorder's lock orders the requests.
     forgotten: AtomicUsize,
 }
 

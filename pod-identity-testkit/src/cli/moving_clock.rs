@@ -5,6 +5,7 @@ use pod_identity_core::{Clock, SystemClock, Timestamp};
 /// The system's clock with an offset.
 #[derive(Debug, Default)]
 pub(super) struct MovingClock {
+    /// Relaxed, because it publishes no other memory.
     ahead_millis: AtomicI64,
 }
 

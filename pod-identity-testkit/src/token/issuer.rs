@@ -42,7 +42,8 @@ struct Inner {
     region: String,
     /// The keys that tokens may be signed with; the last one signs.
     keys: Mutex<Vec<&'static KeyPair>>,
-    /// The keys of a cluster that exists. With them, tokens signed with the published `keys` are refused.
+    /// The keys of a cluster that exists. With them, tokens signed with the published `keys` are refused. The
+    /// lock of `keys` may be taken under this one, never the other way round.
     trusted: Mutex<Option<KeySet>>,
 }
 

@@ -39,6 +39,8 @@ pub struct PodToken(Arc<Inner>);
 struct Inner {
     volume: ProjectedVolume,
     builder: TokenBuilder,
+    /// Held while a token is projected, so that files appear in the order of their tokens. The lock of the
+    /// volume is taken under it.
     state: Mutex<State>,
 }
 

@@ -43,6 +43,7 @@ use crate::{InPlaceWrite, TokenDefect};
 pub struct ProjectedVolume {
     directory: PathBuf,
     token_path: PathBuf,
+    /// The permissions of the next file. Relaxed, because it publishes no other memory.
     mode: AtomicU32,
     /// The token written last. The lock is held over a few short file operations: the volume has one writer at
     /// a time, as under kubelet.
