@@ -32,8 +32,8 @@ use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
-/// It is given what it works with (listening sockets, EKS Auth, a clock) and a future that ends it. It uses
-/// nothing that belongs to the process: no signals, no environment, no logger.
+/// The caller passes listening sockets, EKS Auth, a clock, and a future that ends it. The agent uses no state
+/// of the process: no signals, no environment, no logger.
 ///
 /// ```
 /// use pod_identity_agent::{Agent, Listen, SdkEksAuth};
@@ -65,7 +65,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// A builder for an agent that gets credentials from `eks_auth`.
+    /// Returns a builder for an agent that gets credentials from `eks_auth`.
     pub fn builder(eks_auth: impl EksAuth) -> AgentBuilder {
         AgentBuilder {
             eks_auth: Arc::new(eks_auth),
@@ -98,8 +98,8 @@ impl Agent {
     ///
     /// # Errors
     /// Fails when the operating system does not give the address of a listening socket, when one of those
-    /// threads cannot be started, or when a task ends without which the agent cannot serve: that is a defect,
-    /// and a restart mends it.
+    /// threads cannot be started, or when an essential task ends: that is a defect, and a restart recovers from
+    /// it.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {

@@ -81,7 +81,7 @@ fn is_proxy(text: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else {
         return false;
     };
-    // The parser accepts any text as a port and then says that there is none.
+    // The parser accepts any text as a port and then returns none.
     url.authority().is_some_and(|authority| {
         let name = authority.as_str().rsplit('@').next().unwrap_or_default();
         let port = name.strip_prefix(authority.host()).unwrap_or_default();

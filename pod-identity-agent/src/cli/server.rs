@@ -69,7 +69,7 @@ pub(super) struct Server {
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     allow_routable_bind_hosts: bool,
-    /// Time until a pod that waits for EKS Auth is told to try again, from 1ms to 5m
+    /// Time until a pod that waits for EKS Auth is answered 503, from 1ms to 5m
     #[arg(long, value_parser = answer_within, default_value = "900ms")]
     answer_within: Duration,
     /// Audience that a service-account token must name
@@ -81,8 +81,8 @@ pub(super) struct Server {
     /// The same for this node itself, whose addresses host-network pods share
     #[arg(long, value_parser = values::budget, default_value = "200/20")]
     node_budget: Budget,
-    /// Ranges of which a process on this node can choose its address; together with the addresses of this
-    /// node's interfaces they count as one address
+    /// Ranges from which a process on this node can choose its address; they count as one address,
+    /// together with the addresses of this node's interfaces
     #[arg(long, value_delimiter = ',', default_value = "127.0.0.0/8,::1/128")]
     node_ranges: Vec<IpNet>,
     /// When /readyz fails: until EKS Auth has been reached once, or in every outage
@@ -186,7 +186,7 @@ impl Server {
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         super::log_to(level, log.lines(lost_log.clone()));
-        // Both writers outlive the runtime, whose tasks have the last word.
+        // Both writers outlive the runtime, whose tasks log until they end.
         let audit_writer;
         let mut audit_file = None;
         let audit = match self.audit_log.as_str() {
@@ -348,7 +348,7 @@ fn reopen_on_hangup(file: Option<AuditFile>) -> io::Result<JoinSet<()>> {
             let reopened = tokio::task::spawn_blocking(move || file.reopen()).await;
             match reopened.map_err(io::Error::other).flatten() {
                 Ok(()) => info!("audit log reopened"),
-                Err(error) => warn!(%error, "audit log not reopened; the old file is written to"),
+                Err(error) => warn!(%error, "audit log not reopened; the old file is still used"),
             }
         }
     });

@@ -29,7 +29,7 @@ pub(crate) enum Denial {
     OverBudget {
         /// The flag that sets the budget.
         flag: &'static str,
-        /// What EKS Auth said to this very token a moment ago: the pod is to see the real cause.
+        /// The recent refusal of this token by EKS Auth, which shows the pod the real cause.
         last_refusal: Option<EksAuthError>,
     },
     /// As many tokens wait for EKS Auth as there is room for.
@@ -125,7 +125,7 @@ impl Denial {
         Some(wait.as_secs_f64().ceil().clamp(1.0, 60.0) as u64)
     }
 
-    /// What the client is told.
+    /// Returns the message for the client.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Refused(refusal) => refusal.to_string(),

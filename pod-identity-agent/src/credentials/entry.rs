@@ -24,7 +24,7 @@ pub(crate) struct TokenRequest {
     waiters: Option<Waiters>,
 }
 
-/// What those who waited for a fetch are told.
+/// The outcome of a fetch for those who waited for it.
 pub(crate) type Outcome = Result<Bytes, EksAuthError>;
 
 /// All clients that wait for one fetch.

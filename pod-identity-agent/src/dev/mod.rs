@@ -48,10 +48,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
             running = !running;
             if running {
                 eks_auth.restart().await?;
-                info!("the embedded EKS Auth is back");
+                info!("the embedded EKS Auth is started");
             } else {
                 eks_auth.stop().await;
-                info!("the embedded EKS Auth is stopped; once more brings it back");
+                info!("the embedded EKS Auth is stopped; repeat to start it again");
             }
         }
     });

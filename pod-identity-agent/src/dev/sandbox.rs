@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::options::Options;
 use crate::eks_auth::http_clients;
-use crate::serve::listener::cure;
+use crate::serve::listener::remedy;
 use crate::{Agent, Listen, SdkEksAuth};
 
 /// An EKS cluster with one pod, as far as credentials are concerned.
@@ -28,7 +28,7 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// # Errors
-    /// When the port is taken or the directory cannot be written, with the cure.
+    /// Fails with the remedy if the port is taken or the directory cannot be written.
     pub(super) async fn start(options: &Options, now: Timestamp) -> io::Result<Self> {
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = TcpListener::bind(asked).await.map_err(|error| {
@@ -36,7 +36,7 @@ impl Sandbox {
                 &error,
                 format!(
                     "cannot listen on {asked} ({}, or leave --port out)",
-                    cure(&error)
+                    remedy(&error)
                 ),
             )
         })?;
@@ -131,7 +131,7 @@ impl Tokens {
 
 /// The official client, with nothing from the environment: no proxy, no shared files, no other endpoint.
 fn client(eks_auth: &MockEksAuth) -> Client {
-    let nobody = Credentials::new(
+    let unused = Credentials::new(
         "ASIADEVNODE000000000",
         "the-mock-accepts-any",
         None,
@@ -142,7 +142,7 @@ fn client(eks_auth: &MockEksAuth) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(eks_auth.region().to_owned()))
         .endpoint_url(eks_auth.endpoint())
-        .credentials_provider(nobody)
+        .credentials_provider(unused)
         .retry_config(RetryConfig::disabled())
         .http_client(http_clients::loopback_client())
         .build();

@@ -2,7 +2,7 @@ use std::io;
 
 use tokio::sync::mpsc;
 
-/// What the user flips to stop and restart the embedded EKS Auth: SIGUSR1, or Enter in a terminal.
+/// The switch that stops and restarts the embedded EKS Auth: SIGUSR1, or Enter in a terminal.
 pub(super) struct Switch {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,
@@ -11,7 +11,7 @@ pub(super) struct Switch {
 
 impl Switch {
     /// # Errors
-    /// When no handler for the signal can be installed.
+    /// Fails if no handler for the signal can be installed.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
@@ -20,10 +20,10 @@ impl Switch {
         })
     }
 
-    /// Listens to standard input too, which then belongs to nobody else.
+    /// Listens to standard input too, which no other code may then read.
     pub(super) fn with_enter(mut self) -> Self {
         let (pressed, enter) = mpsc::unbounded_channel();
-        // A thread of its own: reading a terminal cannot be cancelled, and must not hold up the end.
+        // A thread of its own: reading a terminal cannot be cancelled, and must not delay the exit.
         std::thread::spawn(move || {
             while io::stdin().lines().next().is_some_and(|line| line.is_ok())
                 && pressed.send(()).is_ok()

@@ -9,23 +9,23 @@ use tracing::{info, warn};
 
 /// How far the node's clock is from that of EKS Auth, by the `Date` of its answers.
 ///
-/// The SDK learns the same and signs by it from the next request on. What it does not do, because its
-/// retries are off, is to repeat the request that was refused: [`Missigned`] marks such an answer.
+/// The SDK measures the same and corrects the next signature. It does not repeat the request that was refused,
+/// because its retries are disabled: [`Missigned`] marks such an answer.
 #[derive(Debug, Default)]
 pub(crate) struct ClockSkew {
-    /// Positive where the node's clock is behind. Relaxed: a figure for people, on which nothing depends.
+    /// Positive if the node's clock is behind. Relaxed: only a metric reads it.
     millis: AtomicI64,
-    /// Whether the log says that the clocks differ. Relaxed: two answers at once may log the same twice.
+    /// Whether the difference was logged. Relaxed: two simultaneous answers may log it twice.
     logged: AtomicBool,
 }
 
 impl ClockSkew {
-    /// How far the node's clock is behind EKS Auth's, in seconds; negative where it is ahead.
+    /// Returns how far the node's clock is behind EKS Auth's, in seconds; negative if it is ahead.
     pub(crate) fn seconds(&self) -> f64 {
         self.millis.load(Ordering::Relaxed) as f64 / 1000.0
     }
 
-    /// Takes note of an answer, and marks it if its request was signed by a clock that is too far off.
+    /// Measures the skew by an answer, and marks the answer if its request was signed by a wrong clock.
     pub(crate) fn note(&self, signed_at: Option<&str>, response: &mut HttpResponse) {
         // Proxies and instance metadata have clocks of their own.
         if response.headers().get("x-amzn-requestid").is_none() {

@@ -13,8 +13,8 @@ use http_body_util::BodyExt;
 
 use crate::eks_auth::clock_skew::ClockSkew;
 
-/// A connector that trusts the other side with little: bodies are bounded, a connection on which an answer
-/// stays out is not used again, and the clock of EKS Auth is compared with the node's.
+/// A connector with limits: it bounds bodies, does not reuse a connection on which an answer did not arrive, and
+/// compares the clock of EKS Auth with the node's.
 #[derive(Debug, Clone)]
 pub(super) struct GuardedConnector {
     pub(super) inner: SharedHttpConnector,
@@ -36,7 +36,7 @@ impl HttpConnector for GuardedConnector {
     }
 }
 
-/// Reads the body, of which at most [`MAX_BODY`] bytes are kept: the SDK would read without end.
+/// Reads at most [`MAX_BODY`] bytes of the body: the SDK has no limit.
 async fn bounded(response: HttpResponse) -> Result<HttpResponse, ConnectorError> {
     let is_success = response.status().is_success();
     let mut response = response;
@@ -53,7 +53,7 @@ async fn bounded(response: HttpResponse) -> Result<HttpResponse, ConnectorError>
             if is_success {
                 return Err(ConnectorError::io(TooLong.into()));
             }
-            // The status and the beginning tell enough of an error.
+            // The status and the beginning of an error suffice.
             break;
         }
     }
@@ -70,7 +70,7 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// Retires the connection of a request that is dropped before its answer is complete: the attempt's time
 /// is over, and a connection that has frozen would fail every later attempt as well. Over HTTP/1.1 it is
-/// closed anyway; one of HTTP/2 is shared, and goes on for requests that are on it.
+/// closed anyway; one of HTTP/2 is shared, and stays open for its other requests.
 struct RetireIfDropped(Option<CaptureSmithyConnection>);
 
 impl RetireIfDropped {

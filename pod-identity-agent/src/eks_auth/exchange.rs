@@ -20,17 +20,17 @@ pub trait EksAuth: fmt::Debug + Send + Sync + 'static {
     fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a>;
 
     /// Checks whether an exchange could succeed: the agent's own credentials, and a connection to the
-    /// service. The agent calls it until it or an exchange succeeds, and again in an outage that no exchange
-    /// would notice the end of. The default implementation succeeds.
+    /// service. The agent calls it until it or an exchange succeeds, and again during an outage without exchanges.
+    /// The default implementation succeeds.
     ///
     /// # Errors
-    /// Fails with what is missing, which the readiness probe reports.
+    /// Fails with the cause, which the readiness probe reports.
     fn check(&self) -> Checking<'_> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Returns how far the node's clock is behind that of EKS Auth, in seconds, negative where it is ahead,
-    /// for a metric. The default implementation knows of no difference and returns 0.
+    /// Returns how far the node's clock is behind that of EKS Auth, in seconds, negative if it is ahead,
+    /// for a metric. The default implementation returns 0.
     fn clock_skew_seconds(&self) -> f64 {
         0.0
     }
@@ -62,7 +62,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with the parts that every success has.
+    /// Returns a session with the members that every success has.
     pub fn new(
         credentials: Credentials,
         namespace: impl Into<String>,
@@ -79,7 +79,7 @@ impl Session {
     }
 }
 
-/// Why there is no session. `Display` is what the client reads; it holds no secret.
+/// Why an exchange failed. The client gets the `Display` text, which contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EksAuthError {
@@ -103,7 +103,7 @@ pub enum EksAuthError {
     /// own.
     #[error("EKS Auth could not be asked: {0}")]
     Unreachable(#[source] Unavailable),
-    /// A success that lacks something.
+    /// An incomplete success.
     #[error("error getting credentials to cache: invalid response from server: {0}")]
     Malformed(String),
     /// A success that cannot be used, or an attempt without an answer.
@@ -137,7 +137,7 @@ impl EksAuthError {
         }
     }
 
-    /// Whether it is about the cluster rather than about the token: a missing association is a 404 too.
+    /// Returns whether the error is about the cluster rather than the token: a missing association is a 404 too.
     pub(crate) fn is_unknown_cluster(&self) -> bool {
         match self {
             Self::Refused {
@@ -149,8 +149,8 @@ impl EksAuthError {
         }
     }
 
-    /// Whether this error is the answer to the client, rather than that it should try again: a refusal, or a
-    /// success that cannot be used.
+    /// Returns whether the client gets this error instead of a retryable 503: a refusal, or an unusable
+    /// success.
     pub(crate) fn is_own_answer(&self) -> bool {
         match self {
             Self::Refused { status, code, .. } => {

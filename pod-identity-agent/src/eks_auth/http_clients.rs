@@ -21,7 +21,7 @@ use crate::eks_auth::unavailable::{Cause, Unavailable};
 
 /// The client for EKS Auth and STS: TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name. It trusts
 /// the system's roots or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS CLI
-/// does. Everything that it is given to shares one pool of connections.
+/// does. All its clones share one connection pool.
 ///
 /// # Errors
 /// Fails if the file cannot be read or holds no certificate.
@@ -69,7 +69,7 @@ fn check_certificates(pem: &[u8]) -> Result<(), String> {
             .map_err(|error| format!("{error:?}"))
             .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))
             .map_err(|error| {
-                format!("its certificate {number} is not usable, remove or mend it: {error}")
+                format!("its certificate {number} is not usable, remove or correct it: {error}")
             })?;
     }
     if roots.is_empty() {
@@ -109,19 +109,19 @@ mod tests {
 
     #[test]
     fn an_unusable_certificate_is_an_error_and_not_a_panic() {
-        let good = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let good = good.cert.pem();
+        let valid = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let valid = valid.cert.pem();
         let file = tempfile::NamedTempFile::new().unwrap();
         for bad in [
             "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n",
             "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
             "-----BEGIN CERTIFICATE-----\nbm8gY2Vy",
         ] {
-            std::fs::write(file.path(), format!("{good}{bad}")).unwrap();
+            std::fs::write(file.path(), format!("{valid}{bad}")).unwrap();
             let error = refused(file.path());
             assert!(error.contains("its certificate 2 is not usable"), "{error}");
         }
-        std::fs::write(file.path(), good).unwrap();
+        std::fs::write(file.path(), valid).unwrap();
         aws_client(Some(file.path()), &Arc::default()).unwrap();
     }
 }

@@ -8,7 +8,8 @@ use tracing::warn;
 
 use crate::eks_auth::printable::{excerpt, with_causes};
 
-/// What EKS Auth is told about the node; nothing by default. The service's model has it since 2026-08.
+/// The details of the node that are sent to EKS Auth; none by default. The service's model has them since
+/// 2026-08.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeIdentity {
@@ -28,7 +29,7 @@ pub struct NodeIdentity {
 #[derive(Debug)]
 pub(crate) struct NodeDiscovery {
     imds: Option<Imds>,
-    /// Held while instance metadata is asked, so that the exchanges of that moment wait for its answer.
+    /// Held while instance metadata is requested, so that simultaneous exchanges wait for its answer.
     state: Mutex<State>,
 }
 
@@ -40,7 +41,7 @@ struct State {
 }
 
 impl NodeDiscovery {
-    /// `None` instead of a client: the identity is complete as it is.
+    /// Without a client, the identity is already complete.
     pub(crate) fn new(node: NodeIdentity, imds: Option<Imds>) -> Self {
         Self {
             state: Mutex::new(State {
@@ -52,15 +53,14 @@ impl NodeDiscovery {
         }
     }
 
-    /// Returns what is known. What instance metadata could not be asked for is asked for again, once a
-    /// minute.
+    /// Returns the identity. Details that could not be requested are requested again, once a minute.
     pub(crate) async fn node(&self) -> NodeIdentity {
         let mut state = self.state.lock().await;
         if let Some(imds) = &self.imds
             && !state.is_complete
             && state.retry_at <= Instant::now()
         {
-            // Set before asking: an exchange that is out of time drops this future.
+            // Set before the request: an exchange that times out drops this future.
             state.retry_at = Instant::now() + RETRY_INTERVAL;
             state.is_complete = complete(&mut state.node, imds).await;
         }
@@ -68,7 +68,7 @@ impl NodeDiscovery {
     }
 }
 
-/// Asks for what is not set, and returns whether every question was answered.
+/// Requests the details that are not set, and returns whether every request was answered.
 async fn complete(node: &mut NodeIdentity, imds: &Imds) -> bool {
     let mut is_complete = true;
     for (known, path) in [
@@ -84,7 +84,10 @@ async fn complete(node: &mut NodeIdentity, imds: &Imds) -> bool {
         match imds.get(path).await {
             Ok(found) => *known = Some(found.into()),
             Err(ImdsError::ErrorResponse(answer)) if answer.response().status().as_u16() == 404 => {
-                warn!(path, "instance metadata does not say; EKS Auth is not told");
+                warn!(
+                    path,
+                    "instance metadata does not have it; it is not sent to EKS Auth"
+                );
             }
             Err(error) => {
                 is_complete = false;

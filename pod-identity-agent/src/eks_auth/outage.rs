@@ -8,15 +8,15 @@ use tracing::{debug, info, warn};
 use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 
-/// Logs what is wrong with EKS Auth: once when it begins, then at most once per minute, and once when it is
-/// over. Refusals are logged each, because each is about another token.
+/// Logs failures of EKS Auth: when an outage begins, then at most once per minute, and when it ends. Every
+/// refusal is logged, because each is about another token.
 #[derive(Debug)]
 pub(crate) struct Outage {
     /// Held for one comparison; the line is written outside.
     logged: Mutex<Logged>,
 }
 
-/// What is suppressed, because it is about EKS Auth and not about one pod.
+/// The suppressed failures, which are about EKS Auth and not about one pod.
 #[derive(Debug)]
 struct Logged {
     outage: LogSuppressor<Instant>,
@@ -73,7 +73,7 @@ impl Outage {
             _ if error.is_unknown_cluster() => {
                 let occurred = self.lock().unknown_cluster.occurred(Instant::now());
                 if let Some(suppressed) = occurred {
-                    warn!(%error, suppressed, cure = "check --cluster-name and the region", "EKS Auth does not know this cluster");
+                    warn!(%error, suppressed, remedy = "check --cluster-name and the region", "EKS Auth does not know this cluster");
                 } else {
                     debug!(%error, "EKS Auth still does not know this cluster");
                 }
@@ -95,7 +95,7 @@ impl Outage {
     fn end(&self) {
         let recovered = {
             let mut logged = self.lock();
-            // Both are asked: either may be open.
+            // Both are checked: either can be open.
             logged.outage.recovered() | logged.unknown_cluster.recovered()
         };
         if recovered {
@@ -132,13 +132,13 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        let said = |msg: &str| {
+        let count = |msg: &str| {
             let lines = lines.iter();
             lines
                 .filter(|line| line["msg"].as_str().unwrap().starts_with(msg))
                 .count()
         };
-        assert_eq!(said("EKS Auth does not give credentials now"), 2);
-        assert_eq!(said("EKS Auth answers again"), 2);
+        assert_eq!(count("EKS Auth does not give credentials now"), 2);
+        assert_eq!(count("EKS Auth answers again"), 2);
     }
 }

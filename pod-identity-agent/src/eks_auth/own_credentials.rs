@@ -38,7 +38,7 @@ impl Identity {
     /// credential sources: environment, shared files, web identity, instance metadata.
     ///
     /// A container provider is never among them: with `AWS_CONTAINER_CREDENTIALS_*` in its own
-    /// environment, or a profile that says so, the agent would ask itself. STS is called through
+    /// environment, or a profile that names it, the agent would call itself. STS is called through
     /// `aws_client`; instance metadata never through a proxy.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Identity {
 }
 
 /// The region becomes part of a header when a request is signed, and the signer panics at a line end, which
-/// is easily left in a variable that comes from a file or a YAML block.
+/// a variable from a file or a YAML block easily has.
 fn checked_region(region: &Region) -> Result<Region, Unavailable> {
     let name = region.as_ref().trim();
     let is_valid = |name: &str| {
@@ -101,11 +101,11 @@ fn checked_region(region: &Region) -> Result<Region, Unavailable> {
     }
 }
 
-/// Reads the shared files once, only to find errors in them: aws-config logs one and goes on with settings
-/// of the profile missing, such as its endpoint, for as long as the process lives.
+/// Reads the shared files once, only to find errors in them: aws-config logs an error and then lacks settings
+/// of the profile, such as its endpoint, for as long as the process lives.
 ///
 /// # Errors
-/// Fails if a file is malformed. One that is missing is an empty one.
+/// Fails if a file is malformed. A missing file counts as empty.
 pub(crate) async fn check_shared_files() -> Result<(), Unavailable> {
     match profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await {
         Ok(_profiles) => Ok(()),
@@ -115,7 +115,7 @@ pub(crate) async fn check_shared_files() -> Result<(), Unavailable> {
     }
 }
 
-/// The client of instance metadata, which never uses a proxy.
+/// Returns a client of instance metadata that never uses a proxy.
 pub(crate) fn imds() -> Imds {
     Imds::builder()
         .configure(
@@ -130,9 +130,9 @@ pub(crate) fn imds() -> Imds {
 /// Instance metadata answers within milliseconds, or not at all.
 const IMDS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The chain of sources, whose keys are checked where they enter the agent and whose failures are logged
-/// here, each once: others see the kind of failure only, because a failure may quote what a
-/// `credential_process` printed or what instance metadata answered.
+/// The chain of sources. Its keys are checked here, and each cause of a failure is logged once. Other code
+/// only gets the kind of a failure, because the cause can quote the output of a `credential_process` or an
+/// answer of instance metadata.
 #[derive(Debug)]
 struct CheckedCredentials {
     chain: CredentialsProviderChain,
@@ -175,7 +175,7 @@ impl ProvideCredentials for CheckedCredentials {
     }
 }
 
-/// Refuses keys that cannot be in a header, as where a line end was pasted along: the signer would panic.
+/// Refuses keys that do not fit a header, for example with a pasted line end: the signer would panic.
 fn check_keys(credentials: Credentials) -> provider::Result {
     let fits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     let invalid = if !fits(credentials.access_key_id()) {
@@ -195,7 +195,7 @@ fn check_keys(credentials: Credentials) -> provider::Result {
 /// In characters: enough for the message of an AWS error, and not for a whole answer.
 const MAX_CAUSE: usize = 256;
 
-/// What a profile with `credential_source = EcsContainer` comes to.
+/// The provider of a profile with `credential_source = EcsContainer`.
 #[derive(Debug)]
 struct Refused;
 
@@ -210,11 +210,11 @@ impl ProvideCredentials for Refused {
     }
 }
 
-/// The shared files, read anew for each load.
+/// The shared files, read again for each load.
 ///
-/// aws-config keeps parsed files for ever, also a file that was missing or half-written when it was first
-/// read; clones of its configuration share them. So all of it is built anew each time. A failed load is
-/// repeated with the next exchange; credentials of a good one are kept until they expire, or for a minute
+/// aws-config never reads a file again, not even one that was missing or half-written when it was first read;
+/// clones of its configuration share the content. So everything is rebuilt each time. A failed load is
+/// repeated with the next exchange; loaded credentials are kept until they expire, or for a minute
 /// if `rotate` is set, as with the official agent's `--rotate-credentials`.
 #[derive(Debug)]
 struct RereadProfile {

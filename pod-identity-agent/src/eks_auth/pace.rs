@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use pod_identity_core::{Timestamp, TokenBucket};
 
-/// The pace of exchanges with EKS Auth: unlimited until the first throttle, then a rate that finds what the
-/// service grants.
+/// The pace of exchanges with EKS Auth: unlimited until the first throttled one, then a rate that converges to
+/// what the service grants.
 ///
-/// It is additive increase and multiplicative decrease, as of TCP: each second at the full rate adds
-/// [`INCREASE_PER_SECOND`], a throttle multiplies by [`DECREASE_FACTOR`]. Two things differ. Throttles of
-/// requests that were on their way together count once. And the rate never falls below what was granted in
-/// the last second: a service that grants so many in each second throttles all that come in the rest of it,
-/// which says nothing about the next. A `retry-after` of the service holds for every token.
+/// It uses additive increase and multiplicative decrease, as TCP does: each second at the full rate adds
+/// [`INCREASE_PER_SECOND`], a throttled exchange multiplies the rate by [`DECREASE_FACTOR`]. Two things differ.
+/// Throttled exchanges that were in flight together count once. And the rate never falls below what was granted
+/// in the last second: a service with a limit per second throttles all further calls of that second, which says
+/// nothing about the next one. A `retry-after` of the service applies to every token.
 #[derive(Debug)]
 pub(crate) struct UpstreamPace {
     rate: Option<Rate>,
@@ -37,7 +37,7 @@ impl UpstreamPace {
         }
     }
 
-    /// Whether an exchange may start now; otherwise fails with the time to ask again.
+    /// Checks that an exchange may start now, or fails with the time to check again.
     pub(crate) fn ready(&mut self, now: Timestamp) -> Result<(), Timestamp> {
         self.notice_step(now);
         let ready_at = match &self.rate {
@@ -50,14 +50,14 @@ impl UpstreamPace {
         }
     }
 
-    /// Takes note of an exchange that starts.
+    /// Records an exchange that starts.
     pub(crate) fn started(&mut self, now: Timestamp) {
         if let Some(rate) = &mut self.rate {
             rate.bucket.reserve(now, Duration::MAX);
         }
     }
 
-    /// Takes note of an exchange that was answered, well or not, and not throttled.
+    /// Records an exchange that was answered and not throttled.
     pub(crate) fn answered(&mut self, now: Timestamp) {
         self.granted.push_back(now);
         if self.granted.len() > UNLIMITED as usize {
@@ -78,7 +78,7 @@ impl UpstreamPace {
         }
     }
 
-    /// Takes note that an exchange, which began at `began`, was throttled.
+    /// Records that an exchange, which started at `began`, was throttled.
     pub(crate) fn throttled(
         &mut self,
         began: Timestamp,
@@ -92,7 +92,7 @@ impl UpstreamPace {
             None => {
                 let per_second = granted.max(MINIMUM_RATE * 2.0);
                 let mut rate = Rate::new(now, per_second);
-                // What the service grants in a second has been taken.
+                // The calls that the service grants in this second are used up.
                 let next = (now + rate.pause()).max(began_granting + SECOND);
                 rate.bucket.block_until(now, next);
                 self.rate = Some(rate);
@@ -110,24 +110,24 @@ impl UpstreamPace {
         }
     }
 
-    /// How many exchanges were answered in the last second, and when the first of them.
+    /// Returns the number of exchanges answered in the last second, and the time of the first.
     fn granted_lately(&mut self, now: Timestamp) -> (f64, Timestamp) {
         self.granted.retain(|at| now < *at + SECOND && *at <= now);
         let first = self.granted.front().copied();
         (self.granted.len() as f64, first.unwrap_or(Timestamp::MIN))
     }
 
-    /// How long the service still asks not to be called.
+    /// Returns the time until which the service asks not to be called.
     pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
         self.quiet_until.saturating_since(now).min(LONGEST_QUIET)
     }
 
-    /// Exchanges per second, once there is a limit.
+    /// Returns the limit in exchanges per second, if there is one.
     pub(crate) fn limit(&self) -> Option<f64> {
         self.rate.as_ref().map(|rate| rate.per_second)
     }
 
-    /// The wall clock may be stepped back: no time of the past may then be far in the future.
+    /// The wall clock can be stepped back. Recorded times must then not be in the far future.
     fn notice_step(&mut self, now: Timestamp) {
         self.quiet_until = self.quiet_until.min(now + LONGEST_QUIET);
         if let Some(rate) = &mut self.rate {
@@ -274,7 +274,7 @@ mod tests {
         );
     }
 
-    /// A service that grants 20 in each second, asked for 60 seconds by someone with endless work.
+    /// A service that grants 20 calls per second, with unlimited demand for 60 seconds.
     #[test]
     fn the_rate_converges_to_the_granted_one_with_few_throttled_calls() {
         let mut pace = UpstreamPace::new();

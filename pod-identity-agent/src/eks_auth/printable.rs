@@ -1,4 +1,4 @@
-//! Text from elsewhere, made fit for a log line and for an answer.
+//! Makes text of other programs fit for a log line and for a response.
 
 use std::error::Error;
 

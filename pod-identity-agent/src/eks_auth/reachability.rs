@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::eks_auth::exchange::{EksAuthError, Session};
 use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
-/// Whether EKS Auth is within reach, as exchanges and probes have found; blocks readiness until it is.
+/// Whether EKS Auth is reachable, according to exchanges and probes. Blocks readiness until it is.
 #[derive(Debug)]
 pub(crate) struct Reachability {
     blocker: ReadinessBlocker,
@@ -18,7 +18,7 @@ pub(crate) struct Reachability {
 #[derive(Debug, Default)]
 struct State {
     unreachable: bool,
-    /// When an exchange last found EKS Auth out of reach.
+    /// When an exchange last failed to reach EKS Auth.
     failed_at: Option<Instant>,
 }
 
@@ -30,18 +30,18 @@ impl Reachability {
         }
     }
 
-    /// Whether EKS Auth, or the way to it, was last found to fail.
+    /// Returns whether EKS Auth was unreachable when last tried.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.lock().unreachable
     }
 
-    /// Whether EKS Auth has been within reach at least once.
+    /// Returns whether EKS Auth has been reached at least once.
     pub(crate) fn was_reached(&self) -> bool {
         self.blocker.was_released()
     }
 
-    /// Whether only a probe can tell: EKS Auth has not been reached yet, or it failed and there has been
-    /// no exchange for a while that would have shown whether it still does.
+    /// Returns whether a probe is needed: EKS Auth has not been reached yet, or it failed and there has been
+    /// no exchange since that could show its recovery.
     pub(crate) fn needs_probe(&self) -> bool {
         let state = self.lock();
         let failed_lately = state
@@ -65,7 +65,7 @@ impl Reachability {
         self.blocker.block(reason);
     }
 
-    /// Takes note of an exchange. Every answer shows that EKS Auth is within reach, a refusal too.
+    /// Records an exchange. Every answer shows that EKS Auth is reachable, even a refusal.
     pub(crate) fn note(&self, result: &Result<Session, Failure<EksAuthError>>) {
         match result {
             Err(Failure {
@@ -85,6 +85,6 @@ impl Reachability {
     }
 }
 
-/// A token that somebody waits for is exchanged again within 30 s of a failure: after twice as long
-/// without an exchange, nobody waits for one any more.
+/// While clients use a token, its exchange is retried within 30 s of a failure. After twice that time without
+/// an exchange, there are no such clients.
 const EXCHANGES_STOPPED: Duration = Duration::from_secs(60);

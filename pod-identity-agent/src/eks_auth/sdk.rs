@@ -61,7 +61,7 @@ pub struct SdkEksAuth {
 struct Connected {
     client: Client,
     node: NodeDiscovery,
-    /// What [`EksAuth::check`] checks; not known of a client that was made elsewhere.
+    /// What [`EksAuth::check`] checks; unknown for a client that the caller provides.
     route: Option<Route>,
 }
 
@@ -71,7 +71,7 @@ struct Route {
 }
 
 impl SdkEksAuth {
-    /// An EKS Auth for a cluster, by its name in EKS. Everything else comes from the environment.
+    /// Returns an EKS Auth for the cluster of this name. Everything else comes from the environment.
     pub fn new(cluster: impl Into<String>) -> Self {
         Self {
             cluster: cluster.into(),
@@ -85,7 +85,7 @@ impl SdkEksAuth {
         }
     }
 
-    /// Sets another endpoint than the region's, as a URL.
+    /// Sets the URL of the endpoint, instead of the region's.
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
@@ -99,28 +99,28 @@ impl SdkEksAuth {
     }
 
     /// Sets a PEM file with the only roots to trust, as `AWS_CA_BUNDLE` names it for the AWS CLI; the
-    /// system's by default. It is read with the first exchange.
+    /// system's by default. It is read at the first exchange.
     pub fn with_ca_bundle(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_bundle = Some(path.into());
         self
     }
 
-    /// Sets what EKS Auth is told about the node; nothing by default.
+    /// Sets the details of the node that are sent to EKS Auth. Defaults to none.
     pub fn with_node(mut self, node: NodeIdentity) -> Self {
         self.node = node;
         self
     }
 
-    /// Sets whether instance metadata is asked for the instance id and the zone where
-    /// [`with_node`](Self::with_node) leaves them out; off by default.
+    /// Sets whether the instance id and the zone come from instance metadata, unless
+    /// [`with_node`](Self::with_node) sets them. Defaults to no.
     pub fn with_discovered_node(mut self, discover: bool) -> Self {
         self.discover_node = discover;
         self
     }
 
-    /// Sets a client that was made elsewhere and is used as it is: it should not retry, and it must not take
-    /// credentials from a container provider. [`check`](EksAuth::check) always
-    /// succeeds, and EKS Auth is told of the node what was set before.
+    /// Sets a client, which is used unchanged: it should not retry, and it must not take credentials from a
+    /// container provider. [`check`](EksAuth::check) then always succeeds, and the details of the node are
+    /// those set before.
     pub fn with_client(mut self, client: Client) -> Self {
         let node = NodeDiscovery::new(self.node.clone(), None);
         let route = None;
@@ -136,7 +136,7 @@ impl SdkEksAuth {
         let connected = self.connected().await?;
         let mut sent = self.send(connected, token).await;
         if sent.as_ref().is_err_and(is_missigned) {
-            // The SDK has learnt the difference of the clocks from this answer, and signs by it from now on.
+            // The SDK has measured the clock skew by this answer, and corrects signatures from now on.
             sent = self.send(connected, token).await;
         }
         match sent {
@@ -195,7 +195,7 @@ impl SdkEksAuth {
         }
     }
 
-    /// A failure is not kept: the next call tries again.
+    /// A failure is not cached: the next call tries again.
     async fn connected(&self) -> Result<&Connected, Unavailable> {
         self.connected.get_or_try_init(|| self.connect()).await
     }
@@ -224,7 +224,7 @@ impl SdkEksAuth {
     }
 }
 
-/// Returns the override, or else what the service's rules say for the region.
+/// Returns the override, or else the endpoint of the service's rules for the region.
 async fn endpoint(config: &SdkConfig) -> Result<Uri, Unavailable> {
     let no_endpoint = |reason: String| Unavailable::NoEndpoint {
         source: Arc::from(Box::<dyn Error + Send + Sync>::from(reason)),
@@ -268,8 +268,8 @@ impl fmt::Debug for SdkEksAuth {
     }
 }
 
-/// Returns the content of a success, of which every part must be there: in the client, a field that the
-/// service left out is an empty string or `None`.
+/// Returns the content of a success. Every member must be present: in the client, a missing one is an empty
+/// string or `None`.
 fn session(output: &AssumeRoleForPodIdentityOutput) -> Result<Session, String> {
     let missing = |what: &str| format!("{what} is missing");
     let text = |value: &str, what: &str| match value {
@@ -325,8 +325,8 @@ fn account_of(arn: &str) -> Option<&str> {
 
 type AssumeRoleError = SdkError<AssumeRoleForPodIdentityError, HttpResponse>;
 
-/// Whether EKS Auth refused a request that was signed by a clock that is minutes off. A service that
-/// throttles or fails is not asked again at once, whatever the clock says.
+/// Returns whether EKS Auth refused a request because the clock that signed it is minutes off. A service that
+/// throttles or fails is not called again at once, even if the clocks differ.
 fn is_missigned(error: &AssumeRoleError) -> bool {
     error.raw_response().is_some_and(|response| {
         let status = response.status();
@@ -396,7 +396,7 @@ fn credentials_error(error: &AssumeRoleError) -> Option<&CredentialsError> {
     None
 }
 
-/// Text from elsewhere, fit for a log and for a pod: one line, bounded, the token replaced.
+/// Returns text of the service fit for a log and for a pod: one line, bounded, with the token replaced.
 fn printable(text: &str, token: &Secret) -> String {
     excerpt(&text.replace(token.expose(), "<token>"), MAX_EXCERPT)
 }
@@ -450,8 +450,8 @@ mod tests {
             assert_eq!(fips, format!("https://eks-auth-fips.{region}.{suffix}/"));
         }
         let own = host("us-west-2", true, Some("http://127.0.0.1:8080")).await;
-        let words = own.unwrap_err().to_string();
-        assert!(words.contains("FIPS"), "{words}");
+        let message = own.unwrap_err().to_string();
+        assert!(message.contains("FIPS"), "{message}");
     }
 
     #[test]

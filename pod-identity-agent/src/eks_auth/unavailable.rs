@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 
-/// Why EKS Auth cannot be asked, or why what answered is not EKS Auth.
+/// Why EKS Auth cannot be called, or why an answer is not from EKS Auth.
 ///
 /// `Display` is safe to show to pods, in answers and at `/readyz`: it holds no secret and nothing that the
 /// sources of the agent's own credentials printed. [`source`](Error::source) holds the cause, for the
@@ -16,12 +16,12 @@ pub enum Unavailable {
     /// Neither the environment, the shared files nor instance metadata name a region.
     #[error("no region is known: set AWS_REGION, or allow instance metadata")]
     NoRegion,
-    /// The region holds something else than letters, digits and hyphens.
+    /// The region has other characters than letters, digits and hyphens.
     #[error(
         "the region is {region:?}, which no region is: check AWS_REGION and the shared config file"
     )]
     MalformedRegion {
-        /// What was found, without white space around it.
+        /// The region, without surrounding white space.
         region: String,
     },
     /// The file that `AWS_CA_BUNDLE` names cannot be read or holds no certificate.
@@ -29,13 +29,13 @@ pub enum Unavailable {
     CaBundle {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: Cause,
     },
     /// The shared config or credentials file is malformed.
     #[error("the shared config and credentials files cannot be read: {reason}")]
     SharedFiles {
-        /// The file and the line, and what is wrong with it.
+        /// The file, the line and the cause.
         reason: String,
     },
     /// The region has no endpoint, or the settings contradict each other: FIPS with a custom endpoint.
@@ -44,12 +44,12 @@ pub enum Unavailable {
         /// The rule that is violated.
         source: Cause,
     },
-    /// No source of the agent's own credentials has any. The text names the kind of failure only.
+    /// No source of the agent's own credentials has any. The text names only the kind of failure.
     #[error("the agent has no credentials of its own: {summary}; its log has the cause")]
     NoCredentials {
         /// The kind of failure.
         summary: &'static str,
-        /// What the chain of sources reported: it may hold the output of a `credential_process`.
+        /// The error of the chain of sources, which can contain the output of a `credential_process`.
         source: Cause,
     },
     /// No connection to EKS Auth, or to the proxy before it.
@@ -60,7 +60,7 @@ pub enum Unavailable {
         /// The operating system's error.
         source: Cause,
     },
-    /// The exchange failed on the way: connection, TLS, proxy, or an answer that broke off.
+    /// The exchange failed in transport: connection, TLS, proxy, or a truncated answer.
     #[error("{reason}")]
     Transport {
         /// The error and its causes.
@@ -90,7 +90,7 @@ impl Unavailable {
         }
     }
 
-    /// The kind of a failure, without anything that a source printed or answered.
+    /// Returns the kind of a failure, without output or answers of a source.
     pub(crate) fn summary(error: &CredentialsError) -> &'static str {
         match error {
             CredentialsError::CredentialsNotLoaded(_) => "no source has any",

@@ -15,7 +15,7 @@ use crate::eks_auth::unavailable::Unavailable;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::Metrics;
 
-/// EKS Auth, decorated: each exchange has a deadline, and is measured, audited, logged, and noted for
+/// A decorator of EKS Auth: each exchange has a timeout, and is measured, audited, logged, and recorded for
 /// readiness.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -68,8 +68,8 @@ impl Upstream {
         result
     }
 
-    /// No session lasts longer than 12 h. An expiration far away is a defect of the service or of what is
-    /// before it, such as milliseconds where seconds are due, and would be served for years.
+    /// No session lasts longer than 12 h. A later expiration is a defect of the service or of a proxy, such as
+    /// milliseconds instead of seconds, and would be served for years.
     fn check_expiration(&self, session: Session) -> Result<Session, Failure<EksAuthError>> {
         let expiration = session.credentials.expiration();
         if expiration <= self.clock.now() + MAX_LIFETIME {
@@ -81,23 +81,23 @@ impl Upstream {
         Err(Failure::new(FailureClass::Malformed, error))
     }
 
-    /// Probes EKS Auth every 5 s while only a probe can tell whether it is within reach: see
+    /// Probes EKS Auth every 5 s while only a probe can show whether it is reachable: see
     /// [`Reachability::needs_probe`]. Runs until dropped.
     pub(crate) async fn probe(&self) {
-        let mut said = None;
+        let mut logged = None;
         loop {
             if self.reachability.needs_probe() {
                 let checked = timeout(PROBE_TIMEOUT, self.eks_auth.check()).await;
                 self.note_probe(
                     checked.unwrap_or(Err(Unavailable::TimedOut(PROBE_TIMEOUT))),
-                    &mut said,
+                    &mut logged,
                 );
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
-    fn note_probe(&self, checked: Result<(), Unavailable>, said: &mut Option<String>) {
+    fn note_probe(&self, checked: Result<(), Unavailable>, logged: &mut Option<String>) {
         let is_first = !self.reachability.was_reached();
         match checked {
             Ok(()) => {
@@ -109,22 +109,22 @@ impl Upstream {
             Err(error) => {
                 let reason = error.to_string();
                 self.reachability.mark_unreachable(reason.clone());
-                if is_first && said.as_ref() != Some(&reason) {
+                if is_first && logged.as_ref() != Some(&reason) {
                     warn!(
                         reason,
                         "not ready: EKS Auth is not within reach; trying again every 5 s"
                     );
-                    *said = Some(reason);
+                    *logged = Some(reason);
                 }
             }
         }
     }
 }
 
-/// As often as kubelet asks, by the official chart's probe.
+/// The interval of kubelet's probes in the official chart.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Three times the longest session, for nodes whose clocks are off.
+/// Three times the longest session, for nodes with wrong clocks.
 const MAX_LIFETIME: Duration = Duration::from_secs(36 * 3600);
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -141,7 +141,7 @@ mod tests {
     use crate::telemetry::logging::tests::logged_in_virtual_time;
     use crate::telemetry::readiness::Readiness;
 
-    /// Gives no credentials; probes find these reasons, the last first, and then nothing wrong.
+    /// Grants no credentials; probes fail with these reasons, the last first, and then succeed.
     #[derive(Debug)]
     struct Away(Mutex<Vec<&'static str>>);
 

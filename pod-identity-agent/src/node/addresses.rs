@@ -5,8 +5,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// The addresses that a process on the node itself can call from: those of its interfaces, and ranges such
 /// as 127.0.0.0/8, of which a process can choose any address.
 ///
-/// All of them count as one source: a process with host network that had a share for each address which it
-/// can choose would have millions.
+/// All of them count as one source: otherwise a process with host network would have a share for each address
+/// that it can choose, which are millions.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeAddresses(Vec<IpNet>);
 
@@ -22,7 +22,7 @@ impl NodeAddresses {
         self.0.iter().any(|range| range.contains(&address))
     }
 
-    /// The source that a caller with this address counts as: its address, or [`NODE`].
+    /// Returns the source of a caller with this address: its address, or [`NODE`].
     pub(crate) fn source_of(&self, address: IpAddr) -> IpAddr {
         if self.contains(address) {
             NODE
@@ -38,7 +38,7 @@ impl FromIterator<IpNet> for NodeAddresses {
     }
 }
 
-/// Stands for the node among the addresses of sources: no caller has the unspecified address.
+/// Represents the node among the addresses of sources: no caller has the unspecified address.
 pub(crate) const NODE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 #[cfg(test)]

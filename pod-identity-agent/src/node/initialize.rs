@@ -1,7 +1,7 @@
 //! `initialize`: makes the agent's addresses reachable on this node.
 //!
-//! As the official agent does: a dummy link, an address of each family on it, a host route to each in
-//! the main table. Running it again changes nothing. A failure of IPv6 is said and passed over.
+//! It creates what the official agent creates: a dummy link, an address of each family on it, and a host
+//! route to each in the main table. Running it again changes nothing. A failure of IPv6 is logged and ignored.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,10 +16,10 @@ use tracing::{info, warn};
 /// The official agent's name for the link.
 pub(crate) const LINK: &str = "pod-id-link0";
 
-/// Makes the link, the addresses and the routes, as far as they are not there.
+/// Creates the link, the addresses and the routes, unless they exist.
 ///
 /// # Errors
-/// [`InitializeError`] when the link or its IPv4 part cannot be made.
+/// Fails if the link or its IPv4 part cannot be created.
 pub(crate) async fn initialize() -> Result<(), InitializeError> {
     let (connection, handle, _) = new_connection().map_err(InitializeError::Netlink)?;
     let mut netlink = JoinSet::new();
@@ -28,8 +28,8 @@ pub(crate) async fn initialize() -> Result<(), InitializeError> {
     let link = Link::find_or_make(&handle).await?;
     link.add(Endpoint::EKS_IPV4.into()).await?;
     if let Err(error) = link.add(Endpoint::EKS_IPV6.into()).await {
-        let cure = "leave the address out with --bind-hosts if this node has no IPv6";
-        warn!(%error, cure, "the IPv6 address is not reachable; going on with IPv4");
+        let remedy = "leave the address out with --bind-hosts if this node has no IPv6";
+        warn!(%error, remedy, "the IPv6 address is not reachable; continuing with IPv4");
     }
     info!(
         link = LINK,
@@ -43,7 +43,7 @@ pub(crate) async fn initialize() -> Result<(), InitializeError> {
 pub(crate) enum InitializeError {
     #[error("netlink cannot be used: {0}")]
     Netlink(#[source] io::Error),
-    #[error("{step}: {}", words(error))]
+    #[error("{step}: {}", explain(error))]
     Refused { step: String, error: Error },
     #[error(
         "a route to {address} leads to another interface (index {interface}); remove it: \
@@ -85,7 +85,7 @@ impl<'a> Link<'a> {
         Ok(self)
     }
 
-    /// One address and the route to it.
+    /// Adds one address and the route to it.
     async fn add(&self, address: IpAddr) -> Result<(), InitializeError> {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
         let added = self.handle.address().add(self.index, address, prefix);
@@ -122,7 +122,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// The interface that the host route to `address` in the main table leads to.
+    /// Returns the interface of the host route to `address` in the main table.
     async fn route_to(&self, address: IpAddr) -> Result<Option<u32>, InitializeError> {
         let (any, wanted, prefix) = match address {
             IpAddr::V4(v4) => {
@@ -166,7 +166,7 @@ async fn index_of(handle: &Handle) -> Result<Option<u32>, InitializeError> {
     }
 }
 
-/// What is there already needs not be made.
+/// An object that exists already is no error.
 fn unless(
     result: Result<(), Error>,
     code: i32,
@@ -185,15 +185,15 @@ fn refused(step: impl FnOnce() -> String) -> impl FnOnce(Error) -> InitializeErr
     }
 }
 
-/// The kernel's words, and what to do about the commonest refusal.
-fn words(error: &Error) -> String {
+/// Returns the kernel's message, with the remedy for the most common refusal.
+fn explain(error: &Error) -> String {
     let Error::NetlinkError(refusal) = error else {
         return error.to_string();
     };
-    let words = refusal.to_io().to_string();
+    let message = refusal.to_io().to_string();
     match refusal.raw_code() {
-        EPERM => words + "; it takes CAP_NET_ADMIN",
-        _ => words,
+        EPERM => message + "; it requires CAP_NET_ADMIN",
+        _ => message,
     }
 }
 

@@ -1,7 +1,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Raises this process's limit of open files to what it may need, or to the hard limit if that is lower.
+/// Raises this process's limit of open files to what it can need, or to the hard limit if that is lower.
 /// Many systems allow 1,024 unless a program asks for more. Returns the limit, if there is one.
 pub(crate) fn raise_limit() -> Option<usize> {
     let limit = getrlimit(Resource::Nofile);

@@ -63,7 +63,7 @@ impl Listen {
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {
-                        warn!(%address, listener = name, %error, cure = cure(&error), "address cannot be bound; binding is retried");
+                        warn!(%address, listener = name, %error, remedy = remedy(&error), "address cannot be bound; binding is retried");
                     }
                     tokio::time::sleep(RETRY.delay(failures, 1.0)).await;
                 }
@@ -102,7 +102,7 @@ const BACKLOG: u32 = 4096;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
 /// The remedy for an address that cannot be bound.
-pub(crate) fn cure(error: &io::Error) -> &'static str {
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another process has this port: stop it, or choose another port"

@@ -20,7 +20,7 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// `/healthz` shows that the process answers: a restart mends nothing else. `/readyz` shows whether pods
+    /// `/healthz` shows that the process answers: a restart remedies nothing else. `/readyz` shows whether pods
     /// are served, and if not, why.
     pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match request.uri().path() {

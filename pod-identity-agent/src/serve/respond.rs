@@ -37,7 +37,7 @@ impl Reply<'_> {
     }
 }
 
-/// Why a connection ended without a request that could be answered.
+/// Why a connection ended without an answerable request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConnectionRejected {
     #[error("too many connections; this one is closed")]

@@ -65,7 +65,7 @@ pub(crate) async fn serve(
             Err(error) => {
                 if is_exhaustion(&error) {
                     if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
-                        warn!(%error, suppressed, cure = "raise the limit of open files", "connections cannot be accepted");
+                        warn!(%error, suppressed, remedy = "raise the limit of open files", "connections cannot be accepted");
                     }
                     connections.make_room();
                 }

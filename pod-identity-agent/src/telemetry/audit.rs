@@ -58,7 +58,7 @@ impl AuditLog {
         let mut line = entry.to_json().to_string();
         line.push('\n');
         let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
-        // Credentials are given out even where the audit cannot be written; the log shows that it ends.
+        // Credentials are served even if the audit cannot be written; a metric counts the lost lines.
         let _unwritten = to.write_all(line.as_bytes()).and_then(|()| to.flush());
     }
 }
@@ -71,13 +71,13 @@ pub(crate) struct AuditEntry<'a> {
     pub(crate) source: IpAddr,
     /// `issued`, or the code or text of the error.
     pub(crate) outcome: Cow<'a, str>,
-    /// As the token claims it, which nobody has verified.
+    /// As the token claims it, unverified.
     pub(crate) claimed_pod: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) issued: Option<Issued<'a>>,
 }
 
-/// What EKS Auth says about a session that it has issued.
+/// The session that EKS Auth issued.
 #[derive(Debug)]
 pub(crate) struct Issued<'a> {
     pub(crate) namespace: &'a str,

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 /// A thread that writes out the lines given to [`Lines`], so that no task waits for the reader.
 ///
-/// Nobody reads the pipe while the container runtime restarts or its disk is full. Tasks that waited for
+/// The pipe is not read while the container runtime restarts or its disk is full. Tasks that waited for
 /// the pipe would leave no thread to answer pods from the cache.
 ///
 /// Dropping it waits until everything is written, for at most [`FLUSH_TIMEOUT`]. `tracing_appender` is not
@@ -49,7 +49,7 @@ impl Drop for LineWriter {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.changed.notify_one();
-        // An error means that the thread has ended, or that nobody reads: in both cases there is no more to do.
+        // An error means that the thread has ended, or that the pipe is not read. There is no more to do.
         let _ended = self.ended.recv_timeout(FLUSH_TIMEOUT);
     }
 }
@@ -138,7 +138,7 @@ impl fmt::Debug for Queue {
 /// Line by line: the kernel does not mix short writes to a pipe with those of others.
 fn write_out(queue: &Queue, mut to: impl Write, _ending: Sender<Infallible>) {
     while let Some(line) = queue.pop() {
-        // A log that cannot be written is no reason to stop giving out credentials.
+        // Credentials are served even if the log cannot be written.
         if to.write_all(&line.text).and_then(|()| to.flush()).is_err() {
             line.lost.inc();
         }

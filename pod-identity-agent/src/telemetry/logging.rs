@@ -71,7 +71,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        // From the outermost in: what is inside is more precise, and the event's own fields win.
+        // From the outermost in: inner fields are more precise, and the event's own take precedence.
         if let Some(spans) = context.event_scope(event) {
             for span in spans.from_root() {
                 if let Some(of_span) = span.extensions().get::<Fields>() {
@@ -89,7 +89,7 @@ where
         let mut line = Value::Object(fields.0).to_string();
         line.push('\n');
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written is no reason to stop giving out credentials.
+        // Credentials are served even if the log cannot be written.
         let _unwritten = writer
             .write_all(line.as_bytes())
             .and_then(|()| writer.flush());

@@ -62,7 +62,8 @@ impl Metrics {
     /// A counter of lines of `log` (`log` or `audit`) that could not be written.
     pub(crate) fn lost_lines(log: &'static str) -> IntCounter {
         let name = "pod_identity_log_lines_lost";
-        let help = "Log lines lost because nobody read them in time or writing failed, by log.";
+        let help =
+            "Log lines lost because they were not read in time or could not be written, by log.";
         IntCounter::with_opts(Opts::new(name, help).const_label("log", log))
             .expect("a metric's name must be valid")
     }

@@ -9,7 +9,7 @@ use tracing::warn;
 /// Logs requests that are refused without asking EKS Auth: the first of each source and reason, then at
 /// most one line per minute with their number.
 ///
-/// At most 512 lines are logged per minute, whoever sends; every refusal is counted in the metrics.
+/// At most 512 lines are logged per minute in total; every refusal is counted in the metrics.
 #[derive(Debug)]
 pub(crate) struct RefusalLog {
     /// Held for one look-up; the line is written outside.

@@ -163,7 +163,7 @@ async fn a_signal_stops_and_restarts_eks_auth_and_cached_credentials_are_still_s
     dev.program.signal(Signal::USR1);
     dev.program
         .stderr
-        .says("the embedded EKS Auth is back")
+        .says("the embedded EKS Auth is started")
         .await;
     soon(TcpStream::connect(dev.eks_auth())).await.unwrap();
     assert_eq!(dev.get().await.key(), key);

@@ -86,7 +86,7 @@ async fn details_that_instance_metadata_lacks_are_omitted_and_logged() {
     agent
         .program
         .stdout
-        .says("instance metadata does not say")
+        .says("instance metadata does not have it")
         .await;
 }
 

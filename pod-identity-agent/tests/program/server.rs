@@ -109,7 +109,7 @@ async fn an_occupied_credentials_port_is_logged_once_and_served_when_it_is_free(
     assert_eq!(said["level"], "warning");
     assert_eq!(said["listener"], "credentials");
     assert_eq!(said["address"], format!("127.0.0.1:{port}"));
-    assert!(said["cure"].as_str().unwrap().contains("another port"));
+    assert!(said["remedy"].as_str().unwrap().contains("another port"));
     let probes = address_of(&program, "probes").await;
     assert_eq!(
         client::ask(probes, Request::of("/healthz")).await.status,

@@ -469,7 +469,12 @@ async fn an_unknown_cluster_is_logged_once() {
     let log = scene.end().await;
     let said = log.lines("EKS Auth does not know this cluster");
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0]["cure"].as_str().unwrap().contains("--cluster-name"));
+    assert!(
+        said[0]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("--cluster-name")
+    );
     assert!(log.lines("credentials refused").is_empty());
     assert_eq!(log.lines("EKS Auth answers again").len(), 1);
 }

@@ -113,7 +113,7 @@ impl Program {
 }
 
 impl Ended {
-    /// That it is refused as a wrong call is: one line that names cause and cure, and nothing else.
+    /// That it is refused as a wrong call is: one line that names cause and remedy, and nothing else.
     #[track_caller]
     pub(crate) fn assert_one_line(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
