@@ -41,10 +41,10 @@ impl<'a> OperationFaults<'a> {
         }
     }
 
-    /// Injects a fault: for the next request, unless the fault says for which.
+    /// Injects a fault, by default for the next request.
     ///
     /// # Panics
-    /// Panics if parts of the fault exclude each other, or if this operation has no such fault.
+    /// Panics if members of the fault exclude each other, or if this operation does not have the fault.
     #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
         let injected = self.target.inject(fault.into().on(self.operation));
@@ -53,7 +53,7 @@ impl<'a> OperationFaults<'a> {
         }
     }
 
-    /// Injects a fault for so many requests.
+    /// Injects a fault for the next `count` requests.
     ///
     /// # Panics
     /// As [`inject`](Self::inject).
@@ -78,7 +78,7 @@ impl<'a> OperationFaults<'a> {
         gate
     }
 
-    /// Removes every fault of this operation. Requests that wait go on.
+    /// Removes every fault of this operation. Requests that are held continue.
     pub fn clear(&self) {
         self.target.clear(self.operation);
     }
