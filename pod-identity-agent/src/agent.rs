@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use pod_identity_core::wire::agent::AllowedHosts;
-use pod_identity_core::{CacheLimits, Clock, RefreshPolicy, SystemClock};
+use pod_identity_core::{CacheLimits, Clock, KubernetesName, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
 use tracing::{error, info};
 
@@ -18,6 +18,10 @@ use crate::eks_auth::exchange::EksAuth;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
 use crate::eks_auth::upstream::Upstream;
+use crate::kubernetes::api_server::ApiServer;
+use crate::kubernetes::gone_pods::GonePods;
+use crate::kubernetes::pod_watch::PodWatch;
+use crate::kubernetes::startup_taint::StartupTaint;
 use crate::node::addresses::NodeAddresses;
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain;
@@ -62,6 +66,8 @@ pub struct Agent {
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
     exposition: Vec<Listen>,
+    pod_watch: Option<PodWatch>,
+    startup_taint: Option<StartupTaint>,
 }
 
 impl Agent {
@@ -80,6 +86,7 @@ impl Agent {
                 pod_budget: Budget::POD,
                 node_budget: Budget::NODE,
                 node_addresses: NodeAddresses::loopback(),
+                gone_pods: Arc::default(),
                 seed: fastrand::u64(..),
             },
             strict_readiness: false,
@@ -88,6 +95,8 @@ impl Agent {
             credentials: Vec::new(),
             probes: Vec::new(),
             exposition: Vec::new(),
+            watched_by: None,
+            startup_taint: None,
         }
     }
 
@@ -130,6 +139,18 @@ impl Agent {
             });
         }
 
+        let mut background = EssentialTasks::default();
+        if let Some(taint) = self.startup_taint {
+            let readiness = Arc::clone(&self.readiness);
+            background.spawn("startup taint", async move {
+                let _never = taint.run(readiness).await;
+            });
+        }
+        if let Some(watch) = self.pod_watch {
+            background.spawn("watch of pods", async move {
+                let _never = watch.run().await;
+            });
+        }
         let probes = Probes {
             readiness: self.readiness,
             metrics: self.metrics,
@@ -156,7 +177,6 @@ impl Agent {
             for_scrapers.serve(listen, respond)?;
         }
 
-        let mut background = EssentialTasks::default();
         background.spawn("cache", self.cache.run());
         background.spawn("limits of connections", async move {
             connections.sweep().await;
@@ -196,6 +216,8 @@ pub struct AgentBuilder {
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
     exposition: Vec<Listen>,
+    watched_by: Option<(ApiServer, KubernetesName)>,
+    startup_taint: Option<StartupTaint>,
 }
 
 impl AgentBuilder {
@@ -304,6 +326,29 @@ impl AgentBuilder {
         self
     }
 
+    /// Watches the pods of the node of this name, and no longer refreshes the credentials of pods that are
+    /// gone. Defaults to no watch.
+    ///
+    /// The service account of `api_server` needs the permission to list and watch pods. Without it, or
+    /// without an answer, credentials of all pods are refreshed, and the watch is tried again.
+    pub fn watch_pods(mut self, api_server: ApiServer, node: KubernetesName) -> Self {
+        self.watched_by = Some((api_server, node));
+        self
+    }
+
+    /// Removes the taint of this key from the node of this name once the agent is ready. Defaults to none.
+    ///
+    /// The service account of `api_server` needs the permission to get and patch nodes.
+    pub fn startup_taint(
+        mut self,
+        api_server: ApiServer,
+        node: KubernetesName,
+        key: impl Into<String>,
+    ) -> Self {
+        self.startup_taint = Some(StartupTaint::new(api_server, node, key.into()));
+        self
+    }
+
     /// Sets the seed of all jitter, for tests. Defaults to a random one.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -331,6 +376,10 @@ impl AgentBuilder {
             ..ConnectionLimits::default()
         }
         .within(self.open_files);
+        let pod_watch = self.watched_by.map(|(api_server, node)| {
+            let pods: Arc<GonePods> = Arc::clone(&self.settings.gone_pods);
+            PodWatch::new(api_server, node, pods, Arc::clone(&self.clock))
+        });
         let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
         Agent {
             upstream,
@@ -344,6 +393,8 @@ impl AgentBuilder {
             credentials: self.credentials,
             probes: self.probes,
             exposition: self.exposition,
+            pod_watch,
+            startup_taint: self.startup_taint,
         }
     }
 }

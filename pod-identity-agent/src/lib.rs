@@ -18,6 +18,7 @@ mod credentials;
 #[cfg(feature = "dev")]
 mod dev;
 mod eks_auth;
+mod kubernetes;
 mod node;
 mod serve;
 mod telemetry;
@@ -28,6 +29,8 @@ pub use eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session}
 pub use eks_auth::node_identity::NodeIdentity;
 pub use eks_auth::sdk::SdkEksAuth;
 pub use eks_auth::unavailable::{Cause, Unavailable};
+pub use kubernetes::api_server::ApiServer;
+pub use kubernetes::api_server_error::ApiServerUrlError;
 pub use serve::listener::Listen;
 pub use telemetry::audit::AuditLog;
 pub use telemetry::logging;

@@ -345,6 +345,25 @@ where
         self.node(&key).map(|node| (attempt, &node.request))
     }
 
+    /// Drops slots instead of refreshing them: those whose refresh would be next, as long as `is_unneeded`
+    /// says so of what is needed to fetch. Returns how many.
+    ///
+    /// It never drops a slot for which a caller waits.
+    pub fn drop_unneeded(&mut self, is_unneeded: impl Fn(&R) -> bool) -> usize {
+        let mut dropped = 0;
+        while let Some((_, key)) = self.agenda.refreshes.first().copied() {
+            if !self
+                .node(&key)
+                .is_some_and(|node| is_unneeded(&node.request))
+            {
+                break;
+            }
+            self.remove(&key);
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// How many keys of a source wait for a fetch to begin.
     pub fn waiting_of(&self, source: IpAddr) -> usize {
         self.first_fetches.len_of(source)

@@ -1,6 +1,7 @@
 //! The command line: that of the official agent, and `dev`.
 
 mod env;
+mod kubernetes;
 mod pflag;
 mod server;
 mod values;

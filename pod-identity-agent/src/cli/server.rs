@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::kubernetes::{KubernetesFlags, KubernetesTasks};
 use super::{env, pflag, values};
 use crate::telemetry::audit_file::AuditFile;
 use crate::telemetry::line_writer::LineWriter;
@@ -109,6 +110,9 @@ pub(super) struct Server {
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     discover_node: bool,
 
+    #[command(flatten)]
+    kubernetes: KubernetesFlags,
+
     /// Ignored, as by the official agent
     #[arg(hide = true)]
     stray: Vec<OsString>,
@@ -183,6 +187,7 @@ impl Server {
     pub(super) fn run(self, level: LevelFilter) -> Result<(), Failure> {
         let endpoint = self.endpoint()?;
         self.check_bind_hosts()?;
+        let tasks = self.kubernetes.tasks(self.node_name())?;
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         super::log_to(level, log.lines(lost_log.clone()));
@@ -199,7 +204,8 @@ impl Server {
                 AuditLog::to(audit_writer.lines(lost_audit.clone()))
             }
         };
-        super::block_on(self.serve(endpoint, audit, audit_file, [lost_log, lost_audit]))?;
+        let lost_lines = [lost_log, lost_audit];
+        super::block_on(self.serve(endpoint, tasks, audit, audit_file, lost_lines))?;
         Ok(())
     }
 
@@ -253,6 +259,7 @@ impl Server {
     async fn serve(
         self,
         endpoint: Option<String>,
+        tasks: Option<KubernetesTasks>,
         audit: AuditLog,
         audit_file: Option<AuditFile>,
         lost_lines: [IntCounter; 2],
@@ -273,6 +280,9 @@ impl Server {
         #[cfg(unix)]
         if let Some(limit) = crate::node::open_files::raise_limit() {
             agent = agent.open_files(limit);
+        }
+        if let Some(tasks) = tasks {
+            agent = tasks.apply_to(agent);
         }
         let agent = agent.build();
         agent.run(signals.shutdown()).await
@@ -311,9 +321,13 @@ impl Server {
         builder
     }
 
+    fn node_name(&self) -> Option<String> {
+        self.node_name.clone().or_else(|| variable("NODE_NAME"))
+    }
+
     fn eks_auth(&self, endpoint: Option<String>) -> SdkEksAuth {
         let node = NodeIdentity {
-            name: self.node_name.clone().or_else(|| variable("NODE_NAME")),
+            name: self.node_name(),
             instance_id: self.instance_id.clone(),
             zone: self.zone.clone(),
         };

@@ -24,7 +24,8 @@ use crate::telemetry::metrics::Reading;
 /// it: a client that gave up finds the answer when it comes back.
 ///
 /// A request takes the lock once if its answer is there, and twice if it begins a fetch, because the token
-/// is parsed in between, outside the lock. There is no other lock to take while this one is held.
+/// is parsed in between, outside the lock. While this one is held, only that of
+/// [`GonePods`](crate::kubernetes::gone_pods::GonePods) is taken.
 pub(crate) struct CredentialCache {
     upstream: Arc<Upstream>,
     clock: Arc<dyn Clock>,

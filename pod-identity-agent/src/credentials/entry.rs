@@ -4,7 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{
-    ClaimError, CredentialSet, Expiring, Secret, ServiceAccountToken, Ticket, Timestamp,
+    ClaimError, CredentialSet, Expiring, KubernetesName, Secret, ServiceAccountToken, Ticket,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -17,6 +18,8 @@ use crate::eks_auth::exchange::{EksAuthError, Session};
 pub(crate) struct TokenRequest {
     pub(crate) token: Secret,
     pub(crate) claimed: ClaimedNames,
+    /// The pod, by which the watch of pods knows it. EKS Auth has verified it if credentials are held.
+    pub(crate) pod_uid: Option<KubernetesName>,
     /// The address that asked first.
     pub(crate) address: IpAddr,
     expires: Timestamp,
@@ -38,6 +41,7 @@ impl TokenRequest {
         Self {
             token: Secret::from(token.expose().to_owned()),
             claimed: token.claims().into(),
+            pod_uid: token.claims().pod_uid.clone(),
             address,
             expires: token.claims().expires_at,
             not_before: token.claims().not_before,

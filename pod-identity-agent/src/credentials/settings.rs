@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::{CacheLimits, RefreshPolicy};
 
 use crate::credentials::rate_limit::Budget;
+use crate::kubernetes::gone_pods::GonePods;
 use crate::node::addresses::NodeAddresses;
 
 /// Settings of a [`CredentialCache`](super::cache::CredentialCache); [`AgentBuilder`](crate::AgentBuilder) documents them.
@@ -16,5 +18,7 @@ pub(crate) struct Settings {
     pub(crate) pod_budget: Budget,
     pub(crate) node_budget: Budget,
     pub(crate) node_addresses: NodeAddresses,
+    /// Whose credentials are not refreshed any more.
+    pub(crate) gone_pods: Arc<GonePods>,
     pub(crate) seed: u64,
 }

@@ -17,6 +17,7 @@ use crate::credentials::settings::Settings;
 use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::pace::UpstreamPace;
+use crate::kubernetes::gone_pods::GonePods;
 use crate::node::addresses::NodeAddresses;
 use crate::telemetry::metrics::Reading;
 
@@ -39,6 +40,9 @@ pub(crate) struct State {
     refusals: RecentRefusals,
     pace: UpstreamPace,
     max_wait: Duration,
+    gone_pods: Arc<GonePods>,
+    /// Slots dropped because their pods are gone.
+    dropped: u64,
     /// Wakes the task that fetches.
     wake: Arc<Notify>,
 }
@@ -83,6 +87,8 @@ impl State {
             refusals: RecentRefusals::default(),
             pace: UpstreamPace::new(),
             max_wait: settings.max_wait,
+            gone_pods: Arc::clone(&settings.gone_pods),
+            dropped: 0,
             wake,
         }
     }
@@ -189,6 +195,7 @@ impl State {
     /// A fetch to start now: one that EKS Auth grants, and that its source can afford.
     pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Exchange)> {
         self.budget_timeout = None;
+        self.drop_gone_pods(now);
         self.pace.ready(now).ok()?;
         let (budgets, timeout) = (&mut self.budgets, &mut self.budget_timeout);
         let mut charged = None;
@@ -215,6 +222,17 @@ impl State {
             charged,
         };
         Some((running, exchange))
+    }
+
+    /// Drops the credentials that are due and whose pods are gone. A pod that asks again nevertheless is
+    /// served as a new one is.
+    fn drop_gone_pods(&mut self, now: Timestamp) {
+        let gone = &self.gone_pods;
+        let is_gone = |request: &TokenRequest| {
+            let uid = request.pod_uid.as_ref();
+            uid.is_some_and(|uid| gone.contains(uid, now))
+        };
+        self.dropped += self.cache.drop_unneeded(is_gone) as u64;
     }
 
     /// Takes the result of a fetch, and tells those who wait for it.
@@ -273,6 +291,8 @@ impl State {
             refresh_lag: due.map_or(Duration::ZERO, |due| now.saturating_since(due)),
             shortest_life: expires.map_or(Duration::ZERO, |expires| expires.saturating_since(now)),
             upstream_rate: self.pace.limit(),
+            watched_pods: self.gone_pods.present_len(),
+            gone: self.dropped,
             ..Reading::default()
         }
     }

@@ -33,6 +33,8 @@ struct Gauges {
     cached: IntGauge,
     waiting: IntGauge,
     evicted: IntGauge,
+    watched_pods: IntGauge,
+    gone: IntGauge,
     refresh_lag: Gauge,
     shortest_life: Gauge,
     connections: IntGauge,
@@ -48,6 +50,10 @@ pub(crate) struct Reading {
     pub(crate) cached: usize,
     pub(crate) waiting: usize,
     pub(crate) evicted: u64,
+    /// Pods of this node, if they are watched.
+    pub(crate) watched_pods: usize,
+    /// Sets of credentials that were dropped because their pods are gone.
+    pub(crate) gone: u64,
     pub(crate) refresh_lag: Duration,
     pub(crate) shortest_life: Duration,
     pub(crate) connections: usize,
@@ -208,6 +214,14 @@ impl Gauges {
                 "pod_identity_evicted_tokens",
                 "Tokens evicted to keep within the limits, since the start.",
             ),
+            watched_pods: whole(
+                "pod_identity_watched_pods",
+                "Pods of this node that the agent knows of; 0 without --pod-liveness-check.",
+            ),
+            gone: whole(
+                "pod_identity_gone_pods_dropped",
+                "Sets of credentials dropped instead of renewed because their pods are gone, since the start.",
+            ),
             refresh_lag: real(
                 "pod_identity_refresh_lag_seconds",
                 "How late the most overdue refresh is.",
@@ -245,6 +259,8 @@ impl Gauges {
         whole(&self.cached, reading.cached as u64);
         whole(&self.waiting, reading.waiting as u64);
         whole(&self.evicted, reading.evicted);
+        whole(&self.watched_pods, reading.watched_pods as u64);
+        whole(&self.gone, reading.gone);
         self.refresh_lag.set(reading.refresh_lag.as_secs_f64());
         self.shortest_life.set(reading.shortest_life.as_secs_f64());
         whole(&self.connections, reading.connections as u64);

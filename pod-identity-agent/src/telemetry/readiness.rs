@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 /// Whether pods can be sent to this node, and if not, why.
 ///
 /// Each thing that pods need holds a [`ReadinessBlocker`]. The agent is ready once every blocker has been
@@ -10,6 +12,8 @@ pub(crate) struct Readiness {
     strict: bool,
     /// In the order of their making, in which reasons are reported. Held to read or write one entry.
     blockers: Mutex<Vec<Blocker>>,
+    /// Tells those who wait in [`ready`](Self::ready) to look again.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -42,6 +46,7 @@ impl Readiness {
         Arc::new(Self {
             strict,
             blockers: Mutex::default(),
+            changed: watch::Sender::default(),
         })
     }
 
@@ -82,6 +87,15 @@ impl Readiness {
         }
     }
 
+    /// Waits until the agent is ready.
+    pub(crate) async fn ready(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.report().ready {
+            // The sender lives as long as this does.
+            changed.changed().await.ok();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Blocker>> {
         self.blockers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,11 +128,14 @@ impl ReadinessBlocker {
         if let Some(blocker) = self.readiness.lock().get_mut(self.index) {
             change(blocker);
         }
+        self.readiness.changed.send_replace(());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn report(readiness: &Readiness) -> (bool, String) {
@@ -150,6 +167,17 @@ mod tests {
             blocker.release();
             assert_eq!(report(&readiness), (true, "ok".to_owned()));
         }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_readiness_is_told() {
+        let readiness = Readiness::new(false);
+        let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
+        let mut waiting = Box::pin(readiness.ready());
+        first.release();
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        second.release();
+        assert_eq!(waiting.now_or_never(), Some(()));
     }
 
     #[test]
