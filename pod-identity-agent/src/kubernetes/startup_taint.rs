@@ -115,7 +115,32 @@ const MAX_NODE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use pod_identity_testkit::MockApiServer;
+    use tokio::task::JoinSet;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_taint_stays_until_the_agent_is_ready() {
+        let mock = MockApiServer::builder().in_this_runtime();
+        let mock = mock.start().await.unwrap();
+        mock.add_node("node-1", &["mine:NoExecute"]);
+        let api_server = ApiServer::new(&mock.url(), mock.service_account_dir()).unwrap();
+        let node = KubernetesName::subdomain("node-1").unwrap();
+        let readiness = Readiness::new(false);
+        let blocker = readiness.blocker("not yet");
+        let mut running = JoinSet::new();
+        let taint = StartupTaint::new(api_server, node, "mine".to_owned());
+        running.spawn(taint.run(readiness));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(mock.requests().len(), 0);
+        blocker.release();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(mock.taints("node-1").len(), 0);
+        blocker.block("an outage".to_owned());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(running.try_join_next().is_none(), "it must not end");
+    }
 
     #[test]
     fn a_patch_tests_and_removes_the_taints_of_the_key_and_no_others() {

@@ -14,6 +14,8 @@ mod command_line;
 mod dev;
 #[cfg(target_os = "linux")]
 mod ending;
+#[cfg(unix)]
+mod kubernetes;
 #[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]

@@ -12,6 +12,8 @@ mod contract;
 mod fetching;
 #[cfg(target_os = "linux")]
 mod idle;
+#[cfg(unix)]
+mod pods;
 #[cfg(target_os = "linux")]
 mod refresh;
 #[cfg(target_os = "linux")]

@@ -87,8 +87,16 @@ impl Scene {
     /// In the process of a test whose time is paused: it flows for all, and passes when nobody has
     /// anything to do. The test moves the clock of the agent only.
     pub(crate) async fn flowing(settings: Settings) -> Self {
+        Self::flowing_with(settings, |agent| agent).await
+    }
+
+    /// The same, with settings that no flag of [`Settings`] has.
+    pub(crate) async fn flowing_with(
+        settings: Settings,
+        more: impl FnOnce(AgentBuilder) -> AgentBuilder,
+    ) -> Self {
         let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
-        Self::inside(agents, others, settings, |agent| agent).await
+        Self::inside(agents, others, settings, more).await
     }
 
     async fn inside(

@@ -436,6 +436,30 @@ fn a_first_fetch_is_not_paced_and_goes_before_any_refresh() {
 }
 
 #[test]
+fn a_slot_that_is_not_needed_is_dropped_when_its_refresh_is_due_unless_somebody_waits() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.mint(6 * HOUR);
+    let ended = START + 24 * HOUR;
+    driver.end = ended;
+    driver.ask(1);
+    driver.end = START + 48 * HOUR;
+    driver.ask(2);
+    let is_unneeded = |request: &Request| request.0 == ended;
+    assert_eq!(driver.cache.drop_unneeded(is_unneeded), 0, "it is not due");
+    driver.now = START + 5 * HOUR;
+    driver.cache.handle_timeout(driver.now);
+    assert_eq!(driver.cache.drop_unneeded(is_unneeded), 1);
+    assert_eq!([1, 2].map(|key| driver.is_held(key)), [false, true]);
+    driver.drain();
+    assert_eq!(driver.started.last(), Some(&(driver.now, 2)));
+    assert_eq!(driver.cache.evicted(), 0);
+
+    driver.hold_back();
+    assert_eq!(driver.ask(1), Answer::Wait);
+    assert_eq!(driver.cache.drop_unneeded(|_any| true), 0, "a caller waits");
+}
+
+#[test]
 fn a_set_in_the_refresh_backlog_is_served_at_once() {
     let mut driver = sixty_due(CacheLimits::default());
     assert_eq!(driver.ask(0), ready("0"));

@@ -126,6 +126,8 @@ DaemonSet is taken over.
 {{- $account.name | default (include "pod-identity-agent.fullname" (dict "root" . "suffix" "")) }}
 {{- else if $account.name }}
 {{- $account.name }}
+{{- else if .Values.startupTaint.enabled }}
+{{- fail "startupTaint.enabled needs a service account of its own, or every pod of the namespace could change nodes: set serviceAccount.create, or serviceAccount.name" }}
 {{- else if .Values.podLivenessCheck.enabled }}
 {{- fail "podLivenessCheck.enabled needs a service account of its own, or every pod of the namespace could read the pods of the cluster: set serviceAccount.create, or serviceAccount.name" }}
 {{- end }}
