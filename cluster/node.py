@@ -147,6 +147,11 @@ def make_network():
     ip("link", "set", BRIDGE, "up")
     # `ip` of some versions keeps the address of the service after a reboot.
     ip("address", "replace", "10.98.0.1/32", "dev", "lo")
+    # `initialize` makes its link of type `dummy`. Where the kernel lacks it, it takes one that is there.
+    if run(["ip", "link", "add", "try0", "type", "dummy"]).returncode:
+        ip("link", "add", LINK, "type", "ifb")
+    else:
+        ip("link", "delete", "try0")
     for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         pathlib.Path("/proc/sys/net", setting).write_text("1")
 
