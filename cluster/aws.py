@@ -92,9 +92,10 @@ def registration():
             "failurePolicy": "Ignore",
             "matchPolicy": "Equivalent",
             "reinvocationPolicy": "IfNeeded",
-            "objectSelector": {
-                "matchExpressions": [{"key": "eks.amazonaws.com/skip-pod-identity-webhook", "operator": "DoesNotExist"}],
-            },
+            "objectSelector": {"matchExpressions": [{
+                "key": "eks.amazonaws.com/skip-pod-identity-webhook",
+                "operator": "DoesNotExist",
+            }]},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
             "sideEffects": "None",
             "timeoutSeconds": 10,

@@ -1,8 +1,6 @@
 """The whole cluster, from its credentials to a node that is ready."""
 
 import json
-import os
-import shutil
 import time
 from pathlib import Path
 

@@ -10,7 +10,7 @@ AGENT = "localhost/pod-identity-agent:latest"
 POD = "localhost/pod:latest"
 PAUSE = "localhost/pause:latest"
 
-# The API server tells a sandbox to end with a signal that cannot be ignored.
+# The container that holds a pod's namespaces. containerd ends it with a signal that cannot be ignored.
 PAUSE_PROGRAM = "int pause(void); int main(void) { for (;;) pause(); }"
 
 
@@ -20,7 +20,8 @@ def make(folder):
     say(subprocess.run([ROOT / "image/build"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
     pause = folder / "pause/root"
     pause.mkdir(parents=True)
-    subprocess.run(["cc", "-static", "-Os", "-s", "-x", "c", "-", "-o", pause / "pause"], input=PAUSE_PROGRAM, text=True, check=True)
+    compile = ["cc", "-static", "-Os", "-s", "-x", "c", "-", "-o", pause / "pause"]
+    subprocess.run(compile, input=PAUSE_PROGRAM, text=True, check=True)
     build(PAUSE, folder / "pause", '["/pause"]')
     # Its programs are the machine's: pods mount them. Only the links that lead into /usr are its own.
     pod = folder / "pod/root"
@@ -53,8 +54,8 @@ def buildah(*arguments):
 
 def mounts():
     """Folders of the machine that a pod needs for the clients, read-only and under their own names."""
-    programs = [Path(sys.base_prefix), *(Path(found).resolve().parent.parent for found in [shutil.which("node")] if found)]
-    outside = [path.resolve() for path in programs if not path.resolve().is_relative_to("/usr")]
+    programs = [Path(sys.base_prefix).resolve(), Path(shutil.which("node")).resolve().parent.parent]
+    outside = [path for path in programs if not path.is_relative_to("/usr")]
     return sorted({"/usr", "/etc/ssl", *map(str, outside), str(ROOT / "conformance"), str(ROOT / "cluster")})
 
 

@@ -6,10 +6,11 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import time
 
 from .api import Failed, run, wait_for
 from .control_plane import CREDENTIALS, NODE_ADDRESS
-from .isolation import CGROUP, WORK
+from .isolation import CGROUP, WORK, hierarchies, remove_cgroup
 
 BRIDGE = "pods0"
 NODE_ADDRESS_V6 = "fd00:99::1"
@@ -125,6 +126,8 @@ class Node:
         for process in containers():
             kill(process)
         wait_for("the containers to be gone", lambda: not containers())
+        for cgroup in hierarchies():
+            remove_cgroup(cgroup / CGROUP / "kubepods", time.monotonic() + 20)
         for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()[::-1]:
             where = line.split()[4]
             if where.startswith(("/run/containerd", "/run/netns", "/var/lib/kubelet/pods")):

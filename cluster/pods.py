@@ -7,6 +7,7 @@ from conformance.harness.basics import tail
 from . import images
 from .api import Failed, wait_for
 
+CLIENTS = ["boto3", "aws-cli-v1", "aws-sdk-go-v2", "js-v3", "pod-identity-provider"]
 SLEEP = ["/bin/sleep", "infinity"]
 
 
@@ -63,12 +64,16 @@ def wait_until_ready(api, namespace, name, limit=60):
         found = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
         if found is None:
             raise Failed("there is no such pod")
-        conditions = {it["type"]: it["status"] for it in found["status"].get("conditions", [])}
-        if conditions.get("Ready") != "True":
+        if not is_ready(found):
             raise Failed(state(found))
         return found
 
     return wait_for(f"pod {namespace}/{name} to be ready", ready, limit)
+
+
+def is_ready(found):
+    conditions = found["status"].get("conditions", [])
+    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
 
 
 def wait_until_done(api, namespace, name, limit=60):

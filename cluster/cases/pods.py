@@ -1,19 +1,18 @@
 """Clients in pods of their own."""
 
+import json
 from conformance.harness.basics import check, tail
 
 from .. import pods
-from ..images import ROOT
 
 NAMESPACE = "clients"
-CLIENTS = ["boto3", "aws-cli-v1", "aws-sdk-go-v2", "js-v3", "pod-identity-provider"]
 
 
 def run(cluster, report):
     with report.group("clients"):
         pods.namespace(cluster.api, NAMESPACE, "app", "none")
         cluster.aws.associate(NAMESPACE, "app")
-        names = [f"{client}-{family}" for family in ("ipv4", "ipv6") for client in CLIENTS]
+        names = [f"{client}-{family}" for family in ("ipv4", "ipv6") for client in pods.CLIENTS]
         for name in names:
             cluster.api.kubectl("apply", "--namespace", NAMESPACE, "-f", "-", text=manifest(name))
         for name in names:
@@ -25,8 +24,6 @@ def run(cluster, report):
 
 
 def manifest(name):
-    import json
-
     client, family = name.rsplit("-", 1)
     made = pods.pod(name, "app", pods.client(client), restartPolicy="Never")
     if family == "ipv6":

@@ -30,7 +30,7 @@ def run(cluster, report):
             is_minted(aws, name, key)
         with report.case("init container, native sidecar and container all get credentials"):
             pods.wait_until_ready(api, NAMESPACE, "stages")
-            is_minted(aws, "stages", api.kubectl("logs", "stages", "--namespace", NAMESPACE, "--container", "first").strip())
+            is_minted(aws, "stages", log(api, "first"))
             for container in ("beside", "app"):
                 is_minted(aws, "stages", pods.execute(api, NAMESPACE, "stages", BOTO3, container))
         with report.case("ephemeral container: gets credentials with the pod's volume and variables"):
@@ -45,7 +45,7 @@ def is_minted(aws, pod, key):
 def running(api, selector, wanted):
     def ready():
         found = api.pods(NAMESPACE, selector)
-        good = [it for it in found if any(c["type"] == "Ready" and c["status"] == "True" for c in it["status"].get("conditions", []))]
+        good = [it for it in found if pods.is_ready(it)]
         if len(good) != wanted:
             raise Failed("; ".join(map(pods.state, found)))
         return [it["metadata"]["name"] for it in good]
@@ -96,10 +96,15 @@ def ephemeral(api):
     check(status == 200, answer)
 
     def ended():
-        statuses = api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/stages")["status"].get("ephemeralContainerStatuses", [])
+        status = api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/stages")["status"]
+        statuses = status.get("ephemeralContainerStatuses", [])
         if not any("terminated" in it["state"] for it in statuses):
             raise Failed(str([it["state"] for it in statuses]))
         return True
 
     wait_for("the ephemeral container", ended)
-    return api.kubectl("logs", "stages", "--namespace", NAMESPACE, "--container", "debug").strip()
+    return log(api, "debug")
+
+
+def log(api, container):
+    return api.kubectl("logs", "stages", "--namespace", NAMESPACE, "--container", container).strip()
