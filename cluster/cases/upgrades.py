@@ -98,9 +98,11 @@ def killed(cluster):
         check(time.monotonic() < began + 60, "no answer within 60 s")
         time.sleep(0.005)
     answered = time.clock_gettime(time.CLOCK_BOOTTIME)
-    took = answered - started(agent())
-    say(f"SIGKILL: no agent for {time.monotonic() - began:.2f} s, {took:.2f} s of it with the new process")
-    check(took < 0.3, f"{took:.2f} s")
+    new = agent()
+    took, waited = answered - started(new), waited_for_processor(new)
+    say(f"SIGKILL: no agent for {time.monotonic() - began:.2f} s, {took:.2f} s of it with the new process, "
+        f"which waited for a processor for {waited:.2f} s")
+    check(took - waited < 0.3, f"{took:.2f} s")
 
 
 def is_answered(token):
@@ -112,6 +114,12 @@ def is_answered(token):
         return False
     finally:
         connection.close()
+
+
+def waited_for_processor(process):
+    """The longest wait of one of its threads, in seconds: a busy machine is not the agent's doing."""
+    threads = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return max(int(thread.read_text().split()[1]) for thread in threads) / 1e9
 
 
 def started(process):
