@@ -356,7 +356,8 @@ impl RefreshPolicy {
     /// expires at `expires`.
     ///
     /// The wait does not reach into the last minute of the set: a caller would find an expired set although
-    /// there was time to try again. While an expired set is handed out it is no longer than a failure
+    /// there was time to try again. In the last 65 minutes, where the set has expired if the clock is an hour
+    /// slow, it is as short as with nothing usable held. While an expired set is handed out it is no longer than a failure
     /// stands, so that the next caller after the agent is back gets a live set.
     pub(crate) fn honoured_hint(
         &self,
@@ -367,9 +368,11 @@ impl RefreshPolicy {
         let last_minute = self.last_minute.map(|last| last.length).unwrap_or_default();
         match expires.map(|expires| expires - self.margin) {
             Some(expired) if now < expired => {
-                let valid = (expired + self.margin).saturating_since(now);
+                let left = (expired + self.margin).saturating_since(now);
+                let until_reserve = left.saturating_sub(CLOCK_SKEW_RESERVE);
                 hint.min(LONGEST_HINT)
-                    .min(valid.saturating_sub(last_minute))
+                    .min(until_reserve.max(LONGEST_HINT_UNUSABLE))
+                    .min(left.saturating_sub(last_minute))
             }
             Some(_) if self.serve_expired != ServeExpired::Never => hint.min(FALLBACK),
             _ => hint.min(LONGEST_HINT_UNUSABLE),
@@ -431,10 +434,10 @@ impl Streak {
     }
 }
 
-/// A service's hint is honoured up to here while a valid set is held.
+/// A service's hint is honoured up to here while a set is held that is valid for long.
 const LONGEST_HINT: Duration = secs(300);
 
-/// A service's hint is honoured up to here while nothing usable is held.
+/// A service's hint is honoured up to here while nothing usable is held, or nothing that is valid for certain.
 const LONGEST_HINT_UNUSABLE: Duration = secs(60);
 
 /// How long the failure of an attempt stands for the next callers, where an expired set is held. Long
@@ -582,12 +585,15 @@ mod tests {
 
     #[test]
     fn a_hint_is_honoured_and_never_reaches_into_the_last_minute_nor_beyond_the_expiry() {
-        let expires = START + secs(3600);
+        let expires = START + secs(6 * 3600);
         for policy in [RefreshPolicy::provider(), RefreshPolicy::agent()] {
             for (left, hint, honoured) in [
-                (3600, 40, 40),
-                (3600, 86_400, 300),
-                (200, 300, 140),
+                (6 * 3600, 40, 40),
+                (6 * 3600, 86_400, 300),
+                (3900 + 100, 300, 100),
+                (3900, 300, 60),
+                (200, 300, 60),
+                (100, 300, 40),
                 (61, 300, 1),
                 (30, 300, 0),
             ] {

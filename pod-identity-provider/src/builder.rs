@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use pod_identity_core::{Clock, Endpoint, RefreshPolicy, Secret, SystemClock, variables};
 
-use crate::driver::Driver;
-use crate::fetch::Fetcher;
-use crate::token_source::TokenSource;
+use crate::drive::driver::Driver;
+use crate::fetch::fetcher::Fetcher;
+use crate::fetch::token_source::TokenSource;
 use crate::{
     ConfigError, HttpTransport, NoObserver, Observer, PodIdentityProvider, Resolve, SystemResolver,
     Transport,

@@ -8,6 +8,7 @@ use pod_identity_core::{
     TokenFileProblem, variables,
 };
 
+use crate::runtime::capabilities::Unusable;
 use crate::{ConfigError, TransportError};
 
 /// Why there are no credentials, grouped by what to do next.
@@ -91,6 +92,10 @@ pub enum FetchError {
     /// with `enable_all`, or `enable_time`.
     #[error("the tokio runtime has no timers: build it with `enable_all`")]
     RuntimeWithoutTime,
+    /// Called in a child process after `fork`, on a tokio runtime that was used before it, and nothing is held.
+    /// The threads that drove the runtime are in the parent. Cure: build a new runtime in the child.
+    #[error("the tokio runtime was left in the parent by `fork`: build a new one in the child")]
+    RuntimeOfParent,
 }
 
 /// A step of an attempt that has a limit in time.
@@ -147,7 +152,8 @@ impl FetchError {
             Self::NotConfigured
             | Self::Configuration(_)
             | Self::NoRuntime
-            | Self::RuntimeWithoutTime => FailureClass::Denied,
+            | Self::RuntimeWithoutTime
+            | Self::RuntimeOfParent => FailureClass::Denied,
             Self::Unreachable { cause, .. } if cause.is_permanent() => FailureClass::Denied,
             Self::Token(error) if matches!(error.problem(), TokenFileProblem::Io(_)) => {
                 FailureClass::Transient
@@ -183,6 +189,16 @@ impl From<ConfigError> for FetchError {
         match error {
             ConfigError::NotConfigured => Self::NotConfigured,
             error => Self::Configuration(Arc::new(error)),
+        }
+    }
+}
+
+impl From<Unusable> for FetchError {
+    fn from(runtime: Unusable) -> Self {
+        match runtime {
+            Unusable::Missing => Self::NoRuntime,
+            Unusable::WithoutTime => Self::RuntimeWithoutTime,
+            Unusable::LeftInParent => Self::RuntimeOfParent,
         }
     }
 }

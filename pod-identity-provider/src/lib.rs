@@ -127,6 +127,12 @@
 //! `AWS_CONTAINER_CREDENTIALS_FULL_URI` nor `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` is set. (A `reqsign`
 //! chain goes on after any error.)
 //!
+//! # After `fork`
+//! A child process has the parent's set, and refreshes it by itself from its first call on a runtime of its own.
+//! It never touches the parent's connection. On the runtime that the parent used, whose threads the child does
+//! not have, it hands out a valid set and fails with `RuntimeOfParent` instead of waiting for ever. tokio does
+//! not support dropping that runtime in the child: keep it until the process exits.
+//!
 //! # Errors
 //! | [`FetchError`] | means | cure | for the SDK |
 //! |---|---|---|---|
@@ -141,6 +147,7 @@
 //! | `Interrupted` | the runtime was shut down during the attempt | none: the next caller begins again | `provider_error` |
 //! | `Panicked` | a custom transport or resolver panicked | correct it | `provider_error` |
 //! | `NoRuntime`, `RuntimeWithoutTime` | called outside of tokio, or on a runtime without timers, with nothing held | call it within a runtime that was built with `enable_all` | `provider_error` |
+//! | `RuntimeOfParent` | called in the child of a `fork`, on the parent's runtime, with nothing held | build a new runtime in the child | `provider_error` |
 //!
 //! A timeout is no `provider_timed_out` for the SDK, because that has room for a duration only: its text would
 //! name neither the endpoint nor the step.
@@ -170,38 +177,28 @@
 
 mod builder;
 mod config_error;
-mod connection;
-mod driver;
+mod drive;
 mod error;
 mod fetch;
-#[cfg(feature = "object_store_0_14")]
-mod object_store;
+mod integrations;
+mod network;
 mod observer;
 mod panics;
 mod provider;
-mod published;
-mod pulse;
-#[cfg(feature = "reqsign_core_3")]
-mod reqsign;
-mod resolver;
 mod runtime;
-#[cfg(feature = "aws")]
-mod sdk;
 mod shared_credentials;
 mod state;
-mod tasks;
-#[cfg(feature = "rustls")]
-mod tls;
-mod token_reader;
-mod token_source;
-mod transport;
-mod transport_error;
 
 pub use builder::Builder;
 pub use config_error::ConfigError;
-pub use connection::MAX_BODY;
 pub use error::{FetchError, Malformed, Stage};
 pub use http;
+pub use network::connection::MAX_BODY;
+pub use network::resolver::{Resolve, SystemResolver};
+#[cfg(feature = "rustls")]
+pub use network::tls::Tls;
+pub use network::transport::{BoxFuture, HttpTransport, Transport};
+pub use network::transport_error::TransportError;
 pub use observer::{Event, NoObserver, Observer};
 pub use pod_identity_core::wire::agent::{DecodeError, ErrorResponse};
 pub use pod_identity_core::{
@@ -210,10 +207,5 @@ pub use pod_identity_core::{
     TokenFileProblem, Window,
 };
 pub use provider::PodIdentityProvider;
-pub use resolver::{Resolve, SystemResolver};
 pub use state::State;
-#[cfg(feature = "rustls")]
-pub use tls::Tls;
-pub use transport::{BoxFuture, HttpTransport, Transport};
-pub use transport_error::TransportError;
 pub use zeroize::Zeroizing;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use pod_identity_core::Credentials;
 
-use crate::driver::Driver;
+use crate::drive::driver::Driver;
 use crate::shared_credentials::SharedCredentials;
 use crate::{Builder, ConfigError, FetchError, State};
 

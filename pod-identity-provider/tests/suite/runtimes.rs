@@ -188,6 +188,33 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     runtime().block_on(provider.warm_up()).unwrap();
 }
 
+#[test]
+fn a_valid_set_is_handed_out_to_its_end_without_a_runtime() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let provider = script.provider();
+    runtime().block_on(provider.warm_up()).unwrap();
+    let ask = || {
+        let mut future = std::pin::pin!(provider.credentials());
+        let waker = std::task::Waker::noop();
+        match future
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(waker))
+        {
+            std::task::Poll::Ready(answer) => answer,
+            std::task::Poll::Pending => panic!("nothing to wait for"),
+        }
+    };
+    for _minute in 0..6 * 60 - 1 {
+        assert_eq!(ask().unwrap().access_key_id(), "ASIA1", "{}", clock.now());
+        assert!(provider.snapshot().is_some());
+        clock.suspend(minutes(1));
+    }
+    clock.suspend(minutes(1));
+    assert!(matches!(ask(), Err(FetchError::NoRuntime)));
+    assert_eq!(script.calls(), 1);
+}
+
 /// A sync application: its runtime runs only while it waits for credentials.
 #[test]
 fn a_runtime_that_runs_only_inside_block_on_never_gets_an_expired_set() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Pod, SECRET_KEY, START, Script, Step, VirtualClock, hours, minutes};
+use crate::support::{Notes, Pod, SECRET_KEY, START, Script, Step, VirtualClock, hours, minutes};
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_sts::config::{BehaviorVersion, IdentityCache, Region};
 use aws_smithy_async::time::TimeSource;
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
-use pod_identity_provider::{Clock, Credentials, PodIdentityProvider, Secret, Timestamp};
+use pod_identity_provider::{Clock, Credentials, Event, PodIdentityProvider, Secret, Timestamp};
 use pod_identity_testkit::{CredentialSource, TokenPolicy};
 use tokio::time::{Instant, sleep};
 
@@ -180,6 +180,38 @@ async fn without_the_sdks_cache_every_request_is_signed_with_the_newest_set() {
         sleep(minutes(1)).await;
         provider.invalidate(key);
         sleep(minutes(1)).await;
+    }
+}
+
+/// As an application does that only presigns: its runtime runs while a request is signed, and nothing is sent.
+#[test]
+fn a_client_whose_runtime_runs_only_inside_block_on_never_signs_with_a_dead_key() {
+    for is_cached in [false, true] {
+        let clock = VirtualClock::start();
+        let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+        let notes = Notes::new();
+        let provider = script.builder().observer(notes.clone()).build().unwrap();
+        let client = match is_cached {
+            true => Client::new(&provider, &clock),
+            false => Client::with(&provider, &clock, IdentityCache::no_cache()),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut expirations = HashMap::new();
+        for _call in 0..24 * 6 {
+            let (key, _) = runtime.block_on(client.call());
+            let state = provider.state();
+            expirations.insert(state.access_key_id.unwrap(), state.expiration.unwrap());
+            assert!(expirations[&key] > clock.now(), "{key} at {}", clock.now());
+            clock.suspend(minutes(10));
+        }
+        assert!((4..=6).contains(&script.calls()), "{}", script.calls());
+        assert_eq!(
+            notes.count(|event| matches!(event, Event::Failed { .. })),
+            0
+        );
     }
 }
 

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
-use crate::connection::{Connection, Parking};
-use crate::{TransportError, runtime};
+use crate::TransportError;
+use crate::network::connection::{Connection, Parking};
+use crate::runtime::capabilities as runtime;
 
 /// A boxed future, as the extension points return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

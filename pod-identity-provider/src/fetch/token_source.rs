@@ -4,7 +4,7 @@ use std::time::Duration;
 use pod_identity_core::{AuthorizationToken, Secret, TokenFile, TokenFileError, variables};
 
 use crate::ConfigError;
-use crate::token_reader::TokenReader;
+use crate::fetch::token_reader::TokenReader;
 
 /// Where the authorization token comes from.
 #[derive(Debug, Clone)]

@@ -10,13 +10,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::fetch::Fetcher;
+use crate::drive::published::{Published, announced};
+use crate::drive::pulse::{Pulse, STALLED, Stall, StallDetector};
+use crate::drive::tasks::{Offer, Tasks};
+use crate::fetch::fetcher::Fetcher;
 use crate::observer::{self, Before, Event};
-use crate::published::{Published, announced};
-use crate::pulse::{Pulse, STALLED, Stall, StallDetector};
+use crate::runtime::capabilities as runtime;
 use crate::shared_credentials::SharedCredentials;
-use crate::tasks::{Offer, Tasks};
-use crate::{FetchError, Observer, State, runtime};
+use crate::{FetchError, Observer, State};
 
 /// Keeps the slot's contract: carries out the attempts that it wants, answers each exactly once, wakes it
 /// at its deadlines, and publishes what it holds.
@@ -31,6 +32,7 @@ use crate::{FetchError, Observer, State, runtime};
 ///   the attempt over if there is none for [`STALLED`].
 /// - An attempt that was not polled for long, and then failed, is started anew: its timers ran while
 ///   nothing else did.
+/// - After a `fork` the child has none of these tasks: the first caller in it starts a background task anew.
 /// - Deadlines are watched by a background task, by every caller that waits, and by every caller that
 ///   asks when what is published has run out. A background task that missed a deadline is replaced by one
 ///   on the runtime of the caller that noticed.
@@ -79,7 +81,10 @@ impl Driver {
     pub(crate) async fn current_or_fetch(
         self: &Arc<Self>,
     ) -> Result<SharedCredentials, FetchError> {
-        let runtime = runtime::current()?;
+        let runtime = match runtime::current() {
+            Ok(runtime) => runtime,
+            Err(unusable) => return self.try_current().ok_or_else(|| unusable.into()),
+        };
         let ticket = match self.drive(ask) {
             Ok(set) => return Ok(set),
             Err(ticket) => ticket,

@@ -2,9 +2,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pod_identity_core::Attempt;
 use tokio::runtime::{Handle, Id};
-use tokio::task::AbortHandle;
 
-use crate::pulse::Pulse;
+use crate::drive::pulse::Pulse;
+use crate::runtime::owned_task::OwnedTask;
 
 /// The driver's tasks, which end with it.
 ///
@@ -36,19 +36,19 @@ pub(crate) struct Offer(u64);
 
 pub(crate) struct Task {
     runtime: Id,
-    handle: Owned,
+    handle: OwnedTask,
 }
 
 impl Task {
     fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             runtime: runtime.id(),
-            handle: Owned::new(runtime.spawn(task).abort_handle()),
+            handle: OwnedTask::new(runtime.spawn(task).abort_handle()),
         }
     }
 
     fn is_alive(&self) -> bool {
-        !self.handle.0.is_finished()
+        self.handle.is_alive()
     }
 }
 
@@ -119,19 +119,4 @@ impl Tasks {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A task that ends with its owner.
-pub(crate) struct Owned(AbortHandle);
-
-impl Owned {
-    pub(crate) fn new(task: AbortHandle) -> Self {
-        Self(task)
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

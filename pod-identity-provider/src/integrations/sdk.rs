@@ -42,7 +42,8 @@ impl From<FetchError> for CredentialsError {
             | FetchError::Interrupted
             | FetchError::Panicked { .. }
             | FetchError::NoRuntime
-            | FetchError::RuntimeWithoutTime => Self::provider_error(error),
+            | FetchError::RuntimeWithoutTime
+            | FetchError::RuntimeOfParent => Self::provider_error(error),
         }
     }
 }

@@ -16,13 +16,13 @@ use tokio::runtime::{Handle, Id};
 use zeroize::Zeroizing;
 
 use crate::TransportError;
-use crate::tasks::Owned;
+use crate::runtime::owned_task::OwnedTask;
 
 /// One HTTP/1.1 connection, which carries requests one after another. Dropping it closes it, even during an
 /// exchange.
 pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
-    _driver: Owned,
+    _driver: OwnedTask,
 }
 
 impl Connection {
@@ -41,7 +41,7 @@ impl Connection {
         });
         Ok(Self {
             sender,
-            _driver: Owned::new(driver.abort_handle()),
+            _driver: OwnedTask::new(driver.abort_handle()),
         })
     }
 
@@ -73,7 +73,7 @@ struct Parked {
     /// because that runtime may not be driven any more.
     runtime: Id,
     connection: Connection,
-    _reaper: Owned,
+    _reaper: OwnedTask,
 }
 
 impl Parking {
@@ -105,7 +105,7 @@ impl Parking {
             address,
             runtime: Handle::current().id(),
             connection,
-            _reaper: Owned::new(reaper.abort_handle()),
+            _reaper: OwnedTask::new(reaper.abort_handle()),
         });
     }
 

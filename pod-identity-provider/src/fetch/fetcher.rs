@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::error::unusable_addresses;
+use crate::fetch::token_source::TokenSource;
 use crate::panics::catch_panic;
-use crate::token_source::TokenSource;
 use crate::{FetchError, MAX_BODY, Malformed, Resolve, Stage, Transport, TransportError};
 
 /// The endpoint, and the steps of one attempt to fetch from it.

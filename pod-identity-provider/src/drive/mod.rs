@@ -1,0 +1,6 @@
+//! The driver of the slot: tasks, attempts, and what is handed out without a lock.
+
+pub(crate) mod driver;
+pub(crate) mod published;
+pub(crate) mod pulse;
+pub(crate) mod tasks;

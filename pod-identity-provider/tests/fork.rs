@@ -1,0 +1,185 @@
+//! A provider after `fork`: the child has its memory, and none of its threads.
+//!
+//! A program of its own without the test harness, whose threads a child would not have either.
+#![cfg_attr(
+    unix,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
+)]
+
+#[cfg(unix)]
+fn main() {
+    unix::a_child_with_a_runtime_of_its_own_fetches_over_a_connection_of_its_own();
+    unix::a_child_refreshes_by_itself_on_a_runtime_of_its_own();
+    unix::on_the_runtime_of_the_parent_there_is_an_error_and_no_endless_wait();
+}
+
+#[cfg(not(unix))]
+fn main() {}
+
+#[cfg(unix)]
+mod unix {
+    use std::net::SocketAddr;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use fork::{Fork, fork, waitpid_nohang};
+    use http::{Request, Response};
+    use pod_identity_provider::{
+        BoxFuture, Clock, Endpoint, FetchError, PodIdentityProvider, SystemClock, Timestamp,
+        Transport, TransportError, Zeroizing,
+    };
+    use pod_identity_testkit::{MockAgent, SettableClock};
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::time::sleep;
+
+    pub(crate) fn a_child_with_a_runtime_of_its_own_fetches_over_a_connection_of_its_own() {
+        let runtime = multi_thread();
+        let agent = runtime.block_on(MockAgent::start());
+        let provider = PodIdentityProvider::from_lookup(agent.lookup());
+        runtime.block_on(provider.warm_up()).unwrap();
+        assert_eq!(agent.connection_count(), 1);
+
+        in_child(|| {
+            let held = provider.snapshot().unwrap();
+            let fetched = multi_thread().block_on(provider.refresh_now()).unwrap();
+            assert_ne!(fetched.access_key_id(), held.access_key_id());
+        });
+        assert_eq!(agent.connection_count(), 2);
+
+        runtime.block_on(provider.refresh_now()).unwrap();
+        assert_eq!(
+            agent.connection_count(),
+            2,
+            "the connection of the parent still works"
+        );
+    }
+
+    pub(crate) fn a_child_refreshes_by_itself_on_a_runtime_of_its_own() {
+        let clock = Arc::new(SettableClock::at(SystemClock.now()));
+        let transport = Arc::new(Minting::new(clock.clone()));
+        let provider = minted(&clock, &transport);
+        let runtime = paused();
+        runtime.block_on(provider.warm_up()).unwrap();
+
+        in_child(|| {
+            paused().block_on(async {
+                clock.advance(minutes(6));
+                assert!(provider.snapshot().is_some());
+                clock.advance(minutes(5 * 60 + 30));
+                sleep(minutes(2)).await;
+                assert_eq!(transport.sent(), 2, "though nobody asked");
+            });
+        });
+    }
+
+    pub(crate) fn on_the_runtime_of_the_parent_there_is_an_error_and_no_endless_wait() {
+        let clock = Arc::new(SettableClock::at(SystemClock.now()));
+        let transport = Arc::new(Minting::new(clock.clone()));
+        let provider = minted(&clock, &transport);
+        let runtime = multi_thread();
+        runtime.block_on(provider.warm_up()).unwrap();
+
+        in_child(|| {
+            runtime.block_on(async {
+                clock.advance(minutes(5 * 60 + 30));
+                provider.credentials().await.unwrap();
+                clock.advance(minutes(60));
+                for result in [provider.credentials().await, provider.refresh_now().await] {
+                    assert!(matches!(result, Err(FetchError::RuntimeOfParent)));
+                }
+            });
+            let set = multi_thread().block_on(provider.credentials()).unwrap();
+            assert!(set.expiration() > clock.now());
+        });
+    }
+
+    /// Runs something in a child process, and fails if it panics or hangs there.
+    fn in_child(run: impl FnOnce()) {
+        let Fork::Parent(child) = fork().unwrap() else {
+            let outcome = catch_unwind(AssertUnwindSafe(run));
+            // Nothing is dropped: the runtime of the parent would wait for its threads.
+            process::exit(i32::from(outcome.is_err()));
+        };
+        for _look in 0..12_000 {
+            if let Some(status) = waitpid_nohang(child).unwrap() {
+                assert_eq!(status, 0, "the child failed");
+                return;
+            }
+            pause();
+        }
+        panic!("the child hangs");
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a process is waited for, outside of any runtime"
+    )]
+    fn pause() {
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    fn minted(clock: &Arc<SettableClock>, transport: &Arc<Minting>) -> PodIdentityProvider {
+        PodIdentityProvider::builder()
+            .endpoint(Endpoint::parse("http://169.254.170.23/v1/credentials").unwrap())
+            .no_token()
+            .clock(clock.clone())
+            .transport(transport.clone())
+            .build()
+            .unwrap()
+    }
+
+    /// Answers each request with a new set that lives six hours.
+    #[derive(Debug)]
+    struct Minting {
+        clock: Arc<SettableClock>,
+        sent: AtomicUsize,
+    }
+
+    impl Minting {
+        fn new(clock: Arc<SettableClock>) -> Self {
+            Self {
+                clock,
+                sent: AtomicUsize::new(0),
+            }
+        }
+
+        fn sent(&self) -> usize {
+            self.sent.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Transport for Minting {
+        fn send(
+            &self,
+            _request: Request<()>,
+            _addresses: Vec<SocketAddr>,
+        ) -> BoxFuture<'_, Result<Response<Zeroizing<Vec<u8>>>, TransportError>> {
+            let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
+            let expiration: Timestamp = self.clock.now() + minutes(6 * 60);
+            let body = format!(
+                r#"{{"AccessKeyId":"ASIA{number}","SecretAccessKey":"secret","Token":"token","Expiration":"{expiration}"}}"#
+            );
+            let answer = Response::new(Zeroizing::new(body.into_bytes()));
+            Box::pin(async { Ok(answer) })
+        }
+    }
+
+    fn multi_thread() -> Runtime {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all().build().unwrap()
+    }
+
+    /// A runtime whose time goes forward whenever nothing else happens.
+    fn paused() -> Runtime {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    }
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_secs(minutes * 60)
+    }
+}
