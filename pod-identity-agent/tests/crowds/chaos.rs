@@ -1,8 +1,8 @@
-//! Mixed load while EKS Auth fails in every way at random: what must hold all the same.
+//! Mixed load while EKS Auth fails at random in every way, and the invariants that must hold.
 //!
-//! Pods rotate their tokens, forge some, give up, keep connections or not; EKS Auth refuses, throttles,
-//! hangs, breaks off, talks nonsense, hands out what has expired, and goes away. Then: no panic; memory
-//! and descriptors flat; no credentials that have expired, or that belong to another pod; no more
+//! Pods rotate their tokens, forge some, time out, keep connections or not; EKS Auth refuses, throttles,
+//! hangs, truncates responses, sends garbage or expired credentials, and stops. The invariants: no panic;
+//! memory and descriptors stay flat; no credentials that have expired or belong to another pod; no more
 //! exchanges than the budgets allow.
 //!
 //! Ten seconds by default. Ten minutes with
@@ -50,7 +50,7 @@ async fn chaos(time: Duration) {
         let role = format!("arn:aws:iam::111122223333:role/app-{number}");
         eks.add(Association::new("shop", format!("app-{number}"), role));
     }
-    // Refreshes come as often as the rules allow, and pods are soon told to try again.
+    // Refreshes are as frequent as the rules allow, and pods are soon answered 503.
     let flags = [
         "--max-credential-retention-before-renewal=10s",
         "--answer-within=200ms",
@@ -94,7 +94,7 @@ async fn chaos(time: Duration) {
     assert!(tells_a_secret(&told, &eks), "or the look finds nothing");
 }
 
-/// By how secrets begin, because there are many of them and many lines.
+/// Searches for prefixes of secrets, because there are many secrets and many lines.
 fn tells_a_secret(log: &str, eks: &MockEksAuth) -> bool {
     const BEGINNING: usize = 16;
     let secrets = eks.secrets();
@@ -120,7 +120,7 @@ struct Pod {
     seen: Seen,
 }
 
-/// What a pod has been given, and has sent.
+/// What a pod has received and sent.
 #[derive(Default)]
 struct Seen {
     number: usize,
@@ -190,7 +190,7 @@ impl Pod {
     }
 }
 
-/// Another kind of failure every now and then, or none.
+/// Injects another kind of failure now and then, or none.
 async fn fail(eks: Arc<MockEksAuth>, mut rng: Rng, end: Instant) {
     while Instant::now() < end {
         eks.clear_faults();
@@ -230,7 +230,7 @@ const CODES: [ErrorCode; 6] = [
     ErrorCode::Throttling,
 ];
 
-/// When EKS Auth is well again, a pod that was not there before gets credentials.
+/// After the recovery of EKS Auth, a new pod gets credentials.
 async fn recovers(eks: &MockEksAuth, server: &Server) {
     let token = eks.issuer().token("shop", "app-0").mint(SystemClock.now());
     let recovered = async {
@@ -245,7 +245,7 @@ async fn recovers(eks: &MockEksAuth, server: &Server) {
     soon(recovered).await;
 }
 
-/// Whose each key is, and what it all cost.
+/// Checks the owner of each key, and the number of exchanges.
 fn judge(eks: &MockEksAuth, seen: &[Seen], time: Duration) {
     let requests = eks.requests();
     let mut owners = HashMap::new();
@@ -298,8 +298,8 @@ fn judge(eks: &MockEksAuth, seen: &[Seen], time: Duration) {
         answers.keys().all(|status| known.contains(status)),
         "{answers:?}"
     );
-    // First exchanges as each pod may cause them, refreshes at their pace, and what is tried again while
-    // somebody waits: with its backoff, at most 8 times in 10 s.
+    // First exchanges within the budget of each pod, refreshes at their pace, and retries while a client
+    // waits: with their backoff, at most 8 in 10 s.
     let seconds = time.as_secs() as usize + 1;
     let first = PODS * (10 + 2 * seconds);
     assert!(

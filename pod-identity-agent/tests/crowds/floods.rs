@@ -1,4 +1,4 @@
-//! Connections by the hundreds: slow, silent, endless, at rest.
+//! Hundreds of connections: slow, silent, endless, idle.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,7 +43,7 @@ async fn silent_connections_of_a_dozen_pods_do_not_block_a_new_one() {
         silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
     }
     newcomer(&eks, &server).await;
-    // Those that stay silent are bounded.
+    // Silent connections are bounded.
     soon(silent[0].closed()).await;
     soon(async {
         while descriptors(&server) >= 600 {
@@ -102,7 +102,7 @@ async fn idle_connections_to_the_metrics_port_do_not_block_probes() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
     let mut resting = Vec::new();
-    // More than the probes have places.
+    // More than the limit of the probes.
     for number in 0..17 * 256 {
         let mut client = Client::connect_from(pod(number % 17), server.metrics).await;
         client.send(Request::of("/healthz")).await;
@@ -166,7 +166,7 @@ async fn clients_that_never_read_occupy_little_kernel_memory_and_none_after_shut
     for number in 0..CROWD {
         crowd.push(Unread::send(pod(number % 4), server.credentials, &requests).await);
     }
-    // What both sides hold: the clients are of this kernel too.
+    // Both sides are counted: the clients are on this machine too.
     let held = tcp_memory().saturating_sub(before) / CROWD;
     println!("{held} bytes for each connection");
     assert!(held * 4096 <= 64 << 20, "{held} bytes for each connection");
@@ -212,7 +212,7 @@ async fn without_free_descriptors_probes_are_answered() {
     }
 }
 
-/// A client that sends as much as it can, with small buffers of its own, and reads nothing.
+/// A client that sends as much as it can, with small buffers, and reads nothing.
 struct Unread(TcpStream);
 
 impl Unread {
@@ -233,7 +233,7 @@ impl Unread {
     }
 }
 
-/// All that TCP holds on this machine, in bytes.
+/// Returns the TCP memory of this machine, in bytes.
 fn tcp_memory() -> usize {
     let text = fs::read_to_string("/proc/net/sockstat").unwrap();
     let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap();
@@ -243,7 +243,7 @@ fn tcp_memory() -> usize {
     pages * 4096
 }
 
-/// Sockets at this address that wait for their peers: neither gone nor merely remembered.
+/// Returns the sockets at this address that wait for their peers: neither closed nor in TIME_WAIT.
 fn unfinished(address: SocketAddr) -> usize {
     const FIN_WAIT2: &str = "05";
     const TIME_WAIT: &str = "06";
@@ -260,7 +260,7 @@ fn unfinished(address: SocketAddr) -> usize {
         .count()
 }
 
-/// A pod that has not been here before.
+/// Returns a new pod.
 async fn newcomer(eks: &MockEksAuth, server: &Server) {
     let token = token(eks);
     let mut client = Client::connect_from(pod(200), server.credentials).await;

@@ -1,4 +1,4 @@
-//! What the program makes of answers that are not those of EKS Auth, or not whole, or from another time.
+//! Responses that are not from EKS Auth, incomplete, or from another time.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -123,7 +123,7 @@ async fn an_endless_response_is_read_up_to_64_kib() {
     let said = log.says("EKS Auth does not give credentials now").await;
     let error = said["error"].as_str().unwrap();
     assert!(error.contains("longer than 65536 bytes"), "{error}");
-    // The rest is in the buffers of the kernel, for each of a few attempts.
+    // The rest is in the buffers of the kernel, for each attempt.
     let written = written.load(Ordering::Relaxed);
     assert!(written < 64 * 1024 * 1024, "{written}");
 }
@@ -211,7 +211,7 @@ async fn clock_skew_is_corrected_and_the_whole_burst_is_answered() {
     assert!((595.0..=605.0).contains(&skew), "{skew}");
 }
 
-/// The program before something that takes the place of EKS Auth.
+/// The program with a replacement of EKS Auth.
 struct Agent {
     program: Program,
     address: SocketAddr,
@@ -246,7 +246,7 @@ impl Agent {
 
 type Answer = Response<Full<Bytes>>;
 
-/// An EKS Auth that answers as it is told, and whose connections can freeze.
+/// An EKS Auth with programmable answers, whose connections can freeze.
 struct StandIn {
     address: SocketAddr,
     scheme: &'static str,
@@ -304,7 +304,7 @@ impl StandIn {
                         let answer = answer(request.headers());
                         std::future::ready(Ok::<_, Infallible>(answer))
                     });
-                    // How a connection ends shows in what the client gets.
+                    // A failure shows in the response of the client.
                     let _ended = match acceptor {
                         None => {
                             let stream = TokioIo::new(stream);
@@ -313,7 +313,7 @@ impl StandIn {
                                 .await
                         }
                         Some(acceptor) => {
-                            // The probe of readiness connects and hangs up.
+                            // The readiness probe connects and disconnects.
                             let Ok(stream) = acceptor.accept(stream).await else {
                                 return;
                             };
@@ -353,7 +353,7 @@ impl StandIn {
     }
 }
 
-/// A connection that can freeze: then it stays open, and nothing moves on it any more.
+/// A connection that can freeze: it then stays open and transfers no more bytes.
 struct Freezing {
     stream: TcpStream,
     number: usize,
@@ -378,7 +378,7 @@ impl AsyncRead for Freezing {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if self.is_frozen() {
-            // What was read just now is lost on the way.
+            // The bytes just read are lost.
             buffer.set_filled(before);
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! The audit in a file: rotated, torn, read by others, and a FIFO.
+//! The audit in a file: rotation, incomplete lines, permissions, and a FIFO.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -79,7 +79,7 @@ async fn audited(eks: &MockEksAuth, file: &Path) -> Server {
     Server::start(eks, &["--audit-log", file.to_str().unwrap()]).await
 }
 
-/// The lines that are whole.
+/// Returns the complete lines.
 fn lines(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap();
     let lines = text

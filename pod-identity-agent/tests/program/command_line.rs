@@ -1,4 +1,4 @@
-//! Every command line that the official agent takes starts the program.
+//! Every command line that the official agent accepts starts the program.
 
 use pod_identity_core::{Clock, SystemClock};
 use rustix::process::Signal;
@@ -85,7 +85,7 @@ const CHART: [&[&str]; 7] = [
     &["version", "-v", "trace"],
 ];
 
-/// What the official program takes besides, with the flags of newer ones.
+/// Further spellings that the official program accepts, with the flags of newer versions.
 const ALSO_TAKEN: [&[&str]; 33] = [
     &["--rotate-credentials"],
     &["--rotate-credentials", "true"],
@@ -181,11 +181,11 @@ async fn the_published_vectors_start_the_program() {
     assert!(started > 20, "{started}");
 }
 
-/// `server` serves until it is told to stop; everything else ends by itself. Nothing is a usage error.
+/// `server` runs until it is stopped; every other command exits by itself. None is a usage error.
 async fn starts(arguments: &[&str]) {
     let program = Program::start(arguments, &environment());
     if arguments[0] == "server" {
-        // At the level of warnings the first line is that EKS Auth is not there.
+        // At the level of warnings the first line is that EKS Auth is unreachable.
         let is_up = |line: &str| line.contains("listen") || line.contains("not ready");
         program.stdout.line(is_up).await;
         program.signal(Signal::TERM);

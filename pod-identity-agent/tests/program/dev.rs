@@ -1,4 +1,4 @@
-//! `dev`, as a process: what it prints, what it runs, what it leaves behind.
+//! `dev` as a process: what it prints, what it runs, and what it leaves behind.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -176,7 +176,7 @@ async fn the_token_is_rotated_as_kubelet_rotates_it() {
     let dev = Dev::start(&["--token-lifetime", "1s", "--dir", path]).await;
     let data = directory.path().join("..data");
     let before = fs::read_link(&data).unwrap();
-    // One rotation may have happened already, and another gone unread.
+    // One rotation may have happened already, and another may be unread.
     let said = dev.program.stderr.said(ROTATED).len();
     dev.program.stderr.says_times(said + 2, ROTATED).await;
     assert_ne!(fs::read_link(&data).unwrap(), before);
@@ -292,7 +292,7 @@ impl Dev {
         Path::new(self.value("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")).to_owned()
     }
 
-    /// What an SDK does with it.
+    /// Fetches as an SDK does.
     async fn get(&self) -> client::Answer {
         let token = fs::read_to_string(self.token_file()).unwrap();
         client::ask(self.agent(), Request::with_token(&token)).await

@@ -1,4 +1,4 @@
-//! `server` at its end: whom it still answers, and what does not hold it up.
+//! The shutdown of `server`: whom it still answers, and what does not delay it.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -36,7 +36,7 @@ async fn connections_accepted_by_the_kernel_are_answered_during_shutdown() {
     let server = Server::start(&eks, &[]).await;
     let token = token(&eks);
     client::insist(server.credentials, &token).await.key();
-    // While it stands still, both come together.
+    // While it is stopped, both arrive.
     server.program.signal(Signal::STOP);
     let mut clients = Vec::new();
     for _ in 0..40 {
@@ -54,7 +54,7 @@ async fn connections_accepted_by_the_kernel_are_answered_during_shutdown() {
     assert_eq!(server.program.end().await.code, Some(0));
 }
 
-/// As root only: the program gets an `/etc/resolv.conf` of its own.
+/// Requires root: the program gets an `/etc/resolv.conf` of its own.
 #[tokio::test]
 async fn a_silent_name_server_does_not_delay_shutdown() {
     if !rustix::process::geteuid().is_root() {
@@ -72,7 +72,7 @@ async fn a_silent_name_server_does_not_delay_shutdown() {
         &[&NODE_CREDENTIALS[..], &[("AWS_REGION", "us-west-2")]].concat(),
     );
     address_of(&program, "credentials").await;
-    // The probe of EKS Auth asks for its address.
+    // The probe of EKS Auth resolves its name.
     soon(async {
         while name_server.recv(&mut [0; 512]).is_err() {
             sleep(Duration::from_millis(10)).await;

@@ -1,4 +1,4 @@
-//! What the program makes of the node that it runs on.
+//! The program and the node that it runs on.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
@@ -90,7 +90,7 @@ async fn details_that_instance_metadata_lacks_are_omitted_and_logged() {
         .await;
 }
 
-/// The limit of many systems is lower than the connections that are accepted.
+/// The limit of many systems is lower than the number of accepted connections.
 #[tokio::test]
 async fn the_open_file_limit_is_raised_to_its_hard_limit() {
     let mut agent = Command::new("sh")
@@ -116,7 +116,7 @@ async fn the_open_file_limit_is_raised_to_its_hard_limit() {
     assert_eq!(numbers, [4000, 4000], "{line:?}");
 }
 
-/// What EKS Auth was told of a node with instance metadata.
+/// Returns the details that were sent to EKS Auth for a node with instance metadata.
 async fn told(flags: &[&str]) -> RecordedRequest {
     let eks = shop().await;
     let metadata = Metadata::start(&[
@@ -147,7 +147,7 @@ async fn ask(eks: &MockEksAuth, agent: &Server) {
     soon(eks.wait_for_answers(1)).await;
 }
 
-/// Instance metadata (IMDSv2) with so many facts.
+/// Instance metadata (IMDSv2) with these details.
 struct Metadata {
     address: SocketAddr,
     _serving: JoinSet<()>,

@@ -65,7 +65,7 @@ async fn simultaneous_refreshes_are_paced_until_all_are_done() {
     }
     scene.clock.advance(30 * SECOND);
     scene.time.advance(30 * SECOND);
-    // A node's pods come back now and then.
+    // A node's pods return now and then.
     scene.get(&tokens[0]).await.key();
     soon(scene.eks.wait_for_requests(2 * PODS)).await;
 
@@ -76,7 +76,7 @@ async fn simultaneous_refreshes_are_paced_until_all_are_done() {
     for (number, seen) in requests[PODS..].iter().enumerate() {
         let due = SECOND * u32::try_from(number).unwrap() / 3;
         let at = seen.at.saturating_since(began);
-        // Starts that come late are made up for.
+        // Late starts are made up for.
         let on_time = due.saturating_sub(SECOND)..due + 3 * SECOND;
         assert!(on_time.contains(&at), "number {number} after {at:?}");
     }
@@ -90,7 +90,7 @@ async fn served_credentials_have_more_than_15_minutes_left_if_their_lifetime_all
         let scene = Scene::outside(Settings::PATIENT).await;
         scene.eks.inject_always(Fault::expires_in(lifetime));
         let token = scene.builder().lifetime(48 * HOUR).mint(NOW);
-        // Nobody else asks, so that the clock is looked at when this pod does: often enough.
+        // The agent reads the clock when this pod asks, which is often enough.
         let step = ((lifetime / 2).min(30 * MINUTE) - 15 * MINUTE) / 3;
         let mut passed = Duration::ZERO;
         while passed < lifetime * 3 / 2 {
@@ -100,7 +100,7 @@ async fn served_credentials_have_more_than_15_minutes_left_if_their_lifetime_all
                 left > 15 * MINUTE,
                 "{left:?} of {lifetime:?} after {passed:?}"
             );
-            // A refresh that was due is over.
+            // The due refresh has finished.
             scene.catch_up().await;
             scene.clock.advance(step);
             passed += step;
@@ -141,7 +141,7 @@ async fn an_unused_expired_token_causes_no_exchange() {
     scene.obtain(&token).await;
     for hour in 1..=48 {
         scene.clock.advance(HOUR);
-        // Another pod comes, so the agent has looked at the clock.
+        // A request of another pod makes the agent read the clock.
         scene.obtain(&scene.token()).await;
         scene.catch_up().await;
         assert_eq!(scene.exchanges(&token), 1, "hour {hour}");
@@ -218,18 +218,18 @@ async fn a_step_of_the_clock(forward: bool) {
         scene.clock.set(scene.now() - HOUR);
     }
     let began = Instant::now();
-    // Nobody asks.
+    // No client asks.
     let refreshed = tokio::time::timeout(2 * MINUTE, scene.eks.wait_for_requests(2));
     refreshed.await.expect("refreshing must go on");
     let took = began.elapsed();
     assert!(took <= 61 * SECOND, "{took:?} forward: {forward}");
     for minute in 0..120 {
-        // Another pod comes, for nothing, so the agent has looked at the clock.
+        // A request of another pod makes the agent read the clock.
         let stranger = scene.eks.issuer().token("shop", "stranger");
         scene.get(&stranger.mint(scene.now())).await;
         scene.catch_up().await;
         let answer = scene.get(&token).await;
-        // An agent whose clock is an hour fast calls everything expired that lives for less.
+        // For an agent whose clock is an hour fast, shorter-lived credentials have expired.
         if answer.status == 200 {
             let left = left(&scene, &answer);
             assert!(
@@ -250,7 +250,7 @@ async fn after_suspend_nothing_expired_is_served_and_credentials_are_refreshed_a
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     let key = scene.get(&token).await.key();
-    // Monotonic time stands still while a node sleeps; the wall clocks of all have gone on.
+    // Monotonic time stops during suspend; all wall clocks continue.
     scene.clock.advance(2 * HOUR);
     let answer = scene.get(&token).await;
     assert_ne!(answer.key(), key);
@@ -282,11 +282,11 @@ async fn idle_connections_time_out_after_90_seconds_and_slow_headers_after_5() {
 #[ignore = "needs libfaketime"]
 async fn a_renewed_shared_credentials_file_is_used_a_minute_later() {
     let time = TimeFile::new();
-    // The client corrects its time of signing by the date of an answer, which is the real one.
+    // The client corrects its signing time by the date of an answer, which is the real time.
     let wall = Wall::flowing(SystemClock.now()).written_to(time.path());
     let wall = Arc::new(wall);
     let [old, new] = ["AKIAOLD", "AKIANEW"];
-    // Whatever is not signed by the new key is noted.
+    // A request that is not signed by the new key is recorded.
     let eks = MockEksAuth::builder()
         .clock(Arc::clone(&wall) as Arc<dyn Clock>)
         .signatures(SignatureCheck::Warn)
@@ -346,18 +346,18 @@ async fn host_network_pods_share_a_burst_of_200_and_20_exchanges_per_second() {
         scene.catch_up().await;
         scene.eks.request_count() - before
     };
-    // What comes within the patience of a client, 100 ms, is waited for.
+    // A client waits for up to 100 ms.
     let at_once = exchanges_of(220).await;
     assert!((200..=202).contains(&at_once), "{at_once} at once");
     for second in 0..3 {
         scene.clock.advance(SECOND);
         assert_eq!(exchanges_of(30).await, 20, "second {second}");
     }
-    // A pod has a budget of its own.
+    // A pod has its own budget.
     scene.get_as(pod(0), &scene.token()).await.key();
 }
 
-/// Of an interface of this machine.
+/// Returns an address of an interface of this machine.
 fn own_address() -> IpAddr {
     let interfaces = if_addrs::get_if_addrs().unwrap();
     let mut addresses = interfaces.iter().map(if_addrs::Interface::ip);

@@ -1,4 +1,4 @@
-//! Where the agent's own credentials come from, and what becomes of bad ones.
+//! The sources of the agent's own credentials, and invalid ones.
 
 use std::path::Path;
 

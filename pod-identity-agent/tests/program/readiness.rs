@@ -1,4 +1,4 @@
-//! What kubelet reads: `/readyz` says why in words, and `/healthz` does not mind.
+//! The probes of kubelet: `/readyz` names the reason, and `/healthz` is not affected.
 
 use pod_identity_core::{Clock, SystemClock};
 

@@ -1,4 +1,4 @@
-//! `server`, as a process: its command line, its logs, its end.
+//! `server` as a process: its command line, its logs, its shutdown.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -51,7 +51,7 @@ async fn requests_that_arrived_before_the_signal_are_answered_even_on_new_connec
     for _ in 0..40 {
         clients.push(Client::connect(server.credentials).await);
     }
-    // While it stands still, both come together.
+    // While it is stopped, both arrive.
     server.program.signal(Signal::STOP);
     for _ in 0..40 {
         clients.push(Client::connect(server.credentials).await);
@@ -485,7 +485,7 @@ fn environment() -> Vec<(&'static str, &'static str)> {
     [&NODE_CREDENTIALS[..], &[("AWS_REGION", "us-west-2")]].concat()
 }
 
-/// A port that somebody listens on, until it is dropped.
+/// A port that is occupied until this is dropped.
 fn taken_port() -> (TcpListener, String) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

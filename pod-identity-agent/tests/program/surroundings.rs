@@ -1,5 +1,4 @@
-//! The program in the surroundings that nodes have: proxies, private roots, credentials from all sorts of
-//! places.
+//! The environment of the program on nodes: proxies, private roots, credentials from different sources.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -226,7 +225,7 @@ impl Agent {
     }
 }
 
-/// A proxy that keeps what it is asked and grants every CONNECT.
+/// A proxy that records requests and grants every CONNECT.
 struct Proxy {
     url: String,
     requests: mpsc::UnboundedReceiver<String>,
@@ -244,7 +243,7 @@ impl Proxy {
             while let Ok((stream, _client)) = listener.accept().await {
                 let asked = asked.clone();
                 connections.spawn(async move {
-                    // What goes wrong here shows in what the client gets.
+                    // A failure shows in the response of the client.
                     let _ended = tunnel(stream, &asked).await;
                 });
             }
@@ -278,7 +277,7 @@ async fn tunnel(
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// TLS for `localhost` before a server, by a certificate that only its own root vouches for.
+/// TLS for `localhost` in front of a server, with a certificate of a private root.
 struct TlsFront {
     address: SocketAddr,
     root: PathBuf,
@@ -299,7 +298,7 @@ impl TlsFront {
             while let Ok((stream, _client)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
-                    // A client that does not trust us hangs up.
+                    // A client that does not trust the certificate disconnects.
                     if let Ok(mut client) = acceptor.accept(stream).await
                         && let Ok(mut server) = TcpStream::connect(behind).await
                     {

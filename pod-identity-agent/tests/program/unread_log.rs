@@ -1,4 +1,4 @@
-//! `server` while nobody reads its log: the container runtime restarts, or its disk is full.
+//! `server` while its log is not read: the container runtime restarts, or its disk is full.
 
 use std::fs;
 
@@ -56,8 +56,8 @@ async fn an_audit_file_is_still_written() {
     assert_eq!(audited(&fs::read_to_string(file).unwrap()), 3);
 }
 
-/// So many exchanges with EKS Auth, each with another token, which it refuses: that is quicker than to
-/// sign as many.
+/// Causes this many exchanges with EKS Auth, each with another token, which it refuses: that is faster than
+/// signing as many tokens.
 async fn exchange(eks: &MockEksAuth, server: &Server, times: usize) {
     let longest_name = "p".repeat(253);
     let good = eks.issuer().token("shop", "cart").pod(longest_name);
@@ -71,7 +71,7 @@ async fn exchange(eks: &MockEksAuth, server: &Server, times: usize) {
     }
 }
 
-/// Lines of this log that were lost, as the metrics tell.
+/// Returns the lost lines of this log, according to the metrics.
 async fn lost(server: &Server, log: &str) -> u64 {
     let page = client::ask(server.metrics, Request::of("/metrics")).await;
     let name = format!("pod_identity_log_lines_lost{{log=\"{log}\"}} ");
@@ -84,11 +84,11 @@ fn audited(lines: &str) -> usize {
     lines.matches("\"msg\":\"audit\"").count()
 }
 
-/// One client stands for many pods.
+/// One client represents many pods.
 const UNBOUND: [&str; 4] = ["--pod-budget", "1000000/1000000", "--answer-within", "10s"];
 
 /// 64 KiB on Linux, and a line has more than 500 bytes.
 const MORE_THAN_A_PIPE_HOLDS: usize = 200;
 
-/// A MiB, and what the pipe holds.
+/// 1 MiB, and the buffer of the pipe.
 const MORE_THAN_THE_AGENT_KEEPS: usize = 2300;

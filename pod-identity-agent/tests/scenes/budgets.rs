@@ -1,4 +1,4 @@
-//! What a source may cost EKS Auth, and what counts as one source.
+//! How many exchanges a source may cause, and what counts as one source.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn during_an_outage_retries_for_many_tokens_of_a_pod_stay_within_its_budge
     scene.eks.inject_always(ErrorCode::ServiceUnavailable);
     let tokens: Vec<_> = (0..256).map(|_| scene.token()).collect();
     let began = Instant::now();
-    // Ten clients, each of which goes through its tokens again and again.
+    // Ten clients, each of which repeats its tokens.
     let mut clients = JoinSet::new();
     for tokens in tokens.chunks(26).map(<[String]>::to_vec) {
         let mut client = Client::connect_from(pod(0), scene.address).await;
@@ -81,7 +81,7 @@ async fn during_an_outage_retries_for_many_tokens_of_a_pod_stay_within_its_budge
 
 #[tokio::test]
 async fn valid_tokens_of_many_pods_from_one_address_refund_their_cost() {
-    // The agent's clock stands, so that nothing is added to the budget.
+    // The agent's clock is stopped, so that the budget is not refilled.
     let scene = Scene::start().await;
     let latency = Duration::from_millis(50);
     scene.eks.inject_always(Fault::latency(latency));
@@ -118,8 +118,8 @@ async fn forged_tokens_among_valid_ones_are_not_refunded() {
     assert!(exchanges <= most, "{exchanges} exchanges in {took:?}");
 }
 
-/// Asks with all of these tokens at once, as one pod, each over a connection of its own. The connections
-/// are made beforehand.
+/// Sends all of these tokens at once, as one pod, each over its own connection. The connections are opened
+/// beforehand.
 async fn at_once(scene: &Scene, pod: IpAddr, tokens: &[String]) -> (Vec<Answer>, Duration) {
     let mut clients = Vec::new();
     for token in tokens {

@@ -90,7 +90,7 @@ async fn an_unavailable_service_is_called_once_for_many_clients() {
     for mut client in crowd {
         client.answer().await.assert_try_again();
     }
-    // Time stands still, so the pause before the next attempt has not passed.
+    // Time is stopped, so the pause before the next attempt has not passed.
     assert_eq!(scene.eks.request_count(), 1);
 }
 
@@ -117,7 +117,7 @@ async fn cached_requests_are_never_refused() {
 
 #[tokio::test]
 async fn all_addresses_of_an_agent_share_one_cache() {
-    // Where there is no IPv6, another address of the other kind.
+    // Without IPv6, another IPv4 address.
     let other = match TcpListener::bind("[::1]:0").await {
         Ok(_free_again) => IpAddr::from(Ipv6Addr::LOCALHOST),
         Err(_no_ipv6) => Ipv4Addr::new(127, 0, 0, 2).into(),
@@ -196,7 +196,7 @@ async fn a_token_in_use_stays_cached_while_others_are_evicted() {
     for _ in 0..12 {
         scene.obtain(&scene.token()).await;
         scene.obtain(&hot).await;
-        // No source asks for more than a pod may.
+        // No source exceeds the budget of a pod.
         scene.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(scene.exchanges(&hot), 1);

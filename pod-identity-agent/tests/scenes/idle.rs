@@ -1,5 +1,5 @@
-//! How long a connection may rest and a header take, in virtual time. It would run ahead of a kernel that
-//! is busy with crowds, so this is apart from `floods`.
+//! Timeouts of idle connections and of headers, in virtual time. It would run ahead of a busy kernel, so these
+//! tests are not in `floods`.
 
 use std::time::Duration;
 

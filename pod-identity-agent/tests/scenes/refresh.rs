@@ -1,4 +1,4 @@
-//! When credentials are refreshed, in virtual time: it passes when nobody has anything to do.
+//! When credentials are refreshed, in virtual time, which passes while all tasks are idle.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn served_credentials_have_more_than_15_minutes_left_if_their_lifetime_all
         let token = scene.builder().lifetime(48 * HOUR).mint(NOW);
         let step = lifetime / 40;
         for _ in 0..100 {
-            // A look at a refresh that is due may come before the refresh.
+            // The metrics may be read before a due refresh.
             let left = left(&scene, &scene.get(&token).await);
             assert!(left > 15 * MINUTE, "{left:?} left of {lifetime:?}");
             sleep(step).await;
@@ -125,7 +125,7 @@ async fn after_a_clock_step_nothing_expired_is_served_and_refreshing_continues()
             scene.clock.set(scene.now() - HOUR);
         }
         let began = Instant::now();
-        // Nobody asks.
+        // No client asks.
         scene.eks.wait_for_requests(2).await;
         assert!(
             began.elapsed() <= MINUTE,
@@ -134,7 +134,7 @@ async fn after_a_clock_step_nothing_expired_is_served_and_refreshing_continues()
         );
         for _ in 0..120 {
             let answer = scene.get(&token).await;
-            // An agent whose clock is an hour fast calls everything expired that lives for less.
+            // For an agent whose clock is an hour fast, shorter-lived credentials have expired.
             if answer.status == 200 {
                 let left = left(&scene, &answer);
                 assert!(left > 14 * SECOND, "{left:?} forward: {forward}");
@@ -152,7 +152,7 @@ async fn after_suspend_nothing_expired_is_served_and_credentials_are_refreshed_a
     scene.eks.inject_always(Fault::expires_in(59 * MINUTE));
     let token = scene.token();
     let key = scene.get(&token).await.key();
-    // Monotonic time stands still while a node sleeps; the wall clocks of all have gone on.
+    // Monotonic time stops during suspend; all wall clocks continue.
     scene.clock.advance(2 * HOUR);
     scene.time.advance(2 * HOUR);
     let answer = scene.get(&token).await;

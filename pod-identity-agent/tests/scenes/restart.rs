@@ -1,4 +1,4 @@
-//! A node's agent starts anew while all its pods ask at once.
+//! The agent of a node restarts while all its pods send requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const MILLI: Duration = Duration::from_millis(1);
 
 const PODS: usize = 250;
 
-/// What EKS Auth grants in a second.
+/// The exchanges that EKS Auth grants per second.
 const RATE: usize = 20;
 
 #[tokio::test(start_paused = true)]
@@ -45,13 +45,13 @@ async fn restart(scene: &Scene, share: f64) {
         .inject_always(Fault::respond(move |_request| limited.answer()));
     let (pods, longest) = all_at_once(scene, Patience::BOTOCORE).await;
     let calls = scene.eks.request_count();
-    // Those of the second that has begun, too.
+    // Those of the current second, too.
     let granted = RATE as f64 * (1.0 + longest.as_secs_f64().floor());
     println!("botocore: {pods} pods, {calls} exchanges, {longest:?}");
     assert!(pods as f64 >= granted * share, "{pods} of {granted}");
     assert!(calls <= pods * 3 / 2, "{calls} exchanges for {pods}");
 
-    // Whoever goes on is served, and by then each pod has cost little more than one exchange.
+    // Clients that keep trying are served, and by then each pod has cost little more than one exchange.
     let (pods, longest) = all_at_once(
         scene,
         Patience {
@@ -82,8 +82,8 @@ impl Patience {
     };
 }
 
-/// How many got credentials, and how long the last of all tried. Connections are made one by one
-/// beforehand: the kernel, whose queue of them is short, does not know of virtual time.
+/// Returns how many pods got credentials, and how long the last of them tried. Connections are opened one by
+/// one beforehand, because the kernel's short queue does not follow virtual time.
 async fn all_at_once(scene: &Scene, patience: Patience) -> (usize, Duration) {
     let mut clients = Vec::new();
     for number in 0..PODS {
@@ -112,7 +112,7 @@ async fn all_at_once(scene: &Scene, patience: Patience) -> (usize, Duration) {
     (successes, began.elapsed())
 }
 
-/// An EKS Auth that grants so many exchanges in each second, and throttles the others.
+/// An EKS Auth that grants this many exchanges per second, and throttles the others.
 struct Limited {
     time: Arc<Wall>,
     granted: Mutex<HashMap<u64, usize>>,

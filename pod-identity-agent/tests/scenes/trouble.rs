@@ -1,4 +1,4 @@
-//! What pods see while EKS Auth has trouble, and how it ends.
+//! What pods see while EKS Auth fails, and after its recovery.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ async fn credentials_about_to_expire_are_not_served() {
 async fn an_incomplete_success_is_answered_with_its_defect_and_the_agent_continues() {
     let scene = Scene::start().await;
     let token = scene.token();
-    // Where a whole structure is missing, the official client makes one of empty members.
+    // For a missing structure, the official client returns one with empty members.
     for (left_out, named) in [
         ("credentials", "credentials.expiration"),
         ("credentials.expiration", "credentials.expiration"),
@@ -135,7 +135,7 @@ async fn attempts_continue_after_a_client_was_answered_503() {
     scene.eks.inject(ErrorCode::ServiceUnavailable);
     scene.get(&token).await.assert_try_again();
     scene.clock.advance(20 * SECOND);
-    // Another pod comes, so the agent has looked at the clock.
+    // A request of another pod makes the agent read the clock.
     scene.obtain(&scene.token()).await;
     soon(scene.eks.wait_for_answers(3)).await;
     assert_eq!(scene.exchanges(&token), 2);
@@ -175,7 +175,7 @@ async fn a_panic_in_eks_auth_is_a_failed_attempt() {
     assert_eq!(client::insist(address, &token).await.key(), "ASIASECOND");
 }
 
-/// An EKS Auth with a defect, which only an agent in this process can be given.
+/// A defective EKS Auth, which only an agent in this process can use.
 #[derive(Debug, Default)]
 struct PanicsOnce(AtomicBool);
 
@@ -228,7 +228,7 @@ async fn a_service_that_was_unreachable_is_used_once_it_is_back() {
 #[tokio::test]
 async fn a_hanging_attempt_times_out_and_is_logged() {
     let policy = RefreshPolicy::agent().with_attempt_timeout(Duration::from_millis(50));
-    // No flag says how long an attempt may take.
+    // No flag sets the timeout of an attempt.
     let scene = Scene::here(Settings::IMPATIENT, |agent| agent.policy(policy)).await;
     let token = scene.token();
     scene.eks.inject(Fault::stall(Stage::BeforeHeaders));
@@ -410,7 +410,7 @@ async fn an_unused_expired_token_causes_no_exchange() {
     scene.obtain(&token).await;
     for _ in 0..5 {
         scene.clock.advance(HOUR);
-        // Another pod comes, so the agent has looked at the clock.
+        // A request of another pod makes the agent read the clock.
         scene.obtain(&scene.token()).await;
     }
     scene.catch_up().await;

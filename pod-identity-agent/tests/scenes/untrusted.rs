@@ -1,4 +1,4 @@
-//! Pods that mean harm, and their neighbours. Each pod has an address of its own on loopback.
+//! Malicious pods and their neighbours. Each pod has its own loopback address.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn repeated_requests_after_a_refusal_cost_the_budget_of_their_source() {
     for _ in 0..50 {
         assert_eq!(scene.get_as(pod(0), &token).await.status, 400);
     }
-    // One in the background too, because what was held had been due.
+    // One more in the background, because the held credentials were due.
     let exchanges = scene.exchanges(&token);
     assert!((10..=12).contains(&exchanges), "{exchanges}");
 }
@@ -100,7 +100,7 @@ async fn forged_tokens_of_many_pods_evict_no_held_credentials() {
         if let Some(fault) = fault {
             scene.eks.inject_always(fault);
         }
-        // More than there is room for without credentials.
+        // More than the table of tokens without credentials holds.
         for ten in 1..12 {
             let mut crowd = JoinSet::new();
             for number in ten * 10..(ten + 1) * 10 {
@@ -134,7 +134,7 @@ async fn a_pod_that_fills_its_share_of_the_queue_does_not_block_others() {
     .await;
     scene.eks.inject_always(ErrorCode::Throttling);
     let mut busy = 0;
-    // Its share is 256; of connections that have not asked yet, it may have 128.
+    // Its share is 256; it may have 128 silent connections.
     for _ in 0..3 {
         let mut crowd = JoinSet::new();
         for _ in 0..100 {
@@ -257,7 +257,7 @@ async fn malformed_requests_are_counted_and_logged_too() {
     nonsense.send_bytes(b"\x16\x03\x01 hello\r\n\r\n").await;
     assert_eq!(nonsense.answer().await.status, 400);
 
-    // As many as one address may have, all of them waiting for an answer.
+    // As many as the limit of one address, all of them waiting for a response.
     let (token, gate) = (scene.token(), scene.eks.gate());
     let mut crowd = Vec::new();
     for _ in 0..256 {
@@ -304,17 +304,17 @@ async fn two_hundred_misses_share_a_few_connections_to_eks_auth() {
         "{}",
         scene.eks.max_in_flight()
     );
-    // One may be opened while another becomes free.
+    // One connection may be opened while another becomes free.
     let connections = scene.eks.connection_count();
     assert!(connections <= 64, "{connections}");
 }
 
-/// Of the right shape, with the right claims, for nothing.
+/// Returns a token with the right form and claims, but an invalid signature.
 fn forged(scene: &Scene) -> String {
     scene.builder().forged().mint(scene.now())
 }
 
-/// Many of them, without the work of signing each.
+/// Returns many of them without signing each.
 fn forgeries(scene: &Scene) -> impl Iterator<Item = String> {
     let token = forged(scene);
     let (claims, signature) = token.rsplit_once('.').unwrap();
@@ -322,7 +322,7 @@ fn forgeries(scene: &Scene) -> impl Iterator<Item = String> {
     (0..).map(move |number| format!("{claims}.{number:A<length$}"))
 }
 
-/// As one that the quiet pod got today.
+/// Returns a token as the quiet pod got it today.
 fn quiet_token(scene: &Scene) -> String {
     scene.builder().mint(NOW)
 }

@@ -21,7 +21,7 @@ async fn an_application_gets_the_credentials_that_eks_auth_minted() {
     assert_eq!(chain.scene.eks.minted(), [credentials.access_key_id()]);
     let account = credentials.account_id().unwrap();
     assert_eq!(account.as_str(), "111122223333");
-    // The provider holds them for six hours; it tells the SDK ten minutes, so that the SDK's cache asks again.
+    // The provider holds them for six hours; it reports ten minutes to the SDK, so that the SDK's cache returns.
     assert_eq!(expiry(&credentials), NOW + 10 * MINUTE);
 }
 
@@ -33,7 +33,7 @@ async fn after_a_day_the_rotated_token_is_used() {
     for hour in 1..=48 {
         chain.scene.clock.set(NOW + hour * HOUR);
         let credentials = chain.credentials().await;
-        // An hour does not pass while a token is on its way.
+        // A token in flight does not age by an hour.
         chain.scene.catch_up().await;
         assert!(expiry(&credentials) > NOW + hour * HOUR, "hour {hour}");
         if keys.last().unwrap() != credentials.access_key_id() {
@@ -78,7 +78,7 @@ async fn an_outage_of_eks_auth_after_the_rotation_goes_unnoticed() {
     assert_ne!(after.access_key_id(), before.access_key_id());
 }
 
-/// From a pod's manifest to what AWS says of who the pod is.
+/// From a pod's manifest to the identity that AWS reports for the pod.
 #[tokio::test]
 async fn from_a_manifest_an_sdk_client_gets_the_role_of_its_pod() {
     let pod = Pod::start().await;
@@ -100,8 +100,8 @@ async fn from_a_manifest_an_sdk_client_gets_the_role_of_its_pod() {
     pod.check(caller.arn().unwrap());
 }
 
-/// The same, where the SDK finds everything by itself: in the environment of its process, which has
-/// nothing but what the manifest says.
+/// The same with an SDK that reads the environment of its process, which has only the variables of the
+/// manifest.
 #[cfg(unix)]
 #[tokio::test]
 async fn from_a_manifest_a_container_with_the_sdk_gets_the_role_of_its_pod() {
@@ -127,7 +127,7 @@ async fn from_a_manifest_a_container_with_the_sdk_gets_the_role_of_its_pod() {
     pod.scene.eks.assert_no_secrets(&errors);
 }
 
-/// What runs in the container: it has read no configuration and knows of no pods.
+/// The application in the container, without any configuration.
 #[tokio::test]
 #[ignore = "it runs in the container that the test before it makes"]
 async fn the_application() {
@@ -174,13 +174,13 @@ impl Chain {
         }
     }
 
-    /// What an SDK client asks for.
+    /// Returns the credentials as an SDK client requests them.
     async fn credentials(&self) -> Credentials {
         soon(self.provider.provide_credentials()).await.unwrap()
     }
 }
 
-/// A pod as the cluster makes it of its manifest.
+/// A pod as the cluster creates it from its manifest.
 struct Pod {
     scene: Scene,
     container: PodContainer,
@@ -223,7 +223,7 @@ impl Pod {
         self.container.env_with(self.token.volume())
     }
 
-    /// That who asked is the session of this pod.
+    /// Checks that the caller is the session of this pod.
     fn check(&self, arn: &str) {
         let eks = &self.scene.eks;
         let minted = eks.minted();

@@ -6,7 +6,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::soon;
 
-/// A request as it goes over the wire.
+/// A request as it is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
@@ -16,7 +16,7 @@ pub(crate) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What an SDK sends.
+    /// Returns the request of an SDK.
     pub(crate) fn with_token(token: &'a str) -> Self {
         Self {
             token: Some(token),
@@ -46,7 +46,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// An answer as it came over the wire.
+/// An answer as it was received.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -68,14 +68,14 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
     }
 
-    /// The access key id of a success.
+    /// Returns the access key id of a success.
     #[track_caller]
     pub(crate) fn key(&self) -> String {
         assert_eq!(self.status, 200, "{}", self.body);
         self.json()["AccessKeyId"].as_str().unwrap().to_owned()
     }
 
-    /// That it tells the client to come back: every SDK retries a 503.
+    /// Asserts that the client is to retry: every SDK retries a 503.
     #[track_caller]
     pub(crate) fn assert_try_again(&self) {
         assert_eq!(self.status, 503, "{}", self.body);
@@ -84,7 +84,7 @@ impl Answer {
         assert!(self.body.ends_with("; try again\n"), "{}", self.body);
     }
 
-    /// That it is plain text as Go's `http.Error` writes it.
+    /// Asserts that it is plain text as Go's `http.Error` writes it.
     #[track_caller]
     pub(crate) fn assert_text(&self, status: u16, text: &str) {
         assert_eq!((self.status, self.body.as_str()), (status, text));
@@ -99,7 +99,7 @@ impl Answer {
 /// One keep-alive connection.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// What has been read and belongs to the next answer.
+    /// Bytes that were read and belong to the next answer.
     rest: Vec<u8>,
 }
 
@@ -113,7 +113,7 @@ impl Client {
         }
     }
 
-    /// As a pod with an address of its own; see [`pod`](super::pod).
+    /// Connects as a pod with its own address; see [`pod`](super::pod).
     pub(crate) async fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((source, 0).into()).unwrap();
@@ -125,15 +125,15 @@ impl Client {
         }
     }
 
-    /// Returns when these bytes are on their way, or are not wanted any more.
+    /// Sends these bytes, unless the server has closed the connection.
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         let _refused = self.stream.write_all(bytes).await;
     }
 
-    /// Returns when the request is on its way.
+    /// Sends the request.
     pub(crate) async fn send(&mut self, request: Request<'_>) {
         let text = request.text();
-        // A server that refuses may have closed its side already; its answer tells.
+        // A server that refuses may have closed its side already; its answer shows it.
         let _refused = self.stream.write_all(text.as_bytes()).await;
     }
 
@@ -198,18 +198,18 @@ impl Client {
     }
 }
 
-/// One request over a connection of its own.
+/// Sends one request over its own connection.
 pub(crate) async fn ask(address: SocketAddr, request: Request<'_>) -> Answer {
     soon(Client::connect(address)).await.ask(request).await
 }
 
-/// The same, as a pod with an address of its own.
+/// The same, as a pod with its own address.
 pub(crate) async fn ask_from(source: IpAddr, address: SocketAddr, request: Request<'_>) -> Answer {
     let mut client = soon(Client::connect_from(source, address)).await;
     client.ask(request).await
 }
 
-/// Asks again after each 503, as every SDK does, until there is another answer.
+/// Retries after each 503, as every SDK does, until there is another answer.
 pub(crate) async fn insist(address: SocketAddr, token: &str) -> Answer {
     soon(async {
         loop {

@@ -5,7 +5,7 @@ use pod_identity_agent::logging;
 use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
-/// What an agent has written to its log.
+/// The log of an agent.
 #[derive(Debug)]
 pub(crate) struct Said(String);
 
@@ -18,7 +18,7 @@ impl Said {
         &self.0
     }
 
-    /// The lines whose `msg` begins so.
+    /// Returns the lines whose `msg` begins with this text.
     pub(crate) fn lines(&self, msg: &str) -> Vec<Value> {
         let lines = self.0.lines().map(|line| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
@@ -30,10 +30,10 @@ impl Said {
 pub(crate) fn says(line: &Value, msg: &str) -> bool {
     line["msg"]
         .as_str()
-        .is_some_and(|words| words.starts_with(msg))
+        .is_some_and(|text| text.starts_with(msg))
 }
 
-/// What is logged on the thread that has started it, which is that of one test.
+/// The lines that are logged on the thread that started it, which is that of one test.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 

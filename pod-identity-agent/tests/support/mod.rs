@@ -1,5 +1,5 @@
-//! What the tests of the agent share: a client that sees every byte, an agent in this process, and the
-//! program as a process of its own.
+//! The shared parts of the agent's tests: a client that sees every byte, an agent in this process, and the
+//! program as a process.
 #![allow(dead_code, reason = "every test file uses another part of it")]
 
 pub(crate) mod client;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use pod_identity_core::Timestamp;
 
-/// Where the time of a test stands, unless it needs the real one.
+/// The time of a test, unless it needs the real one.
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
 
 pub(crate) const ROLE: &str = "arn:aws:iam::111122223333:role/teams/cart";
@@ -34,7 +34,7 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("it must happen soon")
 }
 
-/// Generous, because the machine may be busy with something else.
+/// Generous, because the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// The address of a pod: each has one of its own on loopback, which Linux has whole.
+/// Returns the address of a pod: on Linux, every address of 127.0.0.0/8 is loopback.
 pub(crate) fn pod(number: usize) -> IpAddr {
     let octet = |number: usize| u8::try_from(number).expect("there must not be so many pods");
     IpAddr::from([127, 0, 1 + octet(number / 250), 1 + octet(number % 250)])

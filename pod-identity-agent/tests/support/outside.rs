@@ -11,14 +11,14 @@ use super::rest::at_rest;
 use super::settings::Settings;
 use super::soon;
 
-/// The built program, whose wall clock is what a file says.
+/// The built program, whose wall clock is read from a file.
 pub(crate) struct Outside {
     pub(crate) server: Server,
     pub(crate) other_address: Option<SocketAddr>,
     _time: TempDir,
 }
 
-/// Where the time of a program is written, for [`Outside::start`].
+/// The file with the time of a program, for [`Outside::start`].
 pub(crate) struct TimeFile {
     directory: TempDir,
 }
@@ -63,16 +63,16 @@ impl Outside {
                 // Seconds since 1970.
                 ("FAKETIME_FMT", "%s"),
                 ("TZ", "UTC"),
-                // The file is read whenever the time is.
+                // The file is read whenever the clock is.
                 ("FAKETIME_NO_CACHE", "1"),
-                // The wall clock only: timers run as ever.
+                // Only the wall clock: timers are not affected.
                 ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
                 ("NO_FAKE_STAT", "1"),
             ],
         ]
         .concat();
         let server = Server::with(eks, flags, &environment).await;
-        // Its client is ready: what that takes is not to count as an exchange's.
+        // Its client is ready, so that its start does not count for the first exchange.
         let out = &server.program.stdout;
         out.says("EKS Auth is within reach").await;
         forget_shared_memory(server.program.id());
@@ -83,12 +83,12 @@ impl Outside {
         }
     }
 
-    /// Waits until it has done all that there was to do.
+    /// Waits until it is idle.
     pub(crate) async fn catch_up(&self) {
         soon(at_rest(self.server.program.id())).await;
     }
 
-    /// Ends it in the orderly way, which is when all that it has said is known.
+    /// Shuts it down and returns its log.
     pub(crate) async fn end(self) -> Said {
         self.server.program.signal(Signal::TERM);
         let ended = self.server.program.end().await;
@@ -97,16 +97,16 @@ impl Outside {
     }
 }
 
-/// What libfaketime shares with children is removed by a program that ends by itself: not by one that is
-/// killed, and the next of its number could not start. This one has it open, and has no children.
+/// A program that exits removes the memory that libfaketime shares with children. One that is killed does not,
+/// and the next process with its number could not start. This one has it open, and has no children.
 fn forget_shared_memory(pid: u32) {
     for name in ["faketime_shm", "sem.faketime_sem"] {
-        // Not every version makes it.
+        // Not every version creates it.
         let _missing = std::fs::remove_file(format!("/dev/shm/{name}_{pid}"));
     }
 }
 
-/// Whether scenes are to be played by the built program.
+/// Returns whether scenes run on the built program.
 pub(crate) fn is_wanted() -> bool {
     libfaketime().is_some()
 }

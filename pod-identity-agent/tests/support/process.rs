@@ -14,16 +14,16 @@ use tokio::task::JoinSet;
 use super::log::says;
 use super::soon;
 
-/// The program as a process of its own, with nothing of our environment but `PATH`. Dropping it ends it.
+/// The program as a process, with no variable of our environment but `PATH`. Dropping it kills it.
 pub(crate) struct Program {
     child: Child,
-    /// Where it runs and puts temporary files, because one that is killed leaves them.
+    /// Its working directory and temporary directory, because a killed process leaves files.
     scratch: TempDir,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
 
-/// How it ended, and all that it wrote.
+/// Its exit code and output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -38,7 +38,7 @@ impl Program {
         Self::spawn(Command::new(PROGRAM), arguments, environment)
     }
 
-    /// With a limit of open files, which it cannot raise.
+    /// Starts it with a limit of open files, which it cannot raise.
     pub(crate) fn with_open_files(
         limit: usize,
         arguments: &[&str],
@@ -50,7 +50,7 @@ impl Program {
         Self::spawn(shell, arguments, environment)
     }
 
-    /// With an `/etc/resolv.conf` of its own, which takes root.
+    /// Starts it with its own `/etc/resolv.conf`, which requires root.
     pub(crate) fn with_resolver(
         configuration: &Path,
         arguments: &[&str],
@@ -86,7 +86,7 @@ impl Program {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs it until it exits.
     pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         Self::start(arguments, environment).end().await
     }
@@ -100,7 +100,7 @@ impl Program {
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Waits until it ends. What nobody has read by then is read afterwards.
+    /// Waits until it exits, and reads the rest of its output.
     pub(crate) async fn end(mut self) -> Ended {
         let status = soon(self.child.wait()).await.unwrap();
         Ended {
@@ -113,7 +113,7 @@ impl Program {
 }
 
 impl Ended {
-    /// That it is refused as a wrong call is: one line that names cause and remedy, and nothing else.
+    /// Asserts that the output is one line that names cause and remedy, and nothing else.
     #[track_caller]
     pub(crate) fn assert_one_line(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -126,7 +126,7 @@ impl Ended {
     }
 }
 
-/// What a process writes, line by line.
+/// The output of a process, line by line.
 pub(crate) struct Output {
     lines: watch::Receiver<Vec<String>>,
     reads: watch::Sender<bool>,
@@ -153,7 +153,7 @@ impl Output {
         }
     }
 
-    /// From the next line on nobody reads, and the pipe fills; or somebody reads again.
+    /// Sets whether the pipe is read from the next line on. If not, it fills.
     pub(crate) fn read(&self, reads: bool) {
         self.reads.send_replace(reads);
     }
@@ -175,19 +175,19 @@ impl Output {
         parse(&line.await).unwrap()
     }
 
-    /// Waits until so many log lines have been written whose `msg` begins so.
+    /// Waits for this many log lines whose `msg` begins with this text.
     pub(crate) async fn says_times(&self, count: usize, msg: &str) {
         let mut lines = self.lines.clone();
         let enough = lines.wait_for(|lines| that_say(lines, msg).len() >= count);
         soon(enough).await.expect("it must not end");
     }
 
-    /// The log lines whose `msg` begins so, until now.
+    /// Returns the log lines so far whose `msg` begins with this text.
     pub(crate) fn said(&self, msg: &str) -> Vec<Value> {
         that_say(&self.lines.borrow(), msg)
     }
 
-    /// All of it, when it has ended.
+    /// Returns the whole output, after it has ended.
     async fn all(&mut self) -> String {
         self.read(true);
         while soon(self.reading.join_next()).await.is_some() {}
@@ -205,7 +205,7 @@ fn parse(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok()
 }
 
-/// `server` on loopback, on free ports, before a mock of EKS Auth.
+/// `server` on loopback, on free ports, with a mock of EKS Auth.
 pub(crate) struct Server {
     pub(crate) program: Program,
     pub(crate) credentials: SocketAddr,
@@ -230,7 +230,7 @@ impl Server {
         Self::of(Program::start(&arguments, &environment)).await
     }
 
-    /// With a limit of open files.
+    /// Starts it with a limit of open files.
     pub(crate) async fn with_open_files(eks: &MockEksAuth, limit: usize) -> Self {
         let endpoint = eks.endpoint();
         let arguments = arguments(eks.cluster(), &endpoint);
@@ -310,5 +310,5 @@ pub(crate) const NODE_CREDENTIALS: [(&str, &str); 2] = [
 
 const REGION: (&str, &str) = ("AWS_REGION", "us-west-2");
 
-/// Whoever has no credentials is not to look for the machine's own.
+/// Without credentials, the agent must not use those of the machine.
 const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");

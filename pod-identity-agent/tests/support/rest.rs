@@ -1,10 +1,10 @@
 use std::fs;
 
-/// Waits until a process has nothing to do: all of its threads sleep, and still do when this thread, on
-/// which those run that it talks to, has done what it had to do.
+/// Waits until a process is idle: all of its threads sleep, and still do after this thread, which runs the
+/// process's peers, has finished its work.
 ///
-/// Whatever is sent to a process over loopback wakes it at once; a thread that is woken counts as running
-/// from then on, and one that has not changed places in the meantime has slept all the while.
+/// Data over loopback wakes a process at once. A woken thread counts as running from then on, and a thread
+/// without a context switch has slept all the time.
 pub(crate) async fn at_rest(pid: u32) {
     let mut before = None;
     loop {
@@ -19,7 +19,7 @@ pub(crate) async fn at_rest(pid: u32) {
     }
 }
 
-/// How many times each thread has changed places with another, if all of them sleep.
+/// Returns the number of context switches of each thread, if all of them sleep.
 fn asleep(pid: u32) -> Option<Vec<(String, Vec<String>)>> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     threads
@@ -37,5 +37,5 @@ fn asleep(pid: u32) -> Option<Vec<(String, Vec<String>)>> {
         .collect()
 }
 
-/// A request is read, answered and gone after a few; each looks for what has come.
+/// A request is read and answered after a few of them.
 const TURNS: usize = 20;

@@ -18,14 +18,14 @@ use super::settings::Settings;
 use super::wall::Wall;
 use super::{NOW, ROLE, soon};
 
-/// An agent on loopback before a mock of EKS Auth that knows `shop/cart`. Time stands still for both,
-/// until the test moves it.
+/// An agent on loopback with a mock of EKS Auth that has an association for `shop/cart`. Time is stopped for
+/// both, until the test moves it.
 ///
-/// The agent runs in the process of the test; where `POD_IDENTITY_LIBFAKETIME` is set, it is the built
-/// program, with flags, and libfaketime sets its wall clock.
+/// The agent runs in the process of the test. If `POD_IDENTITY_LIBFAKETIME` is set, it is the built program
+/// instead, with flags, and libfaketime sets its wall clock.
 pub(crate) struct Scene {
     pub(crate) eks: MockEksAuth,
-    /// The agent's.
+    /// The agent's clock.
     pub(crate) clock: Arc<Wall>,
     /// The true time, which EKS Auth has.
     pub(crate) time: Arc<Wall>,
@@ -47,7 +47,7 @@ impl Scene {
         Self::with(Settings::PATIENT).await
     }
 
-    /// An agent whose clients soon lose patience.
+    /// Starts an agent whose clients time out soon.
     pub(crate) async fn impatient() -> Self {
         Self::with(Settings::IMPATIENT).await
     }
@@ -60,14 +60,14 @@ impl Scene {
         }
     }
 
-    /// Played by the program in any case.
+    /// Always runs on the program.
     pub(crate) async fn outside(settings: Settings) -> Self {
         let time = TimeFile::new();
         let wall = Arc::new(Wall::standing(NOW).written_to(time.path()));
         Self::by_program(Arc::clone(&wall), wall, time, settings).await
     }
 
-    /// Played by the program in any case, while time passes as it does.
+    /// Always runs on the program, in real time.
     pub(crate) async fn outside_flowing(settings: Settings) -> Self {
         let time = TimeFile::new();
         let agents = Wall::flowing(NOW).written_to(time.path());
@@ -75,7 +75,7 @@ impl Scene {
         Self::by_program(Arc::new(agents), Arc::new(others), time, settings).await
     }
 
-    /// In the process of the test in any case, with settings that no flag has.
+    /// Always runs in the process of the test, with settings that no flag has.
     pub(crate) async fn here(
         settings: Settings,
         more: impl FnOnce(AgentBuilder) -> AgentBuilder,
@@ -84,8 +84,8 @@ impl Scene {
         Self::inside(Arc::clone(&wall), wall, settings, more).await
     }
 
-    /// In the process of a test whose time is paused: it flows for all, and passes when nobody has
-    /// anything to do. The test moves the clock of the agent only.
+    /// Runs in the process of a test with paused time, which passes while all tasks are idle. The test moves
+    /// only the clock of the agent.
     pub(crate) async fn flowing(settings: Settings) -> Self {
         Self::flowing_with(settings, |agent| agent).await
     }
@@ -152,7 +152,7 @@ impl Scene {
         }
     }
 
-    /// A good token for `shop/cart`; each call mints another.
+    /// Returns a valid token for `shop/cart`; each call mints another.
     pub(crate) fn token(&self) -> String {
         self.builder().mint(self.now())
     }
@@ -161,12 +161,12 @@ impl Scene {
         self.eks.issuer().token("shop", "cart")
     }
 
-    /// One request with this token.
+    /// Sends one request with this token.
     pub(crate) async fn get(&self, token: &str) -> Answer {
         self.ask(Request::with_token(token)).await
     }
 
-    /// The same, as a pod with an address of its own.
+    /// The same, as a pod with its own address.
     pub(crate) async fn get_as(&self, pod: IpAddr, token: &str) -> Answer {
         client::ask_from(pod, self.address, Request::with_token(token)).await
     }
@@ -179,13 +179,13 @@ impl Scene {
         soon(Client::connect(self.address)).await
     }
 
-    /// The access key id of a success, asking again after each 503.
+    /// Returns the access key id of a success, retrying after each 503.
     pub(crate) async fn obtain(&self, token: &str) -> String {
         client::insist(self.address, token).await.key()
     }
 
-    /// So many requests with this token, each over a connection of its own; they are all on their way,
-    /// and the agent has read them.
+    /// Sends this many requests with this token, each over its own connection. Returns when the agent has read
+    /// them.
     pub(crate) async fn crowd(&self, count: usize, token: &str) -> Vec<Client> {
         let mut crowd = Vec::new();
         for _ in 0..count {
@@ -200,8 +200,8 @@ impl Scene {
     /// Waits until the agent has read what was sent before.
     pub(crate) async fn catch_up(&self) {
         match &self.stage {
-            // It runs on this thread, and takes events in the order in which they come: whoever connects
-            // now is heard after those who have sent already.
+            // The agent runs on this thread and takes events in their order: a client that connects now
+            // is served after those that have sent already.
             Stage::Here(_) => {
                 for _ in 0..3 {
                     self.ask(Request::of("/")).await;
@@ -211,7 +211,7 @@ impl Scene {
         }
     }
 
-    /// How many times EKS Auth has been asked with this token.
+    /// Returns the number of exchanges with this token.
     pub(crate) fn exchanges(&self, token: &str) -> usize {
         let digest = Some(TokenDigest::of(token.as_bytes()));
         let requests = self.eks.requests();
@@ -221,7 +221,7 @@ impl Scene {
             .count()
     }
 
-    /// Asks with this token until the answer is as wished.
+    /// Repeats a request with this token until the answer is as wished.
     pub(crate) async fn until(
         &self,
         token: &str,
@@ -250,7 +250,7 @@ impl Scene {
         self.clock.now()
     }
 
-    /// Ends the agent: all that it has said, in which there is no secret.
+    /// Stops the agent and returns its log, in which there must be no secret.
     pub(crate) async fn end(self) -> Said {
         let said = match self.stage {
             Stage::Here(here) => here.end().await,

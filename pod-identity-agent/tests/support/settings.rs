@@ -6,7 +6,7 @@ use pod_identity_core::{CacheLimits, RefreshPolicy};
 
 use super::{HOUR, SOON};
 
-/// What a scene's agent is told: nothing that its command line cannot say.
+/// The settings of a scene's agent, all of which its command line has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) answer_within: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of the program without flags.
+    /// The settings of the program without flags.
     pub(crate) const DEFAULT: Self = Self {
         answer_within: Duration::from_millis(900),
         retention: Duration::from_secs(3 * HOUR.as_secs()),
@@ -27,20 +27,20 @@ impl Settings {
         also_at: None,
     };
 
-    /// A busy machine is no reason for a 503, except where that is the subject.
+    /// A busy machine must not cause a 503, except in tests about it.
     pub(crate) const PATIENT: Self = Self {
         answer_within: SOON,
         ..Self::DEFAULT
     };
 
-    /// Clients that soon lose patience: long after EKS Auth can have answered, also on a busy machine, and
-    /// before the half second in which the budget of a pod grows by one.
+    /// Clients that time out soon: long after EKS Auth has answered, even on a busy machine, and before the half
+    /// second in which the budget of a pod grows by one.
     pub(crate) const IMPATIENT: Self = Self {
         answer_within: Duration::from_millis(300),
         ..Self::DEFAULT
     };
 
-    /// But for the address.
+    /// Compares everything but the address.
     pub(crate) fn apply_to(&self, agent: AgentBuilder) -> AgentBuilder {
         let mut limits = CacheLimits::default();
         limits.held = self.max_cache_size;

@@ -5,9 +5,9 @@ use pod_identity_core::{Clock, SystemClock, Timestamp};
 use pod_identity_testkit::SettableClock;
 use tokio::time::Instant;
 
-/// A clock that a test sets and that, where it flows, goes on with tokio's time, which may be paused.
+/// A clock that a test sets. If it flows, it follows tokio's time, which may be paused.
 ///
-/// What it shows can be written to a file, which libfaketime makes the wall clock of a program.
+/// It can be written to a file, which libfaketime makes the wall clock of a program.
 #[derive(Debug)]
 pub(crate) struct Wall {
     set: SettableClock,
@@ -31,7 +31,7 @@ impl Wall {
         }
     }
 
-    /// The same, written to this file from now on.
+    /// Writes the clock to this file from now on.
     pub(crate) fn written_to(self, file: PathBuf) -> Self {
         self.write(&file);
         Self {
@@ -50,7 +50,7 @@ impl Wall {
         self.write_again();
     }
 
-    /// What moves as the test moves it, for those who follow.
+    /// Notifies followers when the test moves the clock.
     pub(crate) fn settable(&self) -> &SettableClock {
         &self.set
     }
@@ -68,7 +68,7 @@ impl Wall {
     /// A time without a sign is a clock that stands still; with one, it is ahead of the machine's by so
     /// much. Whoever reads it meanwhile reads the one or the other.
     fn write(&self, file: &Path) {
-        // libfaketime loses what is beyond a nanosecond, which must not cost a millisecond.
+        // libfaketime truncates to nanoseconds, which must not cost a millisecond.
         let now = seconds(self.now()) + 0.0005;
         let text = match self.since {
             Some(_) => format!("{:+.4}\n", now - seconds(SystemClock.now())),
