@@ -23,7 +23,7 @@ async fn container_first(container: PodIdentityProvider) -> CredentialsProviderC
         .await
 }
 
-/// As before, but keys in the environment win, as they do in the SDK's default chain: for a developer who
+/// As before, but keys in the environment take precedence, as in the SDK's default chain: for a developer who
 /// sets them in a container.
 async fn keys_first(container: PodIdentityProvider) -> CredentialsProviderChain {
     CredentialsProviderChain::first_try(

@@ -1,6 +1,6 @@
 //! Warm-up, liveness and readiness. Run: `cargo run -p pod-identity-examples --example health`
 //!
-//! `/readyz` says no while a request would have to wait for credentials, and why. `/healthz` does not
+//! `/readyz` fails with the reason while a request would have to wait for credentials. `/healthz` does not
 //! look at credentials: a restart does not bring them.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -67,7 +67,7 @@ fn readiness(provider: &PodIdentityProvider) -> (StatusCode, String) {
     }
 }
 
-/// As kubelet asks.
+/// Sends a request as kubelet does.
 async fn probe(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.0\r\n\r\n");

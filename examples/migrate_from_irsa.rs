@@ -48,8 +48,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// How to tell: it is Pod Identity if the key is the one that the provider holds. Outside of the
-/// process, `GetCallerIdentity` tells: Pod Identity names its sessions `eks-<cluster>-<pod>-<uuid>`.
+/// It is Pod Identity if the key is the one that the provider holds. Outside of the process,
+/// `GetCallerIdentity` shows it: Pod Identity names its sessions `eks-<cluster>-<pod>-<uuid>`.
 async fn ours_wins(
     chain: CredentialsProviderChain,
     ours: &PodIdentityProvider,

@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Every object in it says which key the request was signed with.
+/// The content of every object is the key that signed the request.
 #[derive(Debug, Clone, Copy)]
 struct OfflineS3;
 

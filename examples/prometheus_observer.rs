@@ -69,7 +69,7 @@ impl Observer for Metrics {
             }
             Event::NoProgress { .. } => self.count("no_progress", 0),
             Event::Failed { failures, .. } => self.count("failed", *failures),
-            // Not an attempt; the expiration tells it.
+            // Not an attempt; the expiration shows it.
             _ => {}
         }
     }

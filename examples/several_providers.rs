@@ -2,7 +2,7 @@
 //! Run: `cargo run -p pod-identity-examples --example several_providers`
 //!
 //! A clone shares its set and its task with the original: hand clones to all clients of one role. Another
-//! provider has a set and a task of its own. One pod has one role by Pod Identity; other endpoints are, for
+//! provider has its own set and task. One pod has one role by Pod Identity; other endpoints are, for
 //! example, those of sidecars.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 

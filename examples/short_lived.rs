@@ -16,7 +16,7 @@ use support::Pod;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pod = Pod::start().await;
-    // A job that is restarted anyway may give up sooner than after 10 s.
+    // A job that is restarted anyway can time out earlier than after 10 s.
     let impatient = RefreshPolicy::provider().with_wait(Duration::from_secs(3));
     let provider = pod.builder().policy(impatient).build()?; // in a pod: PodIdentityProvider::builder()
 

@@ -1,6 +1,6 @@
 //! A program without `async`. Run: `cargo run -p pod-identity-examples --example sync_app`
 //!
-//! The provider needs a tokio runtime. With a thread of its own, credentials are refreshed while the program
+//! The provider needs a tokio runtime. On its own thread, credentials are refreshed while the program
 //! does something else, and `snapshot` never waits. A runtime that only runs inside of `block_on` works too:
 //! then each call looks whether a refresh is due, and waits for it only if nothing valid is held.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let again = provider.snapshot().ok_or("a valid set must be held")?;
     assert_eq!(credentials, again);
 
-    // A service said that it does not accept the key: it is not handed out again.
+    // A service rejected the key: the provider does not return it again.
     provider.invalidate(credentials.access_key_id());
     assert!(provider.snapshot().is_none());
     Ok(())

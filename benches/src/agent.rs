@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// Our agent on loopback, on a thread of its own, with an EKS Auth that answers at once, and the token
+/// Our agent on loopback, on its own thread, with an EKS Auth that answers at once, and the token
 /// volume of a pod.
 #[derive(Debug)]
 pub struct LocalAgent {
@@ -24,7 +24,7 @@ impl LocalAgent {
     /// Starts it.
     ///
     /// # Errors
-    /// When no port or no temporary directory is to be had.
+    /// Fails if there is no free port or no temporary directory.
     pub fn start() -> io::Result<Self> {
         let volume = ProjectedVolume::new()?;
         volume.write(
@@ -52,7 +52,7 @@ impl LocalAgent {
         })
     }
 
-    /// What a pod's environment says.
+    /// Returns the environment of a pod.
     pub fn environment(&self) -> [(&'static str, String); 2] {
         [
             (

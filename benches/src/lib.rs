@@ -1,7 +1,7 @@
 //! Measurements of this project, side by side with what people use today, in one run.
 //!
-//! Machines are shared and noisy, so a figure alone says little; a ratio of two figures from the same
-//! run says more. Each binary prints a table and says which of its limits were met.
+//! Machines are shared and noisy, so a single figure means little; the ratio of two figures of the same run
+//! means more. Each binary prints a table and which of its limits were met.
 
 mod agent;
 mod load;

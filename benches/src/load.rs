@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
-/// A keep-alive connection that asks as an SDK asks, with little work of its own.
+/// A keep-alive connection that sends the requests of an SDK, with little overhead.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -14,7 +14,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// From an address of its own on loopback, as a pod.
+    /// Connects from its own loopback address, as a pod.
     ///
     /// # Errors
     /// When it cannot connect.
@@ -86,7 +86,7 @@ fn whole(answer: &[u8]) -> Option<u16> {
     (answer.len() >= end + 4 + length.unwrap_or_default()).then_some(status)
 }
 
-/// The address of a pod: each has one of its own on loopback.
+/// Returns the loopback address of a pod.
 pub fn pod(number: usize) -> IpAddr {
     let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
     let offset = u32::try_from(number).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A server as a process of its own; dropping it ends it.
+/// A server as a process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -97,7 +97,7 @@ impl Drop for Program {
     }
 }
 
-/// A port that nobody listens on now. Another process may take it before it is used; it then shows.
+/// Returns a free port. If another process takes it before it is used, the bench fails.
 ///
 /// # Errors
 /// When there is none.

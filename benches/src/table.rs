@@ -25,7 +25,7 @@ impl Table {
         self.rows.push((what.to_owned(), measured, unit, limit));
     }
 
-    /// Writes it to standard output. The exit code says whether all limits were met.
+    /// Writes the table to standard output. The exit code is 0 if all limits were met.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -50,7 +50,7 @@ fn files() -> Vec<(String, String)> {
         .collect()
 }
 
-/// What stands between the fences of the page.
+/// Returns the text between the fences of the page.
 fn blocks(page: &str) -> Vec<String> {
     let (mut blocks, mut open) = (Vec::new(), None);
     for line in page.lines() {

@@ -7,7 +7,7 @@ async fn output_contains_no_secret() {
     let agent = MockAgent::start().await;
     let provider = PodIdentityProvider::from_lookup(agent.lookup());
     let credentials = provider.credentials().await.unwrap();
-    // The worst that an agent can do: it sends the token back.
+    // The worst case: the agent sends the token back.
     agent.inject(Fault::respond(|request| {
         let token = request.headers()[AUTHORIZATION].as_bytes().to_vec();
         let refusal = http::Response::builder().status(403);

@@ -2,7 +2,7 @@ import boto3
 
 
 def test_a_token_that_kubelet_replaced_is_not_sent_again(pod_identity_agent):
-    # With less than 15 minutes left, botocore wants others before it signs again.
+    # With less than 15 minutes left, botocore refreshes before it signs again.
     pod_identity_agent.fault(expires_in="14m", always=True)
     credentials = boto3.Session().get_credentials()
     pod_identity_agent.rotate()

@@ -39,7 +39,7 @@ impl Pod {
     }
 }
 
-/// An STS for the SDK that needs no network: it tells by which key a request was signed, and hands out
+/// An STS for the SDK that needs no network: it reports which key signed a request, and returns
 /// credentials for web identity and for a role.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OfflineSts;

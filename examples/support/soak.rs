@@ -24,7 +24,7 @@ impl Clock for Accelerated {
     }
 }
 
-/// Counts what happens, and judges every call.
+/// Counts events, and checks every call.
 #[derive(Debug)]
 pub(crate) struct Tally {
     clock: Arc<dyn Clock>,
@@ -40,7 +40,7 @@ struct Counts {
 
 impl Tally {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        // Named from the start, because a zero is what is to be shown.
+        // Named from the start, because a zero must be shown.
         let by_name = BTreeMap::from([(FAILED, 0), (WAITED, 0)]);
         let counts = Mutex::new(Counts {
             by_name,

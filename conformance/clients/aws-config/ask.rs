@@ -1,5 +1,5 @@
-//! Has a client of the AWS SDK for Rust sign a request for every line of standard input, and tells whose
-//! credentials it signed with.
+//! Signs a request with the AWS SDK for Rust for every line of standard input, and prints whose credentials it
+//! used.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};
@@ -63,7 +63,7 @@ fn told(credentials: &Credentials) -> String {
     format!("key {} {expiry}", credentials.access_key_id())
 }
 
-/// The variant of the credentials' error, which is deep in that of the request.
+/// Returns the variant of the credentials' error, a source of the request's error.
 fn name(error: &(dyn Error + 'static)) -> String {
     eprintln!("{error:?}");
     let mut cause = Some(error);
@@ -80,7 +80,7 @@ fn variant(error: &dyn Error) -> String {
     format!("{error:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-/// The default chain, and what it handed out last.
+/// The default chain, and the credentials that it returned last.
 #[derive(Debug, Clone)]
 struct Observed {
     chain: SharedCredentialsProvider,
@@ -100,7 +100,7 @@ impl ProvideCredentials for Observed {
     }
 }
 
-/// Is where STS would be.
+/// Takes the place of STS.
 #[derive(Debug)]
 struct Service;
 

@@ -1,4 +1,4 @@
-// Asks one default chain of the AWS SDK for Go for credentials, once for every line of standard input.
+// Fetches credentials from one default chain of the AWS SDK for Go, once for every line of standard input.
 package main
 
 import (

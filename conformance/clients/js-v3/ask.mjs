@@ -1,4 +1,4 @@
-// Asks one default chain of Node.js for credentials, once for every line of standard input.
+// Fetches credentials from one default chain of Node.js, once for every line of standard input.
 import { createInterface } from "node:readline";
 import { fromNodeProviderChain } from "@aws-sdk/credential-providers";
 

@@ -5,7 +5,7 @@ try {
   console.log((await fromNodeProviderChain()()).accessKeyId);
 } catch (error) {
   console.error(error.message);
-  // The chain keeps the cause to itself; the provider for containers says what it got.
+  // The chain hides the cause; the provider for containers shows it.
   await fromHttp()().catch((cause) => console.error(cause.message));
   process.exitCode = 1;
 }

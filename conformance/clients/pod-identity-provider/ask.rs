@@ -1,4 +1,4 @@
-//! Asks one provider of this repository for credentials, once for every line of standard input.
+//! Fetches credentials from one provider of this repository, once for every line of standard input.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
