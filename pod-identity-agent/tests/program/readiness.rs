@@ -36,8 +36,8 @@ async fn the_agent_is_ready_once_eks_auth_has_been_reachable_and_stays_ready() {
     answer.assert_try_again();
     let later = readyz(&server).await;
     assert_eq!(later.status, 200);
-    let words = "degraded: EKS Auth could not be asked: ";
-    assert!(later.body.starts_with(words), "{}", later.body);
+    let expected = "degraded: EKS Auth could not be asked: ";
+    assert!(later.body.starts_with(expected), "{}", later.body);
     assert_eq!(degraded(&server).await, "1");
     let alive = client::ask(server.probes, Request::of("/healthz")).await;
     alive.assert_text(200, "ok\n");

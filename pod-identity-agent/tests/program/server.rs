@@ -233,7 +233,7 @@ async fn an_invalid_command_line_prints_cause_and_remedy_in_one_line_and_exits_w
 #[tokio::test]
 async fn help_and_version_exit_with_0() {
     let version = env!("CARGO_PKG_VERSION");
-    for (arguments, words) in [
+    for (arguments, expected) in [
         (
             &["--version"][..],
             format!("pod-identity-agent {version}\n"),
@@ -242,7 +242,7 @@ async fn help_and_version_exit_with_0() {
         (&["version"], format!("{version}\n")),
     ] {
         let ended = Program::run(arguments, &[]).await;
-        assert_eq!((ended.code, ended.stdout), (Some(0), words));
+        assert_eq!((ended.code, ended.stdout), (Some(0), expected));
     }
     for arguments in [
         &["--help"][..],

@@ -95,13 +95,13 @@ async fn a_private_root_is_trusted_only_if_aws_ca_bundle_names_it() {
 async fn a_missing_ca_bundle_is_named_in_the_response_and_in_the_log() {
     let eks = shop().await;
     let agent = Agent::start(&eks.endpoint(), &[("AWS_CA_BUNDLE", "/nonexistent/ca.pem")]).await;
-    let words = "AWS_CA_BUNDLE names /nonexistent/ca.pem, which cannot be used: ";
+    let expected = "AWS_CA_BUNDLE names /nonexistent/ca.pem, which cannot be used: ";
     let answer = client::ask(agent.address, Request::with_token(&token(&eks))).await;
     answer.assert_try_again();
-    assert!(answer.body.contains(words), "{}", answer.body);
+    assert!(answer.body.contains(expected), "{}", answer.body);
     let said = agent.program.stdout.says("not ready").await;
     assert!(
-        said["reason"].as_str().unwrap().starts_with(words),
+        said["reason"].as_str().unwrap().starts_with(expected),
         "{said}"
     );
 }
@@ -110,12 +110,15 @@ async fn a_missing_ca_bundle_is_named_in_the_response_and_in_the_log() {
 async fn fips_with_a_custom_endpoint_is_refused_with_a_reason() {
     let eks = shop().await;
     let agent = Agent::start(&eks.endpoint(), &[("AWS_USE_FIPS_ENDPOINT", "true")]).await;
-    let words = "FIPS and custom endpoint are not supported";
+    let expected = "FIPS and custom endpoint are not supported";
     let answer = client::ask(agent.address, Request::with_token(&token(&eks))).await;
     answer.assert_try_again();
-    assert!(answer.body.contains(words), "{}", answer.body);
+    assert!(answer.body.contains(expected), "{}", answer.body);
     let said = agent.program.stdout.says("not ready").await;
-    assert!(said["reason"].as_str().unwrap().contains(words), "{said}");
+    assert!(
+        said["reason"].as_str().unwrap().contains(expected),
+        "{said}"
+    );
     assert_eq!(eks.request_count(), 0);
 }
 
@@ -129,10 +132,10 @@ async fn without_a_region_the_error_names_the_remedy() {
     let address = address_of(&program, "credentials").await;
     let answer = client::ask(address, Request::with_token(&token(&eks))).await;
     answer.assert_try_again();
-    let words = "no region is known: set AWS_REGION, or allow instance metadata";
-    assert!(answer.body.contains(words), "{}", answer.body);
+    let expected = "no region is known: set AWS_REGION, or allow instance metadata";
+    assert!(answer.body.contains(expected), "{}", answer.body);
     let said = program.stdout.says("not ready").await;
-    assert_eq!(said["reason"], words);
+    assert_eq!(said["reason"], expected);
 }
 
 #[tokio::test]
@@ -154,7 +157,7 @@ async fn a_profile_that_would_make_the_agent_call_itself_is_refused() {
     let endpoint = eks.endpoint();
     let program = Program::start(&arguments(eks.cluster(), &endpoint), &environment);
     let said = program.stdout.says("not ready").await;
-    let words = "credential_source = EcsContainer would make the agent ask itself; \
+    let expected = "credential_source = EcsContainer would make the agent ask itself; \
                  use Ec2InstanceMetadata";
     let reason = said["reason"].as_str().unwrap();
     assert!(
@@ -165,7 +168,7 @@ async fn a_profile_that_would_make_the_agent_call_itself_is_refused() {
         .stdout
         .says("the agent's own credentials cannot be loaded")
         .await;
-    assert!(said["cause"].as_str().unwrap().contains(words), "{said}");
+    assert!(said["cause"].as_str().unwrap().contains(expected), "{said}");
     let asked = tokio::select! {
         biased;
         _asked = itself.accept() => true,

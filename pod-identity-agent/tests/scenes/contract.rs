@@ -299,7 +299,7 @@ async fn a_new_token_is_accepted_by_a_clock_that_is_a_few_seconds_slow() {
 #[tokio::test]
 async fn a_refusal_of_eks_auth_is_passed_on_with_its_status_and_message() {
     let scene = Scene::start().await;
-    for (code, status, words) in [
+    for (code, status, expected) in [
         (
             ErrorCode::AccessDenied,
             400,
@@ -331,12 +331,12 @@ async fn a_refusal_of_eks_auth_is_passed_on_with_its_status_and_message() {
             "The token included in the request has no service account role association for it.",
         ),
     ] {
-        scene.eks.inject(refusal(status, code.name(), words));
+        scene.eks.inject(refusal(status, code.name(), expected));
         let answer = scene.get(&scene.token()).await;
         let name = code.name();
         answer.assert_text(
             status,
-            &format!("[req-0001]: ({name}): {words}, fault: client\n"),
+            &format!("[req-0001]: ({name}): {expected}, fault: client\n"),
         );
     }
 }
@@ -344,13 +344,13 @@ async fn a_refusal_of_eks_auth_is_passed_on_with_its_status_and_message() {
 #[tokio::test]
 async fn an_undocumented_error_code_is_passed_on_too() {
     let scene = Scene::start().await;
-    let words = "The security token included in the request is invalid.";
+    let expected = "The security token included in the request is invalid.";
     scene
         .eks
-        .inject(refusal(403, "UnrecognizedClientException", words));
+        .inject(refusal(403, "UnrecognizedClientException", expected));
     scene.get(&scene.token()).await.assert_text(
         403,
-        &format!("[req-0001]: (UnrecognizedClientException): {words}, fault: client\n"),
+        &format!("[req-0001]: (UnrecognizedClientException): {expected}, fault: client\n"),
     );
 }
 
@@ -431,8 +431,8 @@ async fn metrics_have_the_official_names() {
 }
 
 /// An error in its wire form, with a request id that is known.
-fn refusal(status: u16, code: &str, words: &str) -> Fault {
-    let (code, body) = (code.to_owned(), format!(r#"{{"message":"{words}"}}"#));
+fn refusal(status: u16, code: &str, expected: &str) -> Fault {
+    let (code, body) = (code.to_owned(), format!(r#"{{"message":"{expected}"}}"#));
     Fault::respond(move |_request| {
         Response::builder()
             .status(status)

@@ -157,7 +157,7 @@ async fn a_connection_that_is_not_accepted_has_its_own_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn every_status_but_200_is_a_refusal_with_the_agents_message() {
-    for (status, words, attempts) in [
+    for (status, expected, attempts) in [
         (201, ": Created", 1),
         (204, "", 1),
         (400, DENIED, 1),
@@ -177,7 +177,7 @@ async fn every_status_but_200_is_a_refusal_with_the_agents_message() {
         let pod = Pod::start().await;
         pod.agent.inject_always(Fault::status(status));
         let said = without_request_id(&pod.complaint().await);
-        assert_eq!(said, format!("refused: HTTP {status}{words}"));
+        assert_eq!(said, format!("refused: HTTP {status}{expected}"));
         let error = pod.provider().credentials().await.unwrap_err();
         assert_eq!(error.is_retryable(), attempts > 1, "{status}");
         assert_eq!(pod.agent.request_count(), 1 + attempts, "{status}");

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_invalid_fault_is_an_error_with_cause_and_remedy() {
-        for (json, words) in [
+        for (json, expected) in [
             ("{}", "there is no fault in it; expected error, status"),
             (r#"{"count": 1}"#, "there is no fault in it"),
             (r#"{"token": "current"}"#, "there is no fault in it"),
@@ -275,9 +275,9 @@ mod tests {
             (r#"{"without": "subject"}"#, "of the mock of EKS Auth only"),
         ] {
             let error = read::<AgentService>(json).unwrap_err();
-            assert!(error.contains(words), "{json}: {error}");
+            assert!(error.contains(expected), "{json}: {error}");
         }
-        for (json, words) in [
+        for (json, expected) in [
             (
                 r#"{"same_again": true}"#,
                 "same_again is a fault of the mock agent only",
@@ -316,7 +316,7 @@ mod tests {
             ),
         ] {
             let error = read::<EksAuthService>(json).unwrap_err();
-            assert!(error.contains(words), "{json}: {error}");
+            assert!(error.contains(expected), "{json}: {error}");
         }
     }
 }

@@ -361,13 +361,13 @@ mod tests {
                 "nothing waits for the gate bakc",
             ),
         ];
-        for (text, line, words) in cases {
+        for (text, line, expected) in cases {
             let error = Scenario::from_toml(text).unwrap_err().to_string();
             assert!(
                 error.starts_with(&format!("line {line}: ")),
                 "{text}: {error}"
             );
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
     }

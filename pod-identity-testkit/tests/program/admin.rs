@@ -94,7 +94,7 @@ async fn a_stall_lasts_until_the_faults_are_cleared() {
 #[tokio::test]
 async fn an_invalid_fault_is_refused_with_the_remedy() {
     let mock = Mock::start(&["agent"]).await;
-    for (method, path, body, status, words) in [
+    for (method, path, body, status, expected) in [
         ("POST", "/faults", "{}", 400, "expected error, status"),
         ("POST", "/faults", "x", 400, "cannot read the fault"),
         (
@@ -117,7 +117,7 @@ async fn an_invalid_fault_is_refused_with_the_remedy() {
         let answer = mock.try_admin(method, path, body).await;
         assert_eq!(answer.status, Some(status));
         let error = answer.json()["error"].as_str().unwrap().to_owned();
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     assert_eq!(mock.ask().await.status, Some(200));
 }

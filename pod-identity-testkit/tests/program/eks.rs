@@ -74,7 +74,7 @@ async fn a_fault_can_be_limited_to_one_operation() {
         mock.text("/endpoint"),
         mock.text("/cluster")
     );
-    // The mock itself wants a signature.
+    // The mock itself requires a signature.
     for status in [500, 403] {
         let answer = soon(http::send("GET", &uri, &[], "")).await;
         assert_eq!(answer.status, Some(status), "{}", answer.body);
@@ -94,7 +94,7 @@ async fn a_token_that_expired_is_refused_until_it_is_rotated() {
     assert_eq!(assume_role(&mock).await.status, Some(200));
 }
 
-/// The other mock stands for a real cluster: it serves its keys, and signs with another one than its first.
+/// The other mock represents a real cluster: it serves its keys, and signs with another key than its first.
 #[tokio::test]
 async fn tokens_of_a_real_cluster_and_no_others_are_accepted() {
     let cluster = Mock::start(&["eks", "--region", "eu-west-1"]).await;
@@ -142,7 +142,7 @@ async fn tokens_of_a_real_cluster_and_no_others_are_accepted() {
     }
 }
 
-/// As a node would, with a signature that is one only in form.
+/// Sends the request of a node, with a signature that is only well-formed.
 pub(crate) async fn assume_role(mock: &Mock) -> http::Answer {
     let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
     assume_role_with(mock, &token).await

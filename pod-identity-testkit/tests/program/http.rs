@@ -2,9 +2,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What came back over one connection.
+/// The response on one connection.
 pub(crate) struct Answer {
-    /// None where the connection ended before.
+    /// `None` if the connection ended before.
     pub(crate) status: Option<u16>,
     pub(crate) body: String,
 }
@@ -15,7 +15,7 @@ impl Answer {
     }
 }
 
-/// A request over a connection of its own. A `host` among the headers replaces the right one.
+/// Sends a request over its own connection. A `host` among the headers replaces the right one.
 pub(crate) async fn send(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let (authority, path) = uri
         .strip_prefix("http://")
@@ -33,7 +33,7 @@ pub(crate) async fn send(method: &str, uri: &str, headers: &[(&str, &str)], body
     let mut stream = TcpStream::connect(authority).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // It may be reset, and what came before that counts.
+    // The connection may be reset; the bytes before that count.
     let _ended = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

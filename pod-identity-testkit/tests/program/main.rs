@@ -1,4 +1,4 @@
-//! The program `pod-identity-testkit` as a process of its own, and its clients in other languages.
+//! The program `pod-identity-testkit` as a process, and its clients in other languages.
 #![cfg(all(feature = "program", unix))]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A mock does not outlive the process that started it, however that ends.
+//! A mock exits with the process that started it, however that ends.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::process::{command, kill, soon};
 
 const KINDS: [&str; 3] = ["agent", "eks", "webhook"];
 
-/// Reads the ready line and returns what is to come.
+/// Reads the ready line and returns the rest of the output.
 async fn ready(child: &mut Child) -> BufReader<tokio::process::ChildStdout> {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -19,7 +19,7 @@ async fn ready(child: &mut Child) -> BufReader<tokio::process::ChildStdout> {
     stdout
 }
 
-/// Waits until nobody holds the standard output any more.
+/// Waits until no process holds the standard output.
 async fn closed(mut stdout: BufReader<tokio::process::ChildStdout>) {
     let mut rest = String::new();
     soon(stdout.read_to_string(&mut rest)).await.unwrap();
@@ -50,7 +50,7 @@ async fn it_exits_when_its_standard_input_ends_and_leaves_no_files() {
 async fn it_exits_when_its_parent_is_killed_although_another_process_holds_its_standard_input() {
     for kind in KINDS {
         let (reader, writer) = std::io::pipe().unwrap();
-        // A shell gives the null device to what it starts in the background, unless it is told otherwise.
+        // A shell gives the null device to background processes by default.
         let script = r#"exec 3<&0; "$0" "$1" <&3 & wait"#;
         let program = env!("CARGO_BIN_EXE_pod-identity-testkit");
         let mut parent = Command::new("sh")
@@ -76,7 +76,7 @@ async fn it_keeps_running_if_its_standard_input_is_not_a_pipe() {
         .spawn()
         .unwrap();
     let _stdout = ready(&mut child).await;
-    // Longer than the parent's interval of 200 ms; a real time, because it is another process's.
+    // Longer than the interval of 200 ms, in real time, because it is that of another process.
     let ended = tokio::time::timeout(std::time::Duration::from_millis(600), child.wait()).await;
     ended.expect_err("it must go on");
 }

@@ -9,21 +9,21 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::http::{self, Answer};
 
-/// A mock of the program that has said that it is ready. Dropping it kills it.
+/// A mock of the program that is ready. Dropping it kills the process.
 pub(crate) struct Mock {
     pub(crate) ready: Value,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    /// Where it puts its temporary files.
+    /// The directory of its temporary files.
     scratch: TempDir,
 }
 
-/// How a mock ended.
+/// The exit of a mock.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    /// What it wrote after the ready line.
+    /// The output after the ready line.
     pub(crate) stdout: String,
-    /// How many temporary files it left.
+    /// The number of temporary files that it left.
     pub(crate) litter: usize,
 }
 
@@ -53,12 +53,12 @@ impl Mock {
         found.unwrap_or_else(|| panic!("no {pointer} in {}", self.ready))
     }
 
-    /// What a pod gets from the agent's mock.
+    /// Returns the response of the agent's mock to a pod.
     pub(crate) async fn ask(&self) -> Answer {
         self.ask_at("").await
     }
 
-    /// Whether somebody listens where it said.
+    /// Returns whether the address of the ready line accepts connections.
     pub(crate) async fn listens(&self) -> bool {
         let rest = self.text("/endpoint").strip_prefix("http://").unwrap();
         let authority = rest.split('/').next().unwrap();
@@ -74,7 +74,7 @@ impl Mock {
         soon(http::send("GET", &uri, &[("authorization", &token)], "")).await
     }
 
-    /// Asks the admin endpoint, and insists on 200.
+    /// Calls the admin endpoint, and asserts 200.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Value {
         let answer = self.try_admin(method, path, body).await;
         assert_eq!(answer.status, Some(200), "{}", answer.body);
@@ -105,7 +105,7 @@ impl Mock {
     }
 }
 
-/// The program with nothing of our environment but `PATH`.
+/// Returns a command for the program, with no variable of our environment but `PATH`.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pod-identity-testkit"));
     command
@@ -115,7 +115,7 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs it until it exits.
 pub(crate) async fn run(arguments: &[&str]) -> Output {
     finish(&mut command(arguments)).await
 }

@@ -109,7 +109,7 @@ async fn the_token_signed_by_the_new_key_outlives_the_old_keys() {
     let outage = format!("{examples}yesterdays-outage.toml");
     let mock = Mock::start(&["eks", "--scenario", &outage]).await;
     assert_eq!(assume_role(&mock).await.status, Some(200));
-    // All in one go: the keys before the token, and the old keys after it.
+    // At the same time: the keys before the token, and the old keys after it.
     minutes(&mock, 90).await;
     assert_eq!(assume_role(&mock).await.status, Some(200));
 }

@@ -2,7 +2,7 @@ use crate::process::run;
 
 #[tokio::test]
 async fn an_invalid_command_line_prints_one_line_and_exits_with_64() {
-    for (arguments, words) in [
+    for (arguments, expected) in [
         (&[][..], "a command is missing: agent, eks, token, run"),
         (&["agnet"], "did you mean agent?"),
         (&["run"], "<COMMAND>"),
@@ -16,7 +16,7 @@ async fn an_invalid_command_line_prints_one_line_and_exits_with_64() {
         let output = run(arguments).await;
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{stderr}");
-        assert!(stderr.contains(words), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(output.stdout.is_empty());
     }

@@ -1,4 +1,4 @@
-//! Faults of what is said: statuses, headers, bodies and their members.
+//! Faults of the response: statuses, headers, bodies and their members.
 
 use std::time::Duration;
 
@@ -27,15 +27,18 @@ async fn every_error_of_eks_auth_is_passed_on_with_the_official_text() {
         } else {
             "server"
         };
-        let (id, words) = seen.text().split_once("]: ").unwrap();
+        let (id, expected) = seen.text().split_once("]: ").unwrap();
         assert_eq!(id.len(), "[".len() + 36);
         assert!(
-            words.starts_with(&format!("({}): ", code.name())),
-            "{words}"
+            expected.starts_with(&format!("({}): ", code.name())),
+            "{expected}"
         );
-        assert!(words.ends_with(&format!(", fault: {fault}\n")), "{words}");
+        assert!(
+            expected.ends_with(&format!(", fault: {fault}\n")),
+            "{expected}"
+        );
         assert_eq!(seen.header("X-Content-Type-Options"), "nosniff");
-        // Our own reader knows it again.
+        // Core parses it again.
         let refusal = wire::ErrorResponse::read(seen.status(), &seen.body, None);
         assert_eq!(refusal.code.as_deref(), Some(code.name()));
     }

@@ -1,4 +1,4 @@
-//! The official agent's answers, byte for byte (protocol §1).
+//! The official agent's answers, byte for byte.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_token_is_refused_with_the_official_text() {
     let parse = "Service account token cannot be parsed: token is malformed: ";
     let claims = "Service account token failed basic claim validations: ";
     let bearer = format!("Bearer {}", agent.token().expose());
-    for (token, words) in [
+    for (token, expected) in [
         (
             "x",
             format!("{parse}token contains an invalid number of segments"),
@@ -77,7 +77,7 @@ async fn a_token_is_refused_with_the_official_text() {
         let seen = ask_with(&agent, token).await;
         assert_eq!(
             (seen.status(), seen.text()),
-            (400, format!("{words}\n").as_str())
+            (400, format!("{expected}\n").as_str())
         );
     }
     let mut raw = Raw::connect(&agent).await;
@@ -116,11 +116,11 @@ async fn a_host_is_that_of_the_agent_with_or_without_port_and_brackets() {
         match refused {
             None => assert_eq!(seen.status(), 200, "{host}"),
             Some(named) => {
-                let words = format!(
+                let expected = format!(
                     "Access Denied. Called agent through invalid address, please use either \
                      [169.254.170.23 fd00:ec2::23] address not {named}\n"
                 );
-                assert_eq!((seen.status(), seen.text()), (403, words.as_str()));
+                assert_eq!((seen.status(), seen.text()), (403, expected.as_str()));
             }
         }
     }
@@ -166,10 +166,10 @@ async fn credentials_with_15_seconds_or_less_are_not_served() {
         let seen = ask(&agent).await;
         assert_eq!(seen.status(), status);
         if status == 500 {
-            let words = format!(
+            let expected = format!(
                 "fetched credentials are expired or will expire within the next {left}.00 seconds\n"
             );
-            assert_eq!(seen.text(), words);
+            assert_eq!(seen.text(), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starting, what a process is given, spying, and what is verified at the end.
+//! The start, the environment for a process, recorded requests, and expectations.
 
 use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
@@ -172,7 +172,7 @@ async fn waiting_for_past_requests_returns_at_once() {
     soon(agent.wait_until_idle()).await;
 }
 
-/// What dropping it says.
+/// Returns the panic message of dropping it.
 fn complaint(agent: MockAgent) -> Option<String> {
     let panic = panic::catch_unwind(AssertUnwindSafe(|| drop(agent))).err()?;
     panic.downcast_ref::<String>().cloned()
@@ -290,8 +290,11 @@ async fn a_panicking_test_does_not_panic_again() {
     agent.expect().times(7);
     let panic = panic::catch_unwind(AssertUnwindSafe(|| {
         let _agent = agent;
-        panic!("the test's own words");
+        panic!("the test's own message");
     }));
-    let words = panic.unwrap_err();
-    assert_eq!(words.downcast_ref::<&str>(), Some(&"the test's own words"));
+    let message = panic.unwrap_err();
+    assert_eq!(
+        message.downcast_ref::<&str>(),
+        Some(&"the test's own message")
+    );
 }

@@ -1,4 +1,4 @@
-//! Which request a fault is for.
+//! Which requests a fault applies to.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which tokens are good, and what they are exchanged for.
+//! Which tokens are accepted, and the credentials for them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -113,7 +113,7 @@ async fn verification_checks_issuer_audience_and_times() {
     let agent = with(TokenPolicy::Verified(issuer.clone())).await;
     let good = issuer.token("shop", "cart");
     assert_eq!(ask_with(&agent, &good.mint(NOW)).await.status(), 200);
-    for (token, words) in [
+    for (token, expected) in [
         (
             good.clone().forged().mint(NOW),
             "invalid: token signature is invalid.",
@@ -135,7 +135,7 @@ async fn verification_checks_issuer_audience_and_times() {
     ] {
         let seen = ask_with(&agent, &token).await;
         assert_eq!(seen.status(), 400);
-        assert!(seen.text().contains(words), "{}", seen.text());
+        assert!(seen.text().contains(expected), "{}", seen.text());
     }
 }
 

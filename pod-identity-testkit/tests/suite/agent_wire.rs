@@ -1,4 +1,4 @@
-//! Faults of the connection: what they do, to the byte.
+//! Faults of the connection, byte by byte.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const STAGES: [Stage; 4] = [
     Stage::AfterBody,
 ];
 
-/// Whether the bytes are an answer up to this stage, no more and no less.
+/// Asserts that the bytes are an answer exactly up to this stage.
 fn reaches(bytes: &[u8], stage: Stage) -> bool {
     let text = std::str::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
@@ -84,7 +84,7 @@ async fn a_chunked_body_is_complete_or_ends_within_a_chunk() {
     assert_eq!(dechunked(std::str::from_utf8(&part).unwrap()), None);
 }
 
-/// The body of a chunked answer; `None` when it breaks off.
+/// Returns the body of a chunked answer; `None` if it is truncated.
 fn dechunked(answer: &str) -> Option<String> {
     let (_, mut rest) = answer.split_once("\r\n\r\n")?;
     let mut body = String::new();
@@ -115,12 +115,12 @@ async fn a_held_response_stops_at_its_stage_until_its_gate_opens() {
         }
         gate.release();
         soon(agent.wait_until_idle()).await;
-        // The half that was held, which may have come in with the other.
+        // The half that was held, which may have arrived with the other one.
         assert_eq!(raw_status(&mut raw, bytes).await, 200);
     }
 }
 
-/// Reads the rest of an answer that has begun.
+/// Reads the rest of an answer.
 async fn raw_status(raw: &mut Raw, mut bytes: Vec<u8>) -> u16 {
     while !reaches(&bytes, Stage::AfterBody) {
         bytes.extend(raw.bytes(1).await);

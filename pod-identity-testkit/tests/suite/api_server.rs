@@ -206,7 +206,7 @@ async fn a_fault_that_this_mock_does_not_have_is_refused_with_words() {
         }));
         *injected.unwrap_err().downcast::<String>().unwrap()
     };
-    for (fault, words) in [
+    for (fault, expected) in [
         (Fault::status(503), "say which"),
         (
             Fault::status(503).on(Operation::AssumeRoleForPodIdentity),
@@ -223,7 +223,7 @@ async fn a_fault_that_this_mock_does_not_have_is_refused_with_words() {
         (Fault::same_again().on(Operation::ListPods), "same_again"),
     ] {
         let message = refused(fault);
-        assert!(message.contains(words), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let eks = MockEksAuth::builder()
         .in_this_runtime()

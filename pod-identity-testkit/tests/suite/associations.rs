@@ -1,4 +1,4 @@
-//! The associations API of EKS, as a rest-json client meets it.
+//! The associations API of EKS, as a rest-json client sees it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::common::{Answered, Client, NOW, ROLE, assume, shop, signed};
 
 const ALL: &str = "/clusters/test-cluster/pod-identity-associations";
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
-/// Of the account of the cluster.
+/// A role of the account of the cluster.
 const OTHER_ROLE: &str = "arn:aws:iam::111122223333:role/orders";
 
-/// One call over a connection of its own.
+/// Makes one call over its own connection.
 async fn call(eks: &MockEksAuth, method: Method, path: &str, body: Value) -> Answered {
     let body = if body.is_null() {
         String::new()
@@ -47,7 +47,7 @@ fn with(mut body: Value, name: &str, value: impl Into<Value>) -> Value {
     body
 }
 
-/// Creates one and returns it.
+/// Creates an association and returns it.
 async fn created(eks: &MockEksAuth, body: Value) -> Value {
     let answer = post(eks, ALL, body).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -237,7 +237,7 @@ async fn an_invalid_request_is_refused_with_a_reason() {
     let other = || with(order(), "serviceAccount", "other");
     let many: Value = (0..51).map(|i| (format!("k{i}"), json!(""))).collect();
     let policy = "disableSessionTags must be set to true";
-    for (path, body, status, code, words) in [
+    for (path, body, status, code, expected) in [
         (
             ALL,
             json!({ "namespace": "shop" }),
@@ -302,8 +302,8 @@ async fn an_invalid_request_is_refused_with_a_reason() {
         ),
     ] {
         let answer = post(&eks, path, body).await;
-        assert_eq!((answer.status, answer.code()), (status, code), "{words}");
-        assert!(answer.message().contains(words), "{}", answer.body);
+        assert_eq!((answer.status, answer.code()), (status, code), "{expected}");
+        assert!(answer.message().contains(expected), "{}", answer.body);
     }
     let unsigned = http::Request::get(ALL).header("host", "eks.test");
     let mut client = Client::connect(&eks).await.unwrap();

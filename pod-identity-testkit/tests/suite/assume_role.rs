@@ -1,4 +1,4 @@
-//! `AssumeRoleForPodIdentity` as the mock answers it without faults.
+//! `AssumeRoleForPodIdentity` without faults.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a reader finds when a token file is not kubelet's.
+//! Token files that kubelet would not write.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn every_defect_is_as_documented_and_the_next_write_repairs_it() {
             TokenDefect::Directory => {
                 assert!(matches!(read.unwrap_err().problem(), Problem::Directory));
             }
-            // The superuser reads it all the same.
+            // The superuser can read it anyway.
             TokenDefect::Unreadable => {
                 let denied = |error: pod_identity_core::TokenFileError| {
                     matches!(error.problem(), Problem::Denied)

@@ -1,4 +1,4 @@
-//! STS `GetCallerIdentity`: whose credentials these are.
+//! STS `GetCallerIdentity`: the owner of credentials.
 
 use std::time::Duration;
 

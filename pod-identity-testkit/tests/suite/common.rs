@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
 pub(crate) const ROLE: &str = "arn:aws:iam::111122223333:role/teams/cart";
 
-/// A mock that knows `shop/cart`, and its clock.
+/// Starts a mock with an association for `shop/cart`. Returns it with its clock.
 pub(crate) async fn shop() -> (MockEksAuth, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::at(NOW));
     let given: Arc<dyn Clock> = clock.clone();
@@ -29,7 +29,7 @@ pub(crate) async fn shop() -> (MockEksAuth, Arc<SettableClock>) {
     (eks, clock)
 }
 
-/// A good token for `shop/cart`.
+/// Returns a valid token for `shop/cart`.
 pub(crate) fn token(eks: &MockEksAuth) -> String {
     eks.issuer()
         .token("shop", "cart")
@@ -121,7 +121,7 @@ pub(crate) fn signed(path: &str) -> http::request::Builder {
         )
 }
 
-/// One request over a connection of its own.
+/// Sends one request over its own connection.
 pub(crate) async fn assume(eks: &MockEksAuth, token: &str) -> Answered {
     Client::connect(eks)
         .await

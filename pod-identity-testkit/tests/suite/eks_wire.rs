@@ -1,4 +1,4 @@
-//! How the answers of the mock of EKS Auth reach the client.
+//! The delivery of answers by the mock of EKS Auth.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const STAGES: [Stage; 4] = [
     Stage::AfterBody,
 ];
 
-/// Sends a request with a good token, in one piece or with a body in chunks.
+/// Sends a request with a valid token, in one piece or with a chunked body.
 async fn ask(eks: &MockEksAuth, chunked: bool) -> TcpStream {
     let mut stream = TcpStream::connect(eks.address()).await.unwrap();
     let body = json!({ "token": token(eks) }).to_string();
@@ -42,14 +42,14 @@ async fn ask(eks: &MockEksAuth, chunked: bool) -> TcpStream {
     stream
 }
 
-/// Everything up to the end of the connection, and whether that was a reset.
+/// Returns the bytes up to the end of the connection, and whether that was a reset.
 async fn rest(mut stream: TcpStream) -> (String, bool) {
     let mut bytes = Vec::new();
     let read = soon(stream.read_to_end(&mut bytes)).await;
     (String::from_utf8(bytes).unwrap(), read.is_err())
 }
 
-/// Up to which stage an answer came.
+/// Returns the stage up to which an answer was received.
 fn stage(answer: &str) -> Stage {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         return match answer {

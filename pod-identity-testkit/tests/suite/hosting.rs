@@ -1,4 +1,4 @@
-//! Where a mock runs, and how long a test waits for it.
+//! The runtime of a mock, and the limit of waits.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use pod_identity_testkit::{MockAgent, MockEksAuth};
 use crate::common::{assume, shop, token};
 use crate::raw::get;
 
-/// Asks with a socket that blocks, as a test does that waits for a child.
+/// Sends a request over a blocking socket, as a test that waits for a child process blocks.
 fn ask(agent: &MockAgent) -> String {
     let mut stream = TcpStream::connect(agent.address()).unwrap();
     let limit = Some(Duration::from_secs(20));

@@ -1,4 +1,4 @@
-//! A pod's token over the days: when kubelet refreshes it.
+//! When kubelet refreshes a pod's token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn the_file_changes_with_the_clock_and_before_the_clock_returns() {
             last = now;
         }
     }
-    // 19 h 12 min each, less 0 to 10 s, seen by the minute.
+    // 19 h 12 min each, less 0 to 10 s, checked every minute.
     assert_eq!(rotations.len(), 6, "{rotations:?}");
     assert_eq!(token.all().len(), 7);
     for (count, minute) in (1..).zip(&rotations) {
@@ -171,7 +171,7 @@ async fn an_agents_token_follows_its_clock() {
     assert_ne!(requests[1].token, requests[2].token);
 }
 
-/// As a test whose time flows drives it.
+/// Refreshes the token as a test with flowing time does.
 #[tokio::test(start_paused = true)]
 async fn tokios_paused_time_drives_the_refresh_too() {
     let start = tokio::time::Instant::now();

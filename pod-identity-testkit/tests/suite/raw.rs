@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::common::{NOW, soon};
 
-/// An agent whose time stands still at `NOW`.
+/// Starts an agent whose clock is stopped at `NOW`.
 pub(crate) fn at_rest() -> (MockAgentBuilder, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::at(NOW));
     let given: Arc<dyn Clock> = clock.clone();
@@ -44,19 +44,19 @@ impl Raw {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Asks with the agent's own token.
+    /// Sends a request with the agent's own token.
     pub(crate) async fn ask(&mut self, agent: &MockAgent) {
         self.send(&get(agent.token().expose())).await;
     }
 
-    /// The next `count` bytes.
+    /// Returns the next `count` bytes.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.0.read_exact(&mut bytes).await.unwrap();
         bytes
     }
 
-    /// What is there already; nothing, when the server waits.
+    /// Returns the bytes that have arrived; none while the server waits.
     pub(crate) fn at_hand(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 100_000];
         let count = self.0.try_read(&mut bytes).unwrap_or(0);
@@ -64,7 +64,7 @@ impl Raw {
         bytes
     }
 
-    /// Everything up to the end of the connection.
+    /// Returns the bytes up to the end of the connection.
     pub(crate) async fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();
         match soon(self.0.read_to_end(&mut bytes)).await {
@@ -81,7 +81,7 @@ impl Raw {
         String::from_utf8(head).unwrap()
     }
 
-    /// One answer with a length, after which the connection may go on.
+    /// Reads one answer with a length, after which the connection can be used again.
     pub(crate) async fn answer(&mut self) -> Seen {
         let head = self.head().await;
         let length = header(&head, "Content-Length").parse().unwrap();
@@ -120,7 +120,7 @@ pub(crate) fn get(authorization: &str) -> String {
     )
 }
 
-/// One request with the agent's own token over a connection of its own.
+/// Sends one request with the agent's own token over its own connection.
 pub(crate) async fn ask(agent: &MockAgent) -> Seen {
     ask_with(agent, agent.token().expose()).await
 }

@@ -1,4 +1,4 @@
-//! What the mock refuses by itself, in the order in which it looks.
+//! The refusals of the mock, in the order of its checks.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_token_is_refused_for_its_first_defect() {
     let good = || eks.issuer().token("shop", "cart");
     let hour_ago = NOW - HOUR;
     let invalid = "InvalidTokenException";
-    for (token, status, code, words) in [
+    for (token, status, code, expected) in [
         (
             "no-jwt".to_owned(),
             400,
@@ -137,10 +137,10 @@ async fn a_token_is_refused_for_its_first_defect() {
         ),
     ] {
         let answer = assume(&eks, &token).await;
-        assert_eq!((answer.status, answer.code()), (status, code), "{words}");
-        assert!(answer.message().contains(words), "{}", answer.body);
+        assert_eq!((answer.status, answer.code()), (status, code), "{expected}");
+        assert!(answer.message().contains(expected), "{}", answer.body);
         eks.assert_no_secrets(&answer.body);
-        assert!(!answer.body.contains(&token), "{words}");
+        assert!(!answer.body.contains(&token), "{expected}");
     }
     assert_eq!(eks.minted().len(), 0);
 }
@@ -151,7 +151,7 @@ async fn a_request_is_checked_before_its_token() {
     let token = token(&eks);
     let good = serde_json::json!({ "token": token }).to_string();
     let own = path(eks.cluster());
-    for (path, body, status, code, words) in [
+    for (path, body, status, code, expected) in [
         (
             path("prod"),
             good.as_str(),
@@ -207,9 +207,9 @@ async fn a_request_is_checked_before_its_token() {
         assert_eq!(
             (answer.status, answer.code()),
             (status, code),
-            "{path} {words}"
+            "{path} {expected}"
         );
-        assert!(answer.message().contains(words), "{}", answer.body);
+        assert!(answer.message().contains(expected), "{}", answer.body);
         assert_eq!(answer.header("x-amzn-RequestId").len(), 36);
     }
 }
@@ -263,7 +263,7 @@ async fn a_request_without_a_signature_or_by_another_method_is_refused() {
     assert_eq!(client.send(get).await.unwrap().status, 404);
 }
 
-/// A token with one more parameter in its header, for which its signature is not made.
+/// Returns a token with one more parameter in its header, which its signature does not cover.
 fn with_header(token: &str, parameter: &str) -> String {
     let (header, rest) = token.split_once('.').unwrap();
     let header = String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Faults in words meet requests.
+//! Faults of a scenario file, applied to requests.
 
 use pod_identity_testkit::{MockAgent, MockEksAuth, Scenario, TokenPolicy};
 use serde_json::Value;
@@ -26,7 +26,7 @@ async fn eks_with(fault: &str) -> MockEksAuth {
 
 #[tokio::test]
 async fn bodies_and_messages_of_the_agent_are_as_the_scenario_says() {
-    for (fault, status, words) in [
+    for (fault, status, expected) in [
         ("status = 502\ntext = \"no upstream\"", 502, "no upstream\n"),
         ("body = \"[]\"", 200, "[]"),
         ("empty = true", 200, ""),
@@ -44,7 +44,7 @@ async fn bodies_and_messages_of_the_agent_are_as_the_scenario_says() {
     ] {
         let seen = ask(&agent_with(fault).await).await;
         assert_eq!(seen.status(), status, "{fault}");
-        assert!(seen.text().contains(words), "{fault}: {}", seen.text());
+        assert!(seen.text().contains(expected), "{fault}: {}", seen.text());
     }
 }
 
@@ -71,7 +71,7 @@ async fn a_fault_applies_to_the_current_or_the_previous_token_or_a_pod() {
 
 #[tokio::test]
 async fn bodies_and_messages_of_eks_auth_are_as_the_scenario_says() {
-    for (fault, status, words) in [
+    for (fault, status, expected) in [
         ("status = 502\ntext = \"no upstream\"", 502, "no upstream"),
         ("body = \"[]\"", 200, "[]"),
         ("html = true", 200, "<h1>It works!</h1>"),
@@ -84,7 +84,7 @@ async fn bodies_and_messages_of_eks_auth_are_as_the_scenario_says() {
     ] {
         let answer = answer_of(fault).await;
         assert_eq!(answer.status, status, "{fault}");
-        assert!(answer.body.contains(words), "{fault}: {}", answer.body);
+        assert!(answer.body.contains(expected), "{fault}: {}", answer.body);
     }
     assert_eq!(answer_of("empty = true").await.body, "");
     let hinted = answer_of("error = \"ThrottlingException\"\nretry_after = \"1500ms\"").await;
@@ -130,7 +130,7 @@ async fn answer_of(fault: &str) -> Answered {
     assume(&eks, &fresh(&eks)).await
 }
 
-/// By the system's time, as the mocks here.
+/// Mints by the system's time, which the mocks here use.
 fn fresh(eks: &MockEksAuth) -> String {
     use pod_identity_core::{Clock, SystemClock};
 

@@ -1,4 +1,4 @@
-//! The scenarios under `examples/`, and the page that has all keys.
+//! The scenarios under `examples/`, and the page that documents all keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

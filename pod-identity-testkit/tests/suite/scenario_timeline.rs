@@ -1,4 +1,4 @@
-//! What happens to the mocks of a scenario, and when.
+//! The timeline of a scenario.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! From when on a fault is there, and for whom.
+//! When a fault applies, and to which requests.
 
 use std::time::Duration;
 

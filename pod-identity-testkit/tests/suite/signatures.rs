@@ -1,4 +1,4 @@
-//! SigV4 of what calls EKS Auth and the associations API, made by the SDK's own signer.
+//! SigV4 signatures of requests to EKS Auth and the associations API, made by the SDK's own signer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn an_invalid_signature_is_refused_with_the_text_of_the_service() {
     };
     let stray = "The security token included in the request is invalid.";
     let invalid = "InvalidSignatureException";
-    for (signer, code, words) in [
+    for (signer, code, expected) in [
         (
             Signer::new("eks-auth", "AKIAUNKNOWN", SECRET),
             "UnrecognizedClientException",
@@ -128,8 +128,8 @@ async fn an_invalid_signature_is_refused_with_the_text_of_the_service() {
     ] {
         let request = signer.sign(Method::POST, &path(eks.cluster()), &body);
         let answer = send(&eks, request).await;
-        assert_eq!((answer.status, answer.code()), (403, code), "{words}");
-        assert!(answer.message().contains(words), "{}", answer.body);
+        assert_eq!((answer.status, answer.code()), (403, code), "{expected}");
+        assert!(answer.message().contains(expected), "{}", answer.body);
         assert!(!answer.message().contains(SECRET));
     }
     for age in [300, 0] {

@@ -31,7 +31,7 @@ impl Signer {
         Self::with(service, Credentials::new(key, secret, None, None, "test"))
     }
 
-    /// By what a pod has got.
+    /// Signs with the credentials of a pod.
     pub(crate) fn of(service: &'static str, granted: &AssumeRoleResponse) -> Self {
         let minted = &granted.credentials;
         let credentials = Credentials::new(
@@ -92,7 +92,7 @@ impl Signer {
     }
 }
 
-/// Sends one request over a connection of its own.
+/// Sends one request over its own connection.
 pub(crate) async fn send(eks: &MockEksAuth, request: Request<Full<Bytes>>) -> Answered {
     Client::connect(eks)
         .await

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::common::{Client, NOW, ROLE, assume, token};
 
 const TARGET: &str = "arn:aws:iam::444455556666:role/orders";
-/// Of the account of the cluster.
+/// A role of the account of the cluster.
 const OTHER_ROLE: &str = "arn:aws:iam::111122223333:role/orders";
 const REFUSAL: &str =
     "Unauthorized Exception! EKS does not have permissions to assume the associated role.";
@@ -36,7 +36,7 @@ async fn trusting(statement: &Value) -> MockEksAuth {
     eks
 }
 
-/// By the system's clock.
+/// Mints by the system's clock.
 async fn status(eks: &MockEksAuth) -> u16 {
     let now = pod_identity_core::Clock::now(&pod_identity_core::SystemClock);
     let answer = assume(eks, &eks.issuer().token("shop", "cart").mint(now)).await;
@@ -113,7 +113,7 @@ async fn common_mistakes_are_refused_by_eks_auth_and_the_associations_api() {
     }
 }
 
-/// Status and message.
+/// Returns status and message.
 async fn create(eks: &MockEksAuth, role: &str) -> (u16, String) {
     let body = json!({ "namespace": "shop", "serviceAccount": "new", "roleArn": role });
     let path = format!("/clusters/{}/pod-identity-associations", eks.cluster());

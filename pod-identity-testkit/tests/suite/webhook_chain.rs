@@ -1,4 +1,4 @@
-//! From a pod's manifest to its credentials, and what a container finds on the way.
+//! From a pod's manifest to its credentials, and the environment of its container.
 
 use std::time::Duration;
 

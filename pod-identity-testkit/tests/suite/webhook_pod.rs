@@ -1,4 +1,4 @@
-//! A pod, and what the webhook makes of it.
+//! A pod before and after the webhook.
 
 use pod_identity_testkit::{WebhookConfig, mutate_pod};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(crate) fn pod() -> Value {
     })
 }
 
-/// `pod` with something put at a path, for which there is a place.
+/// Returns `pod` with a value at a path whose parent exists.
 pub(crate) fn with(mut pod: Value, path: &str, value: Value) -> Value {
     let (parent, member) = path.rsplit_once('/').unwrap();
     let parent = pod.pointer_mut(parent).unwrap();
@@ -41,14 +41,14 @@ pub(crate) fn patched(pod: &Value, config: &WebhookConfig) -> Value {
     mutate_pod(pod, config).unwrap().apply_to(pod).unwrap()
 }
 
-/// The value of the one addition at a path.
+/// Returns the value of the only addition at a path.
 pub(crate) fn added(patch: &Value, path: &str) -> Option<Value> {
     let mut values = patch.as_array().unwrap().iter();
     let found = values.find(|operation| operation["path"] == path)?;
     Some(found["value"].clone())
 }
 
-/// The first container's own variables and what it got, as `NAME=value`.
+/// Returns the variables of the first container, its own and the injected ones, as `NAME=value`.
 pub(crate) fn env(pod: &Value, config: &WebhookConfig) -> Vec<String> {
     let patched = patched(pod, config);
     let env = patched["spec"]["containers"][0]["env"].as_array();

@@ -165,7 +165,7 @@ fn an_expiration_comes_from_the_pod_or_the_account_or_the_flag() {
         (pod(), account("7200"), 7200),
         (pod(), account("soon").token_expiration(4000), 4000),
         (pod(), flag(4000), 4000),
-        // At least ten minutes, and nothing caps it.
+        // At least ten minutes, without an upper limit.
         (annotated(KEY, "599"), config(), 600),
         (annotated(KEY, "600"), config(), 600),
         (annotated(KEY, "-1"), config(), 600),

@@ -88,7 +88,7 @@ async fn is_patched(webhook: &MockWebhook, service_account: &str) -> bool {
     !response(webhook, &review).await["patch"].is_null()
 }
 
-/// Trusts nothing but the webhook's own certificate.
+/// Trusts only the webhook's own certificate.
 async fn tls(webhook: &MockWebhook, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let pem = webhook.certificate_pem().unwrap();
     tls::connect(webhook.address(), name, pem).await
