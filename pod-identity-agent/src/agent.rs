@@ -294,7 +294,7 @@ impl AgentBuilder {
     }
 
     /// Sets how long a client waits for EKS Auth before the response is 503. Defaults to 900 ms, because the
-    /// least patient SDKs give up after 1 s. At most 60 s, because no SDK waits for longer.
+    /// least patient SDKs give up after 1 s. At most 5 min: no SDK waits for longer.
     pub fn answer_within(mut self, time: Duration) -> Self {
         self.settings.max_wait = time.min(MAX_ANSWER_WITHIN);
         self
@@ -403,7 +403,7 @@ impl AgentBuilder {
 pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
 
 /// No SDK waits for longer; an unbounded time could not be added to a clock.
-const MAX_ANSWER_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const MAX_ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
 /// The least patient SDKs give up after 1 s.
 pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);

@@ -387,7 +387,10 @@ fn node_addresses() -> impl Iterator<Item = IpNet> {
 /// The official agent's.
 const DEFAULT_QPS: f64 = 3.0;
 
-/// The longest that a pod can wait: no SDK waits for a minute, and a test may want more.
+/// Parses the time until a waiting pod is answered 503.
 fn answer_within(text: &str) -> Result<Duration, DurationError> {
-    parse_duration_within(Duration::from_millis(1)..=Duration::from_secs(300), text)
+    parse_duration_within(
+        Duration::from_millis(1)..=crate::agent::MAX_ANSWER_WITHIN,
+        text,
+    )
 }
