@@ -43,7 +43,7 @@ async fn restart(scene: &Scene, share: f64) {
     scene
         .eks
         .inject_always(Fault::respond(move |_request| limited.answer()));
-    let (pods, longest) = all_at_once(scene, Patience::BOTOCORE).await;
+    let (pods, longest) = all_at_once(scene, RetryPolicy::BOTOCORE).await;
     let calls = scene.eks.request_count();
     // Those of the current second, too.
     let granted = RATE as f64 * (1.0 + longest.as_secs_f64().floor());
@@ -54,9 +54,9 @@ async fn restart(scene: &Scene, share: f64) {
     // Clients that keep trying are served, and by then each pod has cost little more than one exchange.
     let (pods, longest) = all_at_once(
         scene,
-        Patience {
+        RetryPolicy {
             attempts: 30,
-            ..Patience::BOTOCORE
+            ..RetryPolicy::BOTOCORE
         },
     )
     .await;
@@ -67,13 +67,13 @@ async fn restart(scene: &Scene, share: f64) {
 }
 
 #[derive(Clone, Copy)]
-struct Patience {
+struct RetryPolicy {
     timeout: Duration,
     attempts: u32,
     between: Duration,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// `ContainerMetadataFetcher`: `TIMEOUT_SECONDS`, `RETRY_ATTEMPTS`, `SLEEP_TIME`.
     const BOTOCORE: Self = Self {
         timeout: Duration::from_secs(2),
@@ -84,7 +84,7 @@ impl Patience {
 
 /// Returns how many pods got credentials, and how long the last of them tried. Connections are opened one by
 /// one beforehand, because the kernel's short queue does not follow virtual time.
-async fn all_at_once(scene: &Scene, patience: Patience) -> (usize, Duration) {
+async fn all_at_once(scene: &Scene, retries: RetryPolicy) -> (usize, Duration) {
     let mut clients = Vec::new();
     for number in 0..PODS {
         let mut client = Client::connect_from(pod(number), scene.address).await;
@@ -95,12 +95,12 @@ async fn all_at_once(scene: &Scene, patience: Patience) -> (usize, Duration) {
     let mut crowd = JoinSet::new();
     for (mut client, token) in clients {
         crowd.spawn(async move {
-            for attempt in 0..patience.attempts {
+            for attempt in 0..retries.attempts {
                 if attempt > 0 {
-                    sleep(patience.between).await;
+                    sleep(retries.between).await;
                 }
                 let asked = client.ask(Request::with_token(&token));
-                let answer = timeout(patience.timeout, asked).await;
+                let answer = timeout(retries.timeout, asked).await;
                 if answer.expect("it must be answered in time").status == 200 {
                     return true;
                 }
