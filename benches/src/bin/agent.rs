@@ -27,7 +27,8 @@ use hyper_util::rt::TokioIo;
 use pod_identity_benches::{Connection, Limit, Program, Table, free_port, median, percentile, pod};
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Clock, Credentials, Secret, SystemClock, Timestamp};
-use pod_identity_testkit::{Fault, Issuer, MockEksAuth};
+use pod_identity_testkit::{Fault, Issuer, MockApiServer, MockEksAuth, Operation};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -70,11 +71,12 @@ enum Part {
     Crowd,
     Scale,
     Memory,
+    Watch,
     Floods,
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Size,
         Self::Start,
         Self::Hits,
@@ -83,6 +85,7 @@ impl Part {
         Self::Crowd,
         Self::Scale,
         Self::Memory,
+        Self::Watch,
         Self::Floods,
     ];
 
@@ -130,6 +133,7 @@ async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
                     memory("peer: ", peer, false, &mut table).await?;
                 }
             }
+            Part::Watch => watch(ours, &mut table).await?,
             Part::Floods => {
                 floods("", ours, Limit::AtMost(24.0), &mut table).await?;
                 if let Some(peer) = &peer {
@@ -422,6 +426,74 @@ async fn memory(whose: &str, program: &Path, ours: bool, table: &mut Table) -> R
         table.row("memory: each of them", each, "KiB", Limit::None);
     }
     Ok(())
+}
+
+/// A node of 250 pods, of which ten change in each second.
+async fn watch(ours: &Path, table: &mut Table) -> Result<()> {
+    const PODS: usize = 250;
+    const CHANGES: usize = 100;
+    let api_server = MockApiServer::start().await;
+    for number in 0..PODS {
+        api_server.put_pod(pod_manifest(number));
+    }
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let (url, directory) = (api_server.url(), api_server.service_account_dir());
+    let directory = directory.to_str().ok_or("a path that is not UTF-8")?;
+    let flags = ["--node-name", "node-1", "--kubernetes-api", &url];
+    let flags = [&flags[..], &["--kubernetes-service-account", directory]].concat();
+    let agent = eks.before(ours, &flags)?;
+    connected(&agent).await?;
+    settle().await;
+    let (idle, start) = (agent.memory()?, agent.cpu()?);
+    drop(agent);
+
+    let agent = eks.before(ours, &[&flags[..], &["--pod-liveness-check"]].concat())?;
+    connected(&agent).await?;
+    let watching = api_server.wait_for_answers_of(Operation::WatchPods, 1);
+    watching.await;
+    settle().await;
+    let added = agent.memory()? - idle;
+    table.row(
+        "watch of 250 pods: memory",
+        added,
+        "MiB",
+        Limit::AtMost(3.0),
+    );
+    let before = agent.cpu()?;
+    let listed = millis(before.saturating_sub(start));
+    table.row(
+        "watch of 250 pods: CPU of its start",
+        listed,
+        "ms",
+        Limit::None,
+    );
+    let mut ticks = interval(Duration::from_secs(1) / 10);
+    for number in 0..CHANGES {
+        ticks.tick().await;
+        api_server.put_pod(pod_manifest(number % PODS));
+    }
+    settle().await;
+    let spent = micros(agent.cpu()? - before) / CHANGES as f64;
+    table.row(
+        "watch of 250 pods: CPU of a change",
+        spent,
+        "µs",
+        Limit::AtMost(1000.0),
+    );
+    Ok(())
+}
+
+/// With 2.5 KB of metadata, as pods of Deployments have.
+fn pod_manifest(number: usize) -> serde_json::Value {
+    json!({
+        "metadata": {
+            "namespace": "shop",
+            "name": format!("cart-{number}"),
+            "annotations": {"example.com/notes": "n".repeat(500)},
+            "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": "f".repeat(1800)}}],
+        },
+        "spec": {"nodeName": "node-1", "containers": [{"name": "app", "image": "i".repeat(2000)}]},
+    })
 }
 
 async fn fetch(agent: &Program, eks: &Upstream, numbers: std::ops::Range<usize>) -> Result<()> {
