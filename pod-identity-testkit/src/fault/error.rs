@@ -1,5 +1,9 @@
 /// Why a fault cannot be injected: the cause, then the remedy.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(
+    not(feature = "api-server"),
+    expect(dead_code, reason = "some are errors of the API server's mock only")
+)]
 pub(crate) enum FaultError {
     #[error("no error of EKS Auth is called {0}; expected one such as ThrottlingException")]
     Error(String),

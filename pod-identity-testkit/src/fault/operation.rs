@@ -135,6 +135,7 @@ impl Operation {
     }
 
     /// Whether an API server of Kubernetes has it.
+    #[cfg(feature = "api-server")]
     pub(crate) const fn is_of_api_server(self) -> bool {
         self.is_of_api_server_only()
             || matches!(

@@ -5,6 +5,10 @@ pub(crate) mod blocking;
 pub(crate) mod clearing;
 pub(crate) mod connection;
 pub(crate) mod delivery;
+#[cfg_attr(
+    not(feature = "api-server"),
+    expect(dead_code, reason = "only the API server has answers without an end")
+)]
 pub(crate) mod feed;
 pub(crate) mod form;
 pub(crate) mod gate;
@@ -18,6 +22,6 @@ pub(crate) mod request_head;
 pub(crate) mod server;
 pub(crate) mod stage;
 pub(crate) mod stream;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "api-server", feature = "webhook"))]
 pub(crate) mod tls;
 pub(crate) mod wire;

@@ -1,6 +1,4 @@
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -22,26 +20,7 @@ impl Identity {
         Self::parse(certificate, &key)
     }
 
-    /// Reads a certificate and its key, in PEM. If neither file exists, generates them, so that the next
-    /// start finds them and the `caBundle` of a registration stays right.
-    pub(crate) fn load_or_generate(
-        certificate: &Path,
-        key: &Path,
-        names: Vec<String>,
-    ) -> io::Result<Self> {
-        if !certificate.exists() && !key.exists() {
-            let (certificate_pem, key_pem) = self_signed(names)?;
-            write_new(key, &key_pem, 0o600).map_err(|error| at(key, error))?;
-            write_new(certificate, &certificate_pem, 0o644)
-                .map_err(|error| at(certificate, error))?;
-        }
-        let certificate_pem =
-            fs::read_to_string(certificate).map_err(|error| at(certificate, error))?;
-        let key_pem = fs::read_to_string(key).map_err(|error| at(key, error))?;
-        Self::parse(certificate_pem, &key_pem).map_err(|error| at(certificate, error))
-    }
-
-    fn parse(certificate_pem: String, key_pem: &str) -> io::Result<Self> {
+    pub(crate) fn parse(certificate_pem: String, key_pem: &str) -> io::Result<Self> {
         let certificates = CertificateDer::pem_slice_iter(certificate_pem.as_bytes());
         let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(invalid)?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(invalid)?;
@@ -53,7 +32,8 @@ impl Identity {
     }
 }
 
-fn self_signed(names: Vec<String>) -> io::Result<(String, String)> {
+/// Returns the certificate and its key, in PEM.
+pub(crate) fn self_signed(names: Vec<String>) -> io::Result<(String, String)> {
     let generated = rcgen::generate_simple_self_signed(names).map_err(invalid)?;
     Ok((generated.cert.pem(), generated.signing_key.serialize_pem()))
 }
@@ -71,21 +51,6 @@ fn server_config(
     Ok(config)
 }
 
-/// Creates a file with these permissions from its first byte on.
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _not_of_this_system = mode;
-    options.open(path)?.write_all(text.as_bytes())
-}
-
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-fn at(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use super::certificate_files::load_or_generate;
 use super::identities_file::IdentitiesFile;
 use super::service::{PATH, WebhookService};
 use crate::WebhookConfig;
@@ -168,9 +169,7 @@ impl MockWebhookBuilder {
             true => (None, None),
             false => {
                 let identity = match &self.certificate {
-                    Some((certificate, key)) => {
-                        Identity::load_or_generate(certificate, key, self.names)?
-                    }
+                    Some((certificate, key)) => load_or_generate(certificate, key, self.names)?,
                     None => Identity::generate(self.names)?,
                 };
                 (Some(identity.certificate_pem), Some(identity.acceptor))

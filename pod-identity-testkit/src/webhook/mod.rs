@@ -1,6 +1,8 @@
 //! The patch of EKS's mutating webhook, and the environment of a patched pod.
 
 mod admission;
+#[cfg(feature = "webhook")]
+mod certificate_files;
 mod config;
 mod defaults;
 mod identity;
