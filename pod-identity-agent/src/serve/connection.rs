@@ -15,7 +15,8 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::serve::client_socket::ClientSocket;
-use crate::serve::connections::{ConnectionPermit, Phase};
+use crate::serve::connection_state::Phase;
+use crate::serve::connections::ConnectionPermit;
 use crate::serve::drain::DrainWatcher;
 use crate::serve::header_timeout::HeaderDeadline;
 use crate::serve::respond::{ConnectionRejected, Respond};
@@ -51,11 +52,11 @@ async fn waits_for_request(
     tokio::select! {
         biased;
         sends = socket.sends_something() => return sends,
-        () = permit.closing() => return false,
+        () = permit.state().closing() => return false,
         () = drain.started() => {}
     }
     // A client that has just connected is about to send its request.
-    let time = FIRST_REQUEST_TIMEOUT.saturating_sub(permit.opened().elapsed());
+    let time = FIRST_REQUEST_TIMEOUT.saturating_sub(permit.state().opened().elapsed());
     let sends = timeout(time.max(FOUND_REQUEST_TIMEOUT), socket.sends_something()).await;
     sends.unwrap_or(false)
 }
@@ -74,7 +75,7 @@ async fn serve_requests(
         let reply = responder.respond(&request, source);
         async {
             let mut response = reply.response().await;
-            let is_last = permit.end_answer();
+            let is_last = permit.state().end_answer();
             if is_last {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -92,9 +93,12 @@ async fn serve_requests(
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = permit.closing() => {
+        () = permit.state().closing() => {
             debug!("connection closed: idle, or to make room for another");
-            if !permit.is(Phase::Leaving) {
+            // Whoever was displaced between two requests is closed abortively: it may not read its last
+            // response, and the kernel would hold that for it.
+            let is_displaced = permit.state().is_leaving() && !permit.state().is(Phase::Cut);
+            if !is_displaced {
                 connection.as_mut().graceful_shutdown();
                 // An idle connection ends at once; one that does not is closed abortively.
                 let _ended = connection.now_or_never();
@@ -127,7 +131,7 @@ async fn serve_requests(
 async fn stops_answering(permit: &ConnectionPermit) {
     loop {
         sleep(DRAIN_INTERVAL).await;
-        if !permit.is(Phase::Answering) {
+        if !permit.state().is(Phase::Answering) {
             return;
         }
     }

@@ -1,20 +1,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::node::addresses::{NODE, NodeAddresses};
+use crate::serve::connection_state::{ConnectionState, Phase};
 
 /// Limits how many connections are open and how long they may be idle, and closes one to make room for a
 /// new one.
 ///
 /// Only a connection that does not have a request under way makes room: one that has sent nothing for
-/// [`GRACE`], the oldest first, or else the one that has been idle for longest, of the source that has most
+/// half a second, the oldest first, or else the one that has been idle for longest, of the source that has most
 /// connections. A new connection beyond the limit of its source waits for up to [`QUEUE_TIMEOUT`] until one
 /// of them closes, so that a crowd of clients at one address is served although it connects at once.
 ///
@@ -37,9 +38,9 @@ pub(crate) struct ConnectionLimits {
     pub(crate) per_node_address: usize,
     /// From all addresses, with those that wait for another to close.
     pub(crate) total: usize,
-    /// That have sent nothing for [`GRACE`], from one address; likewise with an incomplete request header.
+    /// That have sent nothing for half a second, from one address; likewise with an incomplete request header.
     pub(crate) awaiting_header_per_source: usize,
-    /// That have sent nothing for [`GRACE`], from all addresses; likewise with an incomplete request header.
+    /// That have sent nothing for half a second, from all addresses; likewise with an incomplete request header.
     pub(crate) awaiting_header: usize,
     pub(crate) node_addresses: NodeAddresses,
 }
@@ -75,10 +76,6 @@ impl ConnectionLimits {
     }
 }
 
-/// A new connection may be silent for this long without being closed to make room for another: more than a
-/// client needs between connecting and sending, less than the least patient SDKs wait.
-const GRACE: Duration = Duration::from_millis(500);
-
 /// How long a new connection waits for room. Most SDKs give up after one or two seconds.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -103,16 +100,16 @@ impl Connections {
         let limit = self.limits.of(source);
         let mut registry = self.lock();
         let (open, queued) = registry.count(source);
-        let is_full = registry.open.len() + registry.queued >= self.limits.total;
+        let is_full = registry.open + registry.queued >= self.limits.total;
         // One that is told to close counts until it has closed: the limits are exceeded for that moment.
         let has_room = if queued > 0 {
             false
         } else if open >= limit {
-            registry.make_room_in(source).is_some()
+            registry.make_room_in(source, now).is_some()
         } else {
             !is_full
                 || registry.close_old_silent(now).is_some()
-                || registry.close_idlest().is_some()
+                || registry.close_idlest(now).is_some()
                 || registry.reject_queued().is_some()
                 || registry.close_silent().is_some()
         };
@@ -130,7 +127,7 @@ impl Connections {
     }
 
     /// Closes connections that have been idle for [`IDLE_TIMEOUT`], and those that have sent nothing for
-    /// [`GRACE`] where there are too many of them. Runs until dropped.
+    /// half a second where there are too many of them. Runs until dropped.
     ///
     /// A sweep over all of them, now and then, costs less than a timer per connection that every request
     /// would reset.
@@ -141,18 +138,18 @@ impl Connections {
         }
     }
 
-    /// Closes a connection that has sent nothing for [`GRACE`], or, if there is none, the one that has been
+    /// Closes a connection that has sent nothing for half a second, or, if there is none, the one that has been
     /// idle for longest. Never one that has just been opened.
     pub(crate) fn make_room(&self) {
-        let mut registry = self.lock();
+        let (mut registry, now) = (self.lock(), Instant::now());
         let _closing = registry
-            .close_old_silent(Instant::now())
-            .or_else(|| registry.close_idlest());
+            .close_old_silent(now)
+            .or_else(|| registry.close_idlest(now));
     }
 
     /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
-        self.lock().open.len()
+        self.lock().open
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -204,7 +201,8 @@ impl Queued {
             if let Ok(turn) = timeout(QUEUE_INTERVAL, &mut self.turn).await {
                 return turn.ok();
             }
-            self.connections.lock().make_room_in(self.source);
+            let mut registry = self.connections.lock();
+            registry.make_room_in(self.source, Instant::now());
         }
     }
 }
@@ -229,88 +227,10 @@ pub(crate) struct ConnectionPermit {
     state: Arc<ConnectionState>,
 }
 
-/// What other tasks can see of a connection.
-///
-/// Its own task writes it for every request, so it has no lock. Each value stands for itself and publishes
-/// no other memory, so relaxed access suffices. A connection that is closed because of a stale read was
-/// between two requests, where its client must expect that anyway.
-#[derive(Debug)]
-struct ConnectionState {
-    opened: Instant,
-    phase: AtomicU8,
-    /// Sweeps that have found it idle since its latest request.
-    idle_sweeps: AtomicU8,
-    closing: Notify,
-    /// Whether others of its source wait for room. Shared by all connections of the source.
-    is_crowded: Arc<AtomicBool>,
-}
-
-/// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// It has not sent anything yet.
-    Silent,
-    /// It has sent nothing since its latest response.
-    Idle,
-    /// A request header has begun to arrive.
-    Header,
-    /// A request is being answered.
-    Answering,
-    /// It was told to close, but a request that arrives before it does is answered.
-    Leaving,
-}
-
-impl ConnectionState {
-    fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    fn is(&self, phase: Phase) -> bool {
-        self.phase.load(Ordering::Relaxed) == phase as u8
-    }
-
-    fn note_idle_sweep(&self) -> u8 {
-        if !self.is(Phase::Idle) && !self.is(Phase::Silent) {
-            return 0;
-        }
-        self.idle_sweeps
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1)
-    }
-
-    fn idle_sweeps(&self) -> u8 {
-        self.idle_sweeps.load(Ordering::Relaxed)
-    }
-
-    fn is_older_than_grace(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.opened) >= GRACE
-    }
-
-    /// Tells it to close. `None`: a request is being answered, and nothing is changed.
-    fn leave(&self) -> Option<()> {
-        // One atomic step: a request that begins meanwhile either prevents this or is seen by `closing`.
-        let leaving = |phase| (phase != Phase::Answering as u8).then_some(Phase::Leaving as u8);
-        let (set, read) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.phase.fetch_update(set, read, leaving).ok()?;
-        self.closing.notify_one();
-        Some(())
-    }
-}
-
 impl ConnectionPermit {
-    /// Whether the next byte begins a request header.
-    pub(crate) fn is_between_requests(&self) -> bool {
-        self.state.is(Phase::Idle) || self.state.is(Phase::Silent)
-    }
-
-    pub(crate) fn is(&self, phase: Phase) -> bool {
-        self.state.is(phase)
-    }
-
-    /// When the connection was admitted.
-    pub(crate) fn opened(&self) -> Instant {
-        self.state.opened
+    /// What the connection is doing.
+    pub(crate) fn state(&self) -> &ConnectionState {
+        &self.state
     }
 
     /// Notes that the first byte of a header has arrived.
@@ -329,27 +249,8 @@ impl ConnectionPermit {
 
     /// Notes that a header is complete and its request is being answered.
     pub(crate) fn begin_answer(&self) {
-        self.state.enter(Phase::Answering);
-        self.state.idle_sweeps.store(0, Ordering::Relaxed);
+        self.state.begin_answer();
         self.unlist();
-    }
-
-    /// Notes that the response is ready: the next byte begins another header. `true`: others of the source
-    /// wait for room, so the connection is to be closed after the response.
-    pub(crate) fn end_answer(&self) -> bool {
-        self.state.enter(Phase::Idle);
-        self.state.is_crowded.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the connection is to be closed: it has been idle for too long, or makes room for another.
-    pub(crate) async fn closing(&self) {
-        loop {
-            self.state.closing.notified().await;
-            // A request that arrived meanwhile is answered first.
-            if !self.is(Phase::Answering) {
-                return;
-            }
-        }
     }
 
     fn unlist(&self) {
@@ -376,8 +277,12 @@ impl Drop for ConnectionPermit {
 #[derive(Debug, Default)]
 struct Registry {
     next_id: u64,
-    open: HashMap<u64, (IpAddr, Arc<ConnectionState>)>,
+    /// Of all sources.
+    open: usize,
     sources: HashMap<IpAddr, Source>,
+    /// The sources by their number of connections.
+    by_size: BTreeSet<(usize, IpAddr)>,
+    no_idle: Recently,
     /// In the queues of all sources.
     queued: usize,
     silent: List,
@@ -388,7 +293,8 @@ struct Registry {
 /// The connections of one source.
 #[derive(Debug, Default)]
 struct Source {
-    open: usize,
+    open: HashMap<u64, Arc<ConnectionState>>,
+    no_idle: Recently,
     /// Those that wait for room, the oldest first.
     queue: VecDeque<oneshot::Sender<ConnectionPermit>>,
     is_crowded: Arc<AtomicBool>,
@@ -437,7 +343,7 @@ impl Registry {
     /// Open and queued connections of a source.
     fn count(&self, source: IpAddr) -> (usize, usize) {
         let of_source = self.sources.get(&source);
-        of_source.map_or((0, 0), |source| (source.open, source.queue.len()))
+        of_source.map_or((0, 0), |source| (source.open.len(), source.queue.len()))
     }
 
     fn permit(
@@ -449,15 +355,13 @@ impl Registry {
         let id = self.next_id;
         self.next_id += 1;
         let of_source = self.sources.entry(source).or_default();
-        of_source.open += 1;
-        let state = Arc::new(ConnectionState {
-            opened: now,
-            phase: AtomicU8::new(Phase::Silent as u8),
-            idle_sweeps: AtomicU8::new(0),
-            closing: Notify::new(),
-            is_crowded: Arc::clone(&of_source.is_crowded),
-        });
-        self.open.insert(id, (source, Arc::clone(&state)));
+        let is_crowded = Arc::clone(&of_source.is_crowded);
+        let state = Arc::new(ConnectionState::new(now, is_crowded));
+        of_source.open.insert(id, Arc::clone(&state));
+        let size = of_source.open.len();
+        self.by_size.remove(&(size - 1, source));
+        self.by_size.insert((size, source));
+        self.open += 1;
         self.silent.insert(id, source);
         ConnectionPermit {
             connections: Arc::clone(connections),
@@ -498,7 +402,7 @@ impl Registry {
             && of_source.queue.is_empty()
         {
             of_source.is_crowded.store(false, Ordering::Relaxed);
-            if of_source.open == 0 {
+            if of_source.open.is_empty() {
                 self.sources.remove(&source);
             }
         }
@@ -506,10 +410,15 @@ impl Registry {
 
     fn remove(&mut self, id: u64, source: IpAddr) {
         self.unlist(id, source);
-        if self.open.remove(&id).is_some()
-            && let Some(of_source) = self.sources.get_mut(&source)
+        if let Some(of_source) = self.sources.get_mut(&source)
+            && of_source.open.remove(&id).is_some()
         {
-            of_source.open = of_source.open.saturating_sub(1);
+            let size = of_source.open.len();
+            self.by_size.remove(&(size + 1, source));
+            if size > 0 {
+                self.by_size.insert((size, source));
+            }
+            self.open -= 1;
         }
     }
 
@@ -520,7 +429,7 @@ impl Registry {
         source: IpAddr,
     ) -> Option<(oneshot::Sender<ConnectionPermit>, ConnectionPermit)> {
         let of_source = self.sources.get_mut(&source)?;
-        if of_source.open < connections.limits.of(source) {
+        if of_source.open.len() < connections.limits.of(source) {
             while let Some(turn) = of_source.queue.pop_front() {
                 if !turn.is_closed() {
                     return Some((turn, self.permit(connections, source, Instant::now())));
@@ -536,12 +445,12 @@ impl Registry {
         if of_source >= limits.awaiting_header_per_source
             && let Some((oldest, source)) = self.partial.oldest_of(permit.source)
         {
-            self.close(oldest, source);
+            self.cut(oldest, source);
         }
         if self.partial.len() >= limits.awaiting_header
             && let Some((oldest, source)) = self.partial.oldest()
         {
-            self.close(oldest, source);
+            self.cut(oldest, source);
         }
         self.partial.insert(permit.id, permit.source);
     }
@@ -552,9 +461,9 @@ impl Registry {
     }
 
     fn sweep(&mut self, now: Instant, limits: &ConnectionLimits) {
-        for (_, state) in self.open.values() {
+        for state in self.sources.values().flat_map(|of| of.open.values()) {
             if state.note_idle_sweep() > IDLE_SWEEPS {
-                state.closing.notify_one();
+                state.expire();
             }
         }
         self.close_excess_silent(now, limits);
@@ -586,16 +495,15 @@ impl Registry {
     }
 
     fn close_if_old(&mut self, id: u64, source: IpAddr, now: Instant) -> Option<()> {
-        let (_, state) = self.open.get(&id)?;
-        if !state.is_older_than_grace(now) {
+        if !self.state(id, source)?.is_older_than_grace(now) {
             return None;
         }
         self.close(id, source)
     }
 
-    fn make_room_in(&mut self, source: IpAddr) -> Option<()> {
-        self.close_old_silent_of(source, Instant::now())
-            .or_else(|| self.close_idlest_of(source))
+    fn make_room_in(&mut self, source: IpAddr, now: Instant) -> Option<()> {
+        self.close_old_silent_of(source, now)
+            .or_else(|| self.close_idlest_of(source, now))
     }
 
     /// However young it is. One whose request waits in the socket is answered first.
@@ -606,29 +514,77 @@ impl Registry {
 
     fn close(&mut self, id: u64, source: IpAddr) -> Option<()> {
         self.unlist(id, source);
-        self.open.get(&id)?.1.leave()
+        self.state(id, source)?.leave();
+        Some(())
     }
 
-    fn close_idlest_of(&self, source: IpAddr) -> Option<()> {
-        self.close_idlest_if(|of| of == source)
+    fn cut(&mut self, id: u64, source: IpAddr) {
+        self.unlist(id, source);
+        if let Some(state) = self.state(id, source) {
+            state.cut();
+        }
+    }
+
+    fn state(&self, id: u64, source: IpAddr) -> Option<&ConnectionState> {
+        self.sources.get(&source)?.open.get(&id).map(Arc::as_ref)
+    }
+
+    fn close_idlest_of(&mut self, source: IpAddr, now: Instant) -> Option<()> {
+        self.sources.get_mut(&source)?.close_idlest(now)
     }
 
     /// Of the source with most connections: a source with few loses none to one with many.
-    fn close_idlest(&self) -> Option<()> {
-        self.close_idlest_if(|_any| true)
-    }
-
-    fn close_idlest_if(&self, may_go: impl Fn(IpAddr) -> bool) -> Option<()> {
-        let idle = self
-            .open
-            .iter()
-            .filter(|(_, (source, state))| state.is(Phase::Idle) && may_go(*source));
-        let (_, (_, state)) = idle.max_by_key(|(id, (source, state))| {
-            (self.count(*source).0, state.idle_sweeps(), Reverse(**id))
-        })?;
-        state.leave()
+    fn close_idlest(&mut self, now: Instant) -> Option<()> {
+        if self.no_idle.is_known(now) {
+            return None;
+        }
+        let mut largest_first = self.by_size.iter().rev();
+        let closed =
+            largest_first.find_map(|(_, source)| self.sources.get_mut(source)?.close_idlest(now));
+        if closed.is_none() {
+            self.no_idle.note(now);
+        }
+        closed
     }
 }
+
+impl Source {
+    fn close_idlest(&mut self, now: Instant) -> Option<()> {
+        if self.no_idle.is_known(now) {
+            return None;
+        }
+        let idle = self.open.iter().filter(|(_, state)| state.can_make_room());
+        let idlest = idle.max_by_key(|(id, state)| (state.idle_sweeps(), Reverse(**id)));
+        match idlest {
+            Some((_, state)) => {
+                state.leave();
+                Some(())
+            }
+            None => {
+                self.no_idle.note(now);
+                None
+            }
+        }
+    }
+}
+
+/// That something was not found, which is not looked for again at once: it takes a look at every connection,
+/// and whoever floods the agent decides how often.
+#[derive(Debug, Default)]
+struct Recently(Option<Instant>);
+
+impl Recently {
+    fn note(&mut self, now: Instant) {
+        self.0 = Some(now);
+    }
+
+    fn is_known(&self, now: Instant) -> bool {
+        self.0.is_some_and(|noted| now < noted + NOT_AGAIN)
+    }
+}
+
+/// Short beside the time that a newcomer waits for room.
+const NOT_AGAIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -637,6 +593,7 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
+    use crate::serve::connection_state::GRACE;
 
     fn source(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
@@ -662,7 +619,7 @@ mod tests {
     }
 
     fn is_closing(permit: &ConnectionPermit) -> bool {
-        permit.closing().now_or_never().is_some()
+        permit.state().closing().now_or_never().is_some()
     }
 
     /// A permit that there is at once.
@@ -681,7 +638,7 @@ mod tests {
 
     fn idle(connections: &Arc<Connections>, source: IpAddr) -> ConnectionPermit {
         let permit = busy(connections, source).unwrap();
-        permit.end_answer();
+        permit.state().end_answer();
         permit
     }
 
@@ -751,13 +708,13 @@ mod tests {
         let [first, second] = [7; 2].map(|last| connections.admit(source(last)).permit());
         let (mut first, mut second) = (Box::pin(first), Box::pin(second));
         assert!(first.as_mut().now_or_never().is_none());
-        assert!(busy[0].end_answer(), "closed after its response");
+        assert!(busy[0].state().end_answer(), "closed after its response");
         busy.pop();
         let first = first.await.unwrap();
         assert!(second.as_mut().now_or_never().is_none(), "one at a time");
         drop(first);
         drop(second.await.unwrap());
-        assert!(!busy[0].end_answer(), "there is room again");
+        assert!(!busy[0].state().end_answer(), "there is room again");
         assert_eq!(connections.lock().queued, 0);
     }
 
@@ -796,7 +753,7 @@ mod tests {
         let began = Instant::now();
         let waiting = connections.admit(source(7)).permit();
         let closing = async move {
-            silent[0].closing().await;
+            silent[0].state().closing().await;
             silent.remove(0);
             silent
         };
@@ -815,7 +772,7 @@ mod tests {
         sleep(Duration::from_secs(10)).await;
         for recent in [&permits[0], &permits[2], &permits[3]] {
             recent.begin_answer();
-            recent.end_answer();
+            recent.state().end_answer();
         }
         let newcomer = busy(&connections, source(7)).unwrap();
         assert!(is_closing(&permits[1]));
@@ -880,10 +837,10 @@ mod tests {
             permit.begin_answer();
             sleep(Duration::from_secs(300)).await;
             assert!(!is_closing(&permit), "an answer may take longer");
-            permit.end_answer();
+            permit.state().end_answer();
         }
         let ended = Instant::now();
-        permit.closing().await;
+        permit.state().closing().await;
         let idle = ended.elapsed().as_secs_f64();
         assert!((90.0..=90.6).contains(&idle), "{idle} s");
     }
@@ -896,6 +853,40 @@ mod tests {
         connections.make_room();
         permit.begin_answer();
         assert!(!is_closing(&permit));
+        assert!(permit.state().end_answer(), "it leaves after its response");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_come_while_their_connections_are_told_to_leave_do_not_raise_the_limit() {
+        let connections = connections();
+        let mut open: Vec<_> = [7; 4].map(|last| idle(&connections, source(last))).into();
+        for _newcomer in 0..20 {
+            let newcomer = busy(&connections, source(7));
+            for permit in &open {
+                permit.begin_answer();
+            }
+            // Whoever was told to leave does so after its response, and the others stay.
+            open.retain(|permit| !permit.state().end_answer());
+            open.extend(newcomer.inspect(|permit| {
+                permit.state().end_answer();
+            }));
+            assert!(open.len() <= 4, "{}", open.len());
+        }
+        assert_eq!(open.len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_none_is_idle_the_connections_are_not_looked_at_for_each_newcomer() {
+        let connections = connections();
+        let busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
+        assert!(admit(&connections, source(7)).is_none());
+        busy[0].state().end_answer();
+        assert!(
+            admit(&connections, source(7)).is_none(),
+            "not again at once"
+        );
+        advance(NOT_AGAIN).await;
+        assert!(admit(&connections, source(7)).is_some());
     }
 
     #[test]

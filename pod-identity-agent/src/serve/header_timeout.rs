@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::serve::connections::{ConnectionPermit, Phase};
+use crate::serve::connection_state::Phase;
+use crate::serve::connections::ConnectionPermit;
 
 /// A stream that fails to read when a request header is not complete 5 s after its first byte.
 ///
@@ -62,17 +63,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             let bytes = buf.filled().get(before..).unwrap_or_default();
             shift(&mut this.tail, bytes);
-            if !bytes.is_empty() && this.permit.is_between_requests() {
+            if !bytes.is_empty() && this.permit.state().is_between_requests() {
                 this.permit.begin_header();
                 this.deadline = None;
             }
             return Poll::Ready(done);
         }
-        if this.permit.is_between_requests() && this.tail != END {
+        if this.permit.state().is_between_requests() && this.tail != END {
             this.permit.begin_header();
             this.deadline = None;
         }
-        if !this.permit.is(Phase::Header) {
+        if !this.permit.state().is(Phase::Header) {
             return Poll::Pending;
         }
         this.permit.wait_for_header();
@@ -154,12 +155,12 @@ mod tests {
             }
             permit.begin_answer();
             if is_answered {
-                permit.end_answer();
+                permit.state().end_answer();
             }
             let waited =
                 tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
             assert!(waited.is_err(), "no deadline");
-            permit.end_answer();
+            permit.state().end_answer();
         }
     }
 
@@ -174,7 +175,7 @@ mod tests {
         permit.begin_answer();
         let waited = tokio::time::timeout(Duration::from_secs(60), server.read(&mut buffer)).await;
         assert!(waited.is_err(), "it is being answered");
-        permit.end_answer();
+        permit.state().end_answer();
         let began = Instant::now();
         let error = server.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
