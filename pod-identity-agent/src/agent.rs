@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,11 @@ use crate::kubernetes::pod_watch::PodWatch;
 use crate::kubernetes::startup_taint::StartupTaint;
 use crate::node::addresses::NodeAddresses;
 use crate::serve::connections::{ConnectionLimits, Connections};
-use crate::serve::drain;
+use crate::serve::drain::{self, Drain};
 use crate::serve::essential_tasks::EssentialTasks;
-use crate::serve::listener::Listen;
+use crate::serve::listener::{Listen, Sharing, Taken};
+#[cfg(unix)]
+use crate::serve::probe_socket::ProbeSocket;
 use crate::serve::probes::Probes;
 use crate::serve::server::serve;
 use crate::serve::side_runtime::SideRuntime;
@@ -62,9 +65,11 @@ pub struct Agent {
     listening: ReadinessBlocker,
     connection_limits: ConnectionLimits,
     open_files: usize,
+    reuse_port: bool,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
+    probe_socket: Option<PathBuf>,
     exposition: Vec<Listen>,
     pod_watch: Option<PodWatch>,
     startup_taint: Option<StartupTaint>,
@@ -91,9 +96,11 @@ impl Agent {
             },
             strict_readiness: false,
             open_files: usize::MAX,
+            reuse_port: false,
             hosts: Vec::new(),
             credentials: Vec::new(),
             probes: Vec::new(),
+            probe_socket: None,
             exposition: Vec::new(),
             watched_by: None,
             startup_taint: None,
@@ -106,9 +113,9 @@ impl Agent {
     /// delays kubelet.
     ///
     /// # Errors
-    /// Fails when the operating system does not give the address of a listening socket, when one of those
-    /// threads cannot be started, or when an essential task ends: that is a defect, and a restart recovers from
-    /// it.
+    /// Fails when the operating system does not give the address of a listening socket, when the probe socket
+    /// cannot be bound, when one of those threads cannot be started, or when an essential task ends: that is a
+    /// defect, and a restart recovers from it.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let mut hosts = self.hosts;
         for listen in &self.credentials {
@@ -123,15 +130,31 @@ impl Agent {
         let (trigger, watcher) = drain::channel();
         let listening = Arc::new(self.listening);
 
+        let sharing = self.reuse_port.then(|| {
+            let upstream = Arc::clone(&self.upstream);
+            Arc::new(Sharing {
+                readiness: Arc::clone(&self.readiness),
+                may_join: Box::new(move || {
+                    let reachability = &upstream.reachability;
+                    reachability.was_reached() && !reachability.is_unreachable()
+                }),
+            })
+        });
+        let taken_by_predecessor = match self.reuse_port {
+            true => Taken::Await,
+            false => Taken::Warn,
+        };
         let mut servers = EssentialTasks::default();
         for listen in self.credentials {
+            let sharing = sharing.clone();
             let (handler, connections) = (Arc::clone(&handler), Arc::clone(&connections));
             let (listening, metrics) = (Arc::clone(&listening), Arc::clone(&self.metrics));
             let mut drain = watcher.clone();
             servers.spawn("credentials", async move {
+                let taken = sharing.as_deref().map_or(Taken::Warn, Taken::Join);
                 let listener = tokio::select! {
-                    listener = listen.listening("credentials") => listener,
-                    () = drain.started() => return,
+                    listener = listen.listening("credentials", taken) => listener,
+                    _drain = drain.started() => return,
                 };
                 listening.release();
                 metrics.count_listener();
@@ -168,13 +191,21 @@ impl Agent {
         let mut for_kubelet = SideRuntime::start("probes", side_limits(self.open_files))?;
         for listen in self.probes {
             let probes = probes.clone();
-            for_kubelet.serve(listen, move |request: &_| probes.respond(request))?;
+            let respond = move |request: &_| probes.respond(request);
+            for_kubelet.serve(listen, taken_by_predecessor, respond)?;
         }
+        #[cfg(unix)]
+        if let Some(path) = self.probe_socket {
+            let (socket, probes) = (ProbeSocket::bind(&path)?, probes.clone());
+            for_kubelet.serve_probe_socket(socket, move |request: &_| probes.respond(request))?;
+        }
+        #[cfg(not(unix))]
+        drop(self.probe_socket);
         let mut for_scrapers = SideRuntime::start("metrics", side_limits(self.open_files))?;
         for listen in self.exposition {
             let probes = probes.clone();
             let respond = move |request: &_| probes.respond_with_metrics(request);
-            for_scrapers.serve(listen, respond)?;
+            for_scrapers.serve(listen, taken_by_predecessor, respond)?;
         }
 
         background.spawn("cache", self.cache.run());
@@ -196,7 +227,7 @@ impl Agent {
             error!(%error, "the agent cannot go on");
         }
         info!("stopping: requests in flight finish first");
-        trigger.start();
+        trigger.start(Drain::Ending);
         servers.join().await;
         Ok(ended?)
     }
@@ -212,9 +243,11 @@ pub struct AgentBuilder {
     settings: Settings,
     strict_readiness: bool,
     open_files: usize,
+    reuse_port: bool,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
+    probe_socket: Option<PathBuf>,
     exposition: Vec<Listen>,
     watched_by: Option<(ApiServer, KubernetesName)>,
     startup_taint: Option<StartupTaint>,
@@ -231,6 +264,25 @@ impl AgentBuilder {
     /// Adds an address that serves `/healthz` and `/readyz`. Defaults to none.
     pub fn listen_probes(mut self, listen: Listen) -> Self {
         self.probes.push(listen);
+        self
+    }
+
+    /// Sets a path at which a Unix socket serves `/healthz` and `/readyz`: unlike a port it belongs to this
+    /// process alone, also while another agent runs on the node. Defaults to none. Systems other than Unix
+    /// ignore it.
+    pub fn probe_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.probe_socket = Some(path.into());
+        self
+    }
+
+    /// Sets whether credentials addresses are shared with other agents of the same user, with SO_REUSEPORT, so
+    /// that one takes over from another without a gap. Off by default: any process of this user may then get a
+    /// share of the requests, with their tokens. It concerns [`Listen::At`] only.
+    ///
+    /// Where another process listens already, this one begins when EKS Auth is within reach, and is not ready
+    /// before. At the end of this one, new connections go to the other.
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.reuse_port = reuse;
         self
     }
 
@@ -389,9 +441,11 @@ impl AgentBuilder {
             listening,
             connection_limits,
             open_files: self.open_files,
+            reuse_port: self.reuse_port,
             hosts: self.hosts,
             credentials: self.credentials,
             probes: self.probes,
+            probe_socket: self.probe_socket,
             exposition: self.exposition,
             pod_watch,
             startup_taint: self.startup_taint,

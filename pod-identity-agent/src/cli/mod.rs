@@ -3,6 +3,8 @@
 mod env;
 mod kubernetes;
 mod pflag;
+#[cfg(unix)]
+mod probe;
 mod server;
 mod values;
 mod verbosity;
@@ -68,6 +70,9 @@ enum Command {
         #[arg(hide = true)]
         stray: Vec<OsString>,
     },
+    /// Ask the server of this container, at its --probe-socket, whether it is alive or ready: exit code 0 or 1
+    #[cfg(unix)]
+    Probe(probe::Probe),
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
     #[cfg(feature = "dev")]
     Dev(crate::dev::Options),
@@ -85,6 +90,8 @@ impl Cli {
         match self.command {
             Command::Version { .. } => writeln!(io::stdout(), "{}", env!("CARGO_PKG_VERSION"))?,
             Command::Server(server) => server.run(level)?,
+            #[cfg(unix)]
+            Command::Probe(probe) => return probe.run(),
             #[cfg(target_os = "linux")]
             Command::Initialize { .. } => {
                 let _log = start_logging(level, io::stdout())?;

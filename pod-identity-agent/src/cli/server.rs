@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -96,6 +96,14 @@ pub(super) struct Server {
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     no_metrics: bool,
+    /// Share the credentials addresses with another agent of the same user, so that an upgrade with a surge
+    /// refuses no request
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    reuse_port: bool,
+    /// Path of a Unix socket for the command `probe`, which then asks this process and no other on the node
+    #[arg(long)]
+    probe_socket: Option<PathBuf>,
     /// Name of this node, sent to EKS Auth [default: NODE_NAME]
     #[arg(long)]
     node_name: Option<String>,
@@ -311,7 +319,11 @@ impl Server {
             .node_budget(self.node_budget)
             .node_addresses(node_addresses().chain(self.node_ranges))
             .strict_readiness(self.readiness == When::Strict)
+            .reuse_port(self.reuse_port)
             .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port));
+        if let Some(path) = self.probe_socket {
+            builder = builder.probe_socket(path);
+        }
         if !self.no_metrics {
             builder = builder.listen_metrics(at(self.metrics_address, self.metrics_port));
         }

@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::serve::client_socket::ClientSocket;
 use crate::serve::connection_state::Phase;
 use crate::serve::connections::ConnectionPermit;
-use crate::serve::drain::DrainWatcher;
+use crate::serve::drain::{Drain, DrainWatcher};
 use crate::serve::header_timeout::HeaderDeadline;
 use crate::serve::respond::{ConnectionRejected, Respond};
 use crate::serve::write_timeout::WriteDeadline;
@@ -53,7 +53,13 @@ async fn waits_for_request(
         biased;
         sends = socket.sends_something() => return sends,
         () = permit.state().closing() => return false,
-        () = drain.started() => {}
+        drain = drain.started() => {
+            if drain == Drain::HandedOver {
+                permit.state().leave_after_next_answer();
+                let sends = timeout(HANDOVER_TIMEOUT, socket.sends_something()).await;
+                return sends.unwrap_or(false);
+            }
+        }
     }
     // A client that has just connected is about to send its request.
     let time = FIRST_REQUEST_TIMEOUT.saturating_sub(permit.state().opened().elapsed());
@@ -105,7 +111,7 @@ async fn serve_requests(
             }
             return;
         }
-        () = drain.started() => {
+        () = must_end(permit, &mut drain) => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -123,6 +129,16 @@ async fn serve_requests(
         }
         Err(error) => debug!(%error, "connection failed"),
         Ok(()) => {}
+    }
+}
+
+/// Waits until a shutdown ends the connection. Where another process has taken over, an idle connection is
+/// not closed at once: a request that crossed with the close would be lost. The next response tells the
+/// client to connect anew instead.
+async fn must_end(permit: &ConnectionPermit, drain: &mut DrainWatcher) {
+    if drain.started().await == Drain::HandedOver {
+        permit.state().leave_after_next_answer();
+        sleep(HANDOVER_TIMEOUT).await;
     }
 }
 
@@ -148,5 +164,9 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// At a shutdown, bytes that the kernel holds already are found in much less.
 const FOUND_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How long an idle connection is kept where another process has taken over, within the 5 s that a shutdown
+/// takes at most. Clients that pause for longer meet the close between two requests in all likelihood.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(4);
 
 const DRAIN_INTERVAL: Duration = Duration::from_secs(1);

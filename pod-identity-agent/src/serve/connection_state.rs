@@ -123,6 +123,11 @@ impl ConnectionState {
         self.closing.notify_one();
     }
 
+    /// Makes the next response the last one, and leaves an idle connection open for it.
+    pub(crate) fn leave_after_next_answer(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
     /// Tells it to leave, and not to wait for the rest of a header.
     pub(crate) fn cut(&self) {
         let (header, cut) = (Phase::Header as u8, Phase::Cut as u8);

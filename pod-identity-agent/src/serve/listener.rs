@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::Backoff;
@@ -9,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
 use crate::serve::client_socket;
+use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
 /// A place to listen at: a socket that listens already, or an address to bind.
 ///
@@ -46,29 +48,119 @@ impl Listen {
     }
 
     /// Waits for the listening socket. `name` appears in the log: `credentials`, `probes`.
-    pub(crate) async fn listening(self, name: &'static str) -> TcpListener {
+    pub(crate) async fn listening(self, name: &'static str, taken: Taken<'_>) -> TcpListener {
         let address = match self {
             Self::On(listener) => return listener,
             Self::At(address) => address,
         };
         let mut failures = 0;
+        // Held until this function returns the listener.
+        let mut waiting: Option<Waiting> = None;
         loop {
-            match bind(address) {
+            let first = match taken {
+                Taken::Join(_) => Group::First,
+                _ => Group::None,
+            };
+            let mut bound = bind(address, first);
+            if let (Taken::Join(sharing), Err(error)) = (taken, &bound)
+                && is_in_use(error)
+            {
+                let waiting = waiting.get_or_insert_with(|| sharing.wait(address));
+                if !(sharing.may_join)() {
+                    tokio::time::sleep(RETRY_IN_USE).await;
+                    continue;
+                }
+                bound = bind(address, Group::Joined);
+                if bound.is_err() {
+                    waiting.is_refused(address);
+                }
+            }
+            match bound {
                 Ok(listener) => {
                     // With the actual port, if port 0 was asked for.
                     let address = listener.local_addr().unwrap_or(address);
                     info!(%address, listener = name, "listening");
+                    if let Some(waiting) = waiting {
+                        waiting.0.release();
+                    }
                     return listener;
                 }
                 Err(error) => {
                     failures += 1;
+                    let in_use = is_in_use(&error);
                     if failures == 1 {
-                        warn!(%address, listener = name, %error, remedy = remedy(&error), "address cannot be bound; binding is retried");
+                        log(
+                            address,
+                            name,
+                            &error,
+                            in_use && matches!(taken, Taken::Await),
+                        );
                     }
-                    tokio::time::sleep(RETRY.delay(failures, 1.0)).await;
+                    let pause = match in_use {
+                        true => RETRY_IN_USE,
+                        false => RETRY.delay(failures, 1.0),
+                    };
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
+    }
+}
+
+fn log(address: SocketAddr, name: &str, error: &io::Error, is_expected: bool) {
+    if is_expected {
+        info!(%address, listener = name, "the address is in use, as while another agent ends; binding is retried");
+    } else {
+        warn!(%address, listener = name, %error, remedy = remedy(error), "address cannot be bound; binding is retried");
+    }
+}
+
+/// What to do about an address that another process listens at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Taken<'a> {
+    /// It is a mistake: log a warning, and wait for the address.
+    Warn,
+    /// Another agent is about to end: wait for the address.
+    Await,
+    /// Another agent shares the address: listen at it too.
+    Join(&'a Sharing),
+}
+
+/// How two agents share addresses, so that a new one takes over from an old one without a gap.
+///
+/// The new one begins to listen when it can answer: until then pods are better served by the old one alone.
+/// An agent that cannot get so far, because its configuration is wrong, harms no pod.
+pub(crate) struct Sharing {
+    pub(crate) readiness: Arc<Readiness>,
+    /// Whether this agent could answer.
+    pub(crate) may_join: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Sharing {
+    fn wait(&self, address: SocketAddr) -> Waiting {
+        info!(%address, "another process listens at the address; this one joins it when EKS Auth is within reach");
+        let reason =
+            format!("{address} is served by another process until this one has reached EKS Auth");
+        Waiting(self.readiness.blocker(&reason))
+    }
+}
+
+impl fmt::Debug for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sharing").finish_non_exhaustive()
+    }
+}
+
+/// Keeps the agent from being ready while others have one of its addresses: the other agent would be ended.
+struct Waiting(ReadinessBlocker);
+
+impl Waiting {
+    fn is_refused(&self, address: SocketAddr) {
+        let reason = format!(
+            "another process listens at {address} and does not share it: it was started without --reuse-port \
+             or by another user, and must end first"
+        );
+        self.0.block(reason);
     }
 }
 
@@ -81,7 +173,18 @@ impl fmt::Debug for Listen {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// The processes that share an address with SO_REUSEPORT.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Group {
+    /// The address is not shared.
+    None,
+    /// It is shared with those that come later, and must be free now.
+    First,
+    /// It is shared with those that are there.
+    Joined,
+}
+
+fn bind(address: SocketAddr, group: Group) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -90,16 +193,30 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     client_socket::configure(SockRef::from(&socket))?;
+    #[cfg(unix)]
+    socket.set_reuseport(group == Group::Joined)?;
     socket.bind(address)?;
+    // Set between the two, others can join, and binding has failed if one was there.
+    #[cfg(unix)]
+    socket.set_reuseport(group != Group::None)?;
+    #[cfg(not(unix))]
+    let _not_shared = group;
     socket.listen(BACKLOG)
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 /// Connections that wait to be accepted; the system's own limit may be lower. The usual 128 are too few for
 /// all pods of a node at once: the kernel of a client that finds no room retries after a second.
 const BACKLOG: u32 = 4096;
 
-/// A port that becomes free, or a link that comes up, is found within seconds.
+/// A link that comes up is found within seconds.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+
+/// While another agent ends, its addresses become free at any time.
+const RETRY_IN_USE: Duration = Duration::from_millis(250);
 
 /// The remedy for an address that cannot be bound.
 pub(crate) fn remedy(error: &io::Error) -> &'static str {

@@ -8,8 +8,12 @@ pub(crate) mod drain;
 pub(crate) mod essential_tasks;
 pub(crate) mod header_timeout;
 pub(crate) mod listener;
+#[cfg(unix)]
+pub(crate) mod probe_socket;
 pub(crate) mod probes;
 pub(crate) mod respond;
 pub(crate) mod server;
 pub(crate) mod side_runtime;
+#[cfg(target_os = "linux")]
+pub(crate) mod successor;
 pub(crate) mod write_timeout;

@@ -12,20 +12,22 @@ use tracing::{Instrument, debug_span, info, warn};
 use crate::serve::client_socket::{self, ClientSocket};
 use crate::serve::connection::serve_connection;
 use crate::serve::connections::{Admission, Connections};
-use crate::serve::drain::DrainWatcher;
+use crate::serve::drain::{self, Drain, DrainWatcher};
 use crate::serve::respond::{ConnectionRejected, Respond};
 
 /// Serves HTTP/1.1 on one socket, with a task for each connection that is admitted.
 ///
-/// When the shutdown starts, connections that the kernel has accepted already are served, no more are
-/// accepted, idle ones are closed, and requests in flight have [`DRAIN_TIMEOUT`] to finish.
+/// When the shutdown starts, another process that listens at the same address gets new connections, those
+/// that the kernel has accepted already are served, no more are accepted, idle ones are closed, and requests
+/// in flight have [`DRAIN_TIMEOUT`] to finish. Where another process has taken over, idle connections are
+/// kept for a while: a client may be about to send its next request.
 pub(crate) async fn serve(
     listener: TcpListener,
     connections: Arc<Connections>,
     responder: Arc<impl Respond>,
     mut drain: DrainWatcher,
 ) {
-    let watcher = drain.clone();
+    let (leave, watcher) = drain::channel();
     client_socket::configure_listening(&listener);
     let mut tasks = JoinSet::new();
     let mut exhaustion = LogSuppressor::new(EXHAUSTION_LOG_INTERVAL);
@@ -53,7 +55,7 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_ended) = tasks.join_next() => continue,
-            () = drain.started() => break,
+            _drain = drain.started() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -73,6 +75,11 @@ pub(crate) async fn serve(
             }
         }
     }
+    let handed_over = hand_over(&listener, |stream, peer| admit(&mut tasks, stream, peer)).await;
+    leave.start(match handed_over {
+        true => Drain::HandedOver,
+        false => Drain::Ending,
+    });
     let accept_end = Instant::now() + ACCEPT_DRAIN;
     // `timeout_at` looks at the time only when there is nothing to accept.
     while Instant::now() < accept_end
@@ -90,6 +97,14 @@ pub(crate) async fn serve(
             "requests were still in flight at the deadline of the shutdown"
         );
     }
+}
+
+#[cfg(target_os = "linux")]
+use crate::serve::successor::hand_over;
+
+#[cfg(not(target_os = "linux"))]
+async fn hand_over(_listener: &TcpListener, _accepted: impl FnMut(TcpStream, SocketAddr)) -> bool {
+    false
 }
 
 /// Accepts what the kernel has, without waiting, and then closes the listener. The kernel resets connections

@@ -5,9 +5,11 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 
 use crate::serve::connections::{ConnectionLimits, Connections};
-use crate::serve::drain::{self, DrainTrigger};
+use crate::serve::drain::{self, Drain, DrainTrigger};
 use crate::serve::essential_tasks::{EssentialTasks, TaskEnded};
-use crate::serve::listener::Listen;
+use crate::serve::listener::{Listen, Taken};
+#[cfg(unix)]
+use crate::serve::probe_socket::ProbeSocket;
 use crate::serve::respond::Respond;
 use crate::serve::server::serve;
 
@@ -63,16 +65,37 @@ impl SideRuntime {
     ///
     /// # Errors
     /// Fails when a listening socket cannot be moved to this runtime.
-    pub(crate) fn serve(&mut self, listen: Listen, responder: impl Respond) -> io::Result<()> {
+    pub(crate) fn serve(
+        &mut self,
+        listen: Listen,
+        taken: Taken<'static>,
+        responder: impl Respond,
+    ) -> io::Result<()> {
         let _entered = self.handle.enter();
         let listen = listen.moved_here()?;
         let (connections, drain) = (Arc::clone(&self.connections), self.drain.watcher());
         let name = self.name;
         let serving = async move {
-            let listener = listen.listening(name).await;
+            let listener = listen.listening(name, taken).await;
             serve(listener, connections, Arc::new(responder), drain).await;
         };
         self.tasks.spawn_on(&self.handle, name, serving);
+        Ok(())
+    }
+
+    /// Serves at a Unix socket too.
+    ///
+    /// # Errors
+    /// Fails when the socket cannot be registered with this runtime.
+    #[cfg(unix)]
+    pub(crate) fn serve_probe_socket(
+        &mut self,
+        socket: ProbeSocket,
+        responder: impl Respond,
+    ) -> io::Result<()> {
+        let _entered = self.handle.enter();
+        let serving = socket.serve(responder)?;
+        self.tasks.spawn_on(&self.handle, "probe socket", serving);
         Ok(())
     }
 
@@ -84,7 +107,7 @@ impl SideRuntime {
 
 impl Drop for SideRuntime {
     fn drop(&mut self) {
-        self.drain.start();
+        self.drain.start(Drain::Ending);
         if let Some(thread) = self.thread.take() {
             // Whether it panicked or ended makes no difference here.
             let _ended = thread.join();

@@ -30,3 +30,5 @@ mod server;
 mod surroundings;
 #[cfg(unix)]
 mod unread_log;
+#[cfg(target_os = "linux")]
+mod upgrades;
