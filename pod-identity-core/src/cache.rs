@@ -40,6 +40,8 @@ pub struct SlotCache<K, R, T, E> {
     agenda: Agenda<K>,
     /// The pace of refreshes. First fetches are not paced: a caller waits for them.
     refresh_pace: TokenBucket,
+    /// First fetches since the last refresh.
+    first_in_a_row: u8,
     /// Slots that may have nothing left to do. They are not dropped at once, because callers that wait
     /// still have to read their outcome.
     vacancy_candidates: Vec<K>,
@@ -211,6 +213,7 @@ where
             first_fetches: FairQueue::new(),
             agenda: Agenda::new(),
             refresh_pace: TokenBucket::new(1, limits.refreshes_per_second).with_slack(LATE_TIMERS),
+            first_in_a_row: 0,
             vacancy_candidates: Vec::new(),
             latest: Timestamp::MIN,
             serial: 0,
@@ -317,8 +320,10 @@ where
         self.node(key).map(|node| &node.slot)
     }
 
-    /// Returns an attempt to start now, with what it needs: first those that a caller waits for, one of
-    /// each source in turn; then, at the pace of the limits, refreshes, the earliest expiry first.
+    /// Returns an attempt to start now, with what it needs: those that a caller waits for, one of each source
+    /// in turn, before refreshes, the earliest expiry first, which go at the pace of the limits. A driver that
+    /// starts few attempts, because the service throttles, gets a refresh after every three of the others, so
+    /// that newcomers do not let what is held expire.
     ///
     /// `may_fetch` is the driver's budget for each source: it is called only for fetches that a caller waits
     /// for, and where it returns true the attempt is returned. A source for which it returns false keeps
@@ -329,7 +334,19 @@ where
         may_fetch: impl FnMut(IpAddr) -> bool,
     ) -> Option<(CacheAttempt<K>, &R)> {
         self.tidy();
-        let key = match self.first_fetches.take_turn(may_fetch) {
+        let refresh = match self.first_in_a_row {
+            FIRST_FETCHES_IN_A_ROW.. => self.paced_refresh(now),
+            _ => None,
+        };
+        let first = match refresh {
+            Some(_) => None,
+            None => self.first_fetches.take_turn(may_fetch),
+        };
+        self.first_in_a_row = match first {
+            Some(_) => self.first_in_a_row.saturating_add(1),
+            None => 0,
+        };
+        let key = match refresh.or(first) {
             Some(key) => key,
             None => self.paced_refresh(now)?,
         };
@@ -613,6 +630,9 @@ impl<K, R, T, E> fmt::Debug for SlotCache<K, R, T, E> {
 
 /// A clock that is corrected by less than this has not been stepped.
 const STEP_TOLERANCE: Duration = Duration::from_secs(10);
+
+/// A caller waits for a first fetch, and for a refresh nobody does yet.
+const FIRST_FETCHES_IN_A_ROW: u8 = 3;
 
 /// Timers fire late by some milliseconds; that does not slow the pace down. The bucket also holds this much
 /// after a quiet time, so it stays far below the pause between two refreshes.

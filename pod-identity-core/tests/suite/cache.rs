@@ -460,6 +460,25 @@ fn a_slot_that_is_not_needed_is_dropped_when_its_refresh_is_due_unless_somebody_
 }
 
 #[test]
+fn where_few_attempts_are_started_every_fourth_is_a_refresh_while_one_is_due() {
+    let mut driver = sixty_due(CacheLimits::default());
+    for key in 100..160 {
+        let request = || Request(driver.end);
+        let asked = driver.cache.ask(driver.now, key, source(key), request);
+        assert!(matches!(asked, Asked::Pending(_)));
+    }
+    let mut refreshes = Vec::new();
+    for attempt in 1..=40 {
+        driver.now = driver.now + secs(1);
+        let (started, _) = driver.cache.poll_fetch(driver.now, |_any| true).unwrap();
+        if started.key() < 100 {
+            refreshes.push(attempt);
+        }
+    }
+    assert_eq!(refreshes, [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]);
+}
+
+#[test]
 fn a_set_in_the_refresh_backlog_is_served_at_once() {
     let mut driver = sixty_due(CacheLimits::default());
     assert_eq!(driver.ask(0), ready("0"));
