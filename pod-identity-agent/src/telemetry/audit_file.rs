@@ -57,20 +57,35 @@ impl AuditFile {
 
 impl Write for AuditFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut open = self.lock();
-        if open.is_torn {
-            open.file.write_all(b"\n")?;
-        }
-        // Until it is written whole.
-        open.is_torn = true;
-        open.file.write_all(line)?;
-        open.is_torn = false;
+        let Open { file, is_torn } = &mut *self.lock();
+        write_line(file, is_torn, line)?;
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.lock().file.flush()
     }
+}
+
+/// Ends a torn line first. One of which nothing was written, because the disk is full, is not torn.
+fn write_line(file: &mut impl Write, is_torn: &mut bool, line: &[u8]) -> io::Result<()> {
+    if *is_torn {
+        file.write_all(b"\n")?;
+        *is_torn = false;
+    }
+    let mut rest = line;
+    while !rest.is_empty() {
+        match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                rest = rest.get(written..).unwrap_or_default();
+                *is_torn = !rest.is_empty();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Open {
@@ -156,6 +171,46 @@ mod tests {
         file.write_all(b"2\n").unwrap();
         AuditFile::open(&path).unwrap().write_all(b"3\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntorn\n1\n2\n3\n");
+    }
+
+    /// A disk that has room for so many bytes.
+    struct Disk {
+        room: usize,
+        text: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let part = &bytes[..bytes.len().min(self.room)];
+            if part.is_empty() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= part.len();
+            self.text.extend(part);
+            Ok(part.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_empty_line_and_tears_at_most_one() {
+        let (room, text) = (8, Vec::new());
+        let (mut disk, mut is_torn) = (Disk { room, text }, false);
+        let mut write = |disk: &mut Disk| write_line(disk, &mut is_torn, b"line\n").is_ok();
+        assert!(write(&mut disk));
+        assert!(!write(&mut disk), "torn");
+        assert!(!write(&mut disk) && !write(&mut disk), "full");
+        disk.room = 100;
+        assert!(write(&mut disk));
+        // Full again, between two lines.
+        disk.room = 0;
+        assert!(!write(&mut disk) && !write(&mut disk));
+        disk.room = 100;
+        assert!(write(&mut disk));
+        assert_eq!(disk.text, b"line\nlin\nline\nline\n");
     }
 
     #[test]
