@@ -1,5 +1,6 @@
 //! The environment of `server`; `docs/environment.md` lists every variable that is read.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
 use http::Uri;
@@ -17,25 +18,36 @@ pub(super) fn restart_without_blank_variables(arguments: &[OsString]) {
     {
         use std::os::unix::process::CommandExt;
 
-        let blank: Vec<_> = std::env::vars_os()
-            .filter(|(name, value)| is_ours(name) && value.to_string_lossy().trim().is_empty())
-            .map(|(name, _)| name)
-            .collect();
-        if blank.is_empty() {
+        let Some(kept) = without_blank(std::env::vars_os()) else {
             return;
-        }
+        };
         if let (Ok(program), Some((name, arguments))) =
             (std::env::current_exe(), arguments.split_first())
         {
             let mut command = std::process::Command::new(program);
-            command.arg0(name).args(arguments);
-            for name in blank {
-                command.env_remove(name);
-            }
+            command.arg0(name).args(arguments).env_clear().envs(kept);
             // It returns only on failure, as without /proc; then blank variables are what they are.
             let _not_restarted = command.exec();
         }
     }
+}
+
+/// The environment without the blank variables that are read; `None` if there are none. Of several variables
+/// of one name, which only a careless parent leaves, the first that is not blank is kept: so every reader
+/// finds the same one.
+fn without_blank(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Option<HashMap<OsString, OsString>> {
+    let mut kept = HashMap::new();
+    let mut is_any_blank = false;
+    for (name, value) in variables {
+        if is_ours(&name) && value.to_string_lossy().trim().is_empty() {
+            is_any_blank = true;
+        } else {
+            kept.entry(name).or_insert(value);
+        }
+    }
+    is_any_blank.then_some(kept)
 }
 
 fn is_ours(name: &OsStr) -> bool {
@@ -101,6 +113,31 @@ const PROXIES: [&str; 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kept(variables: &[(&str, &str)]) -> Option<Vec<(String, String)>> {
+        let variables = variables.iter();
+        let kept = without_blank(variables.map(|(name, value)| (name.into(), value.into())))?;
+        let text = |text: OsString| text.into_string().unwrap();
+        let mut kept: Vec<_> = kept
+            .into_iter()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect();
+        kept.sort();
+        Some(kept)
+    }
+
+    #[test]
+    fn of_two_variables_of_one_name_the_one_that_is_not_blank_is_kept() {
+        let region = Some(vec![("AWS_REGION".to_owned(), "us-west-2".to_owned())]);
+        for order in [["us-west-2", " "], ["", "us-west-2"]] {
+            let variables = order.map(|value| ("AWS_REGION", value));
+            assert_eq!(kept(&variables), region);
+        }
+        let foreign = ("EDITOR", "");
+        assert_eq!(kept(&[foreign]), None, "nothing of ours is blank");
+        let expected = Some(vec![("EDITOR".to_owned(), String::new())]);
+        assert_eq!(kept(&[foreign, ("AWS_PROFILE", "\t")]), expected);
+    }
 
     #[test]
     fn a_proxy_is_a_url_with_or_without_a_scheme() {
