@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails to write when its peer does not read for 5 s, and that writes at most 4 KiB at once.
+/// A stream that fails to write when its peer does not read 1 KiB within 5 s, and that writes at most 4 KiB
+/// at once.
 ///
 /// Both bound what the kernel holds for a peer that sends requests and does not read the responses: it takes
 /// a write whole while its buffer is not full yet, however small the buffer is.
@@ -15,10 +16,16 @@ pub(crate) struct WriteDeadline<S> {
     stream: S,
     /// Set while a write waits for the peer. Most never wait, and set no timer.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were written since it was set.
+    progress: usize,
 }
 
 /// As long as a peer has for a request header.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Less is no progress that counts: a peer could read a byte now and then. A page of metrics over a slow
+/// link makes more, and takes as long as it takes.
+const MIN_PROGRESS: usize = 1024;
 
 /// More than a response with credentials has, which is therefore one write.
 const MAX_WRITE: usize = 4 * 1024;
@@ -28,6 +35,7 @@ impl<S> WriteDeadline<S> {
         Self {
             stream,
             deadline: None,
+            progress: 0,
         }
     }
 }
@@ -41,9 +49,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
         let this = &mut *self;
         let part = bytes.get(..MAX_WRITE).unwrap_or(bytes);
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_write(cx, part) {
-            // Less than all is no progress that counts: a peer could read a byte now and then.
-            if matches!(done, Ok(written) if written == part.len()) {
+            this.progress += *done.as_ref().unwrap_or(&0);
+            let is_whole = matches!(done, Ok(written) if written == part.len());
+            if is_whole || this.progress >= MIN_PROGRESS {
                 this.deadline = None;
+                this.progress = 0;
             }
             return Poll::Ready(done);
         }
@@ -111,6 +121,24 @@ mod tests {
             client.read_exact(&mut response).await.unwrap();
             server.write_all(&response).await.unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_response_over_a_slow_link_takes_longer_than_the_deadline() {
+        let (mut client, server) = duplex(MAX_WRITE);
+        let mut server = WriteDeadline::new(server);
+        let began = Instant::now();
+        let reading = async {
+            let mut part = [0; MIN_PROGRESS];
+            for _part in 0..16 {
+                tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
+                client.read_exact(&mut part).await.unwrap();
+            }
+        };
+        let page = [b'x'; 16 * MIN_PROGRESS];
+        let (written, ()) = tokio::join!(server.write_all(&page), reading);
+        written.unwrap();
+        assert!(began.elapsed() > WRITE_TIMEOUT * 5);
     }
 
     #[tokio::test]
