@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use pod_identity_core::wire::agent::AllowedHosts;
 use pod_identity_core::{CacheLimits, Clock, KubernetesName, RefreshPolicy, SystemClock};
 use prometheus::IntCounter;
-use tracing::{error, info};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
 use crate::credentials::cache::CredentialCache;
 use crate::credentials::handler::CredentialsHandler;
@@ -32,6 +33,8 @@ use crate::serve::listener::{Listen, Sharing, Taken};
 use crate::serve::probe_socket::ProbeSocket;
 use crate::serve::probes::Probes;
 use crate::serve::server::serve;
+#[cfg(target_os = "linux")]
+use crate::serve::sharers::SharedListener;
 use crate::serve::side_runtime::SideRuntime;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{Metrics, Reading};
@@ -92,6 +95,7 @@ impl Agent {
                 node_budget: Budget::NODE,
                 node_addresses: NodeAddresses::loopback(),
                 gone_pods: Arc::default(),
+                audit_hits: false,
                 seed: fastrand::u64(..),
             },
             strict_readiness: false,
@@ -158,6 +162,14 @@ impl Agent {
                 };
                 listening.release();
                 metrics.count_listener();
+                let mut watch = JoinSet::new();
+                #[cfg(target_os = "linux")]
+                if sharing.is_some() {
+                    match SharedListener::of(&listener) {
+                        Ok(shared) => drop(watch.spawn(shared.watch())),
+                        Err(error) => warn!(%error, "who shares the address is not known"),
+                    }
+                }
                 serve(listener, connections, handler, drain).await;
             });
         }
@@ -355,6 +367,15 @@ impl AgentBuilder {
     /// Sets the log of all exchanges. Defaults to none.
     pub fn audit(mut self, audit: AuditLog) -> Self {
         self.audit = audit;
+        self
+    }
+
+    /// Sets whether the audit also has a line when another source than the one that asked first gets the
+    /// credentials of a token from the cache, once for each source and token: a token that was stolen and is
+    /// used elsewhere leaves a trace. Off by default, because drivers that ask for pods leave them too. About
+    /// 4,096 pairs are remembered.
+    pub fn audit_hits(mut self, audit: bool) -> Self {
+        self.settings.audit_hits = audit;
         self
     }
 

@@ -92,6 +92,10 @@ pub(super) struct Server {
     /// Where each issued or refused set of credentials is recorded: on (standard output), off, or a file
     #[arg(long, default_value = "on")]
     audit_log: String,
+    /// Record also when another source than a token's first gets its credentials, once for each of them
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    audit_hits: bool,
     /// Serve no metrics
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
@@ -320,6 +324,7 @@ impl Server {
             .node_addresses(node_addresses().chain(self.node_ranges))
             .strict_readiness(self.readiness == When::Strict)
             .reuse_port(self.reuse_port)
+            .audit_hits(self.audit_hits)
             .listen_probes(at(Ipv4Addr::LOCALHOST.into(), self.probe_port));
         if let Some(path) = self.probe_socket {
             builder = builder.probe_socket(path);

@@ -11,8 +11,9 @@ use tokio::task::{Id, JoinSet};
 
 use crate::credentials::denial::Denial;
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY};
+use crate::credentials::other_sources::OtherUse;
 use crate::credentials::settings::Settings;
-use crate::credentials::state::{Exchange, Lookup, Pending, Running, State};
+use crate::credentials::state::{ExchangeInput, Lookup, Pending, Running, State};
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::upstream::Upstream;
@@ -54,6 +55,9 @@ impl CredentialCache {
         let digest = TokenDigest::of(token);
         let known = self.lock().look_up(self.clock.now(), digest)?;
         if let Some(found) = known {
+            if let Lookup::Ready(_) = found {
+                self.note_use(digest, address);
+            }
             return Ok(found);
         }
         let token = self.check(token)?;
@@ -61,7 +65,11 @@ impl CredentialCache {
     }
 
     /// Waits for the fetch, for as long as a client is to wait.
-    pub(crate) async fn wait(&self, mut pending: Pending) -> Result<Bytes, Denial> {
+    pub(crate) async fn wait(
+        &self,
+        mut pending: Pending,
+        address: IpAddr,
+    ) -> Result<Bytes, Denial> {
         let settled = pending.outcome.wait_for(Option::is_some);
         let settled = tokio::time::timeout(self.settings.max_wait, settled).await;
         let outcome = match settled {
@@ -70,7 +78,10 @@ impl CredentialCache {
             Err(_) | Ok(Err(_)) => None,
         };
         match outcome {
-            Some(Ok(body)) => Ok(body),
+            Some(Ok(body)) => {
+                self.note_use(pending.digest, address);
+                Ok(body)
+            }
             Some(Err(error)) if error.is_own_answer() => Err(Denial::EksAuth(error)),
             other => {
                 let error = other.and_then(Result::err);
@@ -102,6 +113,22 @@ impl CredentialCache {
         }
     }
 
+    /// Audits a use by another source than the token's first, if that is wanted.
+    fn note_use(&self, digest: TokenDigest, address: IpAddr) {
+        if !self.settings.audit_hits {
+            return;
+        }
+        let other = self.lock().note_use(digest, address);
+        if let Some(OtherUse {
+            first_address,
+            claimed,
+        }) = other
+        {
+            self.upstream
+                .audit_hit(self.clock.now(), address, first_address, &claimed);
+        }
+    }
+
     /// The state of the cache, for the metrics.
     pub(crate) fn reading(&self) -> Reading {
         self.lock().reading(self.clock.now())
@@ -122,7 +149,7 @@ impl CredentialCache {
             };
             let (upstream, time) = (Arc::clone(&self.upstream), fetch.attempt.timeout());
             let started = fetches.spawn(async move {
-                let Exchange {
+                let ExchangeInput {
                     token,
                     claimed,
                     address,

@@ -62,14 +62,14 @@ impl CredentialsHandler {
         response
     }
 
-    fn denied(&self, arrived: Instant, source: IpAddr, denial: &Denial) -> Response<Full<Bytes>> {
+    fn denied(&self, arrived: Instant, address: IpAddr, denial: &Denial) -> Response<Full<Bytes>> {
         if let Some((kind, code)) = denial.labels() {
             self.metrics.count_cache_error(kind, code);
         }
         if let Some(reason) = denial.reason() {
             self.metrics.count_refusal(reason);
             let message = denial.message();
-            self.refusal_log.note(arrived, source, reason, &message);
+            self.refusal_log.note(arrived, address, reason, &message);
         }
         let response = denial.response();
         self.metrics
@@ -79,11 +79,11 @@ impl CredentialsHandler {
 }
 
 impl Respond for CredentialsHandler {
-    fn respond(&self, request: &Request<Incoming>, source: IpAddr) -> Reply<'_> {
+    fn respond(&self, request: &Request<Incoming>, address: IpAddr) -> Reply<'_> {
         let arrived = Instant::now();
         let found = self
             .token(request)
-            .and_then(|token| self.cache.look_up(token, source));
+            .and_then(|token| self.cache.look_up(token, address));
         match found {
             Ok(Lookup::Ready(body)) => {
                 self.metrics.count_hit();
@@ -91,21 +91,21 @@ impl Respond for CredentialsHandler {
             }
             Ok(Lookup::Pending(pending)) => Reply::Pending(Box::pin(async move {
                 let guard = ClientGoneGuard::new(&self.metrics);
-                let outcome = self.cache.wait(pending).await;
+                let outcome = self.cache.wait(pending, address).await;
                 guard.disarm();
                 match outcome {
                     Ok(body) => {
                         self.metrics.count_miss();
                         self.granted(arrived, body)
                     }
-                    Err(denial) => self.denied(arrived, source, &denial),
+                    Err(denial) => self.denied(arrived, address, &denial),
                 }
             })),
-            Err(denial) => Reply::Ready(self.denied(arrived, source, &denial)),
+            Err(denial) => Reply::Ready(self.denied(arrived, address, &denial)),
         }
     }
 
-    fn note_rejected(&self, rejected: ConnectionRejected, source: IpAddr) {
+    fn note_rejected(&self, rejected: ConnectionRejected, address: IpAddr) {
         let reason = match rejected {
             ConnectionRejected::TooMany => "Connections",
             ConnectionRejected::HeaderTooLarge => "TooLarge",
@@ -114,7 +114,7 @@ impl Respond for CredentialsHandler {
         self.metrics.count_refusal(reason);
         let message = rejected.to_string();
         self.refusal_log
-            .note(Instant::now(), source, reason, &message);
+            .note(Instant::now(), address, reason, &message);
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod cache;
 pub(crate) mod denial;
 pub(crate) mod entry;
 pub(crate) mod handler;
+pub(crate) mod other_sources;
 pub(crate) mod rate_limit;
 pub(crate) mod settings;
 pub(crate) mod state;

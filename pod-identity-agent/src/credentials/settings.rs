@@ -20,5 +20,7 @@ pub(crate) struct Settings {
     pub(crate) node_addresses: NodeAddresses,
     /// Whose credentials are not refreshed any more.
     pub(crate) gone_pods: Arc<GonePods>,
+    /// Whether the audit has the first use of a token by each other source than its first.
+    pub(crate) audit_hits: bool,
     pub(crate) seed: u64,
 }

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::credentials::denial::Denial;
 use crate::credentials::entry::{Entry, Outcome, TokenRequest};
+use crate::credentials::other_sources::{OtherSources, OtherUse};
 use crate::credentials::rate_limit::Budgets;
 use crate::credentials::settings::Settings;
 use crate::eks_auth::claimed_names::ClaimedNames;
@@ -39,6 +40,7 @@ pub(crate) struct State {
     budget_timeout: Option<Timestamp>,
     refusals: RecentRefusals,
     pace: UpstreamPace,
+    other_sources: OtherSources,
     max_wait: Duration,
     gone_pods: Arc<GonePods>,
     /// Slots dropped because their pods are gone.
@@ -70,7 +72,7 @@ pub(crate) struct Running {
 }
 
 /// What an exchange needs.
-pub(crate) struct Exchange {
+pub(crate) struct ExchangeInput {
     pub(crate) token: Secret,
     pub(crate) claimed: ClaimedNames,
     pub(crate) address: IpAddr,
@@ -86,6 +88,7 @@ impl State {
             budget_timeout: None,
             refusals: RecentRefusals::default(),
             pace: UpstreamPace::new(),
+            other_sources: OtherSources::default(),
             max_wait: settings.max_wait,
             gone_pods: Arc::clone(&settings.gone_pods),
             dropped: 0,
@@ -192,8 +195,25 @@ impl State {
         rest.max(self.pace.quiet_for(now))
     }
 
+    /// Notes that a client got the credentials of a token. Returns what is to be audited: the first use by
+    /// each source other than the one that asked first.
+    pub(crate) fn note_use(&mut self, digest: TokenDigest, address: IpAddr) -> Option<OtherUse> {
+        let request = self.cache.request_mut(&digest)?;
+        let (first_address, claimed) = (request.address, &request.claimed);
+        let source = self.node_addresses.source_of(address);
+        if source == self.node_addresses.source_of(first_address)
+            || !self.other_sources.is_new(digest, source)
+        {
+            return None;
+        }
+        Some(OtherUse {
+            first_address,
+            claimed: claimed.clone(),
+        })
+    }
+
     /// A fetch to start now: one that EKS Auth grants, and that its source can afford.
-    pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Exchange)> {
+    pub(crate) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, ExchangeInput)> {
         self.budget_timeout = None;
         self.drop_gone_pods(now);
         self.pace.ready(now).ok()?;
@@ -210,7 +230,7 @@ impl State {
             }
         };
         let (attempt, request) = self.cache.poll_fetch(now, may_fetch)?;
-        let exchange = Exchange {
+        let exchange = ExchangeInput {
             token: request.token.clone(),
             claimed: request.claimed.clone(),
             address: request.address,

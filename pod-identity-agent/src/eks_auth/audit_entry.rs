@@ -4,22 +4,23 @@ use pod_identity_core::{Failure, Timestamp};
 
 use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
-use crate::telemetry::audit::{AuditEntry, Issued};
+use crate::telemetry::audit::{AuditEntry, Hit, Issued};
 
 /// The line of the audit for one exchange. It holds no secret.
 pub(crate) fn audit_entry<'a>(
     now: Timestamp,
-    source: IpAddr,
+    address: IpAddr,
     claimed: &'a ClaimedNames,
     result: &'a Result<Session, Failure<EksAuthError>>,
 ) -> AuditEntry<'a> {
     let mut entry = AuditEntry {
         time: now,
-        source,
+        address,
         outcome: "issued".into(),
         claimed_pod: claimed.pod.as_deref(),
         request_id: None,
         issued: None,
+        hit: None,
     };
     match result {
         Ok(session) => {
@@ -43,6 +44,29 @@ pub(crate) fn audit_entry<'a>(
         },
     }
     entry
+}
+
+/// The line of the audit for credentials from the cache that another address got than the one that asked
+/// first.
+pub(crate) fn hit_entry<'a>(
+    now: Timestamp,
+    address: IpAddr,
+    first_address: IpAddr,
+    claimed: &'a ClaimedNames,
+) -> AuditEntry<'a> {
+    AuditEntry {
+        time: now,
+        address,
+        outcome: "hit".into(),
+        claimed_pod: claimed.pod.as_deref(),
+        request_id: None,
+        issued: None,
+        hit: Some(Hit {
+            first_address,
+            namespace: claimed.namespace.as_deref(),
+            service_account: claimed.service_account.as_deref(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -124,6 +124,16 @@ impl EksAuthError {
         Unavailable::TimedOut(timeout).into()
     }
 
+    /// The text for the log and the readiness probe; see [`Unavailable::in_full`].
+    pub(crate) fn in_full(&self) -> String {
+        match self {
+            Self::Unreachable(reason) => {
+                format!("EKS Auth could not be asked: {}", reason.in_full())
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// The value of this error in a metric's label. Label values come from a fixed set: a code that EKS
     /// Auth does not document is `Other`.
     pub(crate) fn label(&self) -> &'static str {

@@ -63,11 +63,16 @@ impl Outage {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
-                let occurred = self.lock().outage.occurred(Instant::now());
+                let (error, occurred) =
+                    (error.in_full(), self.lock().outage.occurred(Instant::now()));
                 if let Some(suppressed) = occurred {
-                    warn!(%error, suppressed, "EKS Auth does not give credentials now; cached ones are served, and exchanges are retried");
+                    warn!(
+                        error,
+                        suppressed,
+                        "EKS Auth does not give credentials now; cached ones are served, and exchanges are retried"
+                    );
                 } else {
-                    debug!(%error, "EKS Auth still does not give credentials");
+                    debug!(error, "EKS Auth still does not give credentials");
                 }
             }
             _ if error.is_unknown_cluster() => {

@@ -74,7 +74,7 @@ impl Reachability {
             }) => {
                 let mut state = self.lock();
                 state.failed_at = Some(Instant::now());
-                self.fail(&mut state, error.to_string());
+                self.fail(&mut state, error.in_full());
             }
             _ => self.mark_reachable(),
         }

@@ -27,9 +27,9 @@ use tokio::sync::OnceCell;
 use crate::NodeIdentity;
 use crate::eks_auth::clock_skew::{ClockSkew, Missigned};
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
-use crate::eks_auth::node_identity::NodeDiscovery;
+use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
-use crate::eks_auth::printable::{excerpt, with_causes};
+use crate::eks_auth::printable::{excerpt, with_causes, without_long_words};
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::{http_clients, own_credentials};
 
@@ -214,8 +214,9 @@ impl SdkEksAuth {
         }
         let config = loader.load().await;
         let endpoint = endpoint(&config).await?;
-        let imds = self.discover_node.then(own_credentials::imds);
-        let node = NodeDiscovery::new(self.node.clone(), imds);
+        let metadata = self.discover_node.then(own_credentials::imds);
+        let metadata = metadata.map(|imds| Box::new(imds) as Box<dyn Metadata>);
+        let node = NodeDiscovery::new(self.node.clone(), metadata);
         Ok(Connected {
             client: Client::new(&config),
             node,
@@ -368,7 +369,9 @@ fn failure(error: AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
         .and_then(|millis| millis.trim().parse().ok())
         .map(Duration::from_millis);
     let Some(code) = error.code() else {
+        // A proxy may repeat the request, which has the agent's own session token in a header.
         let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+        let body = without_long_words(&body.replace(token.expose(), "<token>"));
         let failure = Failure::from(Unavailable::NotEksAuth {
             status,
             excerpt: printable(&body, token),

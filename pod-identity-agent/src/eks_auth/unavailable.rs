@@ -67,11 +67,13 @@ pub enum Unavailable {
         reason: String,
     },
     /// An answer without an AWS error code: from a proxy or a load balancer, not from EKS Auth.
-    #[error("HTTP {status} without an AWS error code, as a proxy answers: {excerpt}")]
+    #[error("HTTP {status} without an AWS error code, as a proxy answers")]
     NotEksAuth {
         /// The status.
         status: u16,
-        /// The beginning of the body, on one line.
+        /// The beginning of the body, on one line, for the log and the readiness probe. A proxy may repeat
+        /// the request in it, so pods are not told, and neither the pod's token nor any other long word is in
+        /// it.
         excerpt: String,
     },
     /// No answer in time.
@@ -97,6 +99,14 @@ impl Unavailable {
             CredentialsError::ProviderTimedOut(_) => "a source did not answer in time",
             CredentialsError::InvalidConfiguration(_) => "a source is configured wrongly",
             _ => "a source failed",
+        }
+    }
+
+    /// The text for the log and the readiness probe, with the cause that pods are not told.
+    pub(crate) fn in_full(&self) -> String {
+        match self {
+            Self::NotEksAuth { excerpt, .. } => format!("{self}: {excerpt}"),
+            _ => self.to_string(),
         }
     }
 

@@ -2,11 +2,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Failure, FailureClass, Secret};
+use pod_identity_core::{Clock, Failure, FailureClass, Secret, Timestamp};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, error_span, info, warn};
 
-use crate::eks_auth::audit_entry::audit_entry;
+use crate::eks_auth::audit_entry::{audit_entry, hit_entry};
 use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
 use crate::eks_auth::outage::Outage;
@@ -28,18 +28,18 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Makes one exchange, which fails after `time`. `source` is the address that first asked, for the
+    /// Makes one exchange, which fails after `time`. `address` is the one that first asked, for the
     /// audit and the log.
     pub(crate) async fn assume_role(
         &self,
         token: &Secret,
         claimed: &ClaimedNames,
-        source: IpAddr,
+        address: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
         // At the highest level, so that its fields are on every line that is logged at all.
-        let span = error_span!("exchange", "client-addr" = %source);
-        let exchange = self.exchange(token, claimed, source, time);
+        let span = error_span!("exchange", "client-addr" = %address);
+        let exchange = self.exchange(token, claimed, address, time);
         exchange.instrument(span).await
     }
 
@@ -47,7 +47,7 @@ impl Upstream {
         &self,
         token: &Secret,
         claimed: &ClaimedNames,
-        source: IpAddr,
+        address: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
         let began = Instant::now();
@@ -64,8 +64,20 @@ impl Upstream {
         self.outage.note(claimed, &result);
         let now = self.clock.now();
         self.audit
-            .record(&audit_entry(now, source, claimed, &result));
+            .record(&audit_entry(now, address, claimed, &result));
         result
+    }
+
+    /// Writes the line of the audit for credentials that another address got than the one that asked first.
+    pub(crate) fn audit_hit(
+        &self,
+        now: Timestamp,
+        address: IpAddr,
+        first_address: IpAddr,
+        claimed: &ClaimedNames,
+    ) {
+        let entry = hit_entry(now, address, first_address, claimed);
+        self.audit.record(&entry);
     }
 
     /// No session lasts longer than 12 h. A later expiration is a defect of the service or of a proxy, such as

@@ -25,7 +25,7 @@ use crate::serve::write_timeout::WriteDeadline;
 /// Serves one connection to its end.
 pub(crate) async fn serve_connection(
     socket: ClientSocket,
-    source: IpAddr,
+    address: IpAddr,
     permit: ConnectionPermit,
     responder: &impl Respond,
     mut drain: DrainWatcher,
@@ -34,7 +34,7 @@ pub(crate) async fn serve_connection(
         // On the heap only now: a silent connection costs next to nothing.
         Box::pin(serve_requests(
             socket,
-            source,
+            address,
             Arc::new(permit),
             responder,
             drain,
@@ -69,7 +69,7 @@ async fn waits_for_request(
 
 async fn serve_requests(
     socket: ClientSocket,
-    source: IpAddr,
+    address: IpAddr,
     permit: Arc<ConnectionPermit>,
     responder: &impl Respond,
     mut drain: DrainWatcher,
@@ -78,7 +78,7 @@ async fn serve_requests(
     let permit = &*permit;
     let service = service_fn(|request: Request<Incoming>| {
         permit.begin_answer();
-        let reply = responder.respond(&request, source);
+        let reply = responder.respond(&request, address);
         async {
             let mut response = reply.response().await;
             let is_last = permit.state().end_answer();
@@ -122,10 +122,10 @@ async fn serve_requests(
     };
     match ended {
         Err(error) if error.is_parse_too_large() => {
-            responder.note_rejected(ConnectionRejected::HeaderTooLarge, source);
+            responder.note_rejected(ConnectionRejected::HeaderTooLarge, address);
         }
         Err(error) if error.is_parse() => {
-            responder.note_rejected(ConnectionRejected::NotHttp, source);
+            responder.note_rejected(ConnectionRejected::NotHttp, address);
         }
         Err(error) => debug!(%error, "connection failed"),
         Ok(()) => {}

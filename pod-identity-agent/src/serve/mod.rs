@@ -13,6 +13,8 @@ pub(crate) mod probe_socket;
 pub(crate) mod probes;
 pub(crate) mod respond;
 pub(crate) mod server;
+#[cfg(target_os = "linux")]
+pub(crate) mod sharers;
 pub(crate) mod side_runtime;
 #[cfg(target_os = "linux")]
 pub(crate) mod successor;

@@ -10,15 +10,15 @@ use tracing::debug;
 
 /// Answers requests. Request bodies are ignored.
 pub(crate) trait Respond: Send + Sync + 'static {
-    /// `source` is the address of the peer; an IPv4 address that is mapped into IPv6 is given as IPv4.
+    /// `address` is the address of the peer; an IPv4 address that is mapped into IPv6 is given as IPv4.
     ///
     /// A [`Reply::Pending`] must not borrow from the request: the buffer that the request was read into
     /// is not held while the reply is awaited.
-    fn respond(&self, request: &Request<Incoming>, source: IpAddr) -> Reply<'_>;
+    fn respond(&self, request: &Request<Incoming>, address: IpAddr) -> Reply<'_>;
 
     /// Called when a connection is closed, or answered by hyper, before there was a request to answer.
-    fn note_rejected(&self, rejected: ConnectionRejected, source: IpAddr) {
-        debug!("client-addr" = %source, "{rejected}");
+    fn note_rejected(&self, rejected: ConnectionRejected, address: IpAddr) {
+        debug!("client-addr" = %address, "{rejected}");
     }
 }
 

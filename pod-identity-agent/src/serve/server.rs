@@ -32,11 +32,11 @@ pub(crate) async fn serve(
     let mut tasks = JoinSet::new();
     let mut exhaustion = LogSuppressor::new(EXHAUSTION_LOG_INTERVAL);
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
-        let source = peer.ip().to_canonical();
-        let admission = connections.admit(source);
+        let address = peer.ip().to_canonical();
+        let admission = connections.admit(address);
         let (socket, responder) = (ClientSocket::new(stream), Arc::clone(&responder));
         if let Admission::Rejected = admission {
-            responder.note_rejected(ConnectionRejected::TooMany, source);
+            responder.note_rejected(ConnectionRejected::TooMany, address);
             return;
         }
         let drain = watcher.clone();
@@ -45,8 +45,8 @@ pub(crate) async fn serve(
         let span = debug_span!("connection", "client-addr" = %peer);
         let serving = async move {
             match admission.permit().await {
-                Some(permit) => serve_connection(socket, source, permit, &*responder, drain).await,
-                None => responder.note_rejected(ConnectionRejected::TooMany, source),
+                Some(permit) => serve_connection(socket, address, permit, &*responder, drain).await,
+                None => responder.note_rejected(ConnectionRejected::TooMany, address),
             }
         };
         tasks.spawn(serving.instrument(span));

@@ -112,25 +112,29 @@ mod tests {
     use super::*;
 
     fn shared(address: SocketAddr) -> TcpListener {
-        let socket = TcpSocket::new_v4().unwrap();
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }
+        .unwrap();
         socket.set_reuseport(true).unwrap();
         socket.bind(address).unwrap();
         socket.listen(128).unwrap()
     }
 
     fn alone() -> TcpListener {
-        shared(SocketAddr::from(([127, 0, 0, 1], 0)))
+        shared(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
     }
 
-    /// Whether the other gets every connection, and who was accepted meanwhile.
     async fn handed_over(from: &TcpListener) -> bool {
         hand_over(from, |_stream, _peer| {}).await
     }
 
     #[tokio::test]
     async fn whichever_of_two_leaves_the_other_gets_every_connection() {
-        for leaves in [0, 1] {
-            let first = alone();
+        let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        for (ip, leaves) in [(v4, 0), (v4, 1), (v6, 0), (v6, 1)] {
+            let first = shared(SocketAddr::new(ip, 0));
             let address = first.local_addr().unwrap();
             let mut listeners = vec![first, shared(address)];
             let leaving = listeners.remove(leaves);

@@ -12,9 +12,13 @@ use crate::telemetry::audit_file::AuditFile;
 
 /// A log with one JSON line for each exchange with EKS Auth.
 ///
-/// `time`, `outcome` (`issued`, or the error's code), `source` (the address that first asked),
+/// `time`, `outcome` (`issued`, or the error's code), `source` (the address that asked),
 /// `namespace` and `service-account` as EKS Auth verified them, `claimed-pod` from the token if it is a
 /// well-formed name, `association`, `role-session`, `request-id`, `expiration`. Never a secret.
+///
+/// With [`AgentBuilder::audit_hits`](crate::AgentBuilder::audit_hits) also one for each address that gets the
+/// credentials of a token with which another one asked first: `outcome` is `hit`, and `first-source` that other
+/// address.
 ///
 /// The task of the exchange writes the line: put a writer that can block, such as a pipe that nobody reads,
 /// behind one that only queues.
@@ -68,13 +72,14 @@ impl AuditLog {
 pub(crate) struct AuditEntry<'a> {
     pub(crate) time: Timestamp,
     /// The address that first asked.
-    pub(crate) source: IpAddr,
+    pub(crate) address: IpAddr,
     /// `issued`, or the code or text of the error.
     pub(crate) outcome: Cow<'a, str>,
     /// As the token claims it, unverified.
     pub(crate) claimed_pod: Option<&'a str>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) issued: Option<Issued<'a>>,
+    pub(crate) hit: Option<Hit<'a>>,
 }
 
 /// The session that EKS Auth issued.
@@ -85,6 +90,15 @@ pub(crate) struct Issued<'a> {
     pub(crate) association: &'a str,
     pub(crate) role_session: &'a str,
     pub(crate) expiration: Timestamp,
+}
+
+/// Credentials from the cache that another address got than the one that asked first.
+#[derive(Debug)]
+pub(crate) struct Hit<'a> {
+    pub(crate) first_address: IpAddr,
+    /// As the token names them, which EKS Auth has accepted.
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) service_account: Option<&'a str>,
 }
 
 impl AuditEntry<'_> {
@@ -98,7 +112,7 @@ impl AuditEntry<'_> {
         put("level", json!("info"));
         put("msg", json!("audit"));
         put("time", json!(self.time));
-        put("source", json!(self.source));
+        put("source", json!(self.address));
         put("outcome", json!(self.outcome));
         put("claimed-pod", json!(self.claimed_pod));
         put("request-id", json!(self.request_id));
@@ -108,6 +122,11 @@ impl AuditEntry<'_> {
             put("association", json!(issued.association));
             put("role-session", json!(issued.role_session));
             put("expiration", json!(issued.expiration));
+        }
+        if let Some(hit) = &self.hit {
+            put("first-source", json!(hit.first_address));
+            put("namespace", json!(hit.namespace));
+            put("service-account", json!(hit.service_account));
         }
         Value::Object(entry)
     }

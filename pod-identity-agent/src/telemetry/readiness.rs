@@ -37,7 +37,7 @@ pub(crate) struct ReadinessBlocker {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) ready: bool,
-    /// `ok`, or what is wrong.
+    /// `ok`, or all that is wrong.
     pub(crate) message: String,
 }
 
@@ -65,26 +65,18 @@ impl Readiness {
 
     pub(crate) fn report(&self) -> Report {
         let blockers = self.lock();
-        let reason_of = |released: bool| {
-            let mut blocking = blockers.iter().filter(|one| one.released == released);
-            blocking.find_map(|one| one.reason.as_deref())
+        let reasons_of = |released: bool| {
+            let blocking = blockers.iter().filter(|one| one.released == released);
+            let reasons: Vec<_> = blocking.filter_map(|one| one.reason.as_deref()).collect();
+            reasons.join("; ")
         };
-        if let Some(reason) = reason_of(false) {
-            return Report {
-                ready: false,
-                message: reason.to_owned(),
-            };
-        }
-        match reason_of(true) {
-            Some(reason) => Report {
-                ready: !self.strict,
-                message: format!("degraded: {reason}"),
-            },
-            None => Report {
-                ready: true,
-                message: "ok".to_owned(),
-            },
-        }
+        let (missing, degraded) = (reasons_of(false), reasons_of(true));
+        let (ready, message) = match (missing.as_str(), degraded.as_str()) {
+            ("", "") => (true, "ok".to_owned()),
+            ("", _) => (!self.strict, format!("degraded: {degraded}")),
+            _ => (false, missing),
+        };
+        Report { ready, message }
     }
 
     /// Waits until the agent is ready.
@@ -147,7 +139,7 @@ mod tests {
     fn the_agent_is_ready_once_every_blocker_is_released() {
         let readiness = Readiness::new(false);
         let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
-        assert_eq!(report(&readiness), (false, "first".to_owned()));
+        assert_eq!(report(&readiness), (false, "first; second".to_owned()));
         first.release();
         second.block("still second".to_owned());
         assert_eq!(report(&readiness), (false, "still second".to_owned()));

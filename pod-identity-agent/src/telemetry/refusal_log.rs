@@ -6,7 +6,7 @@ use pod_identity_core::KeyedLogSuppressor;
 use tokio::time::Instant;
 use tracing::warn;
 
-/// Logs requests that are refused without asking EKS Auth: the first of each source and reason, then at
+/// Logs requests that are refused without asking EKS Auth: the first of each address and reason, then at
 /// most one line per minute with their number.
 ///
 /// At most 512 lines are logged per minute in total; every refusal is counted in the metrics.
@@ -26,11 +26,11 @@ impl Default for RefusalLog {
 
 impl RefusalLog {
     /// `message` is the text of the response.
-    pub(crate) fn note(&self, now: Instant, source: IpAddr, reason: &'static str, message: &str) {
-        let occurred = self.lock().occurred(now, (source, reason));
+    pub(crate) fn note(&self, now: Instant, address: IpAddr, reason: &'static str, message: &str) {
+        let occurred = self.lock().occurred(now, (address, reason));
         if let Some(suppressed) = occurred {
             let error: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
-            warn!("client-addr" = %source, reason, times = suppressed + 1, error, "requests refused");
+            warn!("client-addr" = %address, reason, times = suppressed + 1, error, "requests refused");
         }
     }
 

@@ -155,6 +155,29 @@ async fn nine_hundred_simultaneous_clients_of_one_address_are_all_answered() {
 }
 
 #[tokio::test]
+async fn nine_hundred_simultaneous_clients_of_one_address_are_all_answered_without_a_cached_response()
+ {
+    let eks = shop().await;
+    // A busy machine is no reason for a 503.
+    let server = Server::start(&eks, &["--answer-within=30s"]).await;
+    for source in [pod(0), Ipv4Addr::LOCALHOST.into()] {
+        let exchanges = eks.requests().len();
+        let token = token(&eks);
+        let mut crowd = JoinSet::new();
+        for _ in 0..900 {
+            let (address, token) = (server.credentials, token.clone());
+            crowd.spawn(async move {
+                let request = Request::with_token(&token);
+                client::ask_from(source, address, request).await.key()
+            });
+        }
+        let keys = soon(crowd.join_all()).await;
+        assert_eq!(keys.len(), 900);
+        assert_eq!(eks.requests().len() - exchanges, 1);
+    }
+}
+
+#[tokio::test]
 async fn clients_that_never_read_occupy_little_kernel_memory_and_none_after_shutdown() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;

@@ -48,6 +48,11 @@ async fn an_error_without_an_aws_code_is_not_passed_on_with_its_status() {
         });
         let answer = client::ask(server.credentials, Ask::with_token(&token(&eks))).await;
         answer.assert_try_again();
+        assert!(
+            body.is_empty() || !answer.body.contains(body),
+            "{}",
+            answer.body
+        );
         let ready = soon(async {
             loop {
                 let ready = client::ask(server.probes, Ask::of("/readyz")).await;
@@ -70,6 +75,35 @@ async fn an_error_without_an_aws_code_is_not_passed_on_with_its_status() {
         "{error}"
     );
     assert!(error.contains("blocked by the proxy"), "{error}");
+}
+
+#[tokio::test]
+async fn a_page_that_repeats_the_request_reveals_no_session_token() {
+    let eks = shop().await;
+    let session_token = "IQoJb3JpZ2luX2VjEXAMPLE//wEaCXVzLXdlc3QtMiJGMEQCIH+abc=";
+    let session = [("AWS_SESSION_TOKEN", session_token)];
+    let environment = [&NODE_CREDENTIALS[..], &session].concat();
+    let server = Server::with(&eks, &["--answer-within", "100ms"], &environment).await;
+    let page = format!("<p>blocked: x-amz-security-token: {session_token}</p>");
+    eks.inject_always(Fault::text(403, &page));
+    let answer = client::ask(server.credentials, Ask::with_token(&token(&eks))).await;
+    answer.assert_try_again();
+    let log = &server.program.stdout;
+    let line = log.says("EKS Auth does not give credentials now").await;
+    let error = line["error"].as_str().unwrap();
+    let ready = client::ask(server.probes, Ask::of("/readyz")).await.body;
+    for text in [error, &ready] {
+        let expected = "blocked: x-amz-security-token: <left out>";
+        assert!(text.contains(expected), "{text}");
+    }
+    for text in [error, &ready, &answer.body] {
+        assert!(!text.contains("IQoJb3"), "{text}");
+    }
+    let body = &answer.body;
+    assert!(
+        body.contains("HTTP 403 without") || body.contains("not answered"),
+        "{body}"
+    );
 }
 
 #[tokio::test]

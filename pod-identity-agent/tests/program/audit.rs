@@ -10,7 +10,8 @@ use pod_identity_testkit::MockEksAuth;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::client;
+use crate::support::client::{self, Request};
+use crate::support::pod;
 use crate::support::process::Server;
 use crate::support::shop::{shop, token};
 
@@ -86,4 +87,35 @@ fn lines(file: &Path) -> Vec<Value> {
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
     lines.collect()
+}
+
+#[tokio::test]
+async fn a_token_that_is_used_from_another_address_is_recorded_once_for_each() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    let more = ["--audit-log", file.to_str().unwrap(), "--audit-hits=true"];
+    let server = Server::start(&eks, &more).await;
+    let token = token(&eks);
+    client::insist(server.credentials, &token).await.key();
+    for address in [pod(1), pod(1), pod(2), pod(1)] {
+        let request = Request::with_token(&token);
+        client::ask_from(address, server.credentials, request)
+            .await
+            .key();
+    }
+    client::insist(server.credentials, &token).await.key();
+    server.program.signal(Signal::TERM);
+    server.program.end().await;
+    let lines = lines(&file);
+    let text = |name: &str| -> Vec<_> { lines.iter().map(|line| line[name].clone()).collect() };
+    assert_eq!(text("outcome"), ["issued", "hit", "hit"]);
+    let [first, one, two] = [0, 1, 2].map(|n| match n {
+        0 => "127.0.0.1".to_owned(),
+        number => pod(number).to_string(),
+    });
+    assert_eq!(text("source"), [first.as_str(), &one, &two]);
+    assert_eq!(lines[1]["first-source"], first);
+    assert_eq!(lines[1]["namespace"], "shop");
+    assert!(!fs::read_to_string(&file).unwrap().contains(&token));
 }

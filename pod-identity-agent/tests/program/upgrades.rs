@@ -87,7 +87,7 @@ impl Load {
 }
 
 #[tokio::test]
-async fn an_agent_that_cannot_reach_eks_auth_takes_no_request_from_the_one_that_can() {
+async fn an_agent_that_cannot_reach_eks_auth_receives_no_request() {
     let eks = shop().await;
     let token = token(&eks);
     let server = Server::start(&eks, &SHARED).await;
@@ -138,7 +138,7 @@ async fn an_address_that_another_agent_does_not_share_is_named_and_taken_when_it
 }
 
 #[tokio::test]
-async fn the_probe_asks_the_process_of_its_socket_and_nobody_else() {
+async fn the_probe_asks_the_process_of_its_socket_only() {
     let eks = shop().await;
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["1", "2"].map(|name| folder.path().join(name));
