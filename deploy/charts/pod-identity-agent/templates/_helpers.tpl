@@ -132,3 +132,66 @@ DaemonSet is taken over.
 {{- fail "podLivenessCheck.enabled needs a service account of its own, or every pod of the namespace could read the pods of the cluster: set serviceAccount.create, or serviceAccount.name" }}
 {{- end }}
 {{- end }}
+
+{{/*
+What a new agent needs to take over from the old one beside it, as JSON: the socket of its own probes. Empty for
+the official image, which knows none of it.
+*/}}
+{{- define "pod-identity-agent.handover" -}}
+{{- $folder := "/run/pod-identity-agent" }}
+{{- if and .Values.agent.reusePort .Values.image.override }}
+{{- toJson (dict "folder" $folder "socket" (printf "%s/probes.sock" $folder)) }}
+{{- else }}
+{{- toJson dict }}
+{{- end }}
+{{- end }}
+
+{{/*
+The values' strategy, as JSON. The API server takes either a surge or unavailable pods. A surge needs two agents that
+share addresses, and no declared port; where that is not so, the old pod ends first.
+*/}}
+{{- define "pod-identity-agent.updateStrategy" -}}
+{{- $values := .root.Values }}
+{{- $strategy := deepCopy ($values.updateStrategy | default dict) }}
+{{- with $strategy.rollingUpdate }}
+{{- $none := list "0" "0%" "<nil>" "" }}
+{{- $unavailable := not (has (toString .maxUnavailable) $none) }}
+{{- $shares := and (include "pod-identity-agent.handover" $.root | fromJson) (include "pod-identity-agent.oldShares" $) }}
+{{- if or $unavailable (has (toString .maxSurge) $none) (not $shares) $values.agent.advertiseProxyPort }}
+{{- $_ := unset . "maxSurge" }}
+{{- if not $unavailable }}
+{{- $_ := set . "maxUnavailable" "10%" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $strategy }}
+{{- end }}
+
+{{/*
+Whether the agent that is replaced lets another one listen at its addresses, or there is none. The kernel shares an
+address only between processes of one user. Without a cluster to look at, as in `helm template`, there is none.
+*/}}
+{{- define "pod-identity-agent.oldShares" -}}
+{{- $old := lookup "apps/v1" "DaemonSet" .root.Release.Namespace .name | default dict }}
+{{- $shares := true }}
+{{- range dig "spec" "template" "spec" "containers" list $old }}
+{{- $user := dig "securityContext" "runAsUser" "" . | toString }}
+{{- $shares = and (has "--reuse-port=true" (.args | default list)) (eq $user (toString $.user)) }}
+{{- end }}
+{{- ternary "yes" "" $shares }}
+{{- end }}
+
+{{/* How kubelet asks a path of the probes. */}}
+{{- define "pod-identity-agent.probe" -}}
+{{- $socket := (include "pod-identity-agent.handover" .root | fromJson).socket }}
+{{- if and $socket (has .path (list "/healthz" "/readyz")) }}
+exec:
+  command: [/eks-pod-identity-agent, probe, {{ trimPrefix "/" .path }}, --socket, {{ $socket }}]
+{{- else }}
+httpGet:
+  host: 127.0.0.1
+  path: {{ .path }}
+  port: {{ .root.Values.agent.probePort }}
+  scheme: HTTP
+{{- end }}
+{{- end }}
