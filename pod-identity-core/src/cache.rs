@@ -106,6 +106,18 @@ pub enum Found<'a, T> {
     Idle,
 }
 
+/// What became of two slots in [`SlotCache::merge`].
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "drivers must handle each case")]
+pub enum Merge<R> {
+    /// At most one of them is left, under the second key. The request of the one that was dropped, if there
+    /// were two: those who wait for it wait for nothing.
+    Done(Option<R>),
+    /// Nothing was changed, because the fetch of the first is in flight and its result would be lost. The
+    /// slots can be merged when it has ended.
+    InFlight,
+}
+
 /// One attempt to fetch for one key, to be answered exactly once with [`SlotCache::handle_fetched`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheAttempt<K> {
@@ -315,6 +327,45 @@ where
         self.node_mut(key).map(|node| &mut node.request)
     }
 
+    /// Changes what is needed to fetch for a known key, its expiration too, without counting as a use.
+    pub fn update_request(&mut self, now: Timestamp, key: K, change: impl FnOnce(&mut R)) {
+        self.notice_step(now);
+        let Some(node) = self.node_mut(&key) else {
+            return;
+        };
+        change(&mut node.request);
+        node.slot.set_end(node.request.expiration());
+        self.reindex(key);
+    }
+
+    /// Two keys turn out to name the same: what is under `from` goes on under `to`.
+    ///
+    /// Of two slots the one with a usable set is kept; of two that are alike, that under `to`. Its request is
+    /// kept as it is. If a fetch for `from` is in flight, nothing changes unless `to` has a usable set: then
+    /// that fetch is in vain.
+    pub fn merge(&mut self, now: Timestamp, from: &K, to: K) -> Merge<R> {
+        self.notice_step(now);
+        let is_usable = |key: &K| self.peek(key).is_some_and(|slot| slot.is_usable(now));
+        let Some(slot) = self.peek(from).filter(|_slot| *from != to) else {
+            return Merge::Done(None);
+        };
+        if is_usable(&to) {
+            return Merge::Done(self.remove(from).map(|node| node.request));
+        }
+        if slot.is_in_flight() {
+            return Merge::InFlight;
+        }
+        if self.peek(&to).is_some() && !is_usable(from) {
+            return Merge::Done(self.remove(from).map(|node| node.request));
+        }
+        let replaced = self.remove(&to).map(|node| node.request);
+        if let Some(node) = self.remove(from) {
+            self.insert_empty(to, node);
+            self.reindex(to);
+        }
+        Merge::Done(replaced)
+    }
+
     /// What belongs to a key, usable or not, without counting as a use.
     pub fn peek(&self, key: &K) -> Option<&Slot<T, E>> {
         self.node(key).map(|node| &node.slot)
@@ -449,6 +500,11 @@ where
         self.evicted
     }
 
+    /// All keys, in no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.held.keys().chain(self.empty.keys())
+    }
+
     /// The slots that hold something, the least recently used first.
     pub fn iter_held(&self) -> impl Iterator<Item = (&K, &Slot<T, E>)> {
         self.held.iter().map(|(key, node)| (key, &node.slot))
@@ -570,15 +626,16 @@ where
         self.evicted += 1;
     }
 
-    fn remove(&mut self, key: &K) {
+    /// Takes a slot out of the tables, the agenda and the queue.
+    fn remove(&mut self, key: &K) -> Option<Node<R, T, E>> {
         let node = self.held.remove(key).or_else(|| self.take_empty(key));
-        if let Some(node) = node {
-            self.agenda
-                .reindex(*key, node.index_keys, IndexKeys::default());
-            if let Some(place) = node.turn {
-                self.first_fetches.remove(node.source, place);
-            }
+        let mut node = node?;
+        let indexed = std::mem::take(&mut node.index_keys);
+        self.agenda.reindex(*key, indexed, IndexKeys::default());
+        if let Some(place) = node.turn.take() {
+            self.first_fetches.remove(node.source, place);
         }
+        Some(node)
     }
 
     fn insert_empty(&mut self, key: K, node: Node<R, T, E>) {
@@ -607,7 +664,7 @@ where
     /// moves them.
     fn notice_step(&mut self, now: Timestamp) {
         if now + STEP_TOLERANCE < self.latest {
-            let keys: Vec<K> = self.held.keys().chain(self.empty.keys()).copied().collect();
+            let keys: Vec<K> = self.keys().copied().collect();
             for key in keys {
                 self.pass_time(key, now);
             }

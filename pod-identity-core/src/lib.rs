@@ -11,8 +11,9 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `digest` | no | `TokenDigest`, the SHA-256 of a token as a cache key |
+//! | `digest` | no | `TokenDigest`, the SHA-256 of a token, and `SlotKey`, the key of its slot |
 //! | `cache` | no | `SlotCache`, a bounded cache of slots, and `KeyedLogSuppressor` |
+//! | both | | `VerifiedTokens`, which slot of a cache a token belongs to |
 //!
 //! # Example: one credential's life, by hand
 //! ```
@@ -40,6 +41,7 @@
 
 mod authorization_token;
 mod backoff;
+mod bound_pod;
 #[cfg(feature = "cache")]
 mod cache;
 mod clock;
@@ -57,16 +59,22 @@ mod secret;
 #[cfg(feature = "cache")]
 mod shares;
 mod slot;
+#[cfg(feature = "digest")]
+mod slot_key;
 mod timestamp;
 mod token;
 mod token_bucket;
 mod token_file;
+mod validity;
+#[cfg(all(feature = "cache", feature = "digest"))]
+mod verified_tokens;
 pub mod wire;
 
 pub use authorization_token::{AuthorizationToken, AuthorizationTokenError};
 pub use backoff::Backoff;
+pub use bound_pod::BoundPod;
 #[cfg(feature = "cache")]
-pub use cache::{Asked, CacheAttempt, CacheLimits, Found, SlotCache};
+pub use cache::{Asked, CacheAttempt, CacheLimits, Found, Merge, SlotCache};
 pub use clock::{Clock, SystemClock};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
@@ -78,9 +86,14 @@ pub use log_suppressor::LogSuppressor;
 pub use policy::{RefreshPolicy, Window};
 pub use secret::Secret;
 pub use slot::{Ask, Attempt, CredentialSet, Expiring, Slot, SlotError, Ticket};
+#[cfg(feature = "digest")]
+pub use slot_key::{PodDigest, SlotKey};
 pub use timestamp::{Timestamp, TimestampError, epoch_seconds};
 #[cfg(feature = "digest")]
 pub use token::TokenDigest;
-pub use token::{ClaimError, ServiceAccountToken, TokenError, UnverifiedClaims};
+pub use token::{ServiceAccountToken, TokenError, TokenHeader, UnverifiedClaims};
 pub use token_bucket::TokenBucket;
 pub use token_file::{TokenFile, TokenFileError, TokenFileProblem};
+pub use validity::{ClaimError, Validity};
+#[cfg(all(feature = "cache", feature = "digest"))]
+pub use verified_tokens::{Adopted, VerifiedToken, VerifiedTokens};

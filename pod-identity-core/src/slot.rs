@@ -264,6 +264,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         self
     }
 
+    /// Changes the time when the request itself expires, because there is a newer one.
+    #[cfg(feature = "cache")]
+    pub(crate) fn set_end(&mut self, end: Timestamp) {
+        self.end = end;
+    }
+
     /// Makes its tickets later than those of a slot with a lower serial.
     #[cfg(feature = "cache")]
     pub(crate) fn with_serial(mut self, serial: u64) -> Self {
@@ -371,7 +377,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         now: Timestamp,
         result: Result<T, Failure<E>>,
     ) -> bool {
-        if !self.is_in_flight(attempt) {
+        if !self.is_attempt_in_flight(attempt) {
             return false;
         }
         self.notice_step(now);
@@ -385,7 +391,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
     /// Takes back an attempt that was not carried out, for example because its runtime is not driven:
     /// another one is wanted. Returns `false`, and changes nothing, if the attempt is late or unknown.
     pub fn abandon(&mut self, attempt: Attempt) -> bool {
-        let is_in_flight = self.is_in_flight(attempt);
+        let is_in_flight = self.is_attempt_in_flight(attempt);
         if is_in_flight {
             self.round.attempts = self.round.attempts.saturating_sub(1);
             self.phase = Phase::Wanted;
@@ -551,6 +557,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
     /// Whether nothing is held and nothing is going on, so that the slot may be dropped.
     pub fn is_vacant(&self) -> bool {
         self.held.is_none() && matches!(self.phase, Phase::Idle)
+    }
+
+    /// Whether an attempt has been started and not answered.
+    #[cfg(feature = "cache")]
+    pub(crate) fn is_in_flight(&self) -> bool {
+        matches!(self.phase, Phase::InFlight(..))
     }
 
     /// Whether a fetch is wanted, and not by a caller.
@@ -849,7 +861,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             .min(self.end)
     }
 
-    fn is_in_flight(&self, attempt: Attempt) -> bool {
+    fn is_attempt_in_flight(&self, attempt: Attempt) -> bool {
         matches!(self.phase, Phase::InFlight(current, _) if current == attempt.id)
     }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::{KubernetesName, Secret, Timestamp};
+use crate::{ClaimError, KubernetesName, Secret, Timestamp, Validity};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
 ///
@@ -27,7 +27,9 @@ use crate::{KubernetesName, Secret, Timestamp};
 #[derive(Clone)]
 pub struct ServiceAccountToken {
     text: Secret,
+    header: TokenHeader,
     claims: UnverifiedClaims,
+    signature: Zeroizing<Vec<u8>>,
 }
 
 impl ServiceAccountToken {
@@ -45,8 +47,8 @@ impl ServiceAccountToken {
         else {
             return Err(TokenError::Segments);
         };
-        let header: Header = json(header, "header")?;
-        if header.alg.is_empty() || header.alg.eq_ignore_ascii_case("none") {
+        let header: TokenHeader = json(header, "header")?;
+        if header.algorithm.is_empty() || header.algorithm.eq_ignore_ascii_case("none") {
             return Err(TokenError::Unsigned);
         }
         let claims: RawClaims = json(payload, "claims")?;
@@ -56,7 +58,9 @@ impl ServiceAccountToken {
         }
         Ok(Self {
             text: Secret::from(text.to_owned()),
+            header,
             claims: claims.try_into()?,
+            signature,
         })
     }
 
@@ -68,6 +72,18 @@ impl ServiceAccountToken {
     /// The claims, which nobody has verified.
     pub fn claims(&self) -> &UnverifiedClaims {
         &self.claims
+    }
+
+    /// The header, which nobody has verified either.
+    pub fn header(&self) -> &TokenHeader {
+        &self.header
+    }
+
+    /// What the signature is over, header and claims as sent, and the signature.
+    pub fn signed(&self) -> (&[u8], &[u8]) {
+        let text = self.text.expose();
+        let (signed, _signature) = text.rsplit_once('.').unwrap_or((text, ""));
+        (signed.as_bytes(), &self.signature)
     }
 
     /// The key of this token in a cache.
@@ -84,6 +100,23 @@ impl fmt::Debug for ServiceAccountToken {
             .field("claims", &self.claims)
             .finish()
     }
+}
+
+/// The header of a token: RFC 7515 §4.1.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct TokenHeader {
+    /// `alg`: the algorithm of the signature, such as `RS256`. It must not decide how the signature is verified:
+    /// the key does.
+    #[serde(default, rename = "alg")]
+    pub algorithm: String,
+    /// `kid`: names the key of the signature. `None` if it is not a string.
+    #[serde(default, rename = "kid", deserialize_with = "text")]
+    pub key_id: Option<String>,
+    /// Whether there is `crit`: parameters that a verifier must understand, or else must not accept the
+    /// token.
+    #[serde(default, rename = "crit", deserialize_with = "is_present")]
+    pub is_critical: bool,
 }
 
 /// The claims of a token that nobody has verified. Names and numbers in it may be invented.
@@ -109,6 +142,8 @@ pub struct UnverifiedClaims {
     pub namespace: Option<KubernetesName>,
     /// `kubernetes.io` service account name.
     pub service_account: Option<KubernetesName>,
+    /// `kubernetes.io` service account uid.
+    pub service_account_uid: Option<KubernetesName>,
     /// `kubernetes.io` pod name.
     pub pod: Option<KubernetesName>,
     /// `kubernetes.io` pod uid.
@@ -131,17 +166,18 @@ impl UnverifiedClaims {
         leeway: Duration,
         audience: &str,
     ) -> Result<(), ClaimError> {
-        if now >= self.expires_at {
-            Err(ClaimError::Expired)
-        } else if self
-            .not_before
-            .is_some_and(|not_before| now + leeway < not_before)
-        {
-            Err(ClaimError::NotYetValid)
-        } else if !self.audience.iter().any(|named| named == audience) {
-            Err(ClaimError::Audience)
-        } else {
-            Ok(())
+        self.validity().check(now, leeway)?;
+        match self.audience.iter().any(|named| named == audience) {
+            true => Ok(()),
+            false => Err(ClaimError::Audience),
+        }
+    }
+
+    /// When the token may be used.
+    pub fn validity(&self) -> Validity {
+        Validity {
+            expires_at: self.expires_at,
+            not_before: self.not_before,
         }
     }
 }
@@ -176,21 +212,6 @@ pub enum TokenError {
     NoExpiry,
 }
 
-/// Why a token may not be used now or here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClaimError {
-    /// `exp` has passed. Cure: read the token file for every fetch.
-    #[error("token is expired")]
-    Expired,
-    /// `nbf` has not come. Cure: correct the clocks.
-    #[error("token is not valid yet")]
-    NotYetValid,
-    /// `aud` names another service. Cure: project the token for the audience that the agent expects.
-    #[error("token has an invalid audience")]
-    Audience,
-}
-
 /// The SHA-256 of exactly the bytes of a token, its key in a cache.
 ///
 /// It is a digest of the whole token: two tokens with the same claims and different signatures must never
@@ -223,10 +244,15 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-#[derive(Deserialize)]
-struct Header {
-    #[serde(default)]
-    alg: String,
+fn text<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Ok(match serde_json::Value::deserialize(value)? {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    })
+}
+
+fn is_present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(value).map(|_any| true)
 }
 
 #[derive(Deserialize)]
@@ -279,6 +305,7 @@ impl TryFrom<RawClaims> for UnverifiedClaims {
         let label = |name: Option<String>| KubernetesName::label(&name?);
         let subdomain = |name: Option<String>| KubernetesName::subdomain(&name?);
         let name_of = |object: Option<Named>| subdomain(object?.name);
+        let service_account = kubernetes.serviceaccount.unwrap_or_default();
         Ok(Self {
             issuer: raw.iss,
             subject: raw.sub,
@@ -290,7 +317,8 @@ impl TryFrom<RawClaims> for UnverifiedClaims {
             not_before: raw.nbf.map(numeric_date),
             issued_at: raw.iat.map(numeric_date),
             namespace: label(kubernetes.namespace),
-            service_account: name_of(kubernetes.serviceaccount),
+            service_account: subdomain(service_account.name),
+            service_account_uid: label(service_account.uid),
             pod: subdomain(pod.name),
             pod_uid: label(pod.uid),
             node: name_of(kubernetes.node),
@@ -445,6 +473,31 @@ mod tests {
             Err(ClaimError::Expired)
         );
         assert_eq!(check(1500, "sts.amazonaws.com"), Err(ClaimError::Audience));
+    }
+
+    #[test]
+    fn the_header_and_what_is_signed_are_read() {
+        let text = token(r#"{"alg":"RS256","kid":"k1"}"#, r#"{"exp":2000}"#);
+        let parsed = ServiceAccountToken::parse(&text).unwrap();
+        let header = parsed.header();
+        assert_eq!(header.algorithm, "RS256");
+        assert_eq!(header.key_id.as_deref(), Some("k1"));
+        assert!(!header.is_critical);
+        let (signed, signature) = parsed.signed();
+        assert_eq!(
+            signed,
+            text.strip_suffix(".c2lnbmF0dXJl").unwrap().as_bytes()
+        );
+        assert_eq!(signature, b"signature");
+        for (odd, is_critical) in [
+            (r#"{"alg":"RS256","kid":7}"#, false),
+            (r#"{"alg":"RS256","crit":["exp"]}"#, true),
+            (r#"{"alg":"RS256","crit":null}"#, true),
+        ] {
+            let parsed = ServiceAccountToken::parse(&token(odd, r#"{"exp":2000}"#)).unwrap();
+            assert_eq!(parsed.header().key_id, None, "{odd}");
+            assert_eq!(parsed.header().is_critical, is_critical, "{odd}");
+        }
     }
 
     #[test]

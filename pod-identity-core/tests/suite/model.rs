@@ -358,3 +358,231 @@ mod cache {
         }
     }
 }
+
+/// Tokens of pods, of which some are verified.
+mod tokens {
+    use std::sync::Arc;
+
+    use crate::support::cache::{Answer, CacheDriver, Request, source};
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use pod_identity_core::{
+        Adopted, BoundPod, CacheLimits, Expiring, ServiceAccountToken, SlotKey, VerifiedToken,
+        VerifiedTokens,
+    };
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn tokens_share_what_is_their_pods_and_nothing_else(
+            ops in proptest::collection::vec(token_op(), 1..120),
+        ) {
+            let mut node = Node::new();
+            for op in ops {
+                node.apply(op);
+                node.check();
+            }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum TokenOp {
+        Cache(Op),
+        /// The keys of the cluster become known: what has a slot is verified.
+        LearnKeys,
+        /// The cluster withdraws them.
+        WithdrawKeys,
+    }
+
+    fn token_op() -> impl Strategy<Value = TokenOp> {
+        prop_oneof![
+            12 => op().prop_map(TokenOp::Cache),
+            1 => Just(TokenOp::LearnKeys),
+            1 => Just(TokenOp::WithdrawKeys),
+        ]
+    }
+
+    const PODS: u8 = 3;
+    const TOKENS: u8 = 9;
+    const CAPACITY: usize = 4;
+
+    struct Node {
+        driver: CacheDriver<SlotKey>,
+        verified: VerifiedTokens,
+        has_keys: bool,
+        tokens: Vec<ServiceAccountToken>,
+    }
+
+    /// The pod that a token or a set of credentials is for.
+    type Pod = String;
+
+    impl Node {
+        fn new() -> Self {
+            let mut limits = CacheLimits::default();
+            (limits.held, limits.empty, limits.empty_per_source) = (3, 4, 3);
+            Self {
+                driver: CacheDriver::new(RefreshPolicy::agent(), limits),
+                verified: VerifiedTokens::new(CAPACITY),
+                has_keys: false,
+                tokens: (0..TOKENS).map(token).collect(),
+            }
+        }
+
+        fn apply(&mut self, op: TokenOp) {
+            match op {
+                TokenOp::LearnKeys => {
+                    self.has_keys = true;
+                    for which in 0..TOKENS {
+                        let own = SlotKey::Token(self.token(which).digest());
+                        if self.driver.cache.peek(&own).is_some() {
+                            self.verify(which);
+                        }
+                    }
+                }
+                TokenOp::WithdrawKeys => {
+                    self.has_keys = false;
+                    self.verified.forget_withdrawn(|_key| false);
+                    assert!(self.verified.is_empty());
+                }
+                TokenOp::Cache(Op::Ask(which)) => self.ask(which % TOKENS, which),
+                TokenOp::Cache(Op::Answer(which, brought)) => {
+                    let open = self.driver.open.len();
+                    let attempt = self.driver.open.remove(usize::from(which) % open.max(1));
+                    if let Some(attempt) = attempt {
+                        let set = brought.fetched(&self.pod_of(attempt.key()), self.driver.now);
+                        self.driver.answer(attempt, set);
+                    }
+                }
+                TokenOp::Cache(Op::Advance(time)) => self.driver.now = self.driver.now + time,
+                TokenOp::Cache(Op::Back(time)) => self.driver.now = self.driver.now - time,
+                TokenOp::Cache(_) => {
+                    let next = self.driver.cache.poll_timeout();
+                    self.driver
+                        .look_at(next.unwrap_or(self.driver.now).max(self.driver.now));
+                }
+            }
+        }
+
+        fn ask(&mut self, which: u8, from: u8) {
+            let digest = self.token(which).digest();
+            if self.has_keys && self.verified.get(&digest).is_none() {
+                self.verify(which);
+            }
+            let key = self.verified.key_of(&digest);
+            let now = self.driver.now;
+            let slot = self.driver.cache.peek(&key);
+            let is_held = slot.is_some_and(|slot| slot.is_usable(now)) && self.expiry_of(key) > now;
+            self.driver.end = self.token(which).claims().expires_at;
+            let answer = self.driver.ask_from(source(u32::from(from) / 64), key);
+            if is_held && key != SlotKey::Token(digest) {
+                assert!(matches!(answer, Answer::Ready(_)), "{answer:?}");
+            }
+            if let Answer::Ready(set) = answer {
+                assert_eq!(set, pod(which), "a set of another pod");
+            }
+        }
+
+        /// Adopts a token as the driver does once its signature was found good.
+        fn verify(&mut self, which: u8) {
+            let token = self.token(which);
+            let (digest, claims) = (token.digest(), token.claims());
+            let (validity, end) = (claims.validity(), claims.expires_at);
+            let bound = BoundPod::of(claims).expect("the token must be bound to a pod");
+            let verified = VerifiedToken::new(bound, validity, Arc::from("key"));
+            let (own, pod) = (SlotKey::Token(digest), verified.key());
+            let now = self.driver.now;
+            let usable = |node: &Self, key| {
+                let slot = node.driver.cache.peek(&key);
+                slot.is_some_and(|slot| slot.is_usable(now))
+            };
+            let was_usable = usable(self, own) || usable(self, pod);
+            let renew = |request: &mut Request| request.0 = request.0.max(end);
+            let cache = &mut self.driver.cache;
+            match self.verified.adopt(cache, now, digest, verified, renew) {
+                Adopted::ToPod(_) => {
+                    assert!(self.driver.cache.peek(&own).is_none());
+                    assert_eq!(usable(self, pod), was_usable, "what was held is held");
+                    assert_eq!(self.verified.key_of(&digest), pod);
+                    assert!(self.driver.cache.peek(&pod).is_none() || self.expiry_of(pod) >= end);
+                }
+                Adopted::Later => {
+                    assert!(self.driver.cache.peek(&own).is_some());
+                    assert_eq!(self.verified.key_of(&digest), own);
+                }
+            }
+            self.driver.drain();
+        }
+
+        fn check(&mut self) {
+            assert!(self.verified.len() <= CAPACITY);
+            let tokens = self
+                .tokens
+                .iter()
+                .map(|token| SlotKey::Token(token.digest()));
+            let pods = self.tokens.iter().take(usize::from(PODS)).map(|token| {
+                let bound = BoundPod::of(token.claims()).expect("the token must be bound to a pod");
+                VerifiedToken::new(bound, token.claims().validity(), Arc::from("key")).key()
+            });
+            let keys: Vec<_> = tokens.chain(pods).collect();
+            let cache = &self.driver.cache;
+            let slots: Vec<_> = keys.iter().filter_map(|key| cache.peek(key)).collect();
+            let held = slots.iter().filter(|slot| slot.held().is_some()).count();
+            assert_eq!(cache.held_len(), held);
+            assert_eq!(cache.empty_len(), slots.len() - held);
+            let deadline = slots.iter().filter_map(|slot| slot.poll_timeout()).min();
+            let next = cache.poll_timeout();
+            assert!(
+                deadline.is_none_or(|deadline| next.is_some_and(|next| next <= deadline)),
+                "a slot's deadline {deadline:?} is missed by {next:?}"
+            );
+            for key in keys {
+                let held = self.driver.cache.peek(&key).and_then(|slot| slot.held());
+                if let Some(set) = held.map(|set| set.access_key_id().to_owned()) {
+                    assert_eq!(set, self.pod_of(key));
+                }
+            }
+        }
+
+        fn token(&self, which: u8) -> &ServiceAccountToken {
+            self.tokens
+                .get(usize::from(which))
+                .expect("there must be such a token")
+        }
+
+        fn expiry_of(&mut self, key: SlotKey) -> Timestamp {
+            let request = self.driver.cache.request_mut(&key);
+            request.expect("there must be a slot").expiration()
+        }
+
+        fn pod_of(&self, key: SlotKey) -> Pod {
+            let mut tokens = (0..TOKENS).filter(|which| {
+                let token = self.token(*which);
+                let bound = BoundPod::of(token.claims()).expect("the token must be bound to a pod");
+                let validity = token.claims().validity();
+                let pod = VerifiedToken::new(bound, validity, Arc::from("key")).key();
+                key == SlotKey::Token(token.digest()) || key == pod
+            });
+            pod(tokens.next().expect("a key must be of a token"))
+        }
+    }
+
+    fn pod(which: u8) -> Pod {
+        format!("pod-{}", which % PODS)
+    }
+
+    fn token(which: u8) -> ServiceAccountToken {
+        let exp = START.as_unix_secs() + 4000 * i64::from(which + 1);
+        let claims = format!(
+            r#"{{"exp":{exp},"jti":"{which}","sub":"system:serviceaccount:shop:cart","kubernetes.io":{{
+                "namespace":"shop","pod":{{"name":"{}","uid":"u1"}},
+                "serviceaccount":{{"name":"cart","uid":"u2"}}}}}}"#,
+            pod(which)
+        );
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let text = format!("{}.{}.AQ", part(r#"{"alg":"RS256"}"#), part(&claims));
+        ServiceAccountToken::parse(&text).expect("the token must be well-formed")
+    }
+}

@@ -158,7 +158,13 @@ impl Issuer {
         })
     }
 
-    /// Returns the public keys of the accepted signatures as a JSON Web Key Set (RFC 7517).
+    /// Returns the public keys of the accepted signatures as an API server serves them at
+    /// `/openid/v1/jwks`: a JSON Web Key Set (RFC 7517).
+    pub fn jwks(&self) -> String {
+        self.key_set().to_string()
+    }
+
+    /// Returns the same as a value.
     pub(crate) fn key_set(&self) -> Value {
         if let Some(trusted) = &*lock(&self.0.trusted) {
             return trusted.document.clone();
