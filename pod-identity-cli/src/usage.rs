@@ -1,8 +1,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
-use clap::{Command, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Parser};
 
 use crate::Failure;
 
@@ -13,7 +13,8 @@ use crate::Failure;
 /// is then on standard output; 64 if they are wrong, and then one line on standard error names the argument
 /// and the remedy.
 pub fn parse<C: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<C, ExitCode> {
-    C::try_parse_from(arguments).map_err(|error| match error.kind() {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    C::try_parse_from(&arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Nobody reads standard output, so there is nobody to tell.
             let _unwritten = error.print();
@@ -21,8 +22,30 @@ pub fn parse<C: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result
         }
         _ => {
             let command = C::command();
-            Failure::usage(one_line(&error, &command)).report(command.get_name())
+            let line = match command_to_run(&error, &command, &arguments) {
+                Some(remedy) => remedy,
+                None => one_line(&error, &command),
+            };
+            Failure::usage(line).report(command.get_name())
         }
+    })
+}
+
+/// What to write where the command to run has no `--` before it.
+fn command_to_run(
+    error: &clap::Error,
+    command: &Command,
+    arguments: &[OsString],
+) -> Option<String> {
+    let unexpected = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) => argument,
+        _ => return None,
+    };
+    let subcommand = command.find_subcommand(arguments.get(1)?)?;
+    let runs_commands = subcommand.get_arguments().any(Arg::is_last_set);
+    (runs_commands && !unexpected.starts_with('-')).then(|| {
+        let name = subcommand.get_name();
+        format!("to run the command `{unexpected}`, put `--` before it: {name} -- {unexpected}")
     })
 }
 

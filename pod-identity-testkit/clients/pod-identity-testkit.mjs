@@ -107,6 +107,24 @@ class Mock {
     await this.#call("DELETE", "/faults");
   }
 
+  /** Adds what is to be true of all requests, such as `{ times: 2, single_flight: true }`; `verify` checks it. */
+  async expect(expectations) {
+    await this.#call("POST", "/expectations", expectations);
+  }
+
+  /** Throws if an expectation is not met, or a fault met no request and is not `optional`. */
+  async verify() {
+    const { failures } = await this.#call("POST", "/verify");
+    if (failures.length > 0) {
+      throw new Error(failures.join("; "));
+    }
+  }
+
+  /** Waits for `{ requests: 3 }`, `{ answers: 3 }` or `{ idle: true }`; throws after `within`, 10 s by default. */
+  async wait(wanted) {
+    await this.#call("POST", "/wait", wanted);
+  }
+
   /** Opens the gate that faults name in `until`. */
   async release(gate) {
     await this.#call("POST", `/gates/${encodeURIComponent(gate)}`);
@@ -127,12 +145,12 @@ class Mock {
     await this.#call("POST", "/clock", { advance_seconds: seconds });
   }
 
-  /** Removes faults and requests, returns to the system's time, renews the token, restarts the scenario. */
+  /** Removes faults, expectations and requests, returns to the system's time, renews the token, restarts the scenario. */
   async reset() {
     await this.#call("POST", "/reset");
   }
 
-  /** Ends the process. Does nothing if it has ended. */
+  /** Ends the process, without verifying. Does nothing if it has ended. */
   async close() {
     process.off("exit", this.#killer);
     this.#child.stdin.destroy();
@@ -140,8 +158,13 @@ class Mock {
     await this.#exited;
   }
 
+  /** The end of `await using` verifies. */
   async [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
-    await this.close();
+    try {
+      await this.verify();
+    } finally {
+      await this.close();
+    }
   }
 
   async #call(method, path, body) {

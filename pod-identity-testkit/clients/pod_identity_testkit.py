@@ -50,7 +50,7 @@ class Mock:
     `scenario` is the path of a scenario file. `timeout` is how many seconds to wait for the ready line.
 
     The process ends with `close`, at the end of a `with`, at the exit of the interpreter, and when the
-    interpreter is killed.
+    interpreter is killed. The end of a `with` also verifies, unless the test is failing already.
     """
 
     def __init__(self, kind="agent", *arguments, scenario=None, program=None, timeout=30):
@@ -84,6 +84,25 @@ class Mock:
         """Removes every fault, also those that have not begun."""
         self._call("DELETE", "/faults")
 
+    def expect(self, **expectations):
+        """Adds what is to be true of all requests, such as `times=2, single_flight=True`; `verify` checks it."""
+        self._call("POST", "/expectations", expectations)
+
+    def verify(self):
+        """Raises AssertionError if an expectation is not met, or a fault met no request and is not `optional`."""
+        failures = self._call("POST", "/verify")["failures"]
+        if failures:
+            raise AssertionError("; ".join(failures))
+
+    def wait(self, seconds=10, **wanted):
+        """Waits for `requests=3`, `answers=3` or `idle=True`; raises TimeoutError after so many seconds."""
+        try:
+            self._call("POST", "/wait", {**wanted, "within": f"{round(seconds * 1000)}ms"}, timeout=seconds + 30)
+        except _Refused as error:
+            if error.status != 408:
+                raise
+            raise TimeoutError(str(error)) from None
+
     def release(self, gate):
         """Opens the gate that faults name in `until`."""
         self._call("POST", "/gates/" + urllib.parse.quote(gate, safe=""))
@@ -101,7 +120,7 @@ class Mock:
         self._call("POST", "/clock", {"advance_seconds": seconds})
 
     def reset(self):
-        """Removes faults and requests, returns to the system's time, renews the token, restarts the scenario."""
+        """Removes faults, expectations and requests, returns to the system's time, renews the token, restarts the scenario."""
         self._call("POST", "/reset")
 
     def close(self):
@@ -119,8 +138,12 @@ class Mock:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_exception):
-        self.close()
+    def __exit__(self, kind, _value, _traceback):
+        try:
+            if kind is None and "admin" in self.ready:
+                self.verify()
+        finally:
+            self.close()
 
     def _read_ready_line(self, name, timeout):
         lines = []
@@ -139,7 +162,7 @@ class Mock:
             raise RuntimeError(f"{name} ended with {code} before it was ready: see what it wrote to standard error")
         return json.loads(lines[0])
 
-    def _call(self, method, path, body=None):
+    def _call(self, method, path, body=None, timeout=30):
         admin = self.ready.get("admin")
         if admin is None:
             raise RuntimeError(f"a mock at {self.endpoint} has no admin endpoint")
@@ -152,11 +175,19 @@ class Mock:
         # Not through a proxy, whatever the environment says.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as answer:
+            with opener.open(request, timeout=timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
-                raise ValueError(json.load(error)["error"]) from None
+                raise _Refused(error.code, json.load(error)["error"]) from None
+
+
+class _Refused(ValueError):
+    """What the admin endpoint has against a request."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
 
 
 @atexit.register

@@ -45,7 +45,7 @@
 //! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and its module `cli` |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
-//! ```
+//! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use pod_identity_testkit::{Fault, MockAgent, Stage};
@@ -62,7 +62,7 @@
 //! ```
 //!
 //! # Example: a pod's token, an association, and a service that throttles once
-//! ```
+//! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use pod_identity_core::wire::eks_auth::ErrorCode;
@@ -87,6 +87,7 @@ mod api_server;
 #[cfg(feature = "program")]
 pub mod cli;
 mod eks;
+mod expect;
 mod fault;
 mod http;
 mod scenario;
@@ -101,8 +102,8 @@ pub use self::http::stage::{Ending, Stage};
 pub use agent::blocking::BlockingMockAgent;
 pub use agent::builder::MockAgentBuilder;
 pub use agent::credential_source::CredentialSource;
-pub use agent::expectation::Expectations;
 pub use agent::mock_agent::MockAgent;
+pub use agent::mode::AgentMode;
 pub use agent::request::AgentRequest;
 pub use agent::token_policy::TokenPolicy;
 #[cfg(feature = "api-server")]
@@ -125,6 +126,8 @@ pub use eks::request::RecordedRequest;
 pub use eks::service_error::ServiceError;
 pub use eks::session::Session;
 pub use eks::sigv4::check::{SignatureCheck, SignatureError};
+pub use expect::expectations::Expectations;
+pub use expect::seen::Seen;
 pub use fault::fault::Fault;
 pub use fault::field_defect::{Defect, Field, TimeFormat};
 pub use fault::operation::Operation;
@@ -144,7 +147,7 @@ pub use webhook::{
     admit_pod, mutate_pod,
 };
 #[cfg(feature = "webhook")]
-pub use webhook::{MockWebhook, MockWebhookBuilder};
+pub use webhook::{MockWebhook, MockWebhookBuilder, WebhookRequest};
 
 /// Compiles the examples of the README, with the test harness: without it, what is in a `#[test]` would not
 /// even be type-checked.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Drives the mock with the real AWS CLI, unchanged: associations, their tags, credentials for a pod's
-# token, and whose they are. Offline; needs cargo and `aws` (version 1 or 2). Every signature is
+# token, and whose they are, add-ons, waiters and a kubeconfig. Offline; needs cargo and `aws` (version 1 or 2). Every signature is
 # verified. Fails at the first answer that is not as expected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 ready=$(mktemp)
-trap 'kill "${mock:-}" 2>/dev/null || true; rm -f "$ready"' EXIT
+trap 'kill "${mock:-}" 2>/dev/null || true; rm -f "$ready"*' EXIT
 cargo build --quiet --package pod-identity-testkit --features program
 "${CARGO_TARGET_DIR:-target}/debug/pod-identity-testkit" eks --signatures enforce \
   --namespace shop --service-account cart >"$ready" &
@@ -85,4 +85,29 @@ secret=other refused "(SignatureDoesNotMatch)" pod whoami
 
 is "it is deleted" "$(eks delete-pod-identity-association --association-id "$id" --query association.associationId)" "$id"
 refused "(ResourceNotFoundException)" describe roleArn
+# What pipelines call around associations. A waiter fails after minutes, so it is not waited for.
+soon() { timeout 20 "$@" || { echo "failed: $*" >&2; exit 1; }; }
+wait_for() { soon aws eks wait "$1" --endpoint-url "$endpoint" "${@:2}"; echo "ok: aws eks wait $1"; }
+addon=(--cluster-name "$cluster" --addon-name vpc-cni)
+wait_for cluster-active --name "$cluster"
+call eks create-addon "${addon[@]}" --pod-identity-associations "serviceAccount=aws-node,roleArn=$role" --output json >"$ready.addon"
+wait_for addon-active "${addon[@]}"
+update=$(call eks update-addon "${addon[@]}" --addon-version v2 --query update.id)
+is "an update is described" "$(call eks describe-update --name "$cluster" --update-id "$update" --addon-name vpc-cni --query update.status)" Successful
+is "an add-on has its service account" "$(call eks describe-addon-configuration --addon-name vpc-cni --addon-version v2 \
+  --query 'podIdentityConfiguration[].serviceAccount')" aws-node
+call eks delete-addon "${addon[@]}" >"$ready.addon"
+wait_for addon-deleted "${addon[@]}"
+rm "$ready.addon"
+kubeconfig=$ready.kubeconfig
+soon aws eks update-kubeconfig --name "$cluster" --endpoint-url "$endpoint" --kubeconfig "$kubeconfig" >"$kubeconfig.out"
+grep -q "server: https://.*.gr7.$AWS_DEFAULT_REGION.eks.amazonaws.com" "$kubeconfig"
+grep -q "arn:aws:eks:$AWS_DEFAULT_REGION:111122223333:cluster/$cluster" "$kubeconfig"
+rm "$kubeconfig" "$kubeconfig.out"
+echo "ok: aws eks update-kubeconfig"
+
+# Other services are told what there is, in their own protocol.
+refused "this mock has no iam:ListRoles" call iam list-roles
+refused "this mock has no sts:AssumeRole" call sts assume-role --role-arn "$role" --role-session-name x
+refused "(NotImplemented)" call s3api list-buckets
 echo "The AWS CLI gets what it expects: $(aws --version 2>&1)"

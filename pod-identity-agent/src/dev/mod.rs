@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{self, ExitCode};
 
 use pod_identity_cli::{Environment, Failure, Signals};
-use pod_identity_core::{Clock, SystemClock};
+use pod_identity_core::{Clock, SystemClock, variables};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -94,11 +94,15 @@ fn to_json(environment: &Environment, sandbox: &Sandbox) -> String {
         .set()
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
+    // `version`, `pid`, `endpoint`, `token_file`, `env` and `unset` are those of the testkit's ready lines.
     json!({
-        "env": env,
-        "unset": environment.unset(),
-        "eks_auth": sandbox.eks_auth.endpoint(),
+        "version": 1,
         "pid": process::id(),
+        "endpoint": env.get(variables::FULL_URI),
+        "token_file": env.get(variables::TOKEN_FILE),
+        "unset": environment.unset(),
+        "env": &env,
+        "eks_auth": sandbox.eks_auth.endpoint(),
         "switch_eks_auth": format!("kill -USR1 {}", process::id()),
     })
     .to_string()

@@ -355,8 +355,11 @@ async fn logs_are_json_lines_without_a_secret_at_every_level() {
         Fault::body("<html>"),
         Fault::reset(Stage::BeforeHeaders),
     ] {
+        let before = eks.request_count();
         eks.inject(fault);
         assert_ne!(get(&builder.mint(now)).await, 0);
+        // The client may be answered before the agent's request is sent.
+        eks.wait_for_requests(before + 1).await;
     }
     server.program.signal(Signal::TERM);
     let ended = server.program.end().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{Notes, Pod, Script, Step, VirtualClock, good_body, hours, minutes};
+use crate::support::{Notes, Pod, Script, Step, VirtualClock, hours, minutes};
 use http::{Request, Response};
 use pod_identity_core::SystemClock;
 use pod_identity_provider::{
@@ -209,7 +209,7 @@ async fn the_path_and_the_query_of_the_uri_are_not_printed() {
     assert!(printed.contains("169.254.170.2"), "{printed}");
     assert!(!printed.contains("capability"), "{printed}");
 
-    let pod = Pod::answered(200, good_body()).await;
+    let pod = Pod::start().await;
     pod.agent.stop().await;
     let uri = format!("{}?key=capability", pod.agent.uri());
     let builder = pod.builder().endpoint(Endpoint::parse(&uri).unwrap());

@@ -67,7 +67,7 @@ func StartAgent(t testing.TB, arguments ...string) *Mock {
 	return mock
 }
 
-// Start starts a mock: "agent", "eks" or "webhook". It fails the test if the mock does not become ready.
+// Start starts a mock: "agent", "eks" or "webhook", which is verified at the end of the test. It fails the test if the mock does not become ready.
 func Start(t testing.TB, kind string, arguments ...string) *Mock {
 	t.Helper()
 	program := os.Getenv("POD_IDENTITY_TESTKIT")
@@ -106,6 +106,12 @@ func Start(t testing.TB, kind string, arguments ...string) *Mock {
 	if err := json.Unmarshal(line, mock); err != nil {
 		t.Fatalf("%s %s: %v in its ready line", program, kind, err)
 	}
+	// Runs before the cleanup that ends the program.
+	t.Cleanup(func() {
+		if !t.Failed() {
+			mock.Verify(t)
+		}
+	})
 	return mock
 }
 
@@ -132,6 +138,24 @@ func (m *Mock) Fault(t testing.TB, fault map[string]any) {
 func (m *Mock) ClearFaults(t testing.TB) {
 	t.Helper()
 	m.call(t, http.MethodDelete, "/faults", nil, nil)
+}
+
+// Expect adds what is to be true of all requests, such as {"times": 2}. Verify checks it, also at the test's end.
+func (m *Mock) Expect(t testing.TB, expectations map[string]any) {
+	t.Helper()
+	m.call(t, http.MethodPost, "/expectations", expectations, nil)
+}
+
+// Verify fails the test if an expectation is not met, or a fault met no request and is not "optional".
+func (m *Mock) Verify(t testing.TB) {
+	t.Helper()
+	var answer struct {
+		Failures []string `json:"failures"`
+	}
+	m.call(t, http.MethodPost, "/verify", nil, &answer)
+	for _, failure := range answer.Failures {
+		t.Error(failure)
+	}
 }
 
 // Release opens the gate that faults name in "until".
@@ -162,7 +186,7 @@ func (m *Mock) Advance(t testing.TB, by time.Duration) {
 	m.call(t, http.MethodPost, "/clock", map[string]any{"advance_seconds": int64(by / time.Second)}, nil)
 }
 
-// Reset removes faults and requests, returns to the system's time, renews the token, restarts the scenario.
+// Reset removes faults, expectations and requests, returns to the system's time, renews the token, restarts the scenario.
 func (m *Mock) Reset(t testing.TB) {
 	t.Helper()
 	m.call(t, http.MethodPost, "/reset", nil, nil)

@@ -60,14 +60,21 @@ func TestAMockServesFailsAndTells(t *testing.T) {
 	}
 }
 
-func TestAMockWithoutTokenAndAdminEndpointIsOneToo(t *testing.T) {
+func TestAMockWithoutTokenIsOneToo(t *testing.T) {
 	webhook := Start(t, "webhook", "--plain", "--identity", "shop/cart")
 	if webhook.TokenFile != "" || !strings.HasSuffix(webhook.Endpoint, "/mutate") {
 		t.Errorf("%+v", webhook)
 	}
-	if err := webhook.send(http.MethodGet, "/requests", nil, nil); err == nil {
-		t.Error("it must have no admin endpoint")
+	if requests := webhook.Requests(t); len(requests) != 0 {
+		t.Errorf("requests %v", requests)
 	}
+}
+
+func TestWhatAMockExpectsIsVerified(t *testing.T) {
+	agent := Start(t, "agent")
+	agent.Fault(t, map[string]any{"status": 503, "optional": true})
+	agent.Expect(t, map[string]any{"times": 0})
+	agent.Verify(t)
 }
 
 func TestAMockEndsWithItsTest(t *testing.T) {

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::agent::service::AgentService;
 use crate::eks::builder::EksAuthDefaults;
+use crate::expect::handle::Hosting;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
@@ -16,8 +17,8 @@ use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
-    Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
-    TokenPolicy,
+    AgentMode, Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth,
+    TokenBuilder, TokenPolicy,
 };
 
 /// Sets up a [`MockAgent`].
@@ -54,11 +55,13 @@ pub struct MockAgentBuilder {
     token_lifetime: Option<Duration>,
     issuer: Option<Issuer>,
     clock: Arc<dyn Clock>,
+    mode: Option<AgentMode>,
     is_limited: bool,
     defaults: AgentDefaults,
     agenda: Agenda,
     in_this_runtime: bool,
     wait_limit: Duration,
+    verifies: bool,
 }
 
 /// Settings that apply where the builder itself has none.
@@ -70,6 +73,7 @@ pub(crate) struct AgentDefaults {
     /// The lifetime of tokens of the issuer.
     pub(crate) policy: Option<fn(&Issuer) -> TokenPolicy>,
     pub(crate) source: Option<DefaultSource>,
+    pub(crate) mode: Option<AgentMode>,
     pub(crate) is_limited: bool,
 }
 
@@ -176,8 +180,14 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Adds the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
-    /// 429 beyond that. There is none by default.
+    /// Sets which agent it is like; [`AgentMode::Ours`] by default.
+    pub fn mode(mut self, mode: AgentMode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// With the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
+    /// 429 beyond that. Without one by default.
     pub fn limited(mut self) -> Self {
         self.is_limited = true;
         self
@@ -204,6 +214,12 @@ impl MockAgentBuilder {
         self
     }
 
+    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
+    pub fn unverified(mut self) -> Self {
+        self.verifies = false;
+        self
+    }
+
     /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
@@ -221,7 +237,7 @@ impl MockAgentBuilder {
             Some(listener) => listener,
             None => TcpListener::bind((self.bind, 0)).await?,
         };
-        let wait_limit = self.wait_limit;
+        let (wait_limit, verifies) = (self.wait_limit, self.verifies);
         let defaults = self.defaults;
         let is_verified = matches!(self.policy, Some(TokenPolicy::Verified(_)));
         let is_signed = self.issuer.is_some() || defaults.issuer.is_some() || is_verified;
@@ -245,8 +261,12 @@ impl MockAgentBuilder {
             Some(source.source(&issuer, &self.clock))
         });
         let is_limited = self.is_limited || defaults.is_limited;
+        let addresses = reachable(listener.local_addr()?.ip());
+        let names = addresses.iter().map(ToString::to_string);
         let service = AgentService {
-            hosts: AllowedHosts::new(reachable(listener.local_addr()?.ip())).with_names(self.hosts),
+            mode: self.mode.or(defaults.mode).unwrap_or_default(),
+            exact_hosts: names.chain(self.hosts.clone()).collect(),
+            hosts: AllowedHosts::new(addresses).with_names(self.hosts),
             policy: policy.unwrap_or_default(),
             source: source.unwrap_or_default(),
             token: PodToken::project(token, self.clock.now())?,
@@ -260,7 +280,14 @@ impl MockAgentBuilder {
         };
         let server = MockServer::start(&host, listener, service)?;
         server.begin(self.agenda).await?;
-        Ok(MockAgent::new(server, host, wait_limit))
+        Ok(MockAgent::new(
+            server,
+            Hosting {
+                wait_limit,
+                verifies,
+                host,
+            },
+        ))
     }
 
     /// Starts the mock for a test without a runtime.
@@ -300,11 +327,13 @@ impl Default for MockAgentBuilder {
             token_lifetime: None,
             issuer: None,
             clock: Arc::new(SystemClock),
+            mode: None,
             is_limited: false,
             defaults: AgentDefaults::default(),
             agenda: Agenda::default(),
             in_this_runtime: false,
             wait_limit: WAIT_LIMIT,
+            verifies: true,
         }
     }
 }

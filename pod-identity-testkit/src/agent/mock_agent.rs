@@ -1,21 +1,17 @@
-use std::io;
-use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use pod_identity_core::wire::agent;
 use pod_identity_core::{Secret, variables};
 
-use crate::agent::expectation::Expectation;
 use crate::agent::service::AgentService;
+use crate::expect::handle::{Handle, Hosting};
+use crate::expect::methods::mock_methods;
 use crate::fault::mock_server::MockServer;
-use crate::http::host::Host;
-use crate::http::recorder::{Counts, Recorder};
-use crate::sync::lock;
+use crate::http::recorder::Recorder;
 use crate::{
-    AgentRequest, Blocking, Expectations, Fault, Gate, MockAgentBuilder, PodToken, ProjectedVolume,
-    Stage, assert_no_secrets,
+    AgentRequest, Blocking, Expectations, MockAgentBuilder, PodToken, ProjectedVolume,
+    assert_no_secrets,
 };
 
 /// A stand-in for the node agent, on an ephemeral loopback port, with a pod's projected token.
@@ -30,7 +26,7 @@ use crate::{
 /// [`in_this_runtime`](MockAgentBuilder::in_this_runtime). Dropping it closes the listener, every
 /// connection, and removes the token.
 ///
-/// ```
+/// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// use pod_identity_testkit::{Fault, MockAgent, Stage};
@@ -60,11 +56,7 @@ use crate::{
 /// headers, and waits at two stages do not overlap.
 #[derive(Debug)]
 pub struct MockAgent {
-    pub(crate) server: Arc<MockServer<AgentService>>,
-    expectations: Mutex<Vec<Expectation>>,
-    wait_limit: Duration,
-    /// The last field, so that it ends after what it serves.
-    host: Host,
+    pub(crate) handle: Handle<AgentService>,
 }
 
 impl MockAgent {
@@ -94,27 +86,15 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(
-        server: Arc<MockServer<AgentService>>,
-        host: Host,
-        wait_limit: Duration,
-    ) -> Self {
+    pub(crate) fn new(server: Arc<MockServer<AgentService>>, hosting: Hosting) -> Self {
         Self {
-            server,
-            expectations: Mutex::default(),
-            wait_limit,
-            host,
+            handle: Handle::new(server, hosting),
         }
     }
 
     /// Returns `http://127.0.0.1:{port}/v1/credentials`. A restart does not change it.
     pub fn uri(&self) -> String {
-        format!("http://{}{}", self.server.reachable(), agent::PATH)
-    }
-
-    /// Returns the address that the mock listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        format!("http://{}{}", self.handle.server.reachable(), agent::PATH)
     }
 
     /// Returns what the webhook puts into a container's environment: `AWS_CONTAINER_CREDENTIALS_FULL_URI`
@@ -171,101 +151,12 @@ impl MockAgent {
         rotated.expect("the volume must be writable")
     }
 
-    /// Closes the listener and every connection, and returns when that is done: from now on
-    /// connections are refused. Faults, tokens and recorded requests are kept.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Listens again on the same port. Does nothing if the mock is listening.
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port meanwhile.
-    pub async fn restart(&self) -> io::Result<()> {
-        self.server.restart().await
-    }
-
-    /// Injects a fault, by default for the next request. See [Faults](Self#faults).
-    ///
-    /// # Panics
-    /// Panics if members of the fault exclude each other, or if the mock agent does not have the fault.
-    #[track_caller]
-    pub fn inject(&self, fault: impl Into<Fault>) {
-        self.server.inject_now(fault.into());
-    }
-
-    /// Injects a fault for the next `count` requests.
-    ///
-    /// # Panics
-    /// As [`inject`](Self::inject).
-    #[track_caller]
-    pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.inject(fault.into().times(count));
-    }
-
-    /// Injects a fault for every request, until the faults are cleared.
-    ///
-    /// # Panics
-    /// As [`inject`](Self::inject).
-    #[track_caller]
-    pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.inject(fault.into().always());
-    }
-
-    /// Holds every request before its answer until the gate is released.
-    pub fn gate(&self) -> Gate {
-        let gate = Gate::new();
-        self.inject_always(Fault::hold(Stage::BeforeHeaders, &gate));
-        gate
-    }
-
-    /// Returns the gate of this name of the [scenario](MockAgentBuilder::scenario), if it has not been
-    /// released, or else a new one.
-    pub fn named_gate(&self, name: &str) -> Gate {
-        self.server.named_gate(name)
-    }
-
-    /// Removes every fault. Requests that are held continue.
+    /// Removes every fault. Requests that wait go on.
     pub fn clear_faults(&self) {
         self.service().faults.clear();
     }
 
-    /// Applies what the timeline of the [scenario](MockAgentBuilder::scenario) has up to now by the mock's
-    /// clock. Without this call it is applied within a second.
-    ///
-    /// # Errors
-    /// Fails if the token cannot be written, or if another process has taken the port meanwhile. It is retried
-    /// every second, and later events wait for it.
-    pub async fn catch_up(&self) -> io::Result<()> {
-        self.server.catch_up().await
-    }
-
-    /// Returns every request whose head has been read, in the order of arrival.
-    pub fn requests(&self) -> Vec<AgentRequest> {
-        self.recorder().requests()
-    }
-
-    /// Returns the number of requests that have arrived.
-    pub fn request_count(&self) -> usize {
-        self.recorder().counts().requests
-    }
-
-    /// Returns the number of connections that have been accepted.
-    pub fn connection_count(&self) -> u64 {
-        self.recorder().counts().connections
-    }
-
-    /// Returns the number of requests that wait for their answer.
-    pub fn in_flight(&self) -> usize {
-        self.recorder().counts().in_flight
-    }
-
-    /// Returns the largest number of requests that have waited for their answer at the same time.
-    pub fn max_in_flight(&self) -> usize {
-        self.recorder().counts().max_in_flight
-    }
-
-    /// Returns the access key id of every success, in order. It need not have reached the client.
+    /// The access key id of every success, in that order. It need not have reached the client.
     pub fn served(&self) -> Vec<String> {
         self.recorder().access_keys()
     }
@@ -288,80 +179,18 @@ impl MockAgent {
         assert_no_secrets(text, &secrets);
     }
 
-    /// Waits until `count` requests have arrived since the start.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
-    pub async fn wait_for_requests(&self, count: usize) {
-        let enough = |counts: &Counts| counts.requests >= count;
-        self.wait(&format!("{count} requests"), enough).await;
-    }
-
-    /// Waits until `count` requests have been answered since the start.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
-    pub async fn wait_for_answers(&self, count: usize) {
-        let enough = |counts: &Counts| counts.answers >= count;
-        self.wait(&format!("{count} answers"), enough).await;
-    }
-
-    /// Waits until no request is in flight: all are answered, or their clients have disconnected.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockAgentBuilder::wait_limit).
-    pub async fn wait_until_idle(&self) {
-        let enough = |counts: &Counts| counts.in_flight == 0;
-        self.wait("no request to be in flight", enough).await;
-    }
-
-    /// Adds expectations, which are verified when the mock is dropped or [`verify`](Self::verify) is called.
-    pub fn expect(&self) -> Expectations<'_> {
-        Expectations::new(&self.expectations)
-    }
-
-    /// Verifies the [expectations](Self::expect) now.
-    ///
-    /// # Panics
-    /// Panics with every request in order if one is not met.
-    #[track_caller]
-    pub fn verify(&self) {
-        let requests = self.requests();
-        let max_in_flight = self.max_in_flight();
-        let expectations = lock(&self.expectations);
-        let report = crate::agent::expectation::report(&expectations, &requests, max_in_flight);
-        drop(expectations);
-        if let Some(report) = report {
-            panic!("mock agent at {}: {report}", self.address());
-        }
-    }
-
-    async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
-        let seen = self.recorder().wait_until(enough);
-        if self.host.within(self.wait_limit, seen).await.is_none() {
-            let (limit, counts) = (self.wait_limit, self.recorder().counts());
-            let requests = crate::agent::expectation::timeline(&self.requests());
-            panic!(
-                "mock agent at {}: waited {limit:?} for {what}, saw {counts}\n{requests}",
-                self.address()
-            );
-        }
+    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) is called.
+    pub fn expect(&self) -> Expectations<'_, AgentRequest> {
+        Expectations::new(&self.handle.expectations)
     }
 
     fn service(&self) -> &Arc<AgentService> {
-        self.server.service()
+        self.handle.service()
     }
 
     fn recorder(&self) -> &Recorder<AgentRequest> {
-        &self.service().recorder
+        self.handle.recorder()
     }
 }
 
-impl Drop for MockAgent {
-    /// Verifies, unless the test is failing already: a panic while panicking would abort.
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.verify();
-        }
-    }
-}
+mock_methods!(MockAgent, MockAgentBuilder, AgentRequest);

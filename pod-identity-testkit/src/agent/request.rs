@@ -1,9 +1,11 @@
 use http::HeaderMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
+use crate::expect::seen::Seen;
 use crate::fault::mock::Record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
+use crate::http::recorder::Recorded;
 
 /// What a [`MockAgent`](crate::MockAgent) recorded of one request. Its `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,11 @@ pub struct AgentRequest {
     /// The age of the token in the mock's own volume, without `Bearer `: 0 for the current one, 1 for the
     /// previous one; `None` if it was never there.
     pub token_age: Option<usize>,
-    /// The claims of the token, without `Bearer `, if it has any.
+    /// How often the token of the mock's own volume had been rotated when it arrived.
+    pub rotations: usize,
+    /// How many requests waited for their answer when it arrived, itself included.
+    pub in_flight: usize,
+    /// What the token claims, without `Bearer `, if it is one.
     pub claims: Option<UnverifiedClaims>,
     /// The outcome; `None` while the request waits, and if the client disconnected before the answer.
     pub outcome: Option<Outcome>,
@@ -44,5 +50,44 @@ impl Record for AgentRequest {
 
     fn conclude(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
+    }
+}
+
+impl Recorded for AgentRequest {
+    fn is_like(&self, _other: &Self) -> bool {
+        true
+    }
+
+    fn set_in_flight(&mut self, count: usize) {
+        self.in_flight = count;
+    }
+}
+
+impl Seen for AgentRequest {
+    fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    fn line(&self) -> String {
+        let token = match (self.token_age, &self.token) {
+            (Some(0), _) => "current token".to_owned(),
+            (Some(age), _) => format!("token of {age} rotations ago"),
+            (None, Some(token)) => format!("{token:?}"),
+            (None, None) => "no token".to_owned(),
+        };
+        let bearer = if self.bearer_prefix { "Bearer " } else { "" };
+        format!("{} {}  {bearer}{token}", self.method, self.path)
     }
 }

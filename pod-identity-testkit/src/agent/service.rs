@@ -2,7 +2,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
@@ -12,6 +11,8 @@ use pod_identity_core::{
 };
 
 use crate::agent::body::SuccessBody;
+use crate::agent::official;
+use crate::agent::refused::refused;
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
@@ -24,12 +25,17 @@ use crate::http::recorder::Recorder;
 use crate::http::request::Request;
 use crate::sync::lock;
 use crate::token::pod_token::PodToken;
-use crate::{AgentRequest, CredentialSource, Issuer, Operation, ServiceError, TokenPolicy};
+use crate::{
+    AgentMode, AgentRequest, CredentialSource, Issuer, Operation, ServiceError, TokenPolicy,
+};
 
 /// The node agent behind its socket.
 #[derive(Debug)]
 pub(crate) struct AgentService {
+    pub(crate) mode: AgentMode,
     pub(crate) hosts: AllowedHosts,
+    /// Those besides the official two, for [`AgentMode::Official`].
+    pub(crate) exact_hosts: Vec<String>,
     pub(crate) policy: TokenPolicy,
     pub(crate) source: CredentialSource,
     pub(crate) token: PodToken,
@@ -47,6 +53,8 @@ pub(crate) struct AgentService {
 impl Mock for AgentService {
     type Call = ();
     type Record = AgentRequest;
+
+    const NAME: &'static str = "mock agent";
 
     /// The official agent does not read bodies either.
     const MAX_BODY: usize = 0;
@@ -94,8 +102,15 @@ impl Mock for AgentService {
         &self.faults
     }
 
-    fn read(&self, _request: &Request) -> Option<()> {
-        Some(())
+    fn unused_faults(&self) -> Vec<String> {
+        self.faults.unused()
+    }
+
+    fn read(&self, request: &Request) -> Result<(), &'static str> {
+        match self.mode {
+            AgentMode::Ours => Ok(()),
+            AgentMode::Official => official::check_head(&request.head),
+        }
     }
 
     fn record(
@@ -122,6 +137,8 @@ impl Mock for AgentService {
             token: token.as_ref().map(|token| digest(token.expose())),
             bearer_prefix,
             token_age: self.token.age(digest(bare)),
+            rotations: self.token.rotations(),
+            in_flight: 0,
             claims: ServiceAccountToken::parse(bare)
                 .ok()
                 .map(|token| token.claims().clone()),
@@ -164,11 +181,15 @@ impl Mock for AgentService {
                 answer.extensions_mut().insert(AccessKeyId(id));
                 answer
             }
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => *refusal,
         }
     }
 
-    fn finish(&self, _answer: &mut Answer) {}
+    fn finish(&self, answer: &mut Answer) {
+        if self.mode == AgentMode::Official {
+            answer::date(answer, self.clock.now());
+        }
+    }
 
     fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
         (RETRY_AFTER, HeaderValue::from(time.as_secs()))
@@ -192,27 +213,30 @@ impl AgentService {
         request: &Request,
         record: &AgentRequest,
         fault: &Fault,
-    ) -> Result<Credentials, Refusal> {
+    ) -> Result<Credentials, Box<Answer>> {
         let now = self.clock.now();
+        if self.mode == AgentMode::Official
+            && let Some(answer) = official::before_the_handler(&request.head)
+        {
+            return Err(Box::new(answer));
+        }
         if let Some(limiter) = &self.limiter
             && !lock(limiter).try_take(now)
         {
-            return Err(Refusal::TooManyRequests);
+            return Err(Box::new(refused(&Refusal::TooManyRequests)));
         }
-        if request.head.path() != agent::PATH {
-            return Err(Refusal::NotFound);
+        match self.mode {
+            AgentMode::Ours => self.check_request(request, record),
+            AgentMode::Official => official::check_host(&request.head, &self.exact_hosts),
         }
-        if record.method != Method::GET.as_str() {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        self.hosts
-            .check(record.host.as_deref().unwrap_or_default())?;
+        .map_err(|refusal| Box::new(refused(&refusal)))?;
         let token = request.head.authorization();
         let token = token.unwrap_or_else(|| Secret::from(String::new()));
         // The age now, not on arrival: the token may have been rotated while the request was held up.
         let age = record.token.and_then(|token| self.token.age(token));
-        self.policy.check(token.expose(), age, now)?;
-        let credentials = self.credentials(fault, record, &token, now)?;
+        self.policy.check(self.mode, token.expose(), age, now)?;
+        let credentials = self.credentials(fault, record, &token, now);
+        let credentials = credentials.map_err(|refusal| Box::new(refused(&refusal)))?;
         self.recorder.minted(
             credentials.access_key_id().to_owned(),
             [
@@ -221,6 +245,18 @@ impl AgentService {
             ],
         );
         Ok(credentials)
+    }
+
+    /// What this project's agent refuses before it looks at the token.
+    fn check_request(&self, request: &Request, record: &AgentRequest) -> Result<(), Refusal> {
+        if request.head.path() != agent::PATH {
+            return Err(Refusal::NotFound);
+        }
+        if record.method != Method::GET.as_str() {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        let host = record.host.as_deref();
+        self.hosts.check(host.unwrap_or_default())
     }
 
     fn credentials(
@@ -248,10 +284,6 @@ impl AgentService {
         *lock(&self.last) = Some(credentials.clone());
         Ok(credentials)
     }
-}
-
-fn refused(refusal: &Refusal) -> Answer {
-    refusal.to_response().map(Bytes::from)
 }
 
 /// The official agent's answer with a status, if it uses the status; else the status's own name.

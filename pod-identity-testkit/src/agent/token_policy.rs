@@ -4,7 +4,10 @@ use pod_identity_core::wire::agent::Refusal;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{ClaimError, Secret, ServiceAccountToken, Timestamp};
 
-use crate::{Issuer, ServiceError, TokenBuilder};
+use crate::agent::official;
+use crate::agent::refused::refused;
+use crate::http::answer::Answer;
+use crate::{AgentMode, Issuer, ServiceError, TokenBuilder};
 
 /// The tokens that a [`MockAgent`](crate::MockAgent) accepts.
 ///
@@ -33,29 +36,32 @@ impl TokenPolicy {
     /// `age`: how many tokens have come after it in the mock's volume.
     pub(crate) fn check(
         &self,
+        mode: AgentMode,
         token: &str,
         age: Option<usize>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Box<Answer>> {
+        let own = || match mode {
+            AgentMode::Ours => agents_own_checks(token, now).map_err(|error| boxed(&error)),
+            AgentMode::Official => {
+                official::check_token(token, now).map_err(|error| Box::new(error.into()))
+            }
+        };
+        let known = |is_known: bool| is_known.then_some(()).ok_or_else(unknown);
         match self {
-            Self::Any => Ok(()),
-            Self::Exact(expected) if expected.expose() == token => Ok(()),
-            Self::Exact(_) if token.is_empty() => agents_own_checks(token, now),
-            Self::Exact(_) => Err(unknown()),
-            Self::JwtShaped => agents_own_checks(token, now),
-            Self::Current => {
-                agents_own_checks(token, now)?;
-                age.filter(|age| *age == 0).map(drop).ok_or_else(unknown)
-            }
-            Self::CurrentOrPrevious => {
-                agents_own_checks(token, now)?;
-                age.filter(|age| *age <= 1).map(drop).ok_or_else(unknown)
-            }
+            Self::Any => return Ok(()),
+            Self::Exact(expected) if expected.expose() == token => return Ok(()),
+            Self::Exact(_) if token.is_empty() => return own(),
+            Self::Exact(_) => return Err(unknown()),
+            _ => own()?,
+        }
+        match self {
+            Self::Current => known(age == Some(0)),
+            Self::CurrentOrPrevious => known(age.is_some_and(|age| age <= 1)),
             Self::Verified(issuer) => {
-                agents_own_checks(token, now)?;
-                verified(issuer, token, now)?;
-                Ok(())
+                verified(issuer, token, now).map_err(|error| boxed(&error.into()))
             }
+            _ => Ok(()),
         }
     }
 }
@@ -86,6 +92,10 @@ fn verified(issuer: &Issuer, token: &str, now: Timestamp) -> Result<(), ServiceE
         .map_err(|error| invalid(error.to_string()))
 }
 
-fn unknown() -> Refusal {
-    ServiceError::new(ErrorCode::InvalidToken).into()
+fn unknown() -> Box<Answer> {
+    boxed(&ServiceError::new(ErrorCode::InvalidToken).into())
+}
+
+fn boxed(refusal: &Refusal) -> Box<Answer> {
+    Box::new(refused(refusal))
 }

@@ -10,6 +10,7 @@ use crate::api_server::blocking::BlockingMockApiServer;
 use crate::api_server::objects::Objects;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::service_account::ServiceAccount;
+use crate::expect::handle::Hosting;
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock_server::MockServer;
 use crate::http::gates::Gates;
@@ -149,8 +150,11 @@ impl MockApiServerBuilder {
         let server = MockServer::start(&host, listener, service)?;
         Ok(MockApiServer::new(
             server,
-            host,
-            self.wait_limit,
+            Hosting {
+                wait_limit: self.wait_limit,
+                verifies: true,
+                host,
+            },
             identity.certificate_pem,
         ))
     }

@@ -90,6 +90,7 @@ impl Call {
             content_type: self.content_type.clone(),
             body: self.body.clone(),
             token: token.map(|token| TokenDigest::of(token.as_bytes())),
+            in_flight: 0,
             outcome: None,
         }
     }

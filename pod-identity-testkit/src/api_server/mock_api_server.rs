@@ -12,8 +12,8 @@ use crate::api_server::objects::{Objects, set};
 use crate::api_server::request::ApiServerRequest;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::status::{Reason, Status};
+use crate::expect::handle::{Handle, Hosting};
 use crate::fault::mock_server::MockServer;
-use crate::http::host::Host;
 use crate::http::recorder::{Counts, Recorder};
 use crate::sync::lock;
 use crate::{Blocking, Fault, Issuer, Operation, OperationFaults, assert_no_secrets};
@@ -37,10 +37,13 @@ use crate::{Blocking, Fault, Issuer, Operation, OperationFaults, assert_no_secre
 /// [an error](Self::expire_watches), or [without one](Self::break_watches). `timeoutSeconds` has no effect,
 /// and bookmarks are sent when [told to](Self::send_bookmarks).
 ///
+/// A fault that had no effect fails the test when the mock is dropped, unless it is
+/// [optional](Fault::optional).
+///
 /// It serves on a thread of its own. Dropping it closes the listener and every connection. It needs the
 /// feature `api-server`.
 ///
-/// ```
+/// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// use pod_identity_testkit::{Fault, MockApiServer, Operation};
@@ -57,11 +60,8 @@ use crate::{Blocking, Fault, Issuer, Operation, OperationFaults, assert_no_secre
 /// ```
 #[derive(Debug)]
 pub struct MockApiServer {
-    server: Arc<MockServer<ApiServerService>>,
+    handle: Handle<ApiServerService>,
     certificate_pem: String,
-    wait_limit: Duration,
-    /// The last field, so that it ends after what it serves.
-    host: Host,
 }
 
 impl MockApiServer {
@@ -93,12 +93,12 @@ impl MockApiServer {
 
     /// Returns `https://127.0.0.1:{port}`. A restart does not change it.
     pub fn url(&self) -> String {
-        format!("https://{}", self.server.reachable())
+        format!("https://{}", self.handle.server.reachable())
     }
 
     /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.handle.server.address()
     }
 
     /// Returns its certificate in PEM, which is its own authority.
@@ -109,7 +109,7 @@ impl MockApiServer {
     /// Returns the variables by which a pod finds the API server: `KUBERNETES_SERVICE_HOST` and
     /// `KUBERNETES_SERVICE_PORT`.
     pub fn env(&self) -> [(&'static str, String); 2] {
-        let address = self.server.reachable();
+        let address = self.handle.server.reachable();
         [
             ("KUBERNETES_SERVICE_HOST", address.ip().to_string()),
             ("KUBERNETES_SERVICE_PORT", address.port().to_string()),
@@ -261,7 +261,7 @@ impl MockApiServer {
     /// Closes the listener and every connection, and returns when they are closed. Connections are refused
     /// from then on.
     pub async fn stop(&self) {
-        self.server.stop().await;
+        self.handle.server.stop().await;
     }
 
     /// Listens again on the same port. Does nothing if it listens.
@@ -269,7 +269,7 @@ impl MockApiServer {
     /// # Errors
     /// Fails if another process has taken the port.
     pub async fn restart(&self) -> io::Result<()> {
-        self.server.restart().await
+        self.handle.server.restart().await
     }
 
     /// Returns the faults of one operation: [`GetVersion`](Operation::GetVersion),
@@ -280,7 +280,7 @@ impl MockApiServer {
     ///
     /// `Fault::error` takes a reason of Kubernetes, such as `Forbidden` or `TooManyRequests`.
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
-        OperationFaults::new(&self.server, operation)
+        OperationFaults::new(&self.handle.server, operation)
     }
 
     /// Injects a fault that says for which operation it is, or that [refuses](Fault::refuse) connections.
@@ -289,7 +289,7 @@ impl MockApiServer {
     /// Panics if parts of the fault exclude each other, or if the mock has no such fault.
     #[track_caller]
     pub fn inject(&self, fault: impl Into<Fault>) {
-        self.server.inject_now(fault.into());
+        self.handle.server.inject_now(fault.into());
     }
 
     /// Removes every fault of every operation. Requests that wait go on.
@@ -303,7 +303,7 @@ impl MockApiServer {
     /// # Errors
     /// Fails if another process has taken the port.
     pub async fn catch_up(&self) -> io::Result<()> {
-        self.server.catch_up().await
+        self.handle.server.catch_up().await
     }
 
     /// Returns every request whose body has been read, in the order of arrival.
@@ -340,7 +340,8 @@ impl MockApiServer {
     /// Panics with what it has seen if the [limit](MockApiServerBuilder::wait_limit) passes.
     pub async fn wait_for_requests(&self, count: usize) {
         let what = format!("{count} requests");
-        self.wait(&what, |counts| counts.requests >= count).await;
+        let enough = |counts: &Counts| counts.requests >= count;
+        self.handle.wait(&what, enough).await;
     }
 
     /// Waits until so many requests to one operation have been answered since the start. An open watch has
@@ -355,38 +356,22 @@ impl MockApiServer {
             answered.count()
         };
         let what = format!("{count} answers of {operation}");
-        self.wait(&what, |_counts| answered() >= count).await;
+        self.handle.wait(&what, |_counts| answered() >= count).await;
     }
 
     pub(crate) fn new(
         server: Arc<MockServer<ApiServerService>>,
-        host: Host,
-        wait_limit: Duration,
+        hosting: Hosting,
         certificate_pem: String,
     ) -> Self {
         Self {
-            server,
+            handle: Handle::new(server, hosting),
             certificate_pem,
-            wait_limit,
-            host,
-        }
-    }
-
-    async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
-        let seen = self.recorder().wait_until(enough);
-        if self.host.within(self.wait_limit, seen).await.is_none() {
-            let (limit, counts) = (self.wait_limit, self.recorder().counts());
-            let requests: Vec<String> = self.requests().iter().map(ToString::to_string).collect();
-            panic!(
-                "mock of an API server at {}: waited {limit:?} for {what}, saw {counts}\n{}",
-                self.address(),
-                requests.join("\n")
-            );
         }
     }
 
     fn service(&self) -> &Arc<ApiServerService> {
-        self.server.service()
+        self.handle.service()
     }
 
     /// The objects, locked.
@@ -395,7 +380,7 @@ impl MockApiServer {
     }
 
     fn recorder(&self) -> &Recorder<ApiServerRequest> {
-        &self.service().recorder
+        self.handle.recorder()
     }
 }
 

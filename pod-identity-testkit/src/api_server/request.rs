@@ -1,9 +1,9 @@
-use std::fmt;
-
 use pod_identity_core::{Timestamp, TokenDigest};
 
+use crate::expect::seen::Seen;
 use crate::fault::mock::Record;
 use crate::fault::requester::Requester;
+use crate::http::recorder::Recorded;
 use crate::{Operation, Outcome};
 
 /// What a [`MockApiServer`](crate::MockApiServer) has seen of one request. There is no secret in it.
@@ -30,26 +30,10 @@ pub struct ApiServerRequest {
     pub body: String,
     /// The digest of the bearer token.
     pub token: Option<TokenDigest>,
+    /// How many requests to the same operation waited for their answer when it arrived, itself included.
+    pub in_flight: usize,
     /// What it was answered; `None` while it waits, and when it never was.
     pub outcome: Option<Outcome>,
-}
-
-impl fmt::Display for ApiServerRequest {
-    /// One line without secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            at,
-            connection,
-            method,
-            path,
-            ..
-        } = self;
-        write!(f, "{at}  connection {connection}  {method} {path}")?;
-        match self.outcome.as_ref().and_then(|outcome| outcome.status) {
-            Some(status) => write!(f, "  {status}"),
-            None => f.write_str("  not answered"),
-        }
-    }
 }
 
 impl Record for ApiServerRequest {
@@ -59,5 +43,37 @@ impl Record for ApiServerRequest {
 
     fn conclude(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
+    }
+}
+
+impl Recorded for ApiServerRequest {
+    fn is_like(&self, other: &Self) -> bool {
+        self.operation == other.operation
+    }
+
+    fn set_in_flight(&mut self, count: usize) {
+        self.in_flight = count;
+    }
+}
+
+impl Seen for ApiServerRequest {
+    fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    fn line(&self) -> String {
+        format!("{}  {} {}", self.operation, self.method, self.path)
     }
 }

@@ -48,6 +48,8 @@ impl Mock for ApiServerService {
     type Call = Call;
     type Record = ApiServerRequest;
 
+    const NAME: &'static str = "mock of an API server";
+
     /// Room for a patch of a node.
     const MAX_BODY: usize = 64 * 1024;
 
@@ -80,8 +82,12 @@ impl Mock for ApiServerService {
         self.faults.of(record.operation)
     }
 
-    fn read(&self, request: &Request) -> Option<Call> {
-        Call::read(request)
+    fn unused_faults(&self) -> Vec<String> {
+        self.faults.unused()
+    }
+
+    fn read(&self, request: &Request) -> Result<Call, &'static str> {
+        Call::read(request).ok_or("")
     }
 
     fn record(

@@ -4,28 +4,38 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, HOST, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use pod_identity_core::Clock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::cluster_controls::ClusterControls;
 use super::controls::Controls;
+use super::expected::Expected;
 use super::moving_clock::MovingClock;
 use super::pod::Listen;
 use crate::Fault;
+#[cfg(test)]
+use crate::Operation;
 use crate::fault::error::FaultError;
+use crate::fault::span::Span;
 use crate::http::answer::{self, Answer};
+use crate::http::recorder::Counts;
 use crate::http::server::{Server, Service};
+use crate::scenario::VERSION;
+use crate::sync::lock;
 
 /// The endpoint at which a test in another process injects faults and reads recorded requests, on a loopback
 /// port of its own. Dropping it stops it, and the mock.
@@ -116,19 +126,46 @@ impl<C: Controls> AdminService<C> {
     }
 
     async fn route(&self, head: &Parts, body: &[u8]) -> Answer {
-        match (&head.method, head.uri.path()) {
-            (&Method::POST, "/faults") => self.inject(body).await,
-            (&Method::DELETE, "/faults") => done(self.controls.clear_faults().await),
-            (&Method::GET, "/requests") => self.requests(),
-            (&Method::POST, "/rotate") => done(self.controls.rotate().await),
-            (&Method::POST, "/clock") => self.advance(body).await,
-            (&Method::POST, "/reset") => done(self.reset().await),
-            (&Method::POST, path) if path.starts_with(GATES) => self.release(path),
-            (method, path) => {
-                let known = "POST or DELETE /faults, GET /requests, POST /rotate, /clock, /reset or \
-                     /gates/<name>";
-                refusal(404, &format!("{method} {path} is not {known}"))
+        let path = head.uri.path();
+        let segments: Vec<String> = path
+            .trim_start_matches('/')
+            .split('/')
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+            .collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match (head.method.as_str(), segments.as_slice()) {
+            ("GET", [""]) => ok(&json!({ "version": VERSION, "mock": C::KIND.name() })),
+            ("GET", ["openapi.json"]) => answer::json(200, OPENAPI),
+            ("GET", ["faults"]) => ok(&json!({ "faults": self.controls.pending_faults() })),
+            ("POST", ["faults"]) => self.inject(body).await,
+            ("DELETE", ["faults"]) => done(self.controls.clear_faults().await),
+            ("GET", ["gates"]) => ok(&json!({ "gates": self.controls.gates().names() })),
+            ("POST", ["gates", name]) => self.release(name),
+            ("GET", ["requests"]) => self.requests(),
+            ("DELETE", ["requests"]) => {
+                self.forget_requests();
+                done(Ok(()))
             }
+            ("POST", ["expectations"]) => self.expect(body),
+            ("DELETE", ["expectations"]) => {
+                self.forget_expectations();
+                done(Ok(()))
+            }
+            ("POST", ["verify"]) => self.verify(),
+            ("POST", ["wait"]) => self.wait(body).await,
+            ("POST", ["rotate"]) => self.rotate().await,
+            ("GET", ["clock"]) => ok(&json!({ "now": self.clock.now() })),
+            ("POST", ["clock"]) => self.advance(body).await,
+            ("DELETE", ["clock"]) => {
+                self.clock.reset();
+                done(self.controls.catch_up().await)
+            }
+            ("POST", ["reset"]) => done(self.reset().await),
+            (method, segments) => match (is_of_cluster(segments), self.controls.cluster()) {
+                (false, _) => no_route(method, path),
+                (true, None) => refusal(404, &format!("{path} is of the mock `eks` only")),
+                (true, Some(cluster)) => cluster_route(&cluster, method, path, segments, body),
+            },
         }
     }
 
@@ -143,11 +180,9 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
-    fn release(&self, path: &str) -> Answer {
+    fn release(&self, name: &str) -> Answer {
         let gates = self.controls.gates();
-        let name = path.strip_prefix(GATES).unwrap_or_default();
-        let name = percent_decode_str(name).decode_utf8_lossy();
-        if gates.release(&name) {
+        if gates.release(name) {
             return done(Ok(()));
         }
         let remedy = match gates.names().as_slice() {
@@ -161,7 +196,64 @@ impl<C: Controls> AdminService<C> {
         let forgotten = self.forgotten.load(Ordering::Relaxed);
         let requests = self.controls.requests();
         let requests: Vec<_> = requests.into_iter().skip(forgotten).collect();
-        answer::json(200, json!({ "requests": requests }).to_string())
+        ok(&json!({ "requests": requests }))
+    }
+
+    fn expect(&self, body: &[u8]) -> Answer {
+        match Expected::read(body, C::KIND) {
+            Ok(expected) => {
+                self.controls.expect(&expected);
+                done(Ok(()))
+            }
+            Err(error) => refusal(400, &error.to_string()),
+        }
+    }
+
+    /// Whoever asks decides what to do with a failure, so that it is no error of the request.
+    fn verify(&self) -> Answer {
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let failures = self.controls.handle().failures_since(forgotten);
+        ok(&json!({ "failures": failures }))
+    }
+
+    async fn wait(&self, body: &[u8]) -> Answer {
+        let wait = match serde_json::from_slice::<Wait>(body) {
+            Ok(wait) => wait,
+            Err(error) => return refusal(400, &format!("cannot read what to wait for: {error}")),
+        };
+        let limit = wait.within.map_or(WAIT, |limit| limit.0);
+        if !(Duration::from_millis(1)..=MAX_WAIT).contains(&limit) {
+            return refusal(400, "within is a length from \"1ms\" to \"10m\"");
+        }
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let enough = |counts: &Counts| {
+            let requests = wait
+                .requests
+                .is_none_or(|it| counts.requests >= forgotten + it);
+            let answers = wait
+                .answers
+                .is_none_or(|it| counts.answers >= forgotten + it);
+            requests && answers && (!wait.idle || counts.in_flight == 0)
+        };
+        match self.controls.handle().wait_within(limit, enough).await {
+            Ok(()) => done(Ok(())),
+            Err(counts) => {
+                let limit = humantime::format_duration(limit);
+                refusal(
+                    408,
+                    &format!("waited {limit}, saw {counts} since the start"),
+                )
+            }
+        }
+    }
+
+    async fn rotate(&self) -> Answer {
+        match self.controls.rotate().await {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                refusal(404, &error.to_string())
+            }
+            rotated => done(rotated),
+        }
     }
 
     async fn advance(&self, body: &[u8]) -> Answer {
@@ -174,20 +266,104 @@ impl<C: Controls> AdminService<C> {
         };
         let now = self.clock.advance(advance.advance_seconds);
         match self.controls.catch_up().await {
-            Ok(()) => answer::json(200, json!({ "now": now }).to_string()),
+            Ok(()) => ok(&json!({ "now": now })),
             Err(error) => done(Err(error)),
         }
     }
 
-    /// Restores the state after the start: no requests, the system's time, a new token, no faults but those
-    /// of the scenario, which begins again. Associations are kept.
+    /// As after the start: no requests, no expectations, the system's time, a new token, no faults but those of the
+    /// scenario, which begins again. Associations, roles and keys of the cluster stay.
     async fn reset(&self) -> io::Result<()> {
         self.clock.reset();
+        self.forget_expectations();
+        self.controls.clear_queues();
+        self.controls.forget_faults();
         self.controls.reset().await?;
-        let arrived = self.controls.requests().len();
-        self.forgotten.store(arrived, Ordering::Relaxed);
+        self.forget_requests();
         Ok(())
     }
+
+    fn forget_requests(&self) {
+        let arrived = self.controls.requests().len();
+        self.forgotten.store(arrived, Ordering::Relaxed);
+    }
+
+    fn forget_expectations(&self) {
+        lock(&self.controls.handle().expectations).clear();
+    }
+}
+
+fn cluster_route(
+    cluster: &ClusterControls<'_>,
+    method: &str,
+    path: &str,
+    segments: &[&str],
+    body: &[u8],
+) -> Answer {
+    match (method, segments) {
+        ("GET", ["associations"]) => ok(&cluster.associations()),
+        ("POST", ["associations"]) => read("the association", cluster.associate(body)),
+        ("DELETE", ["associations"]) => {
+            cluster.clear_associations();
+            done(Ok(()))
+        }
+        ("DELETE", ["associations", id]) => match cluster.dissociate(id) {
+            true => done(Ok(())),
+            false => refusal(404, &format!("there is no association {id}")),
+        },
+        ("GET", ["roles"]) => ok(&cluster.roles()),
+        ("PUT", ["roles"]) => read("the role", cluster.put_role(body).map(|()| json!({}))),
+        ("DELETE", ["roles"]) => {
+            cluster.clear_roles();
+            done(Ok(()))
+        }
+        ("GET", ["sessions", id]) => match cluster.session(id) {
+            Some(session) => ok(&session),
+            None => refusal(404, &format!("there is no session of {id}")),
+        },
+        ("PUT", ["visibility"]) => {
+            let set = cluster.set_visibility(body);
+            read("the visibility", set.map(|()| json!({})))
+        }
+        ("PUT", ["issuer"]) => {
+            let changed = cluster.change_issuer(body);
+            read("the change of the issuer", changed.map(|()| json!({})))
+        }
+        _ => no_route(method, path),
+    }
+}
+
+fn is_of_cluster(segments: &[&str]) -> bool {
+    let first = segments.first().copied().unwrap_or_default();
+    ["associations", "roles", "sessions", "visibility", "issuer"].contains(&first)
+}
+
+/// 405 with the methods that there are, if only the method is wrong.
+fn no_route(method: &str, path: &str) -> Answer {
+    let here = |route: &&(&str, &str)| {
+        let (mut wanted, mut sent) = (route.1.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), sent.next()) {
+                (None, None) => return true,
+                (Some(wanted), Some(sent)) if wanted == sent || wanted.starts_with('{') => {}
+                _ => return false,
+            }
+        }
+    };
+    let methods: Vec<&str> = ROUTES
+        .iter()
+        .filter(here)
+        .map(|(method, _)| *method)
+        .collect();
+    if methods.is_empty() {
+        let known = "GET /openapi.json has the paths that there are";
+        return refusal(404, &format!("{method} {path} is nothing here; {known}"));
+    }
+    let methods = methods.join(", ");
+    let mut answer = refusal(405, &format!("{path} takes {methods} only, not {method}"));
+    let methods = HeaderValue::try_from(methods).expect("methods must be a header value");
+    answer.headers_mut().insert(ALLOW, methods);
+    answer
 }
 
 /// Why a fault cannot be injected.
@@ -224,6 +400,29 @@ struct Advance {
     advance_seconds: i64,
 }
 
+/// What `/wait` is told: all of it has to be so. Without anything, it waits for nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    requests: Option<usize>,
+    answers: Option<usize>,
+    #[serde(default)]
+    idle: bool,
+    within: Option<Span>,
+}
+
+fn ok(body: &Value) -> Answer {
+    answer::json(200, body.to_string())
+}
+
+/// What was made of a body that had to be read.
+fn read(what: &str, made: Result<Value, serde_json::Error>) -> Answer {
+    match made {
+        Ok(body) => ok(&body),
+        Err(error) => refusal(400, &format!("cannot read {what}: {error}")),
+    }
+}
+
 fn done(done: io::Result<()>) -> Answer {
     match done {
         Ok(()) => answer::json(200, "{}".to_owned()),
@@ -246,5 +445,94 @@ fn random_token() -> io::Result<String> {
     }))
 }
 
-const GATES: &str = "/gates/";
+/// Every route, as `openapi.json` has them.
+const ROUTES: [(&str, &str); 28] = [
+    ("GET", "/"),
+    ("GET", "/openapi.json"),
+    ("GET", "/faults"),
+    ("POST", "/faults"),
+    ("DELETE", "/faults"),
+    ("GET", "/gates"),
+    ("POST", "/gates/{name}"),
+    ("GET", "/requests"),
+    ("DELETE", "/requests"),
+    ("POST", "/expectations"),
+    ("DELETE", "/expectations"),
+    ("POST", "/verify"),
+    ("POST", "/wait"),
+    ("POST", "/rotate"),
+    ("GET", "/clock"),
+    ("POST", "/clock"),
+    ("DELETE", "/clock"),
+    ("POST", "/reset"),
+    ("GET", "/associations"),
+    ("POST", "/associations"),
+    ("DELETE", "/associations"),
+    ("DELETE", "/associations/{id}"),
+    ("GET", "/roles"),
+    ("PUT", "/roles"),
+    ("DELETE", "/roles"),
+    ("GET", "/sessions/{access_key_id}"),
+    ("PUT", "/visibility"),
+    ("PUT", "/issuer"),
+];
+
+const OPENAPI: &str = include_str!("../../openapi.json");
 const MAX_BODY: usize = 64 * 1024;
+const WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::from_str(OPENAPI).unwrap()
+    }
+
+    #[test]
+    fn the_document_has_the_routes_that_there_are() {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        let documented: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                let methods = methods.filter(|method| *method != "parameters");
+                methods.map(|method| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let there = ROUTES.map(|(method, path)| (method.to_owned(), path.to_owned()));
+        assert_eq!(documented, BTreeSet::from(there));
+        assert_eq!(document["info"]["version"], VERSION.to_string());
+    }
+
+    #[test]
+    fn the_document_has_the_members_of_a_fault_and_the_operations() {
+        let document = document();
+        let schemas = &document["components"]["schemas"];
+        let members = schemas["Fault"]["properties"].as_object().unwrap();
+        let members: BTreeSet<&str> = members.keys().map(String::as_str).collect();
+        let requests = [
+            "operation",
+            "count",
+            "nth",
+            "always",
+            "pod",
+            "token",
+            "after",
+            "lasting",
+            "until",
+            "optional",
+        ];
+        // Closures and whole answers are for tests in Rust.
+        let in_rust = ["answer", "respond"];
+        let expected = Fault::MEMBERS.iter().copied().chain(requests);
+        let expected = expected.filter(|member| !in_rust.contains(member));
+        assert_eq!(members, expected.collect());
+        let operations: Vec<&str> = Operation::ALL.iter().map(|it| it.name()).collect();
+        assert_eq!(schemas["Operation"]["enum"], json!(operations));
+    }
+}

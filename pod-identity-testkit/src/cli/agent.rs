@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pod_identity_cli::{Environment, Signals, no_proxy, parse_lifetime};
 use serde_json::{Map, json};
 
@@ -13,7 +13,7 @@ use super::moving_clock::MovingClock;
 use super::parent::Parent;
 use super::pod::{Listen, Pod, ScenarioFile};
 use super::ready;
-use crate::{MockAgent, MockAgentBuilder};
+use crate::{AgentMode, MockAgent, MockAgentBuilder};
 
 /// The flags of `agent`.
 #[derive(Debug, Args)]
@@ -37,9 +37,20 @@ pub(super) struct Mock {
     /// Lifetime of the credentials, as in 20m or 1h30m [default: 6h]
     #[arg(long, value_parser = parse_lifetime)]
     credential_lifetime: Option<Duration>,
+    /// Which agent the mock is like where they differ [default: ours]
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// Region of the SDKs [default: us-west-2]
     #[arg(long)]
     region: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// This project's agent, which refuses more
+    Ours,
+    /// The official agent, byte for byte
+    Official,
 }
 
 impl Mock {
@@ -50,9 +61,17 @@ impl Mock {
         let mut builder = MockAgent::builder()
             .listener(listen.listener().await?)
             .allow_host("localhost")
+            // A client asks the admin endpoint, and `run` looks when its command is done.
+            .unverified()
             .service_account(namespace, service_account);
         if let Some(lifetime) = self.credential_lifetime {
             builder = builder.lifetime(lifetime);
+        }
+        if let Some(mode) = self.mode {
+            builder = builder.mode(match mode {
+                Mode::Ours => AgentMode::Ours,
+                Mode::Official => AgentMode::Official,
+            });
         }
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);

@@ -12,6 +12,9 @@ use super::pod::Listen;
 pub(super) struct Options {
     #[command(flatten)]
     mock: Mock,
+    /// Succeed although the scenario has a fault that no request has met
+    #[arg(long)]
+    allow_unused_faults: bool,
     /// The command, and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -32,5 +35,14 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut command = Command::new(arguments.next().unwrap_or_default());
     command.args(arguments);
     environment.apply_to(&mut command);
-    pod_identity_cli::run(command, signals.terminate()).await
+    let code = pod_identity_cli::run(command, signals.terminate()).await?;
+    let failures = agent.handle.failures();
+    if code == ExitCode::SUCCESS && !failures.is_empty() && !options.allow_unused_faults {
+        let message = format!(
+            "the command succeeded, but {}, or pass --allow-unused-faults",
+            failures.join("; ")
+        );
+        return Err(Failure::new(1, message));
+    }
+    Ok(code)
 }

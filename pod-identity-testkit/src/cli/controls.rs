@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::cluster_controls::ClusterControls;
+use super::expected::{Expected, Kind};
 use super::pod_volume::PodVolume;
 use super::report;
 use crate::agent::service::AgentService;
 use crate::eks::service::EksAuthService;
+use crate::expect::handle::Handle;
+use crate::expect::seen::Seen;
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
+use crate::fault::queue::Pending;
 use crate::fault::timeline::{Target, Timeline};
 use crate::http::gates::Gates;
 use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
@@ -19,14 +24,30 @@ use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
 /// The controls of a mock that the admin endpoint offers. They fail if the token cannot be written, or if
 /// another process has taken the port.
 pub(super) trait Controls: Send + Sync + 'static {
-    type Mock: Mock;
+    type Mock: Mock<Record: Seen>;
 
-    fn server(&self) -> &Arc<MockServer<Self::Mock>>;
+    const KIND: Kind;
+
+    fn handle(&self) -> &Handle<Self::Mock>;
 
     /// Removes every fault of requests.
     fn clear_queues(&self);
 
-    /// Returns every request since the start, without secrets.
+    /// The faults that wait for requests.
+    fn pending_faults(&self) -> Vec<Pending>;
+
+    /// Forgets which faults had no effect.
+    fn forget_faults(&self);
+
+    /// Adds expectations that were checked for this mock.
+    fn expect(&self, expected: &Expected);
+
+    /// The AWS side of a cluster, if this is one.
+    fn cluster(&self) -> Option<ClusterControls<'_>> {
+        None
+    }
+
+    /// Every request since the start, without secrets.
     fn requests(&self) -> Vec<Value>;
 
     /// Projects a new token.
@@ -37,6 +58,10 @@ pub(super) trait Controls: Send + Sync + 'static {
 
     /// Restores the state after the start, and starts the scenario again.
     fn reset(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    fn server(&self) -> &Arc<MockServer<Self::Mock>> {
+        &self.handle().server
+    }
 
     fn gates(&self) -> &Gates {
         self.server().service().gates()
@@ -50,7 +75,7 @@ pub(super) trait Controls: Send + Sync + 'static {
     fn clear_faults(&self) -> impl Future<Output = io::Result<()>> + Send {
         self.clear_queues();
         let server = &**self.server();
-        let is_of_fault = |action: &Action| matches!(action, Action::Refuse | Action::Listen);
+        let is_of_fault = |action: &Action| matches!(action, Action::Refuse(_) | Action::Listen);
         server.timeline().forget(is_of_fault);
         apply_now(server, &[Action::Listen])
     }
@@ -65,8 +90,23 @@ pub(super) struct AgentControls {
 impl Controls for AgentControls {
     type Mock = AgentService;
 
-    fn server(&self) -> &Arc<MockServer<AgentService>> {
-        &self.agent.server
+    const KIND: Kind = Kind::Agent;
+
+    fn handle(&self) -> &Handle<AgentService> {
+        &self.agent.handle
+    }
+
+    fn pending_faults(&self) -> Vec<Pending> {
+        let service = self.server().service();
+        service.faults.pending(service.now())
+    }
+
+    fn forget_faults(&self) {
+        self.server().service().faults.forget();
+    }
+
+    fn expect(&self, expected: &Expected) {
+        expected.of_agent(self.agent.expect());
     }
 
     fn clear_queues(&self) {
@@ -91,7 +131,6 @@ impl Controls for AgentControls {
     }
 
     async fn reset(&self) -> io::Result<()> {
-        self.clear_queues();
         begin_again(&**self.server()).await?;
         let agenda = self.scenario.as_ref().map(Scenario::agent_agenda);
         self.server().begin(agenda.unwrap_or_default()).await
@@ -108,8 +147,30 @@ pub(super) struct EksControls {
 impl Controls for EksControls {
     type Mock = EksAuthService;
 
-    fn server(&self) -> &Arc<MockServer<EksAuthService>> {
-        &self.eks.server
+    const KIND: Kind = Kind::Eks;
+
+    fn handle(&self) -> &Handle<EksAuthService> {
+        &self.eks.handle
+    }
+
+    fn pending_faults(&self) -> Vec<Pending> {
+        let service = self.server().service();
+        service.faults.pending(service.now())
+    }
+
+    fn forget_faults(&self) {
+        self.server().service().faults.forget();
+    }
+
+    fn expect(&self, expected: &Expected) {
+        expected.of_eks(match expected.operation {
+            Some(operation) => self.eks.expect_on(operation),
+            None => self.eks.expect(),
+        });
+    }
+
+    fn cluster(&self) -> Option<ClusterControls<'_>> {
+        Some(ClusterControls(&self.eks))
     }
 
     fn clear_queues(&self) {
@@ -136,7 +197,6 @@ impl Controls for EksControls {
     }
 
     async fn reset(&self) -> io::Result<()> {
-        self.clear_queues();
         begin_again(&**self.server()).await?;
         begin_again(&*self.pod).await?;
         let Some(scenario) = &self.scenario else {
@@ -147,7 +207,61 @@ impl Controls for EksControls {
     }
 }
 
-/// Restores the state after the start, and drops pending events.
+/// The webhook has no token, no timeline and no scenario.
+#[cfg(feature = "webhook")]
+#[derive(Debug)]
+pub(super) struct WebhookControls(pub(super) crate::MockWebhook);
+
+#[cfg(feature = "webhook")]
+impl Controls for WebhookControls {
+    type Mock = crate::webhook::WebhookService;
+
+    const KIND: Kind = Kind::Webhook;
+
+    fn handle(&self) -> &Handle<crate::webhook::WebhookService> {
+        &self.0.handle
+    }
+
+    fn clear_queues(&self) {
+        self.0.clear_faults();
+    }
+
+    fn pending_faults(&self) -> Vec<Pending> {
+        let service = self.server().service();
+        service.faults.pending(service.now())
+    }
+
+    fn forget_faults(&self) {
+        self.server().service().faults.forget();
+    }
+
+    fn expect(&self, expected: &Expected) {
+        expected.of_webhook(self.0.expect());
+    }
+
+    fn requests(&self) -> Vec<Value> {
+        self.0
+            .requests()
+            .iter()
+            .map(report::webhook_request)
+            .collect()
+    }
+
+    async fn rotate(&self) -> io::Result<()> {
+        let words = "the webhook has no token of its own";
+        Err(io::Error::new(io::ErrorKind::Unsupported, words))
+    }
+
+    async fn catch_up(&self) -> io::Result<()> {
+        self.0.catch_up().await
+    }
+
+    async fn reset(&self) -> io::Result<()> {
+        begin_again(&**self.server()).await
+    }
+}
+
+/// Restores what was at the start, and drops what was still to come.
 async fn begin_again(target: &impl Target) -> io::Result<()> {
     target.timeline().forget(|_any| true);
     let actions = [

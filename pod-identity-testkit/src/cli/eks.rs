@@ -51,7 +51,7 @@ pub(super) struct Options {
 
 impl Options {
     fn builder(&self, issuer: Option<Issuer>) -> io::Result<MockEksAuthBuilder> {
-        let mut builder = MockEksAuth::builder();
+        let mut builder = MockEksAuth::builder().unverified();
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);
         }

@@ -3,9 +3,11 @@
 mod admin;
 mod agent;
 mod child;
+mod cluster_controls;
 mod controls;
 mod download;
 mod eks;
+mod expected;
 mod issuer;
 mod moving_clock;
 mod parent;

@@ -1,15 +1,23 @@
 use std::io::{self, Write};
+use std::process;
 
 use pod_identity_cli::Environment;
 use serde_json::{Map, Value, json};
 
-/// Writes the ready line: one line of JSON, after which nothing is written to standard output.
+use crate::scenario::VERSION;
+
+/// Writes the ready line, with the members that all of them have: one line of JSON, after which nothing is written to standard output.
 ///
 /// # Errors
 /// If standard output cannot be written.
 pub(super) fn say(ready: Map<String, Value>) -> io::Result<()> {
+    let mut line = Map::from_iter([
+        ("version".to_owned(), json!(VERSION)),
+        ("pid".to_owned(), json!(process::id())),
+    ]);
+    line.extend(ready);
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", Value::from(ready))?;
+    writeln!(stdout, "{}", Value::from(line))?;
     stdout.flush()
 }
 

@@ -5,39 +5,65 @@ use crate::{AgentRequest, RecordedRequest};
 
 /// Returns the record of a request to the agent, without secrets: tokens by their digest.
 pub(super) fn agent_request(request: &AgentRequest, secrets: &[Secret]) -> Value {
-    let text = |text: &str| redacted(text, secrets);
     let user_agent = request.headers.get(http::header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
-    json!({
+    let record = json!({
         "at": request.at,
         "connection": request.connection,
-        "method": text(&request.method),
-        "path": text(&request.path),
-        "host": request.host.as_deref().map(text),
-        "user_agent": user_agent.map(text),
+        "method": request.method,
+        "path": request.path,
+        "host": request.host,
+        "user_agent": user_agent,
         "token": request.token.map(digest),
         "token_age": request.token_age,
         "bearer_prefix": request.bearer_prefix,
+        "rotations": request.rotations,
+        "in_flight": request.in_flight,
         "pod": request.claims.as_ref().map(pod),
         "outcome": request.outcome,
-    })
+    });
+    redacted(record, secrets)
 }
 
 /// Returns the record of a request to EKS Auth, without secrets: tokens by their digest.
 pub(super) fn eks_request(request: &RecordedRequest, secrets: &[Secret]) -> Value {
-    let text = |text: &str| redacted(text, secrets);
-    json!({
+    let record = json!({
         "at": request.at,
         "connection": request.connection,
         "operation": request.operation.name(),
-        "method": text(&request.method),
-        "path": text(&request.path),
-        "cluster": request.cluster.as_deref().map(text),
-        "host": request.host.as_deref().map(text),
-        "user_agent": request.user_agent.as_deref().map(text),
+        "action": request.action,
+        "method": request.method,
+        "path": request.path,
+        "parameters": request.parameters,
+        "body": request.body,
+        "cluster": request.cluster,
+        "host": request.host,
+        "user_agent": request.user_agent,
         "token": request.token.map(digest),
+        "in_flight": request.in_flight,
         "pod": request.claims.as_ref().map(pod),
         "signature_error": request.signature_error.as_ref().map(ToString::to_string),
+        "outcome": request.outcome,
+    });
+    redacted(record, secrets)
+}
+
+/// What the mock webhook saw of a request.
+#[cfg(feature = "webhook")]
+pub(super) fn webhook_request(request: &crate::WebhookRequest) -> Value {
+    json!({
+        "at": request.at,
+        "connection": request.connection,
+        "method": request.method,
+        "path": request.path,
+        "host": request.host,
+        "uid": request.uid,
+        "namespace": request.namespace,
+        "service_account": request.service_account,
+        "pod": request.pod,
+        "review": request.review,
+        "patch": request.patch,
+        "in_flight": request.in_flight,
         "outcome": request.outcome,
     })
 }
@@ -57,13 +83,21 @@ fn pod(claims: &UnverifiedClaims) -> Value {
 }
 
 /// A client may put its token where it does not belong.
-fn redacted(text: &str, secrets: &[Secret]) -> String {
-    let secrets = secrets.iter().map(Secret::expose);
-    secrets
-        .filter(|secret| !secret.is_empty())
-        .fold(text.to_owned(), |text, secret| {
-            text.replace(secret, "[redacted]")
-        })
+fn redacted(value: Value, secrets: &[Secret]) -> Value {
+    let again = |value| redacted(value, secrets);
+    match value {
+        Value::String(text) => {
+            let secrets = secrets.iter().map(Secret::expose);
+            let secrets = secrets.filter(|secret| !secret.is_empty());
+            Value::from(secrets.fold(text, |text, secret| text.replace(secret, "[redacted]")))
+        }
+        Value::Array(elements) => elements.into_iter().map(again).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, again(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -73,9 +107,10 @@ mod tests {
     #[test]
     fn a_misplaced_token_is_redacted() {
         let secrets = ["", "aaa.bbb.ccc"].map(|text| Secret::from(text.to_owned()));
+        let record = json!({"path": "/v1/credentials?x=aaa.bbb.ccc", "body": ["aaa.bbb.ccc", 7]});
         assert_eq!(
-            redacted("/v1/credentials?token=aaa.bbb.ccc", &secrets),
-            "/v1/credentials?token=[redacted]"
+            redacted(record, &secrets),
+            json!({"path": "/v1/credentials?x=[redacted]", "body": ["[redacted]", 7]})
         );
     }
 }

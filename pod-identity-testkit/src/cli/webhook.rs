@@ -1,12 +1,16 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use pod_identity_cli::{Signals, parse_duration};
 use serde_json::{Map, json};
 
+use super::admin::Admin;
+use super::controls::WebhookControls;
+use super::moving_clock::MovingClock;
 use super::parent::Parent;
 use super::pod::{self, Listen};
 use super::ready;
@@ -127,7 +131,9 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
     let listener = options.listen.listener().await?;
-    let mut builder = MockWebhook::builder(options.config()).listener(listener);
+    let mut builder = MockWebhook::builder(options.config())
+        .unverified()
+        .listener(listener);
     if let (Some(certificate), Some(key)) = (options.cert, options.key) {
         builder = builder.certificate_files(certificate, key);
     }
@@ -140,15 +146,20 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     if options.plain {
         builder = builder.plain();
     }
-    let webhook = builder.start().await?;
-    ready::say(Map::from_iter([
+    let clock = Arc::new(MovingClock::default());
+    let webhook = builder.clock(clock.clone()).start().await?;
+    let mut line = Map::from_iter([
         ("endpoint".to_owned(), json!(webhook.uri())),
         ("env".to_owned(), json!({})),
         (
             "certificate_pem".to_owned(),
             json!(webhook.certificate_pem()),
         ),
-    ]))?;
+        ("unset".to_owned(), json!([])),
+    ]);
+    let admin = Admin::start(WebhookControls(webhook), clock).await?;
+    line.insert("admin".to_owned(), admin.to_json());
+    ready::say(line)?;
     tokio::select! {
         () = signals.shutdown() => {}
         () = parent.gone() => {}

@@ -35,12 +35,62 @@ pub(crate) struct Health {
     issues: [(); 0],
 }
 
-/// The add-ons of a cluster, by their names.
+/// An update of an add-on. Assumed: it is over at once, so that nothing has to wait.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Update {
+    id: String,
+    status: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    params: [(); 0],
+    #[serde(with = "epoch_seconds")]
+    created_at: Timestamp,
+    errors: [(); 0],
+}
+
+impl Update {
+    pub(crate) fn done(id: String, now: Timestamp) -> Self {
+        Self {
+            id,
+            status: "Successful",
+            kind: "AddonUpdate",
+            params: [],
+            created_at: now,
+            errors: [],
+        }
+    }
+}
+
+/// The add-ons of a cluster.
 #[derive(Debug, Default)]
-pub(crate) struct Addons(Mutex<BTreeMap<String, Addon>>);
+pub(crate) struct Addons {
+    by_name: Mutex<BTreeMap<String, Addon>>,
+    /// Each with the name of its add-on, in their order.
+    updates: Mutex<Vec<(String, Update)>>,
+}
 
 impl Addons {
     pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Addon>> {
-        lock(&self.0)
+        lock(&self.by_name)
+    }
+
+    pub(crate) fn add_update(&self, addon: &str, update: Update) {
+        lock(&self.updates).push((addon.to_owned(), update));
+    }
+
+    pub(crate) fn update(&self, id: &str) -> Option<Update> {
+        let updates = lock(&self.updates);
+        let found = updates.iter().find(|(_, update)| update.id == id);
+        found.map(|(_, update)| update.clone())
+    }
+
+    /// Returns the ids of the updates of one add-on; without a name none, as updates of the cluster itself.
+    pub(crate) fn update_ids(&self, addon: Option<&str>) -> Vec<String> {
+        let updates = lock(&self.updates);
+        let of_addon = updates
+            .iter()
+            .filter(|(name, _)| Some(name.as_str()) == addon);
+        of_addon.map(|(_, update)| update.id.clone()).collect()
     }
 }

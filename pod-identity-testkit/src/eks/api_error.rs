@@ -8,7 +8,7 @@ use crate::{Fault, Operation};
 /// The answer has the protocol of the operation: EKS has JSON and the code in `x-amzn-ErrorType`, STS has XML and
 /// its own name of the error.
 ///
-/// ```
+/// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// use pod_identity_testkit::{ApiError, ApiErrorCode, MockEksAuth, Operation};

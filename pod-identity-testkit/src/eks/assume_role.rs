@@ -124,7 +124,7 @@ impl Cluster {
                 assume_role_id: format!("{}:{session}", ids::role_id(role_arn)),
             },
             credentials: ids::session_credentials(&mut rng, expiry),
-            workload_identity_provider_arn: None,
+            workload_identity_provider_arn: self.workload_identity_provider_arn.clone(),
         }
     }
 }

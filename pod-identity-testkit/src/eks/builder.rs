@@ -17,6 +17,7 @@ use crate::eks::service::EksAuthService;
 use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
+use crate::expect::handle::Hosting;
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::http::gates::Gates;
@@ -53,6 +54,7 @@ pub struct MockEksAuthBuilder {
     listener: Option<TcpListener>,
     roles: Vec<Role>,
     api_server: Option<ApiServer>,
+    workload_identity_provider_arn: Option<String>,
     visibility: Option<Visibility>,
     api_visibility: Visibility,
     signatures: Option<SignatureCheck>,
@@ -63,6 +65,7 @@ pub struct MockEksAuthBuilder {
     agenda: Agenda,
     in_this_runtime: bool,
     wait_limit: Duration,
+    verifies: bool,
 }
 
 /// Settings that apply where the builder itself has none. Roles and keys are added to the builder's.
@@ -71,6 +74,7 @@ pub(crate) struct EksAuthDefaults {
     pub(crate) cluster: Option<String>,
     pub(crate) region: Option<String>,
     pub(crate) account: Option<String>,
+    pub(crate) workload_identity_provider_arn: Option<String>,
     pub(crate) visibility: Option<DefaultVisibility>,
     pub(crate) signatures: Option<SignatureCheck>,
     pub(crate) node_keys: BTreeMap<String, Secret>,
@@ -150,7 +154,14 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// Sets when EKS Auth sees what the associations API changes. Defaults to at once.
+    /// Sets `workloadIdentityProviderArn` of EKS Auth's success, which the service's model has since August 2026.
+    /// Absent by default, as before.
+    pub fn workload_identity_provider_arn(mut self, arn: impl Into<String>) -> Self {
+        self.workload_identity_provider_arn = Some(arn.into());
+        self
+    }
+
+    /// When EKS Auth sees what the associations API changes; at once by default.
     pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
         self.visibility = Some(visibility.into());
         self
@@ -219,6 +230,12 @@ impl MockEksAuthBuilder {
         self
     }
 
+    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
+    pub fn unverified(mut self) -> Self {
+        self.verifies = false;
+        self
+    }
+
     /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
@@ -237,10 +254,17 @@ impl MockEksAuthBuilder {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let agenda = mem::take(&mut self.agenda);
-        let wait_limit = self.wait_limit;
+        let (wait_limit, verifies) = (self.wait_limit, self.verifies);
         let server = MockServer::start(&host, listener, self.service())?;
         server.begin(agenda).await?;
-        Ok(MockEksAuth::new(server, host, wait_limit))
+        Ok(MockEksAuth::new(
+            server,
+            Hosting {
+                wait_limit,
+                verifies,
+                host,
+            },
+        ))
     }
 
     /// The service without its socket.
@@ -265,6 +289,9 @@ impl MockEksAuthBuilder {
             account: account.unwrap_or_else(|| "111122223333".to_owned()),
             created_at: self.clock.now(),
             api_server: self.api_server,
+            workload_identity_provider_arn: self
+                .workload_identity_provider_arn
+                .or(defaults.workload_identity_provider_arn),
             addons: Addons::default(),
             associations: Associations::new(visibility.unwrap_or_default(), self.api_visibility),
             roles: Roles::new(roles),
@@ -314,6 +341,7 @@ impl Default for MockEksAuthBuilder {
             listener: None,
             roles: Vec::new(),
             api_server: None,
+            workload_identity_provider_arn: None,
             visibility: None,
             api_visibility: Visibility::AtOnce,
             signatures: None,
@@ -324,6 +352,7 @@ impl Default for MockEksAuthBuilder {
             agenda: Agenda::default(),
             in_this_runtime: false,
             wait_limit: WAIT_LIMIT,
+            verifies: true,
         }
     }
 }

@@ -1,11 +1,17 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
 use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
+use serde_json::Value;
 
+use crate::eks::asked::{Asked, Dialect};
 use crate::eks::route::Route;
+use crate::http::form::Form;
+use crate::http::redaction;
 use crate::http::request::Request;
 use crate::{Operation, RecordedRequest};
 
@@ -13,6 +19,7 @@ use crate::{Operation, RecordedRequest};
 pub(crate) struct Call {
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
+    pub(crate) asked: Asked,
     pub(crate) route: Route,
     /// The body, if it is one of `AssumeRoleForPodIdentity`.
     pub(crate) request: Option<AssumeRoleRequest>,
@@ -23,7 +30,8 @@ impl Call {
     /// it is recorded, and refused.
     pub(crate) fn read(request: &Request) -> Option<Self> {
         let (head, body) = request.to_http()?.into_parts();
-        let route = Route::of(&head.method, &head.uri);
+        let asked = Asked::of(&head, &body);
+        let route = Route::of(&asked, &head.method, &head.uri);
         let request = match route.operation {
             Operation::AssumeRoleForPodIdentity | Operation::Unknown => {
                 serde_json::from_slice(&body).ok()
@@ -33,6 +41,7 @@ impl Call {
         Some(Self {
             head,
             body,
+            asked,
             route,
             request,
         })
@@ -46,8 +55,11 @@ impl Call {
             at,
             connection,
             operation: self.route.operation,
+            action: self.action(),
             method: head.method.to_string(),
-            path: without_secrets(&head.uri.to_string()),
+            path: redaction::target(&head.uri.to_string()),
+            parameters: self.parameters(),
+            body: self.json(),
             cluster: self.route.cluster.clone(),
             host: text(&head.headers, HOST),
             user_agent: text(&head.headers, USER_AGENT),
@@ -56,29 +68,46 @@ impl Call {
             eks_node_name: request.and_then(|request| request.eks_node_name.clone()),
             instance_id: request.and_then(|request| request.instance_id.clone()),
             zone: request.and_then(|request| request.zone.clone()),
+            is_verified: false,
             signature_error: None,
+            in_flight: 0,
             outcome: None,
         }
+    }
+}
+
+impl Call {
+    /// What it asks for: the operation's name, or that of an operation which the mock does not have.
+    pub(crate) fn action(&self) -> String {
+        match self.route.operation {
+            Operation::Unknown => self.asked.name(self.head.method.as_str()),
+            operation => operation.name().to_owned(),
+        }
+    }
+
+    /// Those of the query, and of a form in the body.
+    fn parameters(&self) -> BTreeMap<String, String> {
+        let query = Form::parse(self.head.uri.query().unwrap_or_default().as_bytes());
+        let form = match self.asked.dialect {
+            Dialect::Query => Form::parse(&self.body),
+            _ => Form::default(),
+        };
+        let pairs = query.pairs().chain(form.pairs());
+        pairs
+            .map(|(name, value)| (name.to_owned(), redaction::parameter(name, value)))
+            .collect()
+    }
+
+    fn json(&self) -> Option<Value> {
+        let mut body = serde_json::from_slice(&self.body).ok()?;
+        redaction::redact(&mut body);
+        Some(body)
     }
 }
 
 fn claims(token: &str) -> Option<UnverifiedClaims> {
     let token = ServiceAccountToken::parse(token).ok()?;
     Some(token.claims().clone())
-}
-
-/// A presigned request carries a session token and its signature in its query.
-fn without_secrets(target: &str) -> String {
-    let Some((path, query)) = target.split_once('?') else {
-        return target.to_owned();
-    };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name @ ("X-Amz-Security-Token" | "X-Amz-Signature"), _)) => {
-            format!("{name}=redacted")
-        }
-        _ => pair.to_owned(),
-    });
-    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
 pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {

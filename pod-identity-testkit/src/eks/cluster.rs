@@ -17,6 +17,7 @@ pub(crate) struct Cluster {
     pub(crate) created_at: Timestamp,
     /// Where `kubectl` finds the cluster, if there is one.
     pub(crate) api_server: Option<ApiServer>,
+    pub(crate) workload_identity_provider_arn: Option<String>,
     pub(crate) associations: Associations,
     pub(crate) addons: Addons,
     pub(crate) roles: Roles,

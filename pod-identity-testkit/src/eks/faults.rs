@@ -1,5 +1,6 @@
 use pod_identity_core::wire::eks_auth::ErrorCode;
 
+use crate::eks::members::members;
 use crate::fault::choice::TokenChoice;
 use crate::fault::error::FaultError;
 use crate::http::answer::{self, Answer};
@@ -29,19 +30,17 @@ pub(super) fn check(fault: &Fault) -> Result<(), FaultError> {
     }
     match operation {
         _ if fault.retry_after.is_some() && fault.error.is_none() => {
-            return Err(FaultError::Needs("retry_after", "error"));
+            Err(FaultError::Needs("retry_after", "error"))
         }
         Operation::GetCallerIdentity
         | Operation::OpenIdConfiguration
         | Operation::JsonWebKeySet
             if fault.retry_after.is_some() =>
         {
-            return Err(FaultError::RetryAfter);
+            Err(FaultError::RetryAfter)
         }
-        Operation::AssumeRoleForPodIdentity => check_members(fault)?,
-        _ => {}
+        _ => check_members(operation, fault),
     }
-    Ok(())
 }
 
 fn check_error(operation: Operation, name: &str) -> Result<(), FaultError> {
@@ -49,17 +48,25 @@ fn check_error(operation: Operation, name: &str) -> Result<(), FaultError> {
         _ if ErrorCode::from_name(name).is_some() => Ok(()),
         Operation::AssumeRoleForPodIdentity => Err(FaultError::Error(name.to_owned())),
         _ if ApiErrorCode::from_name(name).is_some() => Ok(()),
-        _ => Err(FaultError::ApiError(name.to_owned())),
+        _ => Err(FaultError::ApiError {
+            name: name.to_owned(),
+            known: ApiErrorCode::ALL.map(ApiErrorCode::name).join(", "),
+        }),
     }
 }
 
-fn check_members(fault: &Fault) -> Result<(), FaultError> {
+fn check_members(operation: Operation, fault: &Fault) -> Result<(), FaultError> {
+    let known = members(operation);
     let mut paths = fault.fields.keys().chain(&fault.without);
-    match paths.find(|path| !MEMBERS.contains(&path.as_str())) {
+    match paths.find(|path| !known.contains(path)) {
+        Some(_) if known.is_empty() => Err(FaultError::NoMembers(operation.name())),
         Some(path) => Err(FaultError::Member {
             name: path.clone(),
-            success: "EKS Auth's success",
-            known: MEMBERS.join(", "),
+            success: match operation {
+                Operation::AssumeRoleForPodIdentity => "EKS Auth's success",
+                _ => operation.name(),
+            },
+            known: known.join(", "),
         }),
         None => Ok(()),
     }
@@ -101,24 +108,5 @@ fn error(operation: Operation, name: &str, fault: &Fault) -> Answer {
         }
     }
 }
-
-/// The members of a success of EKS Auth.
-const MEMBERS: [&str; 15] = [
-    "assumedRoleUser",
-    "assumedRoleUser.arn",
-    "assumedRoleUser.assumeRoleId",
-    "audience",
-    "credentials",
-    "credentials.accessKeyId",
-    "credentials.expiration",
-    "credentials.secretAccessKey",
-    "credentials.sessionToken",
-    "podIdentityAssociation",
-    "podIdentityAssociation.associationArn",
-    "podIdentityAssociation.associationId",
-    "subject",
-    "subject.namespace",
-    "subject.serviceAccount",
-];
 
 const BROKEN_OFF: &str = "{\"credentials\":";

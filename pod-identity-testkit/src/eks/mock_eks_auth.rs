@@ -1,17 +1,15 @@
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
+use crate::expect::handle::{Handle, Hosting};
+use crate::expect::methods::mock_methods;
 use crate::fault::mock_server::MockServer;
-use crate::http::host::Host;
-use crate::http::recorder::{Counts, Recorder};
+use crate::http::recorder::Recorder;
 use crate::{
-    Association, Blocking, Fault, Gate, Issuer, MockEksAuthBuilder, Operation, OperationFaults,
+    Association, Blocking, Expectations, Issuer, MockEksAuthBuilder, Operation, OperationFaults,
     RecordedRequest, Role, Session, Visibility, assert_no_secrets,
 };
 
@@ -26,7 +24,7 @@ use crate::{
 /// [`in_this_runtime`](MockEksAuthBuilder::in_this_runtime). Dropping it closes the listener and every
 /// connection.
 ///
-/// ```
+/// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// use pod_identity_core::wire::eks_auth::ErrorCode;
@@ -58,10 +56,7 @@ use crate::{
 /// [errors](crate::ApiError) of the control plane. Each operation has a queue of its own.
 #[derive(Debug)]
 pub struct MockEksAuth {
-    pub(crate) server: Arc<MockServer<EksAuthService>>,
-    wait_limit: Duration,
-    /// The last field, so that it ends after what it serves.
-    host: Host,
+    pub(crate) handle: Handle<EksAuthService>,
 }
 
 impl MockEksAuth {
@@ -93,12 +88,7 @@ impl MockEksAuth {
 
     /// Returns `http://127.0.0.1:{port}`, without a trailing slash. A restart does not change it.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.server.reachable())
-    }
-
-    /// Returns the address that the mock listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        format!("http://{}", self.handle.server.reachable())
     }
 
     /// Returns the name of the cluster.
@@ -116,22 +106,8 @@ impl MockEksAuth {
         &self.service().cluster.issuer
     }
 
-    /// Closes the listener and every connection, and returns when that is done: from now on
-    /// connections are refused. Associations, faults and recorded requests are kept.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Listens again on the same port. Does nothing if the mock is listening.
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port meanwhile.
-    pub async fn restart(&self) -> io::Result<()> {
-        self.server.restart().await
-    }
-
-    /// Associates a service account with a role and returns the association's id. Replaces an earlier
-    /// association of the same service account.
+    /// Associates a service account with a role and returns the association's id. An earlier
+    /// association of the same service account goes.
     pub fn associate(
         &self,
         namespace: impl Into<String>,
@@ -184,47 +160,9 @@ impl MockEksAuth {
         Some(minted.session)
     }
 
-    /// Returns the faults of one operation. See [Faults](Self#faults).
+    /// The faults of one operation. See [Faults](Self#faults).
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
-        OperationFaults::new(&self.server, operation)
-    }
-
-    /// Injects a fault, by default for the next request to EKS Auth. See [Faults](Self#faults).
-    ///
-    /// # Panics
-    /// Panics if members of the fault exclude each other, or if the mock does not have the fault.
-    #[track_caller]
-    pub fn inject(&self, fault: impl Into<Fault>) {
-        self.server.inject_now(fault.into());
-    }
-
-    /// Injects a fault for the next `count` requests to EKS Auth.
-    ///
-    /// # Panics
-    /// As [`inject`](Self::inject).
-    #[track_caller]
-    pub fn inject_next(&self, count: usize, fault: impl Into<Fault>) {
-        self.inject(fault.into().times(count));
-    }
-
-    /// Injects a fault for every request to EKS Auth, until the faults are cleared.
-    ///
-    /// # Panics
-    /// As [`inject`](Self::inject).
-    #[track_caller]
-    pub fn inject_always(&self, fault: impl Into<Fault>) {
-        self.inject(fault.into().always());
-    }
-
-    /// Holds every request to EKS Auth before its answer until the gate is released.
-    pub fn gate(&self) -> Gate {
-        self.on(Operation::AssumeRoleForPodIdentity).gate()
-    }
-
-    /// Returns the gate of this name of the [scenario](MockEksAuthBuilder::scenario), if it has not been
-    /// released, or else a new one.
-    pub fn named_gate(&self, name: &str) -> Gate {
-        self.server.named_gate(name)
+        OperationFaults::new(&self.handle.server, operation)
     }
 
     /// Removes every fault of every operation. Requests that are held continue.
@@ -232,43 +170,7 @@ impl MockEksAuth {
         self.service().faults.clear();
     }
 
-    /// Applies what the timeline of the [scenario](MockEksAuthBuilder::scenario) has up to now by the
-    /// mock's clock. Without this call it is applied within a second.
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port meanwhile. It is retried every second, and later events
-    /// wait for it.
-    pub async fn catch_up(&self) -> io::Result<()> {
-        self.server.catch_up().await
-    }
-
-    /// Returns every request whose body has been read, in the order of arrival; those to the control plane too,
-    /// as [`operation`](RecordedRequest::operation) tells.
-    pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.recorder().requests()
-    }
-
-    /// Returns the number of requests that have arrived.
-    pub fn request_count(&self) -> usize {
-        self.recorder().counts().requests
-    }
-
-    /// Returns the number of connections that have been accepted.
-    pub fn connection_count(&self) -> u64 {
-        self.recorder().counts().connections
-    }
-
-    /// Returns the number of requests that wait for their answer.
-    pub fn in_flight(&self) -> usize {
-        self.recorder().counts().in_flight
-    }
-
-    /// Returns the largest number of requests that have waited for their answer at the same time.
-    pub fn max_in_flight(&self) -> usize {
-        self.recorder().counts().max_in_flight
-    }
-
-    /// Returns every access key id that has been minted, in order. It need not have reached the client.
+    /// Every access key id that has been minted, in that order. It need not have reached the client.
     pub fn minted(&self) -> Vec<String> {
         self.recorder().access_keys()
     }
@@ -289,63 +191,44 @@ impl MockEksAuth {
         assert_no_secrets(text, &secrets);
     }
 
-    /// Waits until `count` requests have arrived since the start.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
-    pub async fn wait_for_requests(&self, count: usize) {
-        let enough = |counts: &Counts| counts.requests >= count;
-        self.wait(&format!("{count} requests"), enough).await;
-    }
-
-    /// Waits until `count` requests have been answered since the start.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
-    pub async fn wait_for_answers(&self, count: usize) {
-        let enough = |counts: &Counts| counts.answers >= count;
-        self.wait(&format!("{count} answers"), enough).await;
-    }
-
-    /// Waits until no request is in flight: all are answered, or their clients have disconnected.
-    ///
-    /// # Panics
-    /// Panics with the recorded requests after the [limit](MockEksAuthBuilder::wait_limit).
-    pub async fn wait_until_idle(&self) {
-        let enough = |counts: &Counts| counts.in_flight == 0;
-        self.wait("no request to be in flight", enough).await;
-    }
-
-    pub(crate) fn new(
-        server: Arc<MockServer<EksAuthService>>,
-        host: Host,
-        wait_limit: Duration,
-    ) -> Self {
+    pub(crate) fn new(server: Arc<MockServer<EksAuthService>>, hosting: Hosting) -> Self {
         Self {
-            server,
-            wait_limit,
-            host,
+            handle: Handle::new(server, hosting),
         }
     }
 
-    async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
-        let seen = self.recorder().wait_until(enough);
-        if self.host.within(self.wait_limit, seen).await.is_none() {
-            let (limit, counts) = (self.wait_limit, self.recorder().counts());
-            let requests: Vec<String> = self.requests().iter().map(ToString::to_string).collect();
-            panic!(
-                "mock of EKS Auth at {}: waited {limit:?} for {what}, saw {counts}\n{}",
-                self.address(),
-                requests.join("\n")
-            );
-        }
+    /// What is to be true of the requests to EKS Auth when the mock is dropped, or [`verify`](Self::verify) is
+    /// called. [`expect_on`](Self::expect_on) has the same for another operation.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use pod_identity_testkit::{MockEksAuth, Operation};
+    ///
+    /// let eks = MockEksAuth::start().await;
+    /// eks.expect().at_most(3).single_flight().optional();
+    /// eks.expect_on(Operation::CreatePodIdentityAssociation).times(0);
+    /// // … run what is tested …
+    /// eks.verify();
+    /// # }
+    /// ```
+    pub fn expect(&self) -> Expectations<'_, RecordedRequest> {
+        self.expect_on(Operation::AssumeRoleForPodIdentity)
+    }
+
+    /// Adds expectations of the requests to one operation. See [`expect`](Self::expect).
+    pub fn expect_on(&self, operation: Operation) -> Expectations<'_, RecordedRequest> {
+        let is = move |request: &RecordedRequest| request.operation == operation;
+        Expectations::of(&self.handle.expectations, operation.name(), is)
     }
 
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {
-        self.server.service()
+        self.handle.service()
     }
 
     fn recorder(&self) -> &Recorder<RecordedRequest> {
-        &self.service().recorder
+        self.handle.recorder()
     }
 }
+
+mock_methods!(MockEksAuth, MockEksAuthBuilder, RecordedRequest);

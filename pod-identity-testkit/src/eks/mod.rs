@@ -2,6 +2,7 @@
 
 pub(crate) mod addon;
 pub(crate) mod api_error;
+pub(crate) mod asked;
 pub(crate) mod associations;
 pub(crate) mod assume_role;
 pub(crate) mod blocking;
@@ -10,8 +11,10 @@ pub(crate) mod call;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
 pub(crate) mod discovery;
+pub(crate) mod expectation;
 pub(crate) mod faults;
 pub(crate) mod iam;
+pub(crate) mod members;
 pub(crate) mod mock_eks_auth;
 pub(crate) mod partition;
 pub(crate) mod protocol;
@@ -24,3 +27,4 @@ pub(crate) mod session_tags;
 pub(crate) mod sigv4;
 pub(crate) mod sts;
 pub(crate) mod throttle;
+pub(crate) mod unknown;

@@ -1,13 +1,16 @@
-use std::fmt;
+use std::collections::BTreeMap;
 
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
+use serde_json::Value;
 
+use crate::expect::seen::Seen;
 use crate::fault::mock::Record;
 use crate::fault::requester::Requester;
+use crate::http::recorder::Recorded;
 use crate::{Operation, Outcome, SignatureError};
 
-/// What a [`MockEksAuth`](crate::MockEksAuth) recorded of one request. It contains no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a [`MockEksAuth`](crate::MockEksAuth) has seen of one request. There is no secret in it.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedRequest {
     /// When its body had been read, by the mock's clock.
@@ -16,10 +19,17 @@ pub struct RecordedRequest {
     pub connection: u64,
     /// The operation.
     pub operation: Operation,
+    /// The name of that operation; of an operation that the mock does not have, its service and its own name, such
+    /// as `iam:ListRoles` or `s3:GET`.
+    pub action: String,
     /// The HTTP method.
     pub method: String,
     /// The path with its query, in which the secrets of a presigned request are redacted.
     pub path: String,
+    /// The parameters of the query and of a form, decoded; secrets are redacted.
+    pub parameters: BTreeMap<String, String>,
+    /// The body, if it is JSON. Tokens, and members whose names are those of secrets, are redacted.
+    pub body: Option<Value>,
     /// The cluster named in the path.
     pub cluster: Option<String>,
     /// The header `Host`.
@@ -36,32 +46,16 @@ pub struct RecordedRequest {
     pub instance_id: Option<String>,
     /// `zone` in the body.
     pub zone: Option<String>,
-    /// The error of its signature, as far as [`SignatureCheck`](crate::SignatureCheck) checks it.
+    /// Whether the mock has verified its signature: that of STS always, others as
+    /// [`SignatureCheck`](crate::SignatureCheck) says.
+    pub is_verified: bool,
+    /// What is wrong with its signature, as far as [`SignatureCheck`](crate::SignatureCheck) has looked.
     pub signature_error: Option<SignatureError>,
-    /// The outcome; `None` while the request waits, and if it was never answered.
+    /// How many requests to the same operation with the same token waited for their answer when it arrived, itself
+    /// included.
+    pub in_flight: usize,
+    /// What it was answered; `None` while it waits, and when it never was.
     pub outcome: Option<Outcome>,
-}
-
-impl fmt::Display for RecordedRequest {
-    /// One line without secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            at,
-            connection,
-            operation,
-            method,
-            path,
-            ..
-        } = self;
-        write!(
-            f,
-            "{at}  connection {connection}  {operation}  {method} {path}"
-        )?;
-        match self.outcome.as_ref().and_then(|outcome| outcome.status) {
-            Some(status) => write!(f, "  {status}"),
-            None => f.write_str("  not answered"),
-        }
-    }
 }
 
 impl Record for RecordedRequest {
@@ -71,5 +65,37 @@ impl Record for RecordedRequest {
 
     fn conclude(&mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
+    }
+}
+
+impl Recorded for RecordedRequest {
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.action, self.token) == (&other.action, other.token)
+    }
+
+    fn set_in_flight(&mut self, count: usize) {
+        self.in_flight = count;
+    }
+}
+
+impl Seen for RecordedRequest {
+    fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    fn line(&self) -> String {
+        format!("{}  {} {}", self.action, self.method, self.path)
     }
 }

@@ -2,8 +2,9 @@ use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::Operation;
+use crate::eks::asked::{Asked, Dialect};
 
-/// The operation that a request's method and path select.
+/// Where a request goes, from what it asks for, its method and its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
@@ -14,7 +15,14 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn of(method: &Method, uri: &Uri) -> Self {
+    pub(crate) fn of(asked: &Asked, method: &Method, uri: &Uri) -> Self {
+        // Signed for whatever service: STS itself says that it is the wrong one.
+        if asked.dialect == Dialect::Query && asked.action.as_deref() == Some("GetCallerIdentity") {
+            return Self::to(Operation::GetCallerIdentity);
+        }
+        if asked.is_of_another_service() || asked.dialect == Dialect::Json || uri.path() == "/" {
+            return Self::to(Operation::Unknown);
+        }
         let segments: Vec<String> = segments(uri.path()).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
@@ -22,17 +30,20 @@ impl Route {
                 Self::in_cluster(method, cluster, rest)
             }
             ["clusters"] if method == Method::GET => Self::to(Operation::ListClusters),
+            ["cluster-versions"] if method == Method::GET => {
+                Self::to(Operation::DescribeClusterVersions)
+            }
             [ADDONS, "supported-versions"] if method == Method::GET => {
                 Self::to(Operation::DescribeAddonVersions)
+            }
+            [ADDONS, "configuration-schemas"] if method == Method::GET => {
+                Self::to(Operation::DescribeAddonConfiguration)
             }
             ["tags", arn @ ..] if !arn.is_empty() => Self {
                 // Some clients leave the slashes of the ARN as they are.
                 resource: Some(arn.join("/")),
                 ..Self::to(tags(method))
             },
-            [""] if matches!(*method, Method::GET | Method::POST) => {
-                Self::to(Operation::GetCallerIdentity)
-            }
             path if method == Method::GET => Self::to(discovery(path)),
             _ => Self::to(Operation::Unknown),
         }
@@ -48,6 +59,14 @@ impl Route {
             ("GET", [ASSOCIATIONS, id]) => (Operation::DescribePodIdentityAssociation, Some(*id)),
             ("POST", [ASSOCIATIONS, id]) => (Operation::UpdatePodIdentityAssociation, Some(*id)),
             ("GET", []) => (Operation::DescribeCluster, None),
+            ("GET", ["updates"]) => (Operation::ListUpdates, None),
+            ("GET", ["updates", id]) => (Operation::DescribeUpdate, Some(*id)),
+            ("GET", ["node-groups"]) => (Operation::ListNodegroups, None),
+            ("GET", ["fargate-profiles"]) => (Operation::ListFargateProfiles, None),
+            ("GET", ["access-entries"]) => (Operation::ListAccessEntries, None),
+            ("GET", ["identity-provider-configs"]) => {
+                (Operation::ListIdentityProviderConfigs, None)
+            }
             ("POST", [ADDONS]) => (Operation::CreateAddon, None),
             ("GET", [ADDONS]) => (Operation::ListAddons, None),
             ("GET", [ADDONS, name]) => (Operation::DescribeAddon, Some(*name)),
@@ -164,7 +183,13 @@ mod tests {
                 Operation::UntagResource,
                 Some("arn:aws/x"),
             ),
-            (Method::POST, "/", Operation::GetCallerIdentity, None),
+            (Method::POST, "/", Operation::Unknown, None),
+            (
+                Method::GET,
+                "/clusters/prod/updates/u-1?addonName=vpc-cni",
+                Operation::DescribeUpdate,
+                Some("u-1"),
+            ),
             (
                 Method::GET,
                 "/?Action=GetCallerIdentity",
@@ -185,12 +210,59 @@ mod tests {
                 None,
             ),
         ] {
-            let route = Route::of(&method, &Uri::from_static(uri));
+            let request = http::Request::builder().method(&method).uri(uri);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let route = Route::of(&Asked::of(&head, b""), &method, &head.uri);
             assert_eq!(
                 (route.operation, route.resource.as_deref()),
                 (operation, resource),
                 "{method} {uri}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_signed_for_another_service_is_not_taken_for_one_of_eks() {
+        for (service, uri, body, operation, name) in [
+            ("s3", "/clusters/prod", "", Operation::Unknown, "s3:GET"),
+            (
+                "iam",
+                "/",
+                "Action=ListRoles",
+                Operation::Unknown,
+                "iam:ListRoles",
+            ),
+            (
+                "sts",
+                "/",
+                "Action=AssumeRole",
+                Operation::Unknown,
+                "sts:AssumeRole",
+            ),
+            (
+                "sts",
+                "/",
+                "Action=GetCallerIdentity",
+                Operation::GetCallerIdentity,
+                "sts:GetCallerIdentity",
+            ),
+            (
+                "eks",
+                "/clusters/prod",
+                "",
+                Operation::DescribeCluster,
+                "eks:GET",
+            ),
+        ] {
+            let scope = format!("20260301/us-west-2/{service}/aws4_request");
+            let signature = format!("AWS4-HMAC-SHA256 Credential=AKIA/{scope}, Signature=x");
+            let request = http::Request::builder().uri(uri);
+            let request = request.header("authorization", signature).body(()).unwrap();
+            let (head, ()) = request.into_parts();
+            let asked = Asked::of(&head, body.as_bytes());
+            let route = Route::of(&asked, &head.method, &head.uri);
+            assert_eq!(route.operation, operation, "{service} {uri}");
+            assert_eq!(asked.name("GET"), name);
         }
     }
 }

@@ -1,10 +1,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use pod_identity_core::wire::eks_auth::{
     AssumeRoleRequest, AssumeRoleResponse, ErrorBody, ErrorCode,
 };
@@ -18,6 +18,7 @@ use crate::eks::faults;
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
+use crate::eks::unknown;
 use crate::fault::action::Action;
 use crate::fault::change::change;
 use crate::fault::error::FaultError;
@@ -51,6 +52,8 @@ impl Mock for EksAuthService {
     type Call = Call;
     type Record = RecordedRequest;
 
+    const NAME: &'static str = "mock of EKS Auth";
+
     /// Ten times the largest real request.
     const MAX_BODY: usize = 32 * 1024;
 
@@ -79,8 +82,12 @@ impl Mock for EksAuthService {
         self.faults.of(record.operation)
     }
 
-    fn read(&self, request: &Request) -> Option<Call> {
-        Call::read(request)
+    fn unused_faults(&self) -> Vec<String> {
+        self.faults.unused()
+    }
+
+    fn read(&self, request: &Request) -> Result<Call, &'static str> {
+        Call::read(request).ok_or("")
     }
 
     fn record(
@@ -90,7 +97,17 @@ impl Mock for EksAuthService {
         _request: &Request,
     ) -> (RecordedRequest, Option<Secret>) {
         let token = call.request.as_ref().map(|request| request.token.clone());
-        (call.recorded(connection, self.clock.now()), token)
+        let record = RecordedRequest {
+            is_verified: match call.route.operation {
+                Operation::GetCallerIdentity => true,
+                Operation::OpenIdConfiguration | Operation::JsonWebKeySet | Operation::Unknown => {
+                    false
+                }
+                _ => self.signatures != SignatureCheck::Off,
+            },
+            ..call.recorded(connection, self.clock.now())
+        };
+        (record, token)
     }
 
     fn refuse(&self, record: &RecordedRequest, fault: &Fault) -> Option<Answer> {
@@ -114,8 +131,7 @@ impl Mock for EksAuthService {
 
     fn finish(&self, answer: &mut Answer) {
         identify(answer.headers_mut());
-        let date = answer.headers_mut().entry(DATE);
-        date.or_insert_with(|| http_date(self.clock.now()));
+        answer::date(answer, self.clock.now());
     }
 
     fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
@@ -148,7 +164,7 @@ impl EksAuthService {
     /// Returns the normal answer.
     fn reply(&self, call: &Call, fault: &Fault) -> Replied {
         match call.route.operation {
-            Operation::Unknown => Replied::from(unknown_operation()),
+            Operation::Unknown => Replied::from(unknown::answer(call)),
             operation @ (Operation::OpenIdConfiguration | Operation::JsonWebKeySet) => {
                 Replied::from(self.document(operation, call))
             }
@@ -281,11 +297,7 @@ impl From<Answer> for Replied {
     }
 }
 
-fn unknown_operation() -> Answer {
-    answer::error(404, "UnknownOperationException", "Unknown operation")
-}
-
-/// Returns whether there is a signature at all, without verifying it.
+/// Whether there is a signature at all; whether it is right is not checked.
 fn is_signed(headers: &HeaderMap) -> bool {
     let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     authorization.is_some_and(|value| value.starts_with(b"AWS4-HMAC-SHA256"))
@@ -301,13 +313,6 @@ fn node_of(request: Option<&AssumeRoleRequest>) -> Option<String> {
     })
 }
 
-/// The mock's clock is used, so that a client's correction for clock skew can be tested.
-fn http_date(now: Timestamp) -> HeaderValue {
-    let seconds = u64::try_from(now.as_unix_secs()).unwrap_or_default();
-    let date = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));
-    HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date must be a header value")
-}
-
 /// Gives an answer its request id, unless it has one.
 fn identify(headers: &mut HeaderMap) {
     let id = HeaderValue::try_from(ids::uuid(&mut fastrand::Rng::new()));
@@ -315,6 +320,3 @@ fn identify(headers: &mut HeaderMap) {
         .entry(ErrorBody::REQUEST_ID_HEADER)
         .or_insert(id.expect("a UUID must be a header value"));
 }
-
-/// The end of the year 9999: the format has four digits for it.
-const LAST_DATE: u64 = 253_402_300_799;

@@ -5,7 +5,6 @@ use pod_identity_core::wire::eks_auth::ErrorBody;
 
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureError, Signer};
 use crate::http::answer::{self, Answer, ErrorCodeOf};
-use crate::http::form::Form;
 use crate::token::ids;
 
 /// The action `GetCallerIdentity` of STS, in the query protocol, which answers in XML.
@@ -19,17 +18,8 @@ pub(crate) struct Sts<'a> {
 }
 
 impl Sts<'_> {
-    /// A form in the body, or in the query of a GET, which may be presigned.
+    /// The form is in the body, or in the query of a GET, which may be presigned.
     pub(crate) fn call(&self, head: &Parts, body: &[u8]) -> (Answer, Option<SignatureError>) {
-        let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
-        let posted = Form::parse(body);
-        let get = |name| posted.get(name).or_else(|| query.get(name));
-        if get("Action") != Some("GetCallerIdentity") {
-            let action = get("Action").unwrap_or_default();
-            let version = get("Version").unwrap_or("NO_VERSION_SPECIFIED");
-            let message = format!("Could not find operation {action} for version {version}");
-            return (refused(400, "InvalidAction", &message), None);
-        }
         let scope = Scope {
             service: "sts",
             // The global endpoint signs for us-east-1.
@@ -109,7 +99,7 @@ fn xml(status: u16, body: impl FnOnce(&str) -> String) -> Answer {
     answer
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

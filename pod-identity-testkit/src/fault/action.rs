@@ -1,3 +1,4 @@
+use crate::fault::usage::Usage;
 use crate::{SigningKey, TokenDefect};
 
 /// An event of a mock or of a pod's token, other than a fault of a request.
@@ -12,7 +13,7 @@ pub(crate) enum Action {
     /// Opens the gate of this name.
     Release(String),
     /// Closes the port and every connection, for a fault.
-    Refuse,
+    Refuse(Usage),
     /// Listens again, after such a fault.
     Listen,
     /// Closes the port and every connection, and listens again.

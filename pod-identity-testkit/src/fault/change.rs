@@ -3,36 +3,36 @@ use serde_json::{Map, Value};
 
 use crate::fault::fault::Fault;
 use crate::fault::field_defect::Defect;
-use crate::http::answer::Answer;
+use crate::http::answer::{Answer, NothingToChange};
 
 /// A success with the members changed that the fault changes.
 pub(crate) fn change(answer: Answer, fault: &Fault) -> Answer {
     if fault.without.is_none() && fault.fields.is_empty() {
         return answer;
     }
-    answer.map(|body| {
-        // A body that is not JSON has no members.
-        let mut body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if let Some(path) = &fault.without {
-            change_member(&mut body, path, &Defect::Missing);
-        }
-        for (path, defect) in &fault.fields {
-            change_member(&mut body, path, defect);
-        }
-        Bytes::from(body.to_string())
-    })
+    let (mut head, body) = answer.into_parts();
+    let mut json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let without = fault.without.iter().map(|path| (path, &Defect::Missing));
+    let changed = without
+        .chain(&fault.fields)
+        .fold(false, |changed, (path, defect)| {
+            change_member(&mut json, path, defect) || changed
+        });
+    if !changed {
+        // Such as the policy of an association that has none.
+        head.extensions.insert(NothingToChange);
+    }
+    Answer::from_parts(head, Bytes::from(json.to_string()))
 }
 
-/// # Panics
-/// Panics if there is no member at the path.
-fn change_member(body: &mut Value, path: &str, defect: &Defect) {
+/// Returns whether there was such a member.
+fn change_member(body: &mut Value, path: &str, defect: &Defect) -> bool {
     let (parent, name) = match path.rsplit_once('.') {
         Some((parent, name)) => (format!("/{}", parent.replace('.', "/")), name),
         None => (String::new(), path),
     };
     let parent = body.pointer_mut(&parent).and_then(Value::as_object_mut);
-    let is_there = parent.is_some_and(|parent| change_in(parent, name, defect));
-    assert!(is_there, "a success must have the member {path} of a fault");
+    parent.is_some_and(|parent| change_in(parent, name, defect))
 }
 
 /// Returns whether there is such a member.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pod_identity_core::TokenDigest;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::member::Member;
 use crate::http::gate::Gate;
@@ -91,5 +91,49 @@ impl Member for Holds {
 
     fn absorb(&mut self, other: Self) {
         self.0.absorb(other.0);
+    }
+}
+
+impl Serialize for TokenChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Age(0) => serializer.serialize_str("current"),
+            Self::Age(1) => serializer.serialize_str("previous"),
+            Self::Age(age) => serializer.collect_str(&format_args!("{age} rotations ago")),
+            Self::Digest(digest) => serializer.collect_str(&format_args!("{digest:?}")),
+        }
+    }
+}
+
+impl Serialize for GateChoice {
+    /// A gate of a test in Rust has no name.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Named(name) => name,
+            Self::Gate(_) => "..",
+        })
+    }
+}
+
+impl Serialize for Stalls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        stages(self.0.iter(), serializer)
+    }
+}
+
+impl Serialize for Holds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        stages(self.0.keys(), serializer)
+    }
+}
+
+/// One as it is read; a list of several, which only a test in Rust can give.
+fn stages<'a, S: Serializer>(
+    mut stages: impl ExactSizeIterator<Item = &'a Stage>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match (stages.len(), stages.next()) {
+        (1, Some(only)) => only.serialize(serializer),
+        (_, first) => serializer.collect_seq(first.into_iter().chain(stages)),
     }
 }

@@ -1,6 +1,6 @@
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::CONTENT_ENCODING;
-use http::{HeaderValue, Method};
 use pod_identity_core::Timestamp;
 
 use crate::fault::fault::Fault;
@@ -85,8 +85,7 @@ impl Fault {
             false => Framing::Length,
         };
         let answer = Answer::from_parts(parts, Bytes::from(body));
-        let is_head = request.head.method == Method::HEAD.as_str();
-        Wire::new(answer, framing, request.is_last, is_head)
+        Wire::new(answer, framing, request)
     }
 }
 

@@ -1,18 +1,18 @@
-/// Why a fault cannot be injected: the cause, then the remedy.
+use pod_identity_core::wire::eks_auth::ErrorCode;
+
+/// Why a fault is not injected: the cause, then the cure.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(
     not(feature = "api-server"),
     expect(dead_code, reason = "some are errors of the API server's mock only")
 )]
 pub(crate) enum FaultError {
-    #[error("no error of EKS Auth is called {0}; expected one such as ThrottlingException")]
+    #[error("{0} is no error of EKS Auth; expected one of {known}", known = eks_auth_errors())]
     Error(String),
-    #[error(
-        "no error of EKS and STS is called {0}; expected one such as ResourceLimitExceededException"
-    )]
-    ApiError(String),
-    #[error("there is no operation {0}; expected one such as CreatePodIdentityAssociation")]
-    Operation(String),
+    #[error("{name} is no error of EKS and STS; expected one of {known}")]
+    ApiError { name: String, known: String },
+    #[error("{name} is no operation that the mock has; expected one of {known}")]
+    Operation { name: String, known: String },
     #[error("{0} is no status that can be answered; expected 200 to 599")]
     Status(u16),
     #[error("a redirect has a status from 300 to 399, not {0}")]
@@ -25,6 +25,8 @@ pub(crate) enum FaultError {
         success: &'static str,
         known: String,
     },
+    #[error("a success of {0} has no member that a fault can change; use body for another answer")]
+    NoMembers(&'static str),
     #[error("{0} exclude each other; use one at a time")]
     TwoAnswers(String),
     #[error("{0} exclude each other; leave out one")]
@@ -44,6 +46,10 @@ pub(crate) enum FaultError {
          a change such as expires_in, a delay such as latency or stall, or refuse"
     )]
     Nothing,
+    #[error(
+        "the mock webhook has no fault {0}; use status, text, body, fields, or one of the connection"
+    )]
+    NotOfWebhook(&'static str),
     #[error("{0} is a fault of the mock agent only; the mock of EKS Auth does not have it")]
     AgentOnly(&'static str),
     #[error(
@@ -68,4 +74,8 @@ pub(crate) enum FaultError {
     OneOperation,
     #[error("retry_after is a header of EKS and EKS Auth; other operations do not have it")]
     RetryAfter,
+}
+
+fn eks_auth_errors() -> String {
+    ErrorCode::ALL.map(ErrorCode::name).join(", ")
 }

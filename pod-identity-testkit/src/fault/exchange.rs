@@ -2,7 +2,8 @@ use tokio::net::TcpStream;
 
 use crate::fault::fault::Fault;
 use crate::fault::mock::{Mock, Record};
-use crate::http::answer::Answer;
+use crate::fault::usage::Usage;
+use crate::http::answer::{Answer, NothingToChange};
 use crate::http::connection::{Connection, Ended, Next};
 use crate::http::outcome::Outcome;
 use crate::http::request::Request;
@@ -20,13 +21,13 @@ impl<M: Mock> Service for M {
         loop {
             let exchanged = match connection.next(M::MAX_BODY).await {
                 Next::Request(request) => match self.read(&request) {
-                    Some(call) => {
+                    Ok(call) => {
                         let exchanged = exchange(self, &mut connection, number, &call, &request);
                         exchanged.await.map(|()| request.is_last)
                     }
-                    None => connection.refuse_garbage().await.map(|()| true),
+                    Err(reason) => connection.refuse_garbage(reason).await.map(|()| true),
                 },
-                Next::Garbage => connection.refuse_garbage().await.map(|()| true),
+                Next::Garbage => connection.refuse_garbage("").await.map(|()| true),
                 Next::Gone => break,
             };
             match exchanged {
@@ -51,8 +52,8 @@ async fn exchange<M: Mock>(
     let (mut record, token) = mock.record(number, call, request);
     let queue = mock.queue_of(&record);
     let mut clearing = queue.clearing();
-    let in_flight = mock.recorder().arrived(record.clone(), token.as_ref());
-    let fault = queue.take(mock.now(), record.requester());
+    let in_flight = mock.recorder().arrived(&mut record, token.as_ref());
+    let (fault, changes) = queue.take(mock.now(), record.requester());
     let delivery = fault.delivery();
     for wait in delivery.opening() {
         connection.wait(wait, &mut clearing).await?;
@@ -62,6 +63,9 @@ async fn exchange<M: Mock>(
         Wire::default()
     } else {
         let answer = answer(mock, call, request, &mut record, &fault);
+        if has_changed(&answer) {
+            changes.iter().for_each(Usage::mark);
+        }
         record.conclude(Outcome::of(&answer, delivery.ending));
         fault.wire(answer, request)
     };
@@ -69,6 +73,11 @@ async fn exchange<M: Mock>(
     connection
         .deliver(steps, &mut clearing, in_flight, record)
         .await
+}
+
+/// Whether a fault that changes a success had one to change.
+fn has_changed(answer: &Answer) -> bool {
+    answer.status().is_success() && answer.extensions().get::<NothingToChange>().is_none()
 }
 
 fn answer<M: Mock>(

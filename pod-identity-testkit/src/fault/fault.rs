@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use pod_identity_core::TokenDigest;
-use serde::Deserialize;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::fault::choice::{GateChoice, Holds, Stalls, TokenChoice};
 use crate::fault::error::FaultError;
@@ -79,6 +80,17 @@ macro_rules! fault {
                     stall: Stalls::default(),
                     ..self
                 }
+            }
+        }
+
+        impl Serialize for Fault {
+            /// The members that it has, in the words in which it is read. What a test may have hidden in it is `..`.
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut members = serializer.serialize_map(None)?;
+                $(if self.$answer.is_set() { members.serialize_entry(stringify!($answer), &self.$answer)?; })*
+                $(if self.$change.is_set() { members.serialize_entry(stringify!($change), &self.$change)?; })*
+                $(if self.$request.is_set() { members.serialize_entry(stringify!($request), &self.$request)?; })*
+                members.end()
             }
         }
 
@@ -169,6 +181,7 @@ fault! {
         after: Option<Span>,
         lasting: Option<Span>,
         until: Option<GateChoice>,
+        optional: bool,
     }
 }
 
@@ -491,7 +504,14 @@ impl Fault {
         self
     }
 
-    /// Applies until the gate is released.
+    /// Does not fail the test if no request meets it. Without this, a mock that is dropped, or
+    /// [verified](crate::MockAgent::verify), panics if a fault had no effect: the test then shows nothing about it.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// Until the gate is released.
     pub fn until(mut self, gate: &Gate) -> Self {
         self.until = Some(GateChoice::Gate(gate.clone()));
         self
@@ -556,7 +576,13 @@ impl Fault {
         self.members() == ["hold"] && self.hold.0.values().all(is_open)
     }
 
-    /// Returns the fault with this gate in place of the gate of `until`.
+    /// Whether it changes a success, so that an error of the mock's own leaves it without effect.
+    pub(super) fn needs_success(&self) -> bool {
+        let of_success = |member: &&str| CHANGES_OF_SUCCESS.contains(member);
+        !self.answers() && self.members().iter().any(of_success)
+    }
+
+    /// With this gate where it waits for that of `until`.
     pub(super) fn held_at(mut self, gate: &Gate) -> Self {
         for held in self.hold.0.values_mut() {
             held.get_or_insert_with(|| gate.clone());
@@ -572,6 +598,7 @@ impl Fault {
             ("drip", self.drip),
             ("refuse", self.refuse),
             ("lasting", self.lasting),
+            ("after", self.after),
         ];
         let is_zero = |length: Option<Span>| length.is_some_and(|length| length.0.is_zero());
         let zero = lengths.into_iter().find(|(_, length)| is_zero(*length));
@@ -582,6 +609,7 @@ impl Fault {
         let only = Self {
             refuse: None,
             after: None,
+            optional: false,
             ..self.clone()
         };
         // A fault without members shows none.
@@ -626,3 +654,12 @@ impl Fault {
         there.map(|(name, _)| name).collect()
     }
 }
+
+const CHANGES_OF_SUCCESS: [&str; 6] = [
+    "fields",
+    "without",
+    "expires_in",
+    "expired_for",
+    "expiration",
+    "same_again",
+];

@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A member of a success of the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +44,8 @@ impl From<Field> for String {
     }
 }
 
-/// A defect or an unusual form of a member of a success.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// What can be wrong, or just other than usual, with a member of a success.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Defect {
@@ -65,8 +65,8 @@ pub enum Defect {
     Renamed(String),
 }
 
-/// Another format of an expiration than RFC 3339 with whole seconds and a `Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// How an expiration may be written that is not RFC 3339 with whole seconds and a `Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TimeFormat {

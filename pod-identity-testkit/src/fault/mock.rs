@@ -15,7 +15,7 @@ use crate::fault::requester::Requester;
 use crate::http::answer::Answer;
 use crate::http::gates::Gates;
 use crate::http::outcome::Outcome;
-use crate::http::recorder::Recorder;
+use crate::http::recorder::{Recorded, Recorder};
 use crate::http::request::Request;
 use crate::http::stream::Stream;
 
@@ -24,6 +24,9 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// A request as this mock understands it.
     type Call: Send + Sync;
     type Record: Record;
+
+    /// What a failing test calls it.
+    const NAME: &'static str;
 
     /// The largest body that is read.
     const MAX_BODY: usize;
@@ -53,8 +56,12 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// Returns the faults that apply to a request.
     fn queue_of(&self, record: &Self::Record) -> &FaultQueue;
 
-    /// Returns `None` if this is not a request that the mock could answer.
-    fn read(&self, request: &Request) -> Option<Self::Call>;
+    /// The faults that no request has met.
+    fn unused_faults(&self) -> Vec<String>;
+
+    /// # Errors
+    /// Returns what follows `400 Bad Request`, if this is not a request that the mock could answer.
+    fn read(&self, request: &Request) -> Result<Self::Call, &'static str>;
 
     /// Returns the record of a request and the token in it.
     fn record(
@@ -89,8 +96,8 @@ pub(crate) trait Mock: Send + Sync + 'static {
     fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()>;
 }
 
-/// What a mock records of a request.
-pub(crate) trait Record: Clone + Send + 'static {
+/// What a mock has seen of a request.
+pub(crate) trait Record: Recorded + Send + 'static {
     fn requester(&self) -> Requester<'_>;
 
     fn conclude(&mut self, outcome: Outcome);

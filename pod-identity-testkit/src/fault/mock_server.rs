@@ -76,9 +76,10 @@ impl<M: Mock> MockServer<M> {
         fault.check_for::<M>()?;
         if let Some(time) = fault.refuse {
             let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
+            let usage = self.service().queue(None).watch(&fault);
             let step = |at, action| Step { at, action };
             let steps = vec![
-                step(begins, Action::Refuse),
+                step(begins, Action::Refuse(usage)),
                 step(begins + time.0, Action::Listen),
             ];
             Timeline::add(self, steps);
@@ -146,7 +147,11 @@ impl<M: Mock> Target for MockServer<M> {
 
     async fn apply(&self, action: &Action, at: Timestamp) -> io::Result<()> {
         match action {
-            Action::Refuse => self.stop().await,
+            Action::Refuse(usage) => {
+                // Nobody sees who is refused, so the closed port has to be enough.
+                usage.mark();
+                self.stop().await;
+            }
             Action::Listen => self.restart().await?,
             Action::Restart => {
                 self.stop().await;

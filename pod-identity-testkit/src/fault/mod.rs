@@ -24,3 +24,4 @@ pub(crate) mod responder;
 pub(crate) mod schedule;
 pub(crate) mod span;
 pub(crate) mod timeline;
+pub(crate) mod usage;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::error::FaultError;
 
@@ -37,7 +37,23 @@ pub enum Operation {
     UpdateAddon,
     /// EKS: deletes an add-on and its associations.
     DeleteAddon,
-    /// EKS: lists the versions of add-ons.
+    /// EKS: what an add-on can be configured with, and the service accounts that it has.
+    DescribeAddonConfiguration,
+    /// EKS: an update of an add-on.
+    DescribeUpdate,
+    /// EKS: the updates of an add-on.
+    ListUpdates,
+    /// EKS: the versions of Kubernetes.
+    DescribeClusterVersions,
+    /// EKS: the node groups, of which there are none.
+    ListNodegroups,
+    /// EKS: the Fargate profiles, of which there are none.
+    ListFargateProfiles,
+    /// EKS: the access entries, of which there are none.
+    ListAccessEntries,
+    /// EKS: the identity providers, of which there are none.
+    ListIdentityProviderConfigs,
+    /// EKS: the versions of add-ons.
     DescribeAddonVersions,
     /// EKS: describes the cluster.
     DescribeCluster,
@@ -64,8 +80,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All operations.
-    pub const ALL: [Self; 26] = [
+    /// All of them.
+    pub const ALL: [Self; 34] = [
         Self::AssumeRoleForPodIdentity,
         Self::CreatePodIdentityAssociation,
         Self::ListPodIdentityAssociations,
@@ -81,6 +97,14 @@ impl Operation {
         Self::UpdateAddon,
         Self::DeleteAddon,
         Self::DescribeAddonVersions,
+        Self::DescribeAddonConfiguration,
+        Self::DescribeUpdate,
+        Self::ListUpdates,
+        Self::DescribeClusterVersions,
+        Self::ListNodegroups,
+        Self::ListFargateProfiles,
+        Self::ListAccessEntries,
+        Self::ListIdentityProviderConfigs,
         Self::DescribeCluster,
         Self::ListClusters,
         Self::GetCallerIdentity,
@@ -112,6 +136,14 @@ impl Operation {
             Self::UpdateAddon => "UpdateAddon",
             Self::DeleteAddon => "DeleteAddon",
             Self::DescribeAddonVersions => "DescribeAddonVersions",
+            Self::DescribeAddonConfiguration => "DescribeAddonConfiguration",
+            Self::DescribeUpdate => "DescribeUpdate",
+            Self::ListUpdates => "ListUpdates",
+            Self::DescribeClusterVersions => "DescribeClusterVersions",
+            Self::ListNodegroups => "ListNodegroups",
+            Self::ListFargateProfiles => "ListFargateProfiles",
+            Self::ListAccessEntries => "ListAccessEntries",
+            Self::ListIdentityProviderConfigs => "ListIdentityProviderConfigs",
             Self::DescribeCluster => "DescribeCluster",
             Self::ListClusters => "ListClusters",
             Self::GetCallerIdentity => "GetCallerIdentity",
@@ -161,6 +193,15 @@ impl fmt::Display for Operation {
 impl<'de> Deserialize<'de> for Operation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Self::from_name(&name).ok_or_else(|| D::Error::custom(FaultError::Operation(name)))
+        Self::from_name(&name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            D::Error::custom(FaultError::Operation { name, known })
+        })
+    }
+}
+
+impl Serialize for Operation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }

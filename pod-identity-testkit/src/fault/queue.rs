@@ -1,10 +1,12 @@
 use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
+use serde::Serialize;
 
 use crate::fault::fault::Fault;
 use crate::fault::requester::Requester;
 use crate::fault::schedule::Schedule;
+use crate::fault::usage::Usage;
 use crate::http::clearing::{Clearing, Clearings};
 use crate::http::gates::Gates;
 use crate::sync::lock;
@@ -13,6 +15,9 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(crate) struct FaultQueue {
     rules: Mutex<Vec<Rule>>,
+    /// Of every fault since the start, also of those that are over: [`clear`](Self::clear) does not make a test
+    /// that injected a fault in vain a good one.
+    usages: Mutex<Vec<Usage>>,
     clearings: Clearings,
 }
 
@@ -20,17 +25,31 @@ pub(crate) struct FaultQueue {
 struct Rule {
     fault: Fault,
     schedule: Schedule,
+    usage: Usage,
 }
 
 impl FaultQueue {
     /// Adds a fault that has been checked.
     pub(crate) fn push(&self, fault: Fault, from: Timestamp, gates: &Gates) {
+        let usage = self.watch(&fault);
         let schedule = Schedule::new(&fault, from, gates);
         let fault = match schedule.until() {
             Some(gate) => fault.held_at(gate),
             None => fault,
         };
-        lock(&self.rules).push(Rule { fault, schedule });
+        let rule = Rule {
+            fault,
+            schedule,
+            usage,
+        };
+        lock(&self.rules).push(rule);
+    }
+
+    /// Watches whether a fault is used that has no place in the queue.
+    pub(crate) fn watch(&self, fault: &Fault) -> Usage {
+        let usage = Usage::of(fault);
+        lock(&self.usages).push(usage.clone());
+        usage
     }
 
     pub(crate) fn clear(&self) {
@@ -38,12 +57,38 @@ impl FaultQueue {
         self.clearings.add();
     }
 
+    /// Forgets which faults have not been used, as after the start.
+    pub(crate) fn forget(&self) {
+        lock(&self.usages).clear();
+    }
+
     pub(crate) fn clearing(&self) -> Clearing {
         self.clearings.watch()
     }
 
-    /// Takes everything that applies to the next request.
-    pub(crate) fn take(&self, now: Timestamp, requester: Requester<'_>) -> Fault {
+    /// The faults that had no effect on any request.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        let usages = lock(&self.usages);
+        usages.iter().filter_map(Usage::complaint).collect()
+    }
+
+    /// The faults that are still for requests, in the order of their injection.
+    pub(crate) fn pending(&self, now: Timestamp) -> Vec<Pending> {
+        let rules = lock(&self.rules);
+        let pending = rules
+            .iter()
+            .filter(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
+        pending
+            .map(|rule| Pending {
+                fault: rule.fault.clone(),
+                left: rule.schedule.left(),
+                used: rule.usage.is_used(),
+            })
+            .collect()
+    }
+
+    /// All that happens to the next request, and what is used if that changes its success.
+    pub(crate) fn take(&self, now: Timestamp, requester: Requester<'_>) -> (Fault, Vec<Usage>) {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
         let due: Vec<&mut Rule> = rules
@@ -54,24 +99,52 @@ impl FaultQueue {
             .into_iter()
             .partition(|rule| rule.schedule.is_persistent());
 
-        let mut taken = Fault::default();
+        let mut taken = Taken::default();
         for rule in queued {
-            if taken.overlaps(&rule.fault) {
+            if taken.fault.overlaps(&rule.fault) {
                 continue;
             }
             rule.schedule.use_up();
-            taken.absorb(rule.fault.clone());
-            if taken.answers() {
+            taken.add(rule.fault.clone(), &rule.usage);
+            if taken.fault.answers() {
                 break;
             }
         }
         for rule in persistent {
             let fault = rule.fault.clone();
-            taken.absorb(match taken.answers() {
+            let fault = match taken.fault.answers() {
                 true => fault.without_answer(),
                 false => fault,
-            });
+            };
+            taken.add(fault, &rule.usage);
         }
-        taken
+        (taken.fault, taken.changes)
+    }
+}
+
+/// A fault that waits for requests.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pending {
+    fault: Fault,
+    /// For how many requests it still is; `None` for every one.
+    left: Option<usize>,
+    /// Whether it has had an effect.
+    used: bool,
+}
+
+#[derive(Default)]
+struct Taken {
+    fault: Fault,
+    changes: Vec<Usage>,
+}
+
+impl Taken {
+    fn add(&mut self, fault: Fault, usage: &Usage) {
+        if fault.needs_success() {
+            self.changes.push(usage.clone());
+        } else if !fault.members().is_empty() {
+            usage.mark();
+        }
+        self.fault.absorb(fault);
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use serde::{Serialize, Serializer};
 
 /// A closure that answers, created by [`Fault::respond`](crate::Fault::respond).
 #[derive(Clone)]
@@ -25,5 +26,11 @@ impl Responder {
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
+    }
+}
+
+impl Serialize for Responder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("..")
     }
 }

@@ -52,7 +52,12 @@ impl Schedule {
         self.until.as_ref()
     }
 
-    /// Returns whether the fault applies to no request from now on.
+    /// For how many requests it still is; `None` for every one.
+    pub(super) fn left(&self) -> Option<usize> {
+        self.left
+    }
+
+    /// Whether it matches no request from now on.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         self.left == Some(0)
             || self.ends.is_some_and(|ends| now >= ends)

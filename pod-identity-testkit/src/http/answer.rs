@@ -1,8 +1,10 @@
 use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, DATE, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
+use pod_identity_core::Timestamp;
 use pod_identity_core::wire::eks_auth::ErrorBody;
 use pod_identity_core::wire::plain_text;
 
@@ -16,6 +18,10 @@ pub(crate) struct ErrorCodeOf(pub(crate) &'static str);
 /// The access key id of a success, as an extension of its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessKeyId(pub(crate) String);
+
+/// The answer does not have the member that a fault changes, as an extension of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NothingToChange;
 
 /// An answer without a content type.
 ///
@@ -69,9 +75,22 @@ pub(crate) fn error(status: u16, code: &'static str, message: &str) -> Answer {
     answer
 }
 
+/// Adds the header `Date`, unless a fault has set it: by the mock's clock, so that the corrections that clients
+/// make for a wrong clock can be tested.
+pub(crate) fn date(answer: &mut Answer, now: Timestamp) {
+    let seconds = u64::try_from(now.as_unix_secs()).unwrap_or_default();
+    let date = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));
+    let date = HeaderValue::try_from(httpdate::fmt_http_date(date));
+    let date = date.expect("a date must be a header value");
+    answer.headers_mut().entry(DATE).or_insert(date);
+}
+
 fn typed(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = bare(status, body);
     let content_type = HeaderValue::from_static(content_type);
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
 }
+
+/// The end of the year 9999: the format has four digits for it.
+const LAST_DATE: u64 = 253_402_300_799;

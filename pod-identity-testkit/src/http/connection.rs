@@ -4,7 +4,6 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::http::answer;
 use crate::http::clearing::{Clearing, Clearings};
 use crate::http::delivery::{Delivery, Step, Wait};
 use crate::http::feed::{Feed, Piece};
@@ -12,7 +11,7 @@ use crate::http::recorder::InFlight;
 use crate::http::request::Request;
 use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 use crate::http::stream::Stream;
-use crate::http::wire::{self, Framing, Wire};
+use crate::http::wire::{self, Wire};
 
 /// The server's side of one HTTP/1 connection, whose answers can fail at any byte, which hyper
 /// rightly does not allow.
@@ -210,10 +209,9 @@ impl Connection {
         }
     }
 
-    /// Answers bytes that are not a request as Go's `net/http` does. They are not recorded.
-    pub(crate) async fn refuse_garbage(&mut self) -> Result<(), Ended> {
-        let answer = answer::text(400, "400 Bad Request");
-        let wire = Wire::new(answer, Framing::Length, true, false);
+    /// Answers bytes that are not a request as Go's `net/http` does, which may name a reason. They are not recorded.
+    pub(crate) async fn refuse_garbage(&mut self, reason: &str) -> Result<(), Ended> {
+        let wire = Wire::not_a_request(reason);
         let mut clearing = Clearings::default().watch();
         for step in Delivery::default().steps(&wire) {
             self.take(step, &mut clearing).await?;

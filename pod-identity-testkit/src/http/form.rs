@@ -12,6 +12,13 @@ impl Form {
         self.all(name).next()
     }
 
+    /// Returns every name with its value.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Returns every value of this name.
     pub(crate) fn all<'a, 'n>(
         &'a self,

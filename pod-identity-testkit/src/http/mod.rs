@@ -17,6 +17,7 @@ pub(crate) mod gzip;
 pub(crate) mod host;
 pub(crate) mod outcome;
 pub(crate) mod recorder;
+pub(crate) mod redaction;
 pub(crate) mod request;
 pub(crate) mod request_head;
 pub(crate) mod server;

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use http::header::HeaderName;
 use serde::Serialize;
 
@@ -42,6 +44,21 @@ impl Outcome {
             access_key_id: extensions.get::<AccessKeyId>().map(|key| key.0.clone()),
             ending,
         }
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// The parts that it has, on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        words.extend(self.status.map(|status| status.to_string()));
+        words.extend(self.code.clone());
+        words.extend(self.access_key_id.clone());
+        words.extend(self.ending.map(|ending| match ending {
+            Ending::Closed(stage) => format!("closed {stage:?}"),
+            Ending::Reset(stage) => format!("reset {stage:?}"),
+        }));
+        f.write_str(&words.join(" "))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 
@@ -6,7 +7,16 @@ use tokio::sync::watch;
 
 use crate::sync::lock;
 
-/// Keeps the records of a mock's requests and wakes those who wait for them.
+/// What a recorder keeps of a request.
+pub(crate) trait Recorded: Clone {
+    /// Whether the other one asks for the same thing.
+    fn is_like(&self, other: &Self) -> bool;
+
+    /// Sets how many requests like it wait for their answer, itself included.
+    fn set_in_flight(&mut self, count: usize);
+}
+
+/// Keeps what a mock has seen and wakes who waits for it.
 #[derive(Debug)]
 pub(crate) struct Recorder<R> {
     log: Mutex<Log<R>>,
@@ -16,6 +26,8 @@ pub(crate) struct Recorder<R> {
 #[derive(Debug)]
 struct Log<R> {
     requests: Vec<R>,
+    /// The indices of those in flight.
+    waiting: BTreeSet<usize>,
     minted: Vec<String>,
     secrets: Vec<Secret>,
 }
@@ -40,11 +52,12 @@ impl fmt::Display for Counts {
     }
 }
 
-impl<R: Clone> Recorder<R> {
+impl<R: Recorded> Recorder<R> {
     pub(crate) fn new() -> Self {
         Self {
             log: Mutex::new(Log {
                 requests: Vec::new(),
+                waiting: BTreeSet::new(),
                 minted: Vec::new(),
                 secrets: Vec::new(),
             }),
@@ -62,13 +75,21 @@ impl<R: Clone> Recorder<R> {
         number
     }
 
-    /// Records a request. It is in flight until the returned value is dropped.
-    pub(crate) fn arrived(&self, request: R, token: Option<&Secret>) -> InFlight<'_, R> {
+    /// A request came: it is in flight until what this returns is dropped.
+    pub(crate) fn arrived(&self, request: &mut R, token: Option<&Secret>) -> InFlight<'_, R> {
         let index = {
             let mut log = lock(&self.log);
+            let waiting = log
+                .waiting
+                .iter()
+                .filter_map(|index| log.requests.get(*index));
+            let alike = waiting.filter(|other| other.is_like(request)).count();
+            request.set_in_flight(alike + 1);
             log.secrets.extend(token.cloned());
-            log.requests.push(request);
-            log.requests.len() - 1
+            let index = log.requests.len();
+            log.requests.push(request.clone());
+            log.waiting.insert(index);
+            index
         };
         self.counts.send_modify(|counts| {
             counts.requests += 1;
@@ -130,6 +151,7 @@ impl<R> InFlight<'_, R> {
 
 impl<R> Drop for InFlight<'_, R> {
     fn drop(&mut self) {
+        lock(&self.recorder.log).waiting.remove(&self.index);
         self.recorder
             .counts
             .send_modify(|counts| counts.in_flight -= 1);

@@ -8,7 +8,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
-    is_http_1_0: bool,
+    pub(crate) is_http_1_0: bool,
 }
 
 /// Bytes that are not the head of a request.

@@ -1,7 +1,9 @@
+use http::Method;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use crate::http::answer::Answer;
 use crate::http::feed::Feed;
+use crate::http::request::Request;
 use crate::http::stage::Stage;
 
 /// An answer as bytes.
@@ -21,16 +23,20 @@ pub(crate) enum Framing {
 }
 
 impl Wire {
-    /// `last`: whether the answer announces the end of the connection. `is_head`: whether to omit the body.
-    pub(crate) fn new(answer: Answer, framing: Framing, last: bool, is_head: bool) -> Self {
+    /// `request`: what it answers. As of Go's `net/http`, an answer to HTTP/1.0 has that version and does not say that
+    /// the connection ends; a redirect has no length for HEAD.
+    pub(crate) fn new(answer: Answer, framing: Framing, request: &Request) -> Self {
         let (mut parts, body) = answer.into_parts();
         let feed = parts.extensions.remove::<Feed>();
         let framing = match &feed {
             Some(_endless) => Framing::Chunked,
             None => framing,
         };
+        let is_head = request.head.method == Method::HEAD.as_str();
+        let is_http_1_0 = request.head.is_http_1_0;
         let headers = &mut parts.headers;
         match framing {
+            Framing::Length if is_head && parts.status.is_redirection() => {}
             Framing::Length => {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             }
@@ -38,11 +44,13 @@ impl Wire {
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        if last {
+        if request.is_last && !is_http_1_0 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let reason = parts.status.canonical_reason().unwrap_or_default();
-        let mut head = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
+        let version = if is_http_1_0 { "1.0" } else { "1.1" };
+        let status = parts.status.as_u16();
+        let mut head = format!("HTTP/{version} {status} {reason}\r\n").into_bytes();
         for (name, value) in headers.iter() {
             head.extend_from_slice(canonical(name).as_bytes());
             head.extend_from_slice(b": ");
@@ -59,6 +67,19 @@ impl Wire {
                 Framing::Chunked => chunked(&body),
             },
             feed,
+        }
+    }
+
+    /// As Go's `net/http` answers what is not a request.
+    pub(crate) fn not_a_request(reason: &str) -> Self {
+        let head = format!(
+            "HTTP/1.1 400 Bad Request{reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Connection: close\r\n\r\n"
+        );
+        Self {
+            head: head.into_bytes(),
+            body: format!("400 Bad Request{reason}").into_bytes(),
+            ..Self::default()
         }
     }
 

@@ -7,7 +7,7 @@ use super::fault_for::FaultFor;
 use super::table;
 use crate::eks::builder::{DefaultVisibility, EksAuthDefaults};
 use crate::eks::service::EksAuthService;
-use crate::fault::span::Span;
+use crate::fault::span::Length;
 use crate::{Association, Role, SignatureCheck, TrustPolicyError, Visibility};
 
 /// `[eks]`: the AWS side of the cluster.
@@ -17,6 +17,7 @@ pub(super) struct EksPart {
     cluster: Option<String>,
     pub(super) region: Option<String>,
     account: Option<String>,
+    workload_identity_provider_arn: Option<String>,
     signatures: Option<SignatureCheck>,
     node_keys: BTreeMap<String, Secret>,
     pub(super) visibility: Visible,
@@ -33,6 +34,7 @@ impl EksPart {
             cluster: self.cluster.clone(),
             region: self.region.clone(),
             account: self.account.clone(),
+            workload_identity_provider_arn: self.workload_identity_provider_arn.clone(),
             visibility: Some(match &self.visibility {
                 Visible::AtOnce => DefaultVisibility::Is(Visibility::AtOnce),
                 Visible::After(time) => DefaultVisibility::Is(Visibility::After(time.0)),
@@ -55,10 +57,10 @@ impl EksPart {
 /// A [`Visibility`], with the name of its gate.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Visible {
+pub(crate) enum Visible {
     #[default]
     AtOnce,
-    After(Span),
+    After(Length),
     Gate(String),
 }
 
@@ -78,11 +80,11 @@ struct Rate {
 }
 
 #[derive(Debug)]
-struct RolePart(Role);
+pub(crate) struct RolePart(pub(crate) Role);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RoleTable {
+pub(crate) struct RoleTable {
     arn: String,
     trust_policy: Option<String>,
 }
@@ -106,11 +108,11 @@ impl TryFrom<RoleTable> for RolePart {
 }
 
 #[derive(Debug)]
-struct AssociationPart(Association);
+pub(crate) struct AssociationPart(pub(crate) Association);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AssociationTable {
+pub(crate) struct AssociationTable {
     namespace: String,
     service_account: String,
     role_arn: String,
@@ -121,7 +123,7 @@ struct AssociationTable {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     owner_arn: Option<String>,
-    credential_lifetime: Option<Span>,
+    credential_lifetime: Option<Length>,
 }
 
 impl<'de> Deserialize<'de> for AssociationPart {
@@ -160,7 +162,7 @@ impl TryFrom<AssociationTable> for AssociationPart {
 
 /// The error of a role or an association.
 #[derive(Debug, thiserror::Error)]
-enum PartError {
+pub(crate) enum PartError {
     #[error(
         "{0} is no ARN of a role: {1}; expected one such as arn:aws:iam::111122223333:role/cart"
     )]

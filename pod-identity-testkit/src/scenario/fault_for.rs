@@ -203,7 +203,7 @@ mod tests {
             (r#"{"status": 42}"#, "expected 200 to 599"),
             (
                 r#"{"error": "Nonsense"}"#,
-                "is called Nonsense; expected one such as",
+                "Nonsense is no error of EKS Auth; expected one of AccessDeniedException, ",
             ),
             (
                 r#"{"message": "x", "status": 500}"#,
@@ -211,7 +211,7 @@ mod tests {
             ),
             (
                 r#"{"operation": "GetCallerIdentity", "status": 500}"#,
-                "operation goes with the mock of EKS Auth only",
+                "operation goes with the mocks of EKS Auth and of the API server",
             ),
             (
                 r#"{"status": 500, "malformed": true}"#,
@@ -247,6 +247,10 @@ mod tests {
             ),
             (r#"{"retry_after": "1500ms"}"#, "in whole seconds"),
             (r#"{"latency": "0s"}"#, "latency of 0s does nothing"),
+            (
+                r#"{"status": 503, "after": "0s"}"#,
+                "after of 0s does nothing",
+            ),
             (
                 r#"{"status": 503, "lasting": "0ms"}"#,
                 "lasting of 0s does nothing",
@@ -300,11 +304,11 @@ mod tests {
             ),
             (
                 r#"{"operation": "CreateCluster", "status": 500}"#,
-                "no operation CreateCluster; expected one such as",
+                "CreateCluster is no operation that the mock has; expected one of ",
             ),
             (
                 r#"{"operation": "GetCallerIdentity", "error": "Nonsense"}"#,
-                "no error of EKS and STS is called Nonsense",
+                "Nonsense is no error of EKS and STS; expected one of AccessDeniedException, ",
             ),
             (
                 r#"{"operation": "GetCallerIdentity", "error": "ThrottlingException", "retry_after": "1s"}"#,

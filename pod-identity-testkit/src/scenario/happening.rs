@@ -8,7 +8,7 @@ use super::table;
 use crate::agent::service::AgentService;
 use crate::eks::service::EksAuthService;
 use crate::fault::action::Action;
-use crate::fault::span::Span;
+use crate::fault::span::{Length, Span};
 use crate::{SigningKey, TokenDefect};
 
 /// `[[timeline]]`: the events of one time.
@@ -54,7 +54,7 @@ struct HappeningTable {
     sign_with: Option<SigningKey>,
     #[serde(default)]
     forget_old_keys: bool,
-    issuer_outage: Option<Span>,
+    issuer_outage: Option<Length>,
     #[serde(default)]
     rotate_token: bool,
     spoil_token: Option<TokenDefect>,

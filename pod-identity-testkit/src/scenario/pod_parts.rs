@@ -4,8 +4,8 @@ use toml::Spanned;
 use super::fault_for::FaultFor;
 use crate::agent::builder::default_pod;
 use crate::agent::service::AgentService;
-use crate::fault::span::Span;
-use crate::{Issuer, TokenPolicy};
+use crate::fault::span::Length;
+use crate::{AgentMode, Issuer, TokenPolicy};
 
 /// `[pod]`: whose token it is.
 #[derive(Debug, Default, Deserialize)]
@@ -13,7 +13,7 @@ use crate::{Issuer, TokenPolicy};
 pub(super) struct PodPart {
     pub(super) namespace: Option<String>,
     pub(super) service_account: Option<String>,
-    pub(super) token_lifetime: Option<Span>,
+    pub(super) token_lifetime: Option<Length>,
 }
 
 impl PodPart {
@@ -33,8 +33,9 @@ impl PodPart {
 pub(super) struct AgentPart {
     pub(super) credentials: Source,
     /// Of those that are minted.
-    pub(super) credential_lifetime: Option<Spanned<Span>>,
+    pub(super) credential_lifetime: Option<Spanned<Length>>,
     pub(super) token_policy: Option<Policy>,
+    pub(super) mode: Option<AgentMode>,
     pub(super) limited: bool,
     pub(super) faults: Vec<FaultFor<AgentService>>,
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::Spanned;
 
+use super::VERSION;
 use super::eks_part::{EksPart, Visible};
 use super::error::ScenarioError;
 use super::happening::{Happening, Which};
@@ -64,6 +66,7 @@ pub struct Scenario(Arc<Parts>);
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Parts {
+    version: Option<Spanned<u32>>,
     pod: PodPart,
     agent: AgentPart,
     eks: EksPart,
@@ -80,6 +83,7 @@ impl Scenario {
             let span = error.span().unwrap_or_default();
             ScenarioError::at(span, text, error.message())
         })?;
+        parts.check_version(text)?;
         parts.check_lifetime(text)?;
         parts.check_gates(text)?;
         Ok(Self(Arc::new(parts)))
@@ -126,6 +130,7 @@ impl Scenario {
                     .map(|lifetime| DefaultSource::Minted(lifetime.get_ref().0)),
                 Source::Eks => Some(DefaultSource::Cluster(Box::new(self.eks_defaults()))),
             },
+            mode: agent.mode,
             is_limited: agent.limited,
         }
     }
@@ -204,6 +209,19 @@ impl fmt::Debug for Scenario {
 }
 
 impl Parts {
+    fn check_version(&self, text: &str) -> Result<(), ScenarioError> {
+        match &self.version {
+            Some(version) if *version.get_ref() != VERSION => {
+                let cause = format!(
+                    "version {} is not known here; this testkit reads version {VERSION}",
+                    version.get_ref()
+                );
+                Err(ScenarioError::at(version.span(), text, cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_lifetime(&self, text: &str) -> Result<(), ScenarioError> {
         match &self.agent.credential_lifetime {
             Some(lifetime) if self.agent.credentials == Source::Eks => {
@@ -275,9 +293,19 @@ mod tests {
             ),
             ("[agent", 1, "unclosed table"),
             (
+                "[pod]\ntoken_lifetime = \"0s\"",
+                2,
+                "0s is no length of time here; write a longer one",
+            ),
+            (
+                "version = 2",
+                1,
+                "version 2 is not known here; this testkit reads version 1",
+            ),
+            (
                 "\n[agnet]",
                 2,
-                "unknown field `agnet`, expected one of `pod`, `agent`, `eks`, `timeline`",
+                "unknown field `agnet`, expected one of `version`, `pod`, `agent`, `eks`, `timeline`",
             ),
             (
                 "[pod]\nname = \"x\"",

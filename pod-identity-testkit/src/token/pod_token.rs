@@ -142,6 +142,11 @@ impl PodToken {
         self.0.moved(clock.now());
     }
 
+    /// Returns how often a token has replaced the first.
+    pub(crate) fn rotations(&self) -> usize {
+        lock(&self.0.state).minted.len() - 1
+    }
+
     /// Returns 0 for the current token, 1 for the one before it, and so on.
     pub(crate) fn age(&self, token: TokenDigest) -> Option<usize> {
         let state = lock(&self.0.state);

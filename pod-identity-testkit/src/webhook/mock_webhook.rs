@@ -1,16 +1,25 @@
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
 use super::certificate_files::load_or_generate;
 use super::identities_file::IdentitiesFile;
-use super::service::{PATH, WebhookService};
-use crate::WebhookConfig;
-use crate::http::server::Server;
+use super::request::WebhookRequest;
+use super::service::{Acceptor, PATH, WebhookService};
+use crate::expect::handle::{Handle, Hosting};
+use crate::expect::methods::mock_methods;
+use crate::fault::mock_server::MockServer;
+use crate::fault::queue::FaultQueue;
+use crate::http::gates::Gates;
+use crate::http::host::{Host, WAIT_LIMIT};
+use crate::http::recorder::Recorder;
 use crate::http::tls::Identity;
+use crate::{Blocking, Expectations, WebhookConfig};
 
 /// The mutating webhook of EKS on a loopback port: it serves [`mutate_pod`](crate::mutate_pod) at `/mutate`,
 /// over TLS with a self-signed certificate.
@@ -20,7 +29,10 @@ use crate::http::tls::Identity;
 /// `application/json`, and 400 to what is not an `AdmissionReview`. For the latter, the official webhook answers
 /// 200 with a review without a uid, which the API server treats as a failed call, too. `/healthz` answers `ok`.
 ///
-/// Dropping it closes the listener and every connection. It needs the feature `webhook`.
+/// What arrives is recorded, [faults](crate::MockAgent#faults) are those of the other mocks as far as they make sense
+/// here, and [expectations](Self::expect) are verified when it is dropped. It serves on a thread of its own; for
+/// virtual time see [`in_this_runtime`](MockWebhookBuilder::in_this_runtime). Dropping it closes the listener and
+/// every connection. It needs the feature `webhook`.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -34,19 +46,29 @@ use crate::http::tls::Identity;
 /// ```
 #[derive(Debug)]
 pub struct MockWebhook {
-    server: Server<WebhookService>,
+    pub(crate) handle: Handle<WebhookService>,
     certificate_pem: Option<String>,
 }
 
 impl MockWebhook {
-    /// Starts a mock with the defaults of [`builder`](Self::builder), on the current tokio runtime.
+    /// Starts a mock with the defaults of [`builder`](Self::builder).
     ///
     /// # Panics
-    /// If no loopback port is free.
+    /// Panics if no loopback port is free.
     pub async fn start(config: WebhookConfig) -> Self {
         Self::builder(config)
             .start()
             .await
+            .expect("a loopback port must be free")
+    }
+
+    /// Starts a mock for a test without a runtime.
+    ///
+    /// # Panics
+    /// Panics if no loopback port is free.
+    pub fn start_blocking(config: WebhookConfig) -> Blocking<Self> {
+        Self::builder(config)
+            .start_blocking()
             .expect("a loopback port must be free")
     }
 
@@ -59,6 +81,10 @@ impl MockWebhook {
             certificate: None,
             listener: None,
             plain: false,
+            clock: Arc::new(SystemClock),
+            in_this_runtime: false,
+            wait_limit: WAIT_LIMIT,
+            verifies: true,
         }
     }
 
@@ -69,12 +95,7 @@ impl MockWebhook {
             Some(_) => "https",
             None => "http",
         };
-        format!("{scheme}://{}{PATH}", self.server.reachable())
-    }
-
-    /// Returns the address that it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        format!("{scheme}://{}{PATH}", self.handle.server.reachable())
     }
 
     /// Returns its certificate in PEM, or `None` if it is [plain](MockWebhookBuilder::plain). A generated
@@ -83,20 +104,18 @@ impl MockWebhook {
         self.certificate_pem.as_deref()
     }
 
-    /// Closes the listener and every connection, and returns when they are closed. Connections are refused from
-    /// then on.
-    pub async fn stop(&self) {
-        self.server.stop().await;
+    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) is called.
+    pub fn expect(&self) -> Expectations<'_, WebhookRequest> {
+        Expectations::new(&self.handle.expectations)
     }
 
-    /// Listens again on the same port. Does nothing if it listens.
-    ///
-    /// # Errors
-    /// If another process has taken the port.
-    pub async fn restart(&self) -> io::Result<()> {
-        self.server.restart().await
+    /// Removes every fault. Requests that wait go on.
+    pub fn clear_faults(&self) {
+        self.handle.service().faults.clear();
     }
 }
+
+mock_methods!(MockWebhook, MockWebhookBuilder, WebhookRequest);
 
 /// Sets up a [`MockWebhook`].
 #[derive(Debug)]
@@ -108,6 +127,10 @@ pub struct MockWebhookBuilder {
     certificate: Option<(PathBuf, PathBuf)>,
     listener: Option<TcpListener>,
     plain: bool,
+    clock: Arc<dyn Clock>,
+    in_this_runtime: bool,
+    wait_limit: Duration,
+    verifies: bool,
 }
 
 impl MockWebhookBuilder {
@@ -155,12 +178,57 @@ impl MockWebhookBuilder {
         self
     }
 
-    /// Starts the mock on the current tokio runtime.
+    /// Sets the clock of the records and of the times of faults. Defaults to the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
+    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
+    /// thread, and waits have no limit.
+    pub fn in_this_runtime(mut self) -> Self {
+        self.in_this_runtime = true;
+        self
+    }
+
+    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
+    pub fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
+        self
+    }
+
+    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
+    pub fn unverified(mut self) -> Self {
+        self.verifies = false;
+        self
+    }
+
+    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
     ///
     /// # Errors
-    /// If no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot
+    /// Fails if no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot
     /// be read, written or used.
     pub async fn start(self) -> io::Result<MockWebhook> {
+        let host = match self.in_this_runtime {
+            true => Host::current(),
+            false => Host::own_thread(THREAD)?,
+        };
+        self.start_on(host).await
+    }
+
+    /// Starts the mock for a test without a runtime.
+    ///
+    /// # Errors
+    /// Fails as [`start`](Self::start).
+    pub fn start_blocking(self) -> io::Result<Blocking<MockWebhook>> {
+        let host = Host::own_thread(THREAD)?;
+        let handle = host.handle().clone();
+        let mock = handle.block_on(self.start_on(host))?;
+        Ok(Blocking::new(mock, handle))
+    }
+
+    async fn start_on(self, host: Host) -> io::Result<MockWebhook> {
         let listener = match self.listener {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
@@ -172,7 +240,8 @@ impl MockWebhookBuilder {
                     Some((certificate, key)) => load_or_generate(certificate, key, self.names)?,
                     None => Identity::generate(self.names)?,
                 };
-                (Some(identity.certificate_pem), Some(identity.acceptor))
+                let acceptor = Acceptor(identity.acceptor);
+                (Some(identity.certificate_pem), Some(acceptor))
             }
         };
         let known = self.config.known().clone();
@@ -180,10 +249,22 @@ impl MockWebhookBuilder {
             file: self.file.map(|path| IdentitiesFile::new(path, known)),
             config: self.config,
             tls,
+            clock: self.clock,
+            faults: FaultQueue::default(),
+            gates: Gates::default(),
+            recorder: Recorder::new(),
+        };
+        let server = MockServer::start(&host, listener, service)?;
+        let hosting = Hosting {
+            wait_limit: self.wait_limit,
+            verifies: self.verifies,
+            host,
         };
         Ok(MockWebhook {
-            server: Server::start(listener, Arc::new(service))?,
+            handle: Handle::new(server, hosting),
             certificate_pem,
         })
     }
 }
+
+const THREAD: &str = "mock-webhook";

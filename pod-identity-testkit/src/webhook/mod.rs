@@ -19,9 +19,14 @@ mod identities_file;
 #[cfg(feature = "webhook")]
 mod mock_webhook;
 #[cfg(feature = "webhook")]
+mod request;
+#[cfg(feature = "webhook")]
 mod review;
 #[cfg(feature = "webhook")]
 mod service;
+
+#[cfg(feature = "webhook")]
+pub(crate) use service::WebhookService;
 
 pub use admission::admit_pod;
 pub use config::WebhookConfig;
@@ -32,3 +37,5 @@ pub use mock_webhook::{MockWebhook, MockWebhookBuilder};
 pub use mutation::mutate_pod;
 pub use node::PodError;
 pub use pod_container::{MountedToken, PodContainer};
+#[cfg(feature = "webhook")]
+pub use request::WebhookRequest;

@@ -70,21 +70,24 @@ struct Status {
 struct Metadata {}
 
 impl Review {
-    pub(crate) fn answer(self, config: &WebhookConfig) -> Reviewed {
+    /// Returns the answer, and the patch in it if the pod is allowed.
+    pub(crate) fn answer(self, config: &WebhookConfig) -> (Reviewed, Option<JsonPatch>) {
         let Request {
             uid,
             namespace,
             object,
         } = self.request;
-        let response = match mutate_pod_in(&namespace, &object, config) {
-            Ok(patch) => Response::allowed(uid, &patch),
+        let patch = mutate_pod_in(&namespace, &object, config);
+        let response = match &patch {
+            Ok(patch) => Response::allowed(uid, patch),
             Err(error) => Response::denied(uid, error.to_string()),
         };
-        Reviewed {
+        let reviewed = Reviewed {
             kind: self.kind,
             api_version: self.api_version,
             response,
-        }
+        };
+        (reviewed, patch.ok())
     }
 }
 

@@ -1,81 +1,214 @@
-use std::convert::Infallible;
-use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::request::Parts;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
+use pod_identity_core::{Clock, Secret, Timestamp};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::identities_file::IdentitiesFile;
+use super::request::WebhookRequest;
 use super::review::Review;
-use crate::WebhookConfig;
+use crate::fault::action::Action;
+use crate::fault::change::change;
+use crate::fault::error::FaultError;
+use crate::fault::mock::Mock;
+use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, Answer};
-use crate::http::server::Service;
+use crate::http::gates::Gates;
+use crate::http::recorder::Recorder;
+use crate::http::redaction;
+use crate::http::request::Request;
+use crate::http::stream::Stream;
+use crate::{Fault, JsonPatch, Operation, WebhookConfig};
 
 /// The webhook behind its socket.
+#[derive(Debug)]
 pub(crate) struct WebhookService {
     pub(crate) config: WebhookConfig,
     pub(crate) file: Option<IdentitiesFile>,
     /// Without it, plain HTTP.
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Acceptor>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) faults: FaultQueue,
+    pub(crate) gates: Gates,
+    pub(crate) recorder: Recorder<WebhookRequest>,
 }
 
-impl Service for WebhookService {
-    async fn serve(&self, stream: TcpStream) {
+/// What accepts connections over TLS.
+pub(crate) struct Acceptor(pub(crate) TlsAcceptor);
+
+impl std::fmt::Debug for Acceptor {
+    /// Without the private key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+impl Mock for WebhookService {
+    type Call = http::Request<Bytes>;
+    type Record = WebhookRequest;
+
+    const NAME: &'static str = "mock webhook";
+
+    /// Twice what the API server accepts as a request itself.
+    const MAX_BODY: usize = 6 * 1024 * 1024;
+
+    fn check(fault: &Fault) -> Result<(), FaultError> {
+        let of_others = [
+            ("error", fault.error.is_some()),
+            ("retry_after", fault.retry_after.is_some()),
+            ("expires_in", fault.expires_in.is_some()),
+            ("expired_for", fault.expired_for.is_some()),
+            ("expiration", fault.expiration.is_some()),
+            ("same_again", fault.same_again),
+            ("operation", fault.operation.is_some()),
+            ("token", fault.token.is_some()),
+        ];
+        if let Some((name, _)) = of_others.into_iter().find(|(_, is_there)| *is_there) {
+            return Err(FaultError::NotOfWebhook(name));
+        }
+        let mut paths = fault.fields.keys().chain(&fault.without);
+        match paths.find(|path| !MEMBERS.contains(&path.as_str())) {
+            Some(path) => Err(FaultError::Member {
+                name: path.clone(),
+                success: "the webhook's success",
+                known: MEMBERS.join(", "),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
+    fn recorder(&self) -> &Recorder<WebhookRequest> {
+        &self.recorder
+    }
+
+    fn queue(&self, _only: Option<Operation>) -> &FaultQueue {
+        &self.faults
+    }
+
+    fn queue_of(&self, _any: &WebhookRequest) -> &FaultQueue {
+        &self.faults
+    }
+
+    fn unused_faults(&self) -> Vec<String> {
+        self.faults.unused()
+    }
+
+    async fn open(&self, stream: TcpStream) -> Option<Box<dyn Stream>> {
         match &self.tls {
-            None => self.serve_http(stream).await,
-            Some(tls) => {
-                // A failed handshake is no error of the mock.
-                if let Ok(stream) = tls.accept(stream).await {
-                    self.serve_http(stream).await;
-                }
+            None => Some(Box::new(stream)),
+            Some(Acceptor(tls)) => {
+                let stream = tls.accept(stream).await.ok()?;
+                Some(Box::new(stream))
             }
         }
+    }
+
+    fn read(&self, request: &Request) -> Result<http::Request<Bytes>, &'static str> {
+        request.to_http().ok_or("")
+    }
+
+    fn record(
+        &self,
+        connection: u64,
+        call: &http::Request<Bytes>,
+        _request: &Request,
+    ) -> (WebhookRequest, Option<Secret>) {
+        let mut review: Option<Value> = serde_json::from_slice(call.body()).ok();
+        let text = |path: &str| {
+            let value = review.as_ref()?.pointer(path)?;
+            value.as_str().map(str::to_owned)
+        };
+        let host = call.headers().get(HOST);
+        let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let mut record = WebhookRequest {
+            at: self.clock.now(),
+            connection,
+            method: call.method().to_string(),
+            path: redaction::target(&call.uri().to_string()),
+            host,
+            uid: text("/request/uid"),
+            namespace: text("/request/namespace"),
+            service_account: text("/request/object/spec/serviceAccountName"),
+            pod: text("/request/object/metadata/name")
+                .or_else(|| text("/request/object/metadata/generateName")),
+            review: None,
+            patch: None,
+            in_flight: 0,
+            outcome: None,
+        };
+        if let Some(review) = &mut review {
+            redaction::redact(review);
+        }
+        record.review = review;
+        (record, None)
+    }
+
+    fn refuse(&self, _record: &WebhookRequest, fault: &Fault) -> Option<Answer> {
+        if fault.malformed {
+            return Some(answer::json(200, BROKEN_OFF));
+        }
+        let text = fault.text.as_ref().map(|text| text.0.as_str());
+        Some(answer::text(fault.status?, text.unwrap_or_default()))
+    }
+
+    fn answer(
+        &self,
+        call: &http::Request<Bytes>,
+        _request: &Request,
+        record: &mut WebhookRequest,
+        fault: &Fault,
+    ) -> Answer {
+        let answer = match call.uri().path() {
+            PATH => self.mutate(call, record),
+            "/healthz" => healthy(),
+            _ => answer::text(404, "404 page not found"),
+        };
+        match answer.status().is_success() {
+            true => change(answer, fault),
+            false => answer,
+        }
+    }
+
+    fn finish(&self, answer: &mut Answer) {
+        answer::date(answer, self.clock.now());
+    }
+
+    fn retry_after(time: Duration) -> (HeaderName, HeaderValue) {
+        (RETRY_AFTER, HeaderValue::from(time.as_secs()))
+    }
+
+    fn apply(&self, _action: &Action, _at: Timestamp) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl WebhookService {
-    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-        let answer = service_fn(|request| self.call(request));
-        let served = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-        // Nor is a connection that the client ends.
-        served.await.ok();
-    }
-
-    async fn call(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let (head, body) = request.into_parts();
-        let answer = match head.uri.path() {
-            PATH => self.mutate(&head, body).await,
-            "/healthz" => healthy(),
-            _ => answer::text(404, "404 page not found"),
-        };
-        Ok(answer.map(Full::new))
-    }
-
-    async fn mutate(&self, head: &Parts, body: Incoming) -> Answer {
+    fn mutate(&self, call: &http::Request<Bytes>, record: &mut WebhookRequest) -> Answer {
         // Exactly this: with a charset the official one refuses it, too.
-        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = call.headers().get(CONTENT_TYPE);
         if content_type.is_none_or(|value| value != "application/json") {
             let message = "Invalid Content-Type, expected `application/json`";
             return answer::text(415, message);
         }
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                let message = format_args!("cannot read body: {error}");
-                return answer::text(400, message);
+        match serde_json::from_slice::<Review>(call.body()) {
+            Ok(review) => {
+                let (answer, patch) = self.review(review);
+                record.patch = patch;
+                answer
             }
-        };
-        match serde_json::from_slice::<Review>(&body) {
-            Ok(review) => self.review(review),
             Err(error) => {
                 let message = format_args!("cannot decode AdmissionReview: {error}");
                 answer::text(400, message)
@@ -83,23 +216,13 @@ impl WebhookService {
         }
     }
 
-    fn review(&self, review: Review) -> Answer {
-        let reviewed = match &self.file {
+    fn review(&self, review: Review) -> (Answer, Option<JsonPatch>) {
+        let (reviewed, patch) = match &self.file {
             Some(file) => review.answer(&self.config.knowing(file.current())),
             None => review.answer(&self.config),
         };
         let body = serde_json::to_string(&reviewed).expect("a review must serialize");
-        answer::json(200, body)
-    }
-}
-
-impl fmt::Debug for WebhookService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookService")
-            .field("config", &self.config)
-            .field("file", &self.file)
-            .field("tls", &self.tls.is_some())
-            .finish()
+        (answer::json(200, body), patch)
     }
 }
 
@@ -111,5 +234,17 @@ fn healthy() -> Answer {
 }
 
 pub(crate) const PATH: &str = "/mutate";
-/// Twice what the API server accepts as a request itself.
-const MAX_BODY: usize = 6 * 1024 * 1024;
+
+/// What a success is made of.
+const MEMBERS: [&str; 8] = [
+    "apiVersion",
+    "kind",
+    "response",
+    "response.allowed",
+    "response.patch",
+    "response.patchType",
+    "response.status",
+    "response.uid",
+];
+
+const BROKEN_OFF: &str = "{\"kind\":\"AdmissionReview\",";

@@ -88,12 +88,29 @@ class Helper(unittest.TestCase):
             self.assertEqual(mock.ready["cluster"], "prod")
             self.assertEqual(mock.env["AWS_ENDPOINT_URL_EKS"], mock.endpoint)
 
-    def test_a_mock_without_token_and_admin_endpoint_is_one_too(self):
+    def test_the_end_of_a_mock_verifies(self):
+        with self.assertRaisesRegex(AssertionError, 'no request met {"status":503}'):
+            with Mock() as mock:
+                mock.fault(status=503)
+        with self.assertRaisesRegex(AssertionError, "expected 2 requests, saw 1"):
+            with Mock() as mock:
+                mock.fault(status=503, optional=True, nth=9)
+                mock.expect(times=2, single_flight=True)
+                ask(mock.env)
+                mock.wait(answers=1, idle=True)
+        with self.assertRaisesRegex(KeyError, "the test's own"):
+            with Mock() as mock:
+                mock.fault(status=503)
+                raise KeyError("the test's own")
+        with Mock() as mock:
+            with self.assertRaisesRegex(TimeoutError, "waited 50ms, saw 0 requests"):
+                mock.wait(0.05, requests=1)
+
+    def test_a_mock_without_token_is_one_too(self):
         with Mock("webhook", "--plain", "--identity", "shop/cart") as mock:
             self.assertIsNone(mock.token_file)
             self.assertTrue(mock.endpoint.endswith("/mutate"))
-            with self.assertRaisesRegex(RuntimeError, "no admin endpoint"):
-                mock.requests()
+            self.assertEqual(mock.requests(), [])
 
     def test_a_mock_that_cannot_be_constructed_leaves_no_process(self):
         for says, wanted, timeout in [

@@ -63,7 +63,154 @@ async fn faults_apply_to_the_requested_number_of_requests() {
 }
 
 #[tokio::test]
-async fn an_outcome_is_spelled_as_the_fault() {
+async fn a_fault_that_waits_is_told_in_the_words_in_which_it_was_given() {
+    let mock = Mock::start(&["agent"]).await;
+    let fault = r#"{"status":503,"stall":"in_body","count":2,"pod":"cart-0","after":"1h 30m"}"#;
+    mock.admin("POST", "/faults", fault).await;
+    let pending = mock.admin("GET", "/faults", "").await;
+    let pending = &pending["faults"][0];
+    assert_eq!(
+        pending["fault"],
+        serde_json::from_str::<serde_json::Value>(fault).unwrap()
+    );
+    assert_eq!(
+        (&pending["left"], &pending["used"]),
+        (&2.into(), &false.into())
+    );
+    let failures = mock.admin("POST", "/verify", "").await;
+    let failure = failures["failures"][0].as_str().unwrap();
+    assert!(failure.contains(fault), "{failure}");
+    mock.admin("POST", "/reset", "").await;
+    let failures = mock.admin("POST", "/verify", "").await;
+    assert_eq!(failures, serde_json::json!({"failures": []}));
+}
+
+#[tokio::test]
+async fn expectations_are_of_the_requests_since_the_last_reset() {
+    let mock = Mock::start(&["agent"]).await;
+    mock.ask().await;
+    mock.admin("POST", "/reset", "").await;
+    mock.admin(
+        "POST",
+        "/expectations",
+        r#"{"times": 1, "token_reread": true}"#,
+    )
+    .await;
+    mock.admin("POST", "/rotate", "").await;
+    mock.ask().await;
+    let wait = r#"{"requests": 1, "answers": 1, "idle": true, "within": "20s"}"#;
+    mock.admin("POST", "/wait", wait).await;
+    let verified = mock.admin("POST", "/verify", "").await;
+    assert_eq!(verified, serde_json::json!({"failures": []}));
+    for (mock_kind, wrong, words) in [
+        ("agent", "{}", "nothing is expected"),
+        (
+            "agent",
+            r#"{"patched": true}"#,
+            "no expectation patched; it is one of webhook",
+        ),
+        (
+            "agent",
+            r#"{"paced": "0s"}"#,
+            "0s is no length of time here",
+        ),
+        ("eks", r#"{"token_reread": true}"#, "it is one of agent"),
+        (
+            "eks",
+            r#"{"operation": "Nonsense", "times": 1}"#,
+            "Nonsense is no operation that the mock has",
+        ),
+        ("webhook", r#"{"signed": true}"#, "it is one of eks"),
+    ] {
+        let mock = Mock::start(&[mock_kind]).await;
+        let answer = mock.try_admin("POST", "/expectations", wrong).await;
+        assert_eq!(answer.status, Some(400));
+        assert!(answer.body.contains(words), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn every_route_of_the_document_is_there() {
+    let mock = Mock::start(&["eks"]).await;
+    let document = mock.admin("GET", "/openapi.json", "").await;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            if method == "parameters" {
+                continue;
+            }
+            let method = method.to_uppercase();
+            let answer = mock.try_admin(&method, path, "").await;
+            let status = answer.status.unwrap();
+            assert!(
+                [200, 400, 404].contains(&status),
+                "{method} {path}: {status}"
+            );
+            assert!(
+                !answer.body.contains("nothing here"),
+                "{method} {path}: {}",
+                answer.body
+            );
+        }
+        let wrong = mock.try_admin("PATCH", path, "").await;
+        assert_eq!(wrong.status, Some(405), "{path}: {}", wrong.body);
+    }
+    let unknown = mock.try_admin("GET", "/fault", "").await;
+    assert_eq!(unknown.status, Some(404));
+    assert!(
+        unknown.body.contains("GET /openapi.json has the paths"),
+        "{}",
+        unknown.body
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_is_set_up_from_outside() {
+    let mock = Mock::start(&["eks"]).await;
+    let association = r#"{"namespace": "shop", "service_account": "cart",
+        "role_arn": "arn:aws:iam::111122223333:role/cart", "tags": {"team": "cart"}}"#;
+    let id = mock.admin("POST", "/associations", association).await;
+    let listed = mock.admin("GET", "/associations", "").await;
+    assert_eq!(listed["associations"][0]["id"], id["id"]);
+    assert_eq!(listed["associations"][0]["tags"]["team"], "cart");
+    let role = r#"{"arn": "arn:aws:iam::111122223333:role/cart"}"#;
+    mock.admin("PUT", "/roles", role).await;
+    let roles = mock.admin("GET", "/roles", "").await;
+    assert_eq!(roles["roles"][0], "arn:aws:iam::111122223333:role/cart");
+    mock.admin(
+        "PUT",
+        "/visibility",
+        r#"{"eks_auth": {"after": "5s"}, "api": "at_once"}"#,
+    )
+    .await;
+    mock.admin(
+        "PUT",
+        "/issuer",
+        r#"{"sign_with": "es256", "outage": true}"#,
+    )
+    .await;
+    let path = format!("/associations/{}", id["id"].as_str().unwrap());
+    mock.admin("DELETE", &path, "").await;
+    assert_eq!(mock.try_admin("DELETE", &path, "").await.status, Some(404));
+    let wrong = mock
+        .try_admin("POST", "/associations", r#"{"namespace": "x"}"#)
+        .await;
+    assert!(
+        wrong.body.contains("missing field `service_account`"),
+        "{}",
+        wrong.body
+    );
+    let agent = Mock::start(&["agent"]).await;
+    let answer = agent.try_admin("GET", "/roles", "").await;
+    assert_eq!(answer.status, Some(404));
+    assert!(
+        answer.body.contains("of the mock `eks` only"),
+        "{}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn an_outcome_has_the_words_of_the_fault() {
     let mock = Mock::start(&["agent"]).await;
     for fault in [r#"{"reset":"in_body"}"#, r#"{"close":"in_headers"}"#] {
         mock.admin("POST", "/faults", fault).await;

@@ -6,6 +6,10 @@ async fn an_invalid_command_line_prints_one_line_and_exits_with_64() {
         (&[][..], "a command is missing: agent, eks, token, run"),
         (&["agnet"], "did you mean agent?"),
         (&["run"], "<COMMAND>"),
+        (
+            &["run", "pytest", "-q"],
+            "to run the command `pytest`, put `--` before it: run -- pytest",
+        ),
         (&["agent", "--port", "x"], "invalid value 'x' for '--port"),
         (
             &["eks", "--associate", "cart"],

@@ -9,6 +9,8 @@ mod agent_contract;
 #[cfg(test)]
 mod agent_life;
 #[cfg(test)]
+mod agent_official;
+#[cfg(test)]
 mod agent_rules;
 #[cfg(test)]
 mod agent_tokens;
@@ -32,6 +34,8 @@ mod control_plane;
 #[cfg(test)]
 mod eks_wire;
 #[cfg(test)]
+mod false_green;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fixtures;
@@ -43,6 +47,8 @@ mod kubelet;
 mod lifecycle;
 #[cfg(test)]
 mod neighbours;
+#[cfg(test)]
+mod other_services;
 #[cfg(test)]
 mod plane_faults;
 #[cfg(test)]
@@ -70,6 +76,9 @@ mod trust;
 mod webhook_chain;
 #[cfg(test)]
 mod webhook_containers;
+#[cfg(feature = "webhook")]
+#[cfg(test)]
+mod webhook_faults;
 #[cfg(test)]
 mod webhook_pod;
 #[cfg(test)]

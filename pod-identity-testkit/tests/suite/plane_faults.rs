@@ -138,7 +138,7 @@ async fn a_fault_applies_only_to_its_operation() {
     assert_eq!(list(&eks).await.status, 200);
     assert_eq!(assume(&eks, &token(&eks)).await.status, 500);
     eks.on(Operation::JsonWebKeySet)
-        .inject_always(Fault::stall(Stage::BeforeHeaders));
+        .inject_always(Fault::stall(Stage::BeforeHeaders).optional());
     eks.clear_faults();
     assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
     let keys = Request::get("/keys").body(String::new().into()).unwrap();
@@ -209,7 +209,7 @@ async fn a_member_of_any_success_can_be_left_out() {
     assert_eq!(association["associationId"], Value::Null);
     assert_eq!(association["serviceAccount"], "order");
     eks.on(Operation::CreatePodIdentityAssociation)
-        .inject(Fault::without("association"));
+        .inject(Fault::without("association").optional());
     assert_eq!(create(&eks).await.status, 409, "a refusal stays as it is");
     eks.on(Operation::OpenIdConfiguration)
         .inject(Fault::without("jwks_uri"));

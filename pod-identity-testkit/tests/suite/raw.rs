@@ -49,6 +49,11 @@ impl Raw {
         self.send(&get(agent.token().expose())).await;
     }
 
+    /// Says that nothing more is sent.
+    pub(crate) async fn finish(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
     /// Returns the next `count` bytes.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

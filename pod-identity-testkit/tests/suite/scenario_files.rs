@@ -51,6 +51,11 @@ async fn yesterdays_outage_happens_again() {
     at(18, 0).await;
     let seen = ask(&agent).await;
     assert_eq!((seen.status(), seen.header("Retry-After")), (503, "5"));
+    let count = eks.request_count();
+    tokio::select! {
+        _answered = assume(&eks, first.expose()) => panic!("it stalls"),
+        () = soon(eks.wait_for_requests(count + 1)) => {}
+    }
 
     at(25, 0).await;
     TcpStream::connect(agent.address()).await.unwrap_err();
@@ -82,6 +87,8 @@ async fn a_throttled_deployment_is_slow_until_it_ends() {
     }
     let mut raw = Raw::connect(&agent).await;
     raw.ask(&agent).await;
+    let token = agent.token();
+    let mut statuses = vec![assume(&eks, token.expose()).await.status];
     for mock_gate in [
         agent.named_gate("deploy-is-over"),
         eks.named_gate("deploy-is-over"),
@@ -89,9 +96,7 @@ async fn a_throttled_deployment_is_slow_until_it_ends() {
         mock_gate.release();
     }
     assert_eq!(soon(raw.answer()).await.status(), 200);
-    let token = agent.token();
-    let mut statuses = Vec::new();
-    for _ in 0..11 {
+    for _ in 0..10 {
         statuses.push(assume(&eks, token.expose()).await.status);
     }
     assert_eq!(statuses[..10], [200; 10], "the burst of a node");

@@ -17,25 +17,25 @@ use tokio_rustls::client::TlsStream;
 use crate::common::Answered;
 use crate::tls;
 
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
-fn config() -> WebhookConfig {
+pub(crate) fn config() -> WebhookConfig {
     WebhookConfig::new().identity("shop", "cart").seed(1)
 }
 
-async fn plain() -> MockWebhook {
+pub(crate) async fn plain() -> MockWebhook {
     let webhook = MockWebhook::builder(config()).plain().start().await;
     webhook.unwrap()
 }
 
-fn pod(service_account: &str) -> Value {
+pub(crate) fn pod(service_account: &str) -> Value {
     json!({
         "metadata": {"name": "cart-0"},
         "spec": {"serviceAccountName": service_account, "containers": [{"name": "app"}]},
     })
 }
 
-fn review(version: &str, namespace: &str, pod: &Value) -> Value {
+pub(crate) fn review(version: &str, namespace: &str, pod: &Value) -> Value {
     json!({
         "kind": "AdmissionReview",
         "apiVersion": format!("admission.k8s.io/{version}"),
@@ -49,7 +49,7 @@ fn review(version: &str, namespace: &str, pod: &Value) -> Value {
     })
 }
 
-async fn send<S>(stream: S, path: &str, content_type: &str, body: String) -> Answered
+pub(crate) async fn send<S>(stream: S, path: &str, content_type: &str, body: String) -> Answered
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -72,7 +72,7 @@ where
     }
 }
 
-async fn post(webhook: &MockWebhook, content_type: &str, body: String) -> Answered {
+pub(crate) async fn post(webhook: &MockWebhook, content_type: &str, body: String) -> Answered {
     let stream = TcpStream::connect(webhook.address()).await.unwrap();
     send(stream, "/mutate", content_type, body).await
 }
@@ -89,7 +89,10 @@ async fn is_patched(webhook: &MockWebhook, service_account: &str) -> bool {
 }
 
 /// Trusts only the webhook's own certificate.
-async fn tls(webhook: &MockWebhook, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn tls(
+    webhook: &MockWebhook,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let pem = webhook.certificate_pem().unwrap();
     tls::connect(webhook.address(), name, pem).await
 }

@@ -23,6 +23,11 @@ export interface Mock extends AsyncDisposable {
   readonly env: Record<string, string | undefined>;
   fault(fault: Record<string, unknown>): Promise<void>;
   clearFaults(): Promise<void>;
+  /** Adds expectations, which `verify` checks. */
+  expect(expectations: Record<string, unknown>): Promise<void>;
+  /** Throws if an expectation is not met, or a fault met no request and is not `optional`. */
+  verify(): Promise<void>;
+  wait(wanted: { requests?: number; answers?: number; idle?: boolean; within?: string }): Promise<void>;
   release(gate: string): Promise<void>;
   requests(): Promise<RecordedRequest[]>;
   rotate(): Promise<void>;

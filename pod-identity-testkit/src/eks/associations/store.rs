@@ -94,7 +94,12 @@ impl Associations {
         state.by_eks_auth.remove_now(id) || was_known_to_api || was_latest
     }
 
-    /// Returns what EKS Auth sees of a service account now.
+    /// Returns every association that was written, whoever knows of it by now.
+    pub(crate) fn all(&self) -> Vec<Associated> {
+        self.lock().latest.values().cloned().collect()
+    }
+
+    /// Returns what EKS Auth knows of a service account by now.
     pub(crate) fn of(
         &self,
         namespace: &str,

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::{Timestamp, epoch_seconds};
+use pod_identity_core::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::eks::addon::{Addon, Health};
+use crate::eks::addon::{Addon, Health, Update};
 use crate::eks::associations::json::CreateRequest;
 use crate::eks::associations::rules;
 use crate::eks::cluster::Cluster;
@@ -43,19 +43,6 @@ struct OwnedAssociation {
     role_arn: String,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Update {
-    id: String,
-    status: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    params: [(); 0],
-    #[serde(with = "epoch_seconds")]
-    created_at: Timestamp,
-    errors: [(); 0],
-}
-
 type Answered = Result<String, ApiError>;
 
 impl AddonsApi<'_> {
@@ -70,6 +57,9 @@ impl AddonsApi<'_> {
             Operation::DescribeAddon => self.describe(name),
             Operation::UpdateAddon => self.update(name, parsed(body)?),
             Operation::DeleteAddon => self.delete(name),
+            Operation::DescribeUpdate => self.describe_update(name),
+            Operation::ListUpdates => Ok(self.updates(&Form::parse(query.as_bytes()))),
+            Operation::DescribeAddonConfiguration => configuration(&Form::parse(query.as_bytes())),
             _ => Ok(versions(&Form::parse(query.as_bytes()))),
         }
     }
@@ -135,15 +125,23 @@ impl AddonsApi<'_> {
         }
         addon.modified_at = self.now;
         self.cluster.addons.lock().insert(name.to_owned(), addon);
-        let update = Update {
-            id: ids::uuid(&mut fastrand::Rng::new()),
-            status: "Successful",
-            kind: "AddonUpdate",
-            params: [],
-            created_at: self.now,
-            errors: [],
-        };
+        let update = Update::done(ids::uuid(&mut fastrand::Rng::new()), self.now);
+        let body = json!({ "update": update }).to_string();
+        self.cluster.addons.add_update(name, update);
+        Ok(body)
+    }
+
+    fn describe_update(&self, id: &str) -> Answered {
+        let update = self.cluster.addons.update(id).ok_or_else(|| {
+            let message = format!("No update found for ID: {id}");
+            ApiErrorCode::ResourceNotFound.because(message)
+        })?;
         Ok(json!({ "update": update }).to_string())
+    }
+
+    fn updates(&self, query: &Form) -> String {
+        let ids = self.cluster.addons.update_ids(query.get("addonName"));
+        json!({ "updateIds": ids }).to_string()
     }
 
     /// "preserve … keeps the add-on software on your cluster" (the service's model): its associations go in
@@ -216,6 +214,36 @@ fn versions(query: &Form) -> String {
         })
     });
     json!({ "addons": addons.collect::<Vec<Value>>() }).to_string()
+}
+
+/// An add-on without settings, and with the one service account that it is known to have.
+fn configuration(query: &Form) -> Answered {
+    let name = query.get("addonName").unwrap_or_default();
+    if name.is_empty() {
+        return Err(ApiErrorCode::InvalidParameter.because("The parameter addonName is required."));
+    }
+    let accounts: Vec<Value> = service_account_of(name)
+        .into_iter()
+        .map(|account| json!({ "serviceAccount": account, "recommendedManagedPolicies": [] }))
+        .collect();
+    let configuration = json!({
+        "addonName": name,
+        "addonVersion": query.get("addonVersion").unwrap_or(ADDON_VERSION),
+        "configurationSchema": "{}",
+        "podIdentityConfiguration": accounts,
+    });
+    Ok(configuration.to_string())
+}
+
+/// The service account of an add-on that calls AWS. Add-ons that are not named here have none.
+fn service_account_of(addon: &str) -> Option<&'static str> {
+    match addon {
+        "aws-ebs-csi-driver" => Some("ebs-csi-controller-sa"),
+        "aws-efs-csi-driver" => Some("efs-csi-controller-sa"),
+        "external-dns" => Some("external-dns"),
+        "vpc-cni" => Some("aws-node"),
+        _ => None,
+    }
 }
 
 /// The namespace of an add-on's service accounts. That of an add-on that is not named here is assumed.

@@ -20,7 +20,13 @@ pub(crate) fn call(
         return Err(ApiErrorCode::ResourceNotFound.because(message));
     }
     match route.operation {
-        Operation::ListClusters | Operation::DescribeCluster => {
+        Operation::ListClusters
+        | Operation::DescribeCluster
+        | Operation::DescribeClusterVersions
+        | Operation::ListNodegroups
+        | Operation::ListFargateProfiles
+        | Operation::ListAccessEntries
+        | Operation::ListIdentityProviderConfigs => {
             Ok(ClustersApi { cluster }.call(route.operation))
         }
         Operation::CreateAddon
@@ -28,7 +34,10 @@ pub(crate) fn call(
         | Operation::DescribeAddon
         | Operation::UpdateAddon
         | Operation::DeleteAddon
-        | Operation::DescribeAddonVersions => AddonsApi { cluster, now }.call(route, query, body),
+        | Operation::DescribeAddonVersions
+        | Operation::DescribeAddonConfiguration
+        | Operation::DescribeUpdate
+        | Operation::ListUpdates => AddonsApi { cluster, now }.call(route, query, body),
         _ => AssociationsApi { cluster, now }.call(route, query, body),
     }
 }

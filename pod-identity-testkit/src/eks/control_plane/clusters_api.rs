@@ -17,6 +17,21 @@ impl ClustersApi<'_> {
     pub(crate) fn call(&self, operation: Operation) -> String {
         let answer = match operation {
             Operation::ListClusters => json!({ "clusters": [self.cluster.name] }),
+            // What a cluster has besides, it has none of.
+            Operation::ListNodegroups => json!({ "nodegroups": [] }),
+            Operation::ListFargateProfiles => json!({ "fargateProfileNames": [] }),
+            Operation::ListAccessEntries => json!({ "accessEntries": [] }),
+            Operation::ListIdentityProviderConfigs => json!({ "identityProviderConfigs": [] }),
+            Operation::DescribeClusterVersions => json!({
+                "clusterVersions": [{
+                    "clusterVersion": VERSION,
+                    "clusterType": "eks",
+                    "defaultPlatformVersion": PLATFORM,
+                    "defaultVersion": true,
+                    "status": "standard-support",
+                    "versionStatus": "STANDARD_SUPPORT",
+                }],
+            }),
             _ => json!({ "cluster": self.description() }),
         };
         answer.to_string()
@@ -41,13 +56,15 @@ impl ClustersApi<'_> {
             "arn": cluster.arn(),
             "createdAt": Epoch(cluster.created_at),
             "version": VERSION,
-            "platformVersion": "eks.1",
+            "platformVersion": PLATFORM,
             "status": "ACTIVE",
             "endpoint": endpoint,
             "certificateAuthority": { "data": STANDARD.encode(ca) },
             "identity": { "oidc": { "issuer": cluster.issuer.url() } },
             "roleArn": format!("arn:{partition}:iam::{account}:role/{}", cluster.name),
             "resourcesVpcConfig": {
+                "vpcId": "vpc-0123456789abcdef0",
+                "clusterSecurityGroupId": "sg-0123456789abcdef0",
                 "subnetIds": [],
                 "securityGroupIds": [],
                 "endpointPublicAccess": true,
@@ -68,6 +85,7 @@ impl ClustersApi<'_> {
 #[derive(Debug, Serialize)]
 struct Epoch(#[serde(with = "epoch_seconds")] pod_identity_core::Timestamp);
 
+const PLATFORM: &str = "eks.1";
 pub(crate) const VERSION: &str = "1.34";
 /// Not a certificate, so that no client trusts it.
 const NO_CA: &str = "the mock has no API server\n";

@@ -23,6 +23,16 @@ impl Roles {
         Self(Mutex::new(roles.collect()))
     }
 
+    /// Returns the ARNs of the roles that are known.
+    pub(crate) fn arns(&self) -> Vec<String> {
+        lock(&self.0).keys().cloned().collect()
+    }
+
+    /// Forgets every role, so that any role exists again and trusts everybody.
+    pub(crate) fn clear(&self) {
+        lock(&self.0).clear();
+    }
+
     pub(crate) fn put(&self, role: Role) {
         lock(&self.0).insert(role.arn, role.trust);
     }

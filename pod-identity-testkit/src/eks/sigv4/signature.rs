@@ -140,6 +140,21 @@ impl Signature {
 }
 
 /// Formats a time as SigV4 does: `20260301T120000Z`.
+/// Returns the service that a signature says it is for, whether the signature is whole or not.
+pub(crate) fn service_of(head: &Parts) -> Option<String> {
+    let in_header = header(head, AUTHORIZATION.as_str()).and_then(|value| {
+        let fields = value.strip_prefix(ALGORITHM)?;
+        field(fields, "Credential")
+    });
+    let credential = in_header.or_else(|| {
+        let (_, value) = query(head).find(|(name, _)| *name == "X-Amz-Credential")?;
+        Some(decoded(value))
+    })?;
+    let mut scope = credential.rsplit('/');
+    (scope.next()? == TERMINATOR).then_some(())?;
+    scope.next().map(str::to_owned)
+}
+
 pub(crate) fn amz_date(at: Timestamp) -> String {
     let whole = Timestamp::from_unix_secs(at.as_unix_secs()).to_string();
     whole

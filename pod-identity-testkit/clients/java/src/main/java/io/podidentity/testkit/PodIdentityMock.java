@@ -102,7 +102,13 @@ public final class PodIdentityMock implements BeforeAllCallback, AfterAllCallbac
           }
         });
     replaced.clear();
-    stop();
+    try {
+      if (context.getExecutionException().isEmpty()) {
+        verify();
+      }
+    } finally {
+      stop();
+    }
   }
 
   /** Starts the process, for a test without JUnit. */
@@ -185,6 +191,20 @@ public final class PodIdentityMock implements BeforeAllCallback, AfterAllCallbac
     call("DELETE", "/faults", "");
   }
 
+  /** Adds what is to be true of all requests, such as <code>{"times": 2}</code>; {@link #verify} checks it. */
+  public void expect(String json) {
+    call("POST", "/expectations", json);
+  }
+
+  /** Throws if an expectation is not met, or a fault met no request and is not {@code optional}. */
+  @SuppressWarnings("unchecked")
+  public void verify() {
+    List<Object> failures = (List<Object>) Json.object(call("POST", "/verify", "")).get("failures");
+    if (!failures.isEmpty()) {
+      throw new AssertionError(failures.toString());
+    }
+  }
+
   /** Opens the gate that faults name in {@code until}. */
   public void release(String gate) {
     call("POST", "/gates/" + URLEncoder.encode(gate, StandardCharsets.UTF_8).replace("+", "%20"), "");
@@ -206,7 +226,7 @@ public final class PodIdentityMock implements BeforeAllCallback, AfterAllCallbac
     call("POST", "/clock", "{\"advance_seconds\": " + by.toSeconds() + "}");
   }
 
-  /** Removes faults and requests, returns to the system's time, renews the token, restarts the scenario. */
+  /** Removes faults, expectations and requests, returns to the system's time, renews the token, restarts the scenario. */
   public void reset() {
     call("POST", "/reset", "");
   }

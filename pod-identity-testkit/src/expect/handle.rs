@@ -1,0 +1,105 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::expect::expectation::{Expectation, assert_none, failures};
+use crate::expect::seen::{Seen, timeline};
+use crate::fault::mock::Mock;
+use crate::fault::mock_server::MockServer;
+use crate::http::host::Host;
+use crate::http::recorder::{Counts, Recorder};
+use crate::sync::lock;
+
+/// What a test holds of a mock. Dropping it verifies, and stops the mock.
+#[derive(Debug)]
+pub(crate) struct Handle<M: Mock<Record: Seen>> {
+    pub(crate) server: Arc<MockServer<M>>,
+    pub(crate) expectations: Mutex<Vec<Expectation<M::Record>>>,
+    hosting: Hosting,
+}
+
+/// Where a mock runs, and how a test uses it.
+#[derive(Debug)]
+pub(crate) struct Hosting {
+    pub(crate) wait_limit: Duration,
+    /// Whether the end of the mock verifies.
+    pub(crate) verifies: bool,
+    pub(crate) host: Host,
+}
+
+impl<M: Mock<Record: Seen>> Handle<M> {
+    pub(crate) fn new(server: Arc<MockServer<M>>, hosting: Hosting) -> Self {
+        Self {
+            server,
+            expectations: Mutex::default(),
+            hosting,
+        }
+    }
+
+    pub(crate) fn service(&self) -> &Arc<M> {
+        self.server.service()
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder<M::Record> {
+        self.service().recorder()
+    }
+
+    /// What [`verify`](Self::verify) panics with.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.failures_since(0)
+    }
+
+    /// What is wrong, with the first so many requests forgotten.
+    pub(crate) fn failures_since(&self, forgotten: usize) -> Vec<String> {
+        let expectations = lock(&self.expectations).clone();
+        let unused = self.service().unused_faults();
+        let requests = self.recorder().requests();
+        let requests = requests.get(forgotten..).unwrap_or_default();
+        failures(&expectations, requests, &unused)
+    }
+
+    /// # Panics
+    /// Panics if an expectation is not met, or a fault had no effect.
+    #[track_caller]
+    pub(crate) fn verify(&self) {
+        let requests = self.recorder().requests();
+        assert_none(&self.name(), &self.failures(), &requests);
+    }
+
+    /// Waits, but not for longer than `limit`.
+    ///
+    /// # Errors
+    /// Returns what was seen if the limit passes.
+    pub(crate) async fn wait_within(
+        &self,
+        limit: Duration,
+        enough: impl FnMut(&Counts) -> bool,
+    ) -> Result<(), Counts> {
+        let seen = self.recorder().wait_until(enough);
+        let within = self.hosting.host.within(limit, seen).await;
+        within.ok_or_else(|| self.recorder().counts())
+    }
+
+    /// # Panics
+    /// Panics with what was seen if the limit passes.
+    pub(crate) async fn wait(&self, what: &str, enough: impl FnMut(&Counts) -> bool) {
+        let limit = self.hosting.wait_limit;
+        if let Err(counts) = self.wait_within(limit, enough).await {
+            let requests = timeline(&self.recorder().requests());
+            let name = self.name();
+            panic!("{name}: waited {limit:?} for {what}, saw {counts}\n{requests}");
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{} at {}", M::NAME, self.server.address())
+    }
+}
+
+impl<M: Mock<Record: Seen>> Drop for Handle<M> {
+    /// Verifies, unless the test is failing already: a panic while panicking would abort.
+    fn drop(&mut self) {
+        if self.hosting.verifies && !std::thread::panicking() {
+            self.verify();
+        }
+    }
+}
