@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use crate::fault::fault::Fault;
 use crate::fault::field_defect::Defect;
-use crate::http::answer::{Answer, NothingToChange};
+use crate::http::answer::{Answer, Missing};
 
 /// A success with the members changed that the fault changes.
 pub(crate) fn change(answer: Answer, fault: &Fault) -> Answer {
@@ -13,15 +13,12 @@ pub(crate) fn change(answer: Answer, fault: &Fault) -> Answer {
     let (mut head, body) = answer.into_parts();
     let mut json = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let without = fault.without.iter().map(|path| (path, &Defect::Missing));
-    let changed = without
+    let missing = without
         .chain(&fault.fields)
-        .fold(false, |changed, (path, defect)| {
-            change_member(&mut json, path, defect) || changed
-        });
-    if !changed {
-        // Such as the policy of an association that has none.
-        head.extensions.insert(NothingToChange);
-    }
+        .filter(|(path, defect)| !change_member(&mut json, path, defect));
+    // Such as the policy of an association that has none.
+    let missing: Vec<String> = missing.map(|(path, _)| path.clone()).collect();
+    head.extensions.insert(Missing(missing));
     Answer::from_parts(head, Bytes::from(json.to_string()))
 }
 

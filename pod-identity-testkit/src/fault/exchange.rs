@@ -2,8 +2,7 @@ use tokio::net::TcpStream;
 
 use crate::fault::fault::Fault;
 use crate::fault::mock::{Mock, Record};
-use crate::fault::usage::Usage;
-use crate::http::answer::{Answer, NothingToChange};
+use crate::http::answer::{Answer, Missing};
 use crate::http::connection::{Connection, Ended, Next};
 use crate::http::outcome::Outcome;
 use crate::http::request::Request;
@@ -63,8 +62,10 @@ async fn exchange<M: Mock>(
         Wire::default()
     } else {
         let answer = answer(mock, call, request, &mut record, &fault);
-        if has_changed(&answer) {
-            changes.iter().for_each(Usage::mark);
+        if answer.status().is_success() {
+            let missing = answer.extensions().get::<Missing>();
+            let missing = missing.map_or(&[][..], |missing| &missing.0);
+            changes.iter().for_each(|usage| usage.changed(missing));
         }
         record.conclude(Outcome::of(&answer, delivery.ending));
         fault.wire(answer, request)
@@ -73,11 +74,6 @@ async fn exchange<M: Mock>(
     connection
         .deliver(steps, &mut clearing, in_flight, record)
         .await
-}
-
-/// Whether a fault that changes a success had one to change.
-fn has_changed(answer: &Answer) -> bool {
-    answer.status().is_success() && answer.extensions().get::<NothingToChange>().is_none()
 }
 
 fn answer<M: Mock>(

@@ -11,6 +11,8 @@ pub(crate) struct Usage(Arc<Inner>);
 struct Inner {
     fault: String,
     is_optional: bool,
+    /// The members of a success that it changes.
+    paths: Vec<String>,
     /// It guards no other data, so relaxed order is enough.
     is_used: AtomicBool,
 }
@@ -20,6 +22,7 @@ impl Usage {
         Self(Arc::new(Inner {
             fault: serde_json::to_string(fault).expect("a fault must serialize"),
             is_optional: fault.optional,
+            paths: fault.fields.keys().chain(&fault.without).cloned().collect(),
             is_used: AtomicBool::new(false),
         }))
     }
@@ -27,6 +30,14 @@ impl Usage {
     /// The fault had an effect.
     pub(crate) fn mark(&self) {
         self.0.is_used.store(true, Ordering::Relaxed);
+    }
+
+    /// A success was changed, except for these paths, which it does not have.
+    pub(crate) fn changed(&self, missing: &[String]) {
+        let paths = &self.0.paths;
+        if paths.is_empty() || paths.iter().any(|path| !missing.contains(path)) {
+            self.mark();
+        }
     }
 
     pub(crate) fn is_used(&self) -> bool {

@@ -19,9 +19,9 @@ pub(crate) struct ErrorCodeOf(pub(crate) &'static str);
 #[derive(Debug, Clone)]
 pub(crate) struct AccessKeyId(pub(crate) String);
 
-/// The answer does not have the member that a fault changes, as an extension of it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NothingToChange;
+/// The paths of members that faults change and that the answer does not have, as an extension of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Missing(pub(crate) Vec<String>);
 
 /// An answer without a content type.
 ///
