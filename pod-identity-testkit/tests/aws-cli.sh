@@ -108,6 +108,6 @@ echo "ok: aws eks update-kubeconfig"
 
 # Other services are told what there is, in their own protocol.
 refused "this mock has no iam:ListRoles" call iam list-roles
-refused "this mock has no sts:AssumeRole" call sts assume-role --role-arn "$role" --role-session-name x
+refused "this mock has no sts:AssumeRole" call sts assume-role --role-arn "$role" --role-session-name session
 refused "(NotImplemented)" call s3api list-buckets
 echo "The AWS CLI gets what it expects: $(aws --version 2>&1)"

@@ -356,8 +356,12 @@ fn no_route(method: &str, path: &str) -> Answer {
         .map(|(method, _)| *method)
         .collect();
     if methods.is_empty() {
-        let known = "GET /openapi.json has the paths that there are";
-        return refusal(404, &format!("{method} {path} is nothing here; {known}"));
+        let known = ROUTES.map(|(method, path)| format!("{method} {path}"));
+        let words = format!(
+            "{method} {path} is nothing here; expected {}",
+            known.join(", ")
+        );
+        return refusal(404, &words);
     }
     let methods = methods.join(", ");
     let mut answer = refusal(405, &format!("{path} takes {methods} only, not {method}"));
