@@ -457,7 +457,7 @@ async fn watch(ours: &Path, table: &mut Table) -> Result<()> {
         "watch of 250 pods: memory",
         added,
         "MiB",
-        Limit::AtMost(3.0),
+        Limit::AtMost(4.0),
     );
     let before = agent.cpu()?;
     let listed = millis(before.saturating_sub(start));
