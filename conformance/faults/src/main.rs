@@ -106,8 +106,8 @@ async fn main() -> Result<ExitCode> {
     if !missing.is_empty() {
         return Err(format!("no row has {}", missing.join(", ")).into());
     }
+    let known = fs::read_to_string(document())?;
     if options.check || options.write || options.filters.is_empty() {
-        let known = fs::read_to_string(document())?;
         let mut cells = document::cells(&known, &groups, clients.len());
         let text_of = |cells: &Cells| document::document(&clients, &groups, cells);
         run(&options, &columns, &groups, &mut cells).await?;
@@ -117,7 +117,7 @@ async fn main() -> Result<ExitCode> {
         group.rows.retain(|row| options.selects(row));
     }
     groups.retain(|group| !group.rows.is_empty());
-    let mut cells = document::cells("", &groups, clients.len());
+    let mut cells = document::cells(&known, &groups, clients.len());
     run(&options, &columns, &groups, &mut cells).await?;
     for (group, cells) in groups.iter().zip(&cells) {
         println!("{}", document::table(&clients, group, cells));
