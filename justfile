@@ -117,6 +117,10 @@ deploy:
 cluster *cases:
     cluster/run {{cases}}
 
+# Instructions and allocations of the hot paths, within 3 % of benches/instructions/baseline.txt; needs valgrind
+instructions *arguments:
+    cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
+
 # Figures; they compare only with others from the same machine
 bench:
     cargo build --release --package pod-identity-benches

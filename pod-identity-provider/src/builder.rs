@@ -68,25 +68,25 @@ impl Builder {
         }
     }
 
-    /// Reads endpoint and token from this environment instead of the process's. It is read now.
+    /// Reads endpoint and token from this environment instead of that of the process. It is read now.
     pub fn environment(mut self, lookup: impl Fn(&str) -> Option<String>) -> Self {
         self.environment = Some(Environment::read(lookup));
         self
     }
 
-    /// The endpoint of the agent. Defaults to the environment's, where the EKS webhook sets it.
+    /// Sets the endpoint of the agent. Defaults to the environment's, where the EKS webhook sets it.
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
         self
     }
 
-    /// The file with the authorization token, which is read for every fetch. Defaults to the environment's.
+    /// Sets the file with the authorization token, which is read for every fetch. Defaults to the environment's.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.token = Some(Ok(TokenSource::file(path)));
         self
     }
 
-    /// The authorization token, for a server that expects a fixed one. Defaults to the environment's.
+    /// Sets the authorization token, for a server that expects a fixed one. Defaults to the environment's.
     pub fn token(mut self, token: Secret) -> Self {
         self.token = Some(TokenSource::text(&token, "token"));
         self
@@ -98,27 +98,27 @@ impl Builder {
         self
     }
 
-    /// The limit for connecting, all addresses together. Defaults to 1 s: the agent is on this node, and a
-    /// connection that takes longer is never made. No effect on a custom transport.
+    /// Sets the limit for connecting, for all addresses together. Defaults to 1 s: the agent is on this node,
+    /// where a connection takes less than a millisecond or is never made. Has no effect on a custom transport.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The limit for one attempt, from the token file to the end of the answer's body. Defaults to 5 s, which
+    /// Sets the limit for one attempt, from the token file to the end of the answer's body. Defaults to 5 s, which
     /// is longer than the agent waits for EKS Auth. At least 1 ms, at most an hour.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = Some(timeout);
         self
     }
 
-    /// When to refresh, and when to try again after a failure. Defaults to [`RefreshPolicy::provider`].
+    /// Sets when to refresh, and when to try again after a failure. Defaults to [`RefreshPolicy::provider`].
     pub fn policy(mut self, policy: RefreshPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Whether to fail with the error when refreshing fails, rather than to hand out expired credentials.
+    /// Sets whether to fail with the error when refreshing fails, rather than to hand out expired credentials.
     /// Defaults to `false`: a service decides itself how long it accepts a set, and a request that fails for
     /// certain helps nobody.
     pub fn fail_closed(mut self, fail_closed: bool) -> Self {
@@ -126,49 +126,49 @@ impl Builder {
         self
     }
 
-    /// The source of the time. Defaults to the system's wall clock, by which credentials expire.
+    /// Sets the source of the time. Defaults to the system's wall clock, by which credentials expire.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The seed of the jitter. Defaults to a random one, so that pods that start together do not refresh
+    /// Sets the seed of the jitter. Defaults to a random one, so that pods that start together do not refresh
     /// together. Equal seeds give equal schedules, which a test may want.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The transport of requests. Defaults to [`HttpTransport`].
+    /// Sets the transport of requests. Defaults to [`HttpTransport`].
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// The resolver of the endpoint's host name, if it has one. Defaults to the operating system's.
+    /// Sets the resolver of the endpoint's host name, if it has one. Defaults to the operating system's.
     pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.resolver = resolver;
         self
     }
 
-    /// The receiver of events, such as a closure. Defaults to none; `tracing` events are written either way.
+    /// Sets the receiver of events, such as a closure. Defaults to none; `tracing` events are written either way.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Arc::new(observer);
         self
     }
 
-    /// The TLS settings of an `https` endpoint. Defaults to
-    /// [`Tls::with_system_roots`](crate::Tls::with_system_roots). No effect on a custom transport.
+    /// Sets the TLS settings of an `https` endpoint. Defaults to
+    /// [`Tls::with_system_roots`](crate::Tls::with_system_roots). Has no effect on a custom transport.
     #[cfg(feature = "rustls")]
     pub fn tls(mut self, tls: crate::Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Checks the settings. Nothing is fetched yet, and no task started.
+    /// Creates the provider. Nothing is fetched yet, and no task is started.
     ///
     /// # Errors
-    /// [`ConfigError`], with [`ConfigError::NotConfigured`] where neither the builder nor the
+    /// Fails with [`ConfigError`] if a setting is not allowed, with [`ConfigError::NotConfigured`] where neither the builder nor the
     /// environment names an endpoint. To use it in a chain nevertheless, turn the error into a provider that
     /// fails with it: `.build().unwrap_or_else(PodIdentityProvider::from)`.
     pub fn build(self) -> Result<PodIdentityProvider, ConfigError> {
@@ -258,8 +258,8 @@ impl Environment {
     }
 }
 
-/// Reads variables, none of which may hold bytes that are not UTF-8: such a one is neither unset nor to be
-/// sent altered. One that is not looked up because another wins does no harm.
+/// Reads variables, none of which may hold bytes that are not UTF-8: such a variable is neither unset nor may it
+/// be sent altered. A variable that is not looked up, because another wins, may hold anything.
 fn unicode<T>(
     lookup: impl Fn(&str) -> Option<OsString>,
     read: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<T, ConfigError>,
@@ -282,10 +282,10 @@ fn unicode<T>(
     }
 }
 
-/// Somebody who waits must get an answer some day.
+/// A caller that waits must get an answer eventually.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60 * 60);
 
-/// Good enough for jitter, and there in every standard library.
+/// Good enough for jitter, and part of the standard library.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -44,7 +44,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether nothing is set at all, so that a chain goes on.
+    /// Whether nothing is configured, so that a chain asks the next provider.
     pub fn is_not_configured(&self) -> bool {
         matches!(self, Self::NotConfigured)
     }

@@ -173,7 +173,7 @@ impl FetchError {
         Failure::new(self.class(), self)
     }
 
-    /// Whether it says the same as another one; request ids and other details of the text aside.
+    /// Whether it is the same failure as another, apart from request ids and other details of the text.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Refused { response: one, .. }, Self::Refused { response: two, .. }) => {

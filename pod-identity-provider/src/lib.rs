@@ -1,7 +1,7 @@
 //! AWS credentials for a pod that are always ready: fetched from the EKS Pod Identity agent (or any
 //! other container-credentials endpoint), refreshed ahead of time, and handed out without waiting.
 //!
-//! [`PodIdentityProvider`] is the entry. It works with the AWS SDK, as a `ProvideCredentials`, and
+//! [`PodIdentityProvider`] is the entry type. It works with the AWS SDK, as a `ProvideCredentials`, and
 //! without. It is not a default credential chain: it reads the container variables and nothing else.
 //!
 //! # Quick start
@@ -105,8 +105,8 @@
 //!   (`migrate_from_irsa`), and tests of an app (`test_your_app`).
 //!
 //! With a crate that takes keys rather than a provider, such as `rust-s3`, ask
-//! [`credentials`](PodIdentityProvider::credentials) for each request and never keep what it returns: with a
-//! valid set held, it costs less than a hash.
+//! [`credentials`](PodIdentityProvider::credentials) for each request and never keep what it returns
+//! (`fixed_keys`): with a valid set held, it costs less than a hash.
 //!
 //! [examples]: https://github.com/pod-identity/pod-identity/tree/main/examples
 //!
@@ -163,7 +163,7 @@
 //! | `AccessKeyId` or `SecretAccessKey` missing, null, empty or of a wrong type | boto3, JavaScript, Go, Rust, each in other cases | nothing can be signed |
 //! | `Token` missing, null or of a wrong type; empty beside a key id that begins with `ASIA` | all, each in other cases | AWS rejects whatever is signed without it |
 //! | `Expiration` missing or null | Go, for ever | it could never be refreshed in time |
-//! | credentials that have expired or expire within 15 s | JavaScript, Go, Java, Rust | they are dead before they are used |
+//! | credentials that have expired or expire within 15 s | JavaScript, Go, Java, Rust | they expire before they are used |
 //! | a `Code` other than `Success` beside credentials | some | the server says that they are not valid |
 //! | a body of more than 64 KiB | all | a real one has 1.5 KB |
 //! | a compressed body, although none was asked for | Go | the same |

@@ -29,7 +29,7 @@ use crate::shared_credentials::SharedCredentials;
 /// });
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// An event has happened.
+    /// Handles an event.
     fn observe(&self, event: &Event);
 }
 
@@ -147,7 +147,7 @@ impl Before {
         }
     }
 
-    /// The event that the slot has dropped its set, if the answer has caused that.
+    /// Returns the event that the slot has dropped its set, if the answer caused that.
     pub(crate) fn dropped(&self, slot: &Slot<SharedCredentials, FetchError>) -> Option<Event> {
         let held = self.held.as_ref().filter(|_held| slot.held().is_none())?;
         Some(Event::Dropped {
@@ -156,7 +156,7 @@ impl Before {
         })
     }
 
-    /// What the answer has done to the slot.
+    /// Returns what the answer did to the slot.
     pub(crate) fn event(
         &self,
         slot: &Slot<SharedCredentials, FetchError>,

@@ -3,10 +3,9 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
-/// Awaits a future of somebody else's code. Fails with the message of its panic, which so costs no more than
-/// what awaits it.
+/// Awaits a future of code that the application supplied. Fails with the message of its panic.
 ///
-/// The future is not polled again after a panic, so that it cannot be seen in a broken state.
+/// The future is not polled again after a panic, because its state may be inconsistent then.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(
@@ -18,7 +17,7 @@ pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Strin
     .await
 }
 
-/// The text that a panic was raised with.
+/// Returns the message of a panic.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())

@@ -84,7 +84,7 @@ impl PodIdentityProvider {
     /// under way. A loop of calls causes at most four requests per second after a burst of five.
     ///
     /// Returns what is held afterwards: the new set, even if it expires earlier, or the same as before if
-    /// the agent has no other. That is no failure and does not change the time of the next refresh.
+    /// the agent has no other. That is not a failure and does not change the time of the next refresh.
     ///
     /// # Errors
     /// Fails with [`FetchError`] if the fetch failed, also while a valid set is held.

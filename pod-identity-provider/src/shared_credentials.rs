@@ -17,7 +17,7 @@ struct Inner {
 }
 
 impl SharedCredentials {
-    /// The same set, announced to the AWS SDK to expire at this time at the latest.
+    /// Returns the same set, announced to the AWS SDK to expire at this time at the latest.
     #[cfg(feature = "aws")]
     pub(crate) fn announced_until(&self, until: Timestamp) -> Self {
         let credentials = self.0.credentials.clone();
@@ -27,13 +27,13 @@ impl SharedCredentials {
         }))
     }
 
-    /// The same set: nothing caches it.
+    /// Returns the same set: nothing caches it.
     #[cfg(not(feature = "aws"))]
     pub(crate) fn announced_until(&self, _until: Timestamp) -> Self {
         self.clone()
     }
 
-    /// The same set with another expiry.
+    /// Returns the same set with another expiry.
     pub(crate) fn expiring_at(&self, expiration: Timestamp) -> Self {
         let held = &self.0.credentials;
         let copy = Credentials::new(

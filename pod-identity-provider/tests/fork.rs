@@ -10,6 +10,7 @@
 fn main() {
     unix::a_child_with_a_runtime_of_its_own_fetches_over_a_connection_of_its_own();
     unix::a_child_refreshes_by_itself_on_a_runtime_of_its_own();
+    unix::a_child_does_not_wait_for_an_attempt_of_the_parent();
     unix::on_the_runtime_of_the_parent_there_is_an_error_and_no_endless_wait();
 }
 
@@ -18,6 +19,7 @@ fn main() {}
 
 #[cfg(unix)]
 mod unix {
+    use std::future::pending;
     use std::net::SocketAddr;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::process;
@@ -34,7 +36,7 @@ mod unix {
     };
     use pod_identity_testkit::{MockAgent, SettableClock};
     use tokio::runtime::{Builder, Runtime};
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
     pub(crate) fn a_child_with_a_runtime_of_its_own_fetches_over_a_connection_of_its_own() {
         let runtime = multi_thread();
@@ -73,6 +75,22 @@ mod unix {
                 sleep(minutes(2)).await;
                 assert_eq!(transport.sent(), 2, "though nobody asked");
             });
+        });
+    }
+
+    pub(crate) fn a_child_does_not_wait_for_an_attempt_of_the_parent() {
+        let clock = Arc::new(SettableClock::at(SystemClock.now()));
+        let transport = Arc::new(Minting::hanging_at_first(clock.clone()));
+        let provider = minted(&clock, &transport);
+        let runtime = multi_thread();
+        let asked = async { timeout(Duration::from_millis(20), provider.credentials()).await };
+        runtime.block_on(asked).unwrap_err();
+
+        in_child(|| {
+            let within = Duration::from_secs(5);
+            let asked = async { timeout(within, provider.credentials()).await };
+            let set = multi_thread().block_on(asked).unwrap().unwrap();
+            assert_eq!(set.access_key_id(), "ASIA2");
         });
     }
 
@@ -137,6 +155,8 @@ mod unix {
     struct Minting {
         clock: Arc<SettableClock>,
         sent: AtomicUsize,
+        /// How many requests get no answer.
+        unanswered: usize,
     }
 
     impl Minting {
@@ -144,6 +164,14 @@ mod unix {
             Self {
                 clock,
                 sent: AtomicUsize::new(0),
+                unanswered: 0,
+            }
+        }
+
+        fn hanging_at_first(clock: Arc<SettableClock>) -> Self {
+            Self {
+                unanswered: 1,
+                ..Self::new(clock)
             }
         }
 
@@ -159,6 +187,9 @@ mod unix {
             _addresses: Vec<SocketAddr>,
         ) -> BoxFuture<'_, Result<Response<Zeroizing<Vec<u8>>>, TransportError>> {
             let number = self.sent.fetch_add(1, Ordering::SeqCst) + 1;
+            if number <= self.unanswered {
+                return Box::pin(pending());
+            }
             let expiration: Timestamp = self.clock.now() + minutes(6 * 60);
             let body = format!(
                 r#"{{"AccessKeyId":"ASIA{number}","SecretAccessKey":"secret","Token":"token","Expiration":"{expiration}"}}"#

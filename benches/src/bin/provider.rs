@@ -4,11 +4,12 @@
 
 use std::env;
 use std::error::Error;
+use std::fs;
 use std::future::Future;
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::pin::pin;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
@@ -22,9 +23,9 @@ use aws_smithy_runtime_api::client::identity::{ResolveCachedIdentity, SharedIden
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_types::config_bag::ConfigBag;
 use pod_identity_benches::{Limit, LocalAgent, Table, median, nanoseconds_per_call};
-use pod_identity_provider::PodIdentityProvider;
+use pod_identity_provider::{PodIdentityProvider, Secret};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -37,15 +38,25 @@ fn main() -> Result<ExitCode> {
             return cold(began, EcsCredentialsProvider::builder().build());
         }
         Some(TURN_BY_TURN) => return turn_by_turn(),
+        Some(IDLE) => return idle(),
         _ => {}
     }
 
     let agent = LocalAgent::start()?;
+    // It takes two minutes, in which it does next to nothing.
+    let idle = start_child(&agent, IDLE)?;
     let mut table = Table::default();
     held(&agent, &mut table)?;
     fetches(&agent, &mut table)?;
     starts(&agent, &mut table)?;
     memory(&agent, &mut table)?;
+    let wakes = output(idle, IDLE)?.trim().parse()?;
+    table.row(
+        "wake-ups a minute of an idle provider",
+        wakes,
+        "",
+        Limit::AtMost(1.0),
+    );
     Ok(table.print()?)
 }
 
@@ -64,6 +75,15 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
     });
     table.row(
         "snapshot(): allocations",
+        allocated.count_total as f64,
+        "",
+        Limit::AtMost(0.0),
+    );
+    let credentials = nanoseconds_per_call(|| at_once(provider.credentials()));
+    table.row("credentials()", credentials, "ns", Limit::AtMost(70.0));
+    let allocated = allocation_counter::measure(|| at_once(provider.credentials()));
+    table.row(
+        "credentials(): allocations",
         allocated.count_total as f64,
         "",
         Limit::AtMost(0.0),
@@ -132,34 +152,50 @@ fn at_once(future: impl Future) {
 fn fetches(agent: &LocalAgent, table: &mut Table) -> Result<()> {
     let output = child(agent, TURN_BY_TURN)?;
     let mut lines = output.lines().map(str::parse::<f64>);
-    let (Some(ours), Some(theirs)) = (lines.next(), lines.next()) else {
-        return Err("two figures were expected".into());
+    let (Some(ours), Some(fixed), Some(theirs)) = (lines.next(), lines.next(), lines.next()) else {
+        return Err("three figures were expected".into());
     };
-    let (ours, theirs) = (ours?, theirs?);
+    let (ours, fixed, theirs) = (ours?, fixed?, theirs?);
     table.row("existing: one fetch, p50", theirs, "µs", Limit::None);
     table.row("one fetch, p50", ours, "µs", Limit::AtMost(theirs));
+    table.row(
+        "one fetch with a fixed token, p50",
+        fixed,
+        "µs",
+        Limit::None,
+    );
     Ok(())
 }
 
-/// In the child: both fetch turn by turn, so that both meet the same disturbances.
+/// In the child: all fetch turn by turn, so that they meet the same disturbances. The fetch with a fixed token
+/// tells what reading the token file costs, which takes a thread.
 fn turn_by_turn() -> Result<ExitCode> {
     let ours = PodIdentityProvider::from_env();
+    let token = env::args().nth(2).ok_or("the token's path is missing")?;
+    let token = fs::read_to_string(token)?;
+    let fixed = PodIdentityProvider::builder()
+        .token(Secret::from(token))
+        .build()?;
     let existing = EcsCredentialsProvider::builder().build();
-    let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+    let (mut our_times, mut fixed_times, mut their_times) = (Vec::new(), Vec::new(), Vec::new());
     current_thread()?.block_on(async {
         ours.warm_up().await?;
+        fixed.warm_up().await?;
         existing.provide_credentials().await?;
         for _fetch in 0..FETCHES {
             let began = Instant::now();
             ours.refresh_now().await?;
             our_times.push(began.elapsed());
             let began = Instant::now();
+            fixed.refresh_now().await?;
+            fixed_times.push(began.elapsed());
+            let began = Instant::now();
             existing.provide_credentials().await?;
             their_times.push(began.elapsed());
         }
         Result::Ok(())
     })?;
-    for times in [our_times, their_times] {
+    for times in [our_times, fixed_times, their_times] {
         writeln!(io::stdout(), "{}", micros(median(times)))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -194,8 +230,21 @@ fn start(agent: &LocalAgent, which: &str) -> Result<Duration> {
 
 /// What this program prints, run again in a pod's environment to measure something.
 fn child(agent: &LocalAgent, what: &str) -> Result<String> {
+    output(start_child(agent, what)?, what)
+}
+
+fn start_child(agent: &LocalAgent, what: &str) -> Result<Child> {
     let mut child = Command::new(env::current_exe()?);
-    let output = child.arg(what).envs(agent.environment()).output()?;
+    let token = agent.lookup(TOKEN_FILE).unwrap_or_default();
+    child.args([what, &token]).envs(agent.environment());
+    Ok(child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?)
+}
+
+fn output(child: Child, what: &str) -> Result<String> {
+    let output = child.wait_with_output()?;
     if !output.status.success() {
         return Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
@@ -207,6 +256,38 @@ fn cold(began: Instant, provider: impl ProvideCredentials) -> Result<ExitCode> {
     current_thread()?.block_on(provider.provide_credentials())?;
     writeln!(io::stdout(), "{}", began.elapsed().as_nanos())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// In the child: how often a minute the process is woken while a provider holds credentials and nobody asks.
+fn idle() -> Result<ExitCode> {
+    let provider = PodIdentityProvider::from_env();
+    let woken = current_thread()?.block_on(async {
+        provider.warm_up().await?;
+        // The connection is closed after 5 s, and a thread of the runtime ends after 10 s.
+        sleep(Duration::from_secs(15)).await;
+        let before = voluntary_switches()?;
+        sleep(IDLE_FOR).await;
+        // The end of the sleep itself is one.
+        Result::Ok(voluntary_switches()? - before - 1)
+    })?;
+    writeln!(
+        io::stdout(),
+        "{}",
+        woken as f64 / IDLE_FOR.as_secs_f64() * 60.0
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How often this thread, which is the only one, has waited for something.
+fn voluntary_switches() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    Ok(count
+        .ok_or("the kernel does not count switches")?
+        .trim()
+        .parse()?)
 }
 
 /// What a provider keeps while it holds credentials and rests.
@@ -256,6 +337,9 @@ fn micros(duration: Duration) -> f64 {
 const COLD_OURS: &str = "cold-ours";
 const COLD_EXISTING: &str = "cold-existing";
 const TURN_BY_TURN: &str = "turn-by-turn";
+const IDLE: &str = "idle";
+const IDLE_FOR: Duration = Duration::from_secs(120);
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const FETCHES: usize = 1000;
 const MANY: usize = 1000;
 const STARTS: usize = 41;

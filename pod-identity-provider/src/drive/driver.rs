@@ -162,8 +162,8 @@ impl Driver {
         }
     }
 
-    /// Waits for a fetch until `outcome` returns something. Bounded, whatever becomes of the tasks that
-    /// work on it.
+    /// Waits for a fetch until `outcome` returns something, for a bounded time, whatever happens to the tasks
+    /// that carry it out.
     async fn settled(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -191,7 +191,7 @@ impl Driver {
                     }
                     Stall::Possible | Stall::Found(_) => self.idle().min(STALLED / 4),
                 };
-                // Both ends of the pause mean the same: check again.
+                // After a change and after the pause alike, the slot is checked again.
                 let _ = timeout(pause, changed.changed()).await;
             }
         });
@@ -205,8 +205,8 @@ impl Driver {
         }
     }
 
-    /// The one way to the slot for everything that may change it. Publishes what it holds then, and offers
-    /// a wanted fetch to the current runtime.
+    /// Changes the slot; nothing else does. Publishes what it holds then, and offers a wanted fetch to the
+    /// current runtime.
     fn drive<R>(self: &Arc<Self>, act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R) -> R {
         let mut slot = self.slot();
         // Read under the lock, so that the slot sees the time go forward.
@@ -259,7 +259,7 @@ impl Driver {
         observer::notify(&*self.observer, event);
     }
 
-    /// How long there is nothing to do; bounded, because the wall clock may be stepped meanwhile.
+    /// Returns how long there is nothing to do; bounded, because the wall clock may be stepped meanwhile.
     fn idle(&self) -> Duration {
         let next = self.slot().poll_timeout();
         let now = self.clock.now();
@@ -288,7 +288,7 @@ fn ask(slot: &mut CredentialSlot, now: Timestamp) -> Result<SharedCredentials, T
     }
 }
 
-/// Refreshes in time though nobody asks. Ends with the driver.
+/// Keeps the slot's deadlines while nobody asks. Ends with the driver.
 async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
     while let Some(driver) = driver.upgrade() {
         driver.drive(|slot, now| slot.handle_timeout(now));
@@ -384,7 +384,7 @@ type CredentialSlot = Slot<SharedCredentials, FetchError>;
 /// A wall clock that was stepped, or a machine that was asleep, is noticed within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Nobody waits longer, whatever the policy says; plus one attempt.
+/// No caller waits longer than this and one attempt, whatever the policy says.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A background task that is later than this for a deadline is on a runtime that nobody drives.

@@ -19,8 +19,8 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// What the slot would return to each ask from `now` on, until it has something to do or the set is
-    /// about to expire.
+    /// Returns what each ask gets from `now` on, until the slot has something to do or the set is about to
+    /// expire.
     pub(crate) fn of(slot: &Slot<SharedCredentials, FetchError>, now: Timestamp) -> Option<Self> {
         let until = slot.quiet_until(now)?;
         let set = slot.peek(now)?;
@@ -34,13 +34,13 @@ impl Published {
         })
     }
 
-    /// The set. `None` if the slot has to be asked at `now`: it has something to do, or the clock was
+    /// Returns the set, or `None` if the slot has to be asked at `now`: it has something to do, or the clock was
     /// stepped back.
     pub(crate) fn at(&self, now: Timestamp) -> Option<&SharedCredentials> {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
-    /// The event that an expired set is handed out, once for each failed attempt.
+    /// Returns the event that an expired set is handed out, once for each failed attempt.
     pub(crate) fn news_since(&self, before: Option<&Self>) -> Option<Event> {
         let is_old = before
             .is_some_and(|before| before.expired.is_some() && before.failures == self.failures);
@@ -54,7 +54,7 @@ impl Published {
     }
 }
 
-/// A set as it is handed out at `now`. An expired one is announced with a few seconds of life, because an
+/// Returns a set as it is handed out at `now`. An expired one is announced with a few seconds of life, because an
 /// SDK that is given a past expiry treats that as an error; the service decides whether it accepts the set.
 pub(crate) fn announced(set: &SharedCredentials, now: Timestamp) -> SharedCredentials {
     if set.expiration() > now {

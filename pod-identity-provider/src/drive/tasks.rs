@@ -96,7 +96,7 @@ impl Tasks {
         }
     }
 
-    /// Keeps the task of an attempt that has started. One before it has ended, or was given up.
+    /// Keeps the task of an attempt that has started. The attempt before it has ended or was given up.
     pub(crate) fn start(&self, task: Task, attempt: Attempt, pulse: Pulse) {
         let in_flight = InFlight {
             attempt,
@@ -108,11 +108,12 @@ impl Tasks {
         drop(before);
     }
 
-    /// The latest attempt, if it is on another runtime than this.
+    /// Returns the latest attempt, if it is on another runtime than this. That may be one of the parent process.
     pub(crate) fn attempt_elsewhere(&self, runtime: &Handle) -> Option<(Attempt, Pulse)> {
         let in_flight = lock(&self.in_flight);
         let attempt = in_flight.as_ref()?;
-        let is_elsewhere = attempt.task.runtime != runtime.id() && attempt.task.is_alive();
+        let is_finished = attempt.task.handle.is_finished();
+        let is_elsewhere = attempt.task.runtime != runtime.id() && !is_finished;
         is_elsewhere.then(|| (attempt.attempt, attempt.pulse.clone()))
     }
 }

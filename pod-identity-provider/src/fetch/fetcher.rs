@@ -43,7 +43,7 @@ impl Fetcher {
         }
     }
 
-    /// One attempt, from the token file to the end of the answer's body, within this time.
+    /// Makes one attempt, from the token file to the end of the answer's body, within this time.
     pub(crate) async fn fetch(&self, within: Duration) -> Result<Credentials, Failure<FetchError>> {
         let deadline = Deadline {
             at: Instant::now() + within.min(LONGEST_ATTEMPT),
@@ -112,7 +112,7 @@ impl Fetcher {
         }
     }
 
-    /// Awaits code that others may have written: until the deadline, and not beyond its panic.
+    /// Awaits code that the application may have supplied, until the deadline. A panic in it is an error.
     async fn limited<F: Future>(
         &self,
         deadline: Deadline,
@@ -176,7 +176,7 @@ struct Deadline {
 /// A deadline further away than this is none, and could not be computed.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A refusal with one of these may mean that kubelet has replaced the token since it was read.
+/// Whether a refusal with this status may mean that kubelet has replaced the token since it was read.
 fn may_be_about_the_token(status: StatusCode) -> bool {
     matches!(
         status,
@@ -184,7 +184,7 @@ fn may_be_about_the_token(status: StatusCode) -> bool {
     )
 }
 
-/// The URI's host as written there, with the port unless it is the scheme's own.
+/// Returns the host as written in the URI, with the port unless it is the default of the scheme.
 fn host_header(endpoint: &Endpoint) -> String {
     let host = endpoint.uri().host().unwrap_or_default();
     let default_port = if endpoint.is_https() { 443 } else { 80 };
@@ -194,7 +194,7 @@ fn host_header(endpoint: &Endpoint) -> String {
     }
 }
 
-/// `Retry-After` in its form of seconds.
+/// Reads `Retry-After` if it is a number of seconds.
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let seconds = answer
         .headers()

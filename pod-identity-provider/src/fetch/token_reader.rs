@@ -8,13 +8,13 @@ use std::time::Duration;
 use pod_identity_core::{AuthorizationToken, TokenFile, TokenFileError};
 use tokio::runtime::Handle;
 
-/// Reads the token file, without ever holding up the runtime.
+/// Reads the token file without blocking the runtime.
 ///
-/// A read from a mount that hangs (NFS, a CSI driver that has died) returns never, and cannot be
-/// cancelled. On a worker of the runtime it would stop the tasks there; on one of its blocking threads it
-/// would stop the shutdown of the runtime, which waits for them. So it has a thread of its own, and a
-/// blocking thread waits for that one, for at most as long as the attempt. At most one read is under way:
-/// a mount that hangs costs one thread, however often it is tried.
+/// A read from a mount that hangs (NFS, a CSI driver that has died) never returns, and cannot be cancelled.
+/// On a worker of the runtime it would block the tasks there; on a blocking thread it would block the shutdown
+/// of the runtime, which waits for those. Therefore the read has a thread of its own, and a blocking thread
+/// waits for it, for at most the time of the attempt. At most one read is in progress: a mount that hangs costs
+/// one thread, however often it is tried.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenReader {
     file: TokenFile,
@@ -48,7 +48,7 @@ impl TokenReader {
         })
     }
 
-    /// The error of a read that took longer than this.
+    /// Returns the error of a read that took longer than this.
     pub(crate) fn timed_out(&self, within: Duration) -> TokenFileError {
         let message = format!("no content within {within:?}; is it on a mount that hangs?");
         self.file
@@ -65,8 +65,8 @@ impl TokenReader {
         // channel.
         let mut left = within;
         while self.is_reading.swap(true, Ordering::AcqRel) {
-            // The read of an attempt that was given up a moment ago is about to return. Failing at once would
-            // turn that moment into a failure of the mount.
+            // The read of an attempt that was given up a moment ago is about to return. It is no sign of a mount
+            // that hangs.
             if left.is_zero() {
                 let message = "an earlier read has not returned; is it on a mount that hangs?";
                 let error = io::Error::new(io::ErrorKind::TimedOut, message);
@@ -85,8 +85,8 @@ impl TokenReader {
             .spawn(move || {
                 let outcome = read(&file);
                 drop(done);
-                // Nobody waits any more if the time is up.
-                let _unheard = sender.send(Some(outcome));
+                // The receiver is gone if the time is up.
+                let _ignored = sender.send(Some(outcome));
             });
         if let Err(error) = started {
             return Err(self.file.failed_with(error));
@@ -98,7 +98,7 @@ impl TokenReader {
     }
 }
 
-/// Between two looks at whether an earlier read has returned.
+/// The time between two checks whether an earlier read has returned.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Ends the wait when the attempt is dropped.
@@ -111,7 +111,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Also clears it when no thread could be started.
+/// Marks the read as ended, also if no thread could be started.
 struct ClearOnDrop(Arc<AtomicBool>);
 
 impl Drop for ClearOnDrop {

@@ -18,7 +18,7 @@ pub(crate) enum TokenSource {
 }
 
 impl TokenSource {
-    /// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` wins over `AWS_CONTAINER_AUTHORIZATION_TOKEN`; a blank
+    /// Reads the variables. `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` wins over `AWS_CONTAINER_AUTHORIZATION_TOKEN`; a blank
     /// variable is an unset one. White space around the path is removed, as around the URI.
     pub(crate) fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let set = |name| lookup(name).filter(|value| !value.trim().is_empty());
@@ -42,7 +42,7 @@ impl TokenSource {
         }
     }
 
-    /// The token to send now; `None` to send none.
+    /// Returns the token to send now, or `None` to send none.
     pub(crate) async fn read(
         &self,
         within: Duration,

@@ -58,8 +58,8 @@ impl Connection {
     }
 }
 
-/// At most one idle connection, kept for a few seconds: fetches are hours apart, but the attempts of one
-/// fetch, and a refresh after a rejected key, are not.
+/// Keeps at most one idle connection, for a few seconds: fetches are hours apart, but the attempts of one fetch
+/// and a refresh after a rejected key follow each other at once.
 ///
 /// A connection belongs to the process that opened it. A child after `fork` shares its socket with the
 /// parent, and has none of the threads that drive it: the child leaves it alone, and does not close it.
@@ -77,8 +77,8 @@ struct Parked {
 }
 
 impl Parking {
-    /// The parked connection, if it leads to one of these addresses, is on the current runtime and is still
-    /// open.
+    /// Returns the parked connection if it leads to one of these addresses, is on the current runtime and is
+    /// still open.
     pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
         let parked = self.lock().take()?;
         if parked.process != std::process::id() {
@@ -126,7 +126,7 @@ const PARKED_FOR: Duration = Duration::from_secs(5);
 /// The most that is read of an answer's body, in bytes: 64 KiB. A real one has about 1.5 KB.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// A server wants the path alone; `Host` carries the rest.
+/// Reduces the URI to its path, as servers expect; `Host` has the rest.
 fn in_origin_form(request: Request<()>) -> Request<Empty<Bytes>> {
     let mut request = request.map(|()| Empty::new());
     let path = request.uri().path_and_query().cloned();

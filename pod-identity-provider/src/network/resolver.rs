@@ -9,7 +9,7 @@ use crate::BoxFuture;
 /// Only an endpoint with a host *name* needs it: the agents' endpoints are addresses.
 /// [`SystemResolver`] is the default.
 pub trait Resolve: fmt::Debug + Send + Sync + 'static {
-    /// All addresses of `host`. The provider checks each of them.
+    /// Returns all addresses of `host`. The provider checks each of them.
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 

@@ -35,7 +35,7 @@ impl Tls {
     /// name, which are read now. A company's own authority is usually among them.
     ///
     /// # Errors
-    /// [`ConfigError::Tls`] if there is none.
+    /// Fails with [`ConfigError::Tls`] if there is none.
     pub fn with_system_roots() -> Result<Self, ConfigError> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
@@ -53,7 +53,7 @@ impl Tls {
     /// Trusts these root certificates and no others: one or more in PEM.
     ///
     /// # Errors
-    /// [`ConfigError::Tls`] if there is none, or one that is not a certificate.
+    /// Fails with [`ConfigError::Tls`] if there is none, or if one cannot be read.
     pub fn with_roots(pem: &[u8]) -> Result<Self, ConfigError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -70,7 +70,7 @@ impl Tls {
         Self::trusting(roots)
     }
 
-    /// A whole configuration of rustls, for client certificates or another crypto provider.
+    /// Uses a whole configuration of rustls, for client certificates or another crypto provider.
     #[cfg(feature = "rustls_0_23")]
     pub fn with_config(config: Arc<ClientConfig>) -> Self {
         Self(config)
@@ -87,7 +87,7 @@ impl Tls {
         }
     }
 
-    /// `host` as in the URI: a name, or an address, which may be in brackets.
+    /// Performs the handshake. `host` is as in the URI: a name, or an address, which may be in brackets.
     pub(crate) async fn connect(
         &self,
         host: &str,

@@ -44,8 +44,8 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// HTTP/1.1. A connection is kept for a few seconds after an answer, so that what follows at once need
-/// not connect again; then it is closed, because the next fetch is hours away.
+/// The default transport: HTTP/1.1. It keeps a connection for a few seconds after an answer, so that a request
+/// that follows at once does not connect again. Then it closes it, because the next fetch is hours away.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     connect_timeout: Duration,
@@ -55,7 +55,7 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Gives up connecting after `connect_timeout`, all addresses together.
+    /// Creates a transport that gives up connecting after `connect_timeout`, for all addresses together.
     pub fn new(connect_timeout: Duration) -> Self {
         Self {
             connect_timeout: connect_timeout.min(LONGEST_CONNECT),
@@ -175,7 +175,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// A deadline further away than this is none, and could not be computed.
+/// A longer limit is none, and its deadline might not be representable.
 const LONGEST_CONNECT: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn without_tls() -> TransportError {

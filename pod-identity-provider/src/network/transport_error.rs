@@ -5,13 +5,13 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// No address took the connection. The last one's error.
+    /// No address accepted the connection. Holds the error of the last one.
     #[error("no connection: {0}")]
     Connect(io::Error),
-    /// No address took the connection in time.
+    /// No address accepted the connection in time.
     #[error("no connection within {0:?}")]
     ConnectTimedOut(Duration),
-    /// TLS was refused by one of the sides.
+    /// The TLS handshake failed.
     #[error("no secure connection: {0}")]
     Tls(io::Error),
     /// The connection broke, or what came over it was not HTTP.
@@ -29,7 +29,8 @@ impl TransportError {
     }
 }
 
-/// An error with the last of its causes: hyper's own text is "connection error", and the cause has the reason.
+/// Writes an error with the last of its causes: the text of hyper's error is "connection error", and its cause has
+/// the reason.
 fn with_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     match causes.last() {

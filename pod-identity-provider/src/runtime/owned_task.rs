@@ -20,7 +20,12 @@ impl OwnedTask {
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        self.is_in_this_process() && !self.handle.is_finished()
+        self.is_in_this_process() && !self.is_finished()
+    }
+
+    /// Whether it has ended. After `fork` the child never sees the end of a task that was not finished then.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.handle.is_finished()
     }
 
     fn is_in_this_process(&self) -> bool {
