@@ -163,7 +163,10 @@ impl<C: Controls> AdminService<C> {
             ("POST", ["reset"]) => done(self.reset().await),
             (method, segments) => match (is_of_cluster(segments), self.controls.cluster()) {
                 (false, _) => no_route(method, path),
-                (true, None) => refusal(404, &format!("{path} is of the mock `eks` only")),
+                (true, None) if has_route(method, path) => {
+                    refusal(404, &format!("{path} is of the mock `eks` only"))
+                }
+                (true, None) => no_route(method, path),
                 (true, Some(cluster)) => cluster_route(&cluster, method, path, segments, body),
             },
         }
@@ -171,7 +174,7 @@ impl<C: Controls> AdminService<C> {
 
     /// Injects a fault. Returns after its effect on the port.
     async fn inject(&self, body: &[u8]) -> Answer {
-        let injected = serde_json::from_slice(body)
+        let injected = super::body::read(body)
             .map_err(NotInjected::Json)
             .and_then(|fault: Fault| Ok(self.controls.inject(fault)?));
         match injected {
@@ -217,7 +220,7 @@ impl<C: Controls> AdminService<C> {
     }
 
     async fn wait(&self, body: &[u8]) -> Answer {
-        let wait = match serde_json::from_slice::<Wait>(body) {
+        let wait = match super::body::read::<Wait>(body) {
             Ok(wait) => wait,
             Err(error) => return refusal(400, &format!("cannot read what to wait for: {error}")),
         };
@@ -257,7 +260,7 @@ impl<C: Controls> AdminService<C> {
     }
 
     async fn advance(&self, body: &[u8]) -> Answer {
-        let advance = match serde_json::from_slice::<Advance>(body) {
+        let advance = match super::body::read::<Advance>(body) {
             Ok(advance) => advance,
             Err(error) => {
                 let message = format!("expected {{\"advance_seconds\": 3600}}: {error}");
@@ -338,21 +341,28 @@ fn is_of_cluster(segments: &[&str]) -> bool {
     ["associations", "roles", "sessions", "visibility", "issuer"].contains(&first)
 }
 
+fn has_route(method: &str, path: &str) -> bool {
+    let mut routes = ROUTES.iter();
+    routes.any(|(known, route)| *known == method && is_on(route, path))
+}
+
+/// Whether a path is one of a route, whose parameters are in braces.
+fn is_on(route: &str, path: &str) -> bool {
+    let (mut wanted, mut sent) = (route.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), sent.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(sent)) if wanted == sent || wanted.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
 /// 405 with the methods that there are, if only the method is wrong.
 fn no_route(method: &str, path: &str) -> Answer {
-    let here = |route: &&(&str, &str)| {
-        let (mut wanted, mut sent) = (route.1.split('/'), path.split('/'));
-        loop {
-            match (wanted.next(), sent.next()) {
-                (None, None) => return true,
-                (Some(wanted), Some(sent)) if wanted == sent || wanted.starts_with('{') => {}
-                _ => return false,
-            }
-        }
-    };
     let methods: Vec<&str> = ROUTES
         .iter()
-        .filter(here)
+        .filter(|(_, route)| is_on(route, path))
         .map(|(method, _)| *method)
         .collect();
     if methods.is_empty() {

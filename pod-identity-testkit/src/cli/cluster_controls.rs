@@ -1,6 +1,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body;
 use crate::eks::associations::associated::Associated;
 use crate::fault::action::Action;
 use crate::fault::mock::Mock;
@@ -39,7 +40,7 @@ impl ClusterControls<'_> {
     }
 
     pub(super) fn associate(&self, json: &[u8]) -> Result<Value, serde_json::Error> {
-        let part: AssociationPart = serde_json::from_slice(json)?;
+        let part: AssociationPart = body::read(json)?;
         Ok(json!({ "id": self.0.add(part.0) }))
     }
 
@@ -59,7 +60,7 @@ impl ClusterControls<'_> {
     }
 
     pub(super) fn put_role(&self, json: &[u8]) -> Result<(), serde_json::Error> {
-        let part: RolePart = serde_json::from_slice(json)?;
+        let part: RolePart = body::read(json)?;
         self.0.put_role(part.0);
         Ok(())
     }
@@ -73,7 +74,7 @@ impl ClusterControls<'_> {
     }
 
     pub(super) fn set_visibility(&self, json: &[u8]) -> Result<(), serde_json::Error> {
-        let change: Visibilities = serde_json::from_slice(json)?;
+        let change: Visibilities = body::read(json)?;
         let gates = &self.0.service().gates;
         if let Some(visible) = change.eks_auth {
             self.0.set_visibility(visibility(visible, gates));
@@ -85,7 +86,7 @@ impl ClusterControls<'_> {
     }
 
     pub(super) fn change_issuer(&self, json: &[u8]) -> Result<(), serde_json::Error> {
-        let change: IssuerChange = serde_json::from_slice(json)?;
+        let change: IssuerChange = body::read(json)?;
         let service = self.0.service();
         let actions = [
             change.sign_with.map(Action::SignWith),

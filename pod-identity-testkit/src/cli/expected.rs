@@ -1,5 +1,6 @@
 use serde::Deserialize;
 
+use super::body;
 use crate::expect::expectations::Expectations;
 use crate::expect::seen::Seen;
 use crate::fault::span::Length;
@@ -49,7 +50,7 @@ pub(super) enum Kind {
 
 impl Expected {
     pub(super) fn read(json: &[u8], kind: Kind) -> Result<Self, ExpectedError> {
-        let expected: Self = serde_json::from_slice(json)?;
+        let expected: Self = body::read(json)?;
         expected.check(kind)?;
         Ok(expected)
     }

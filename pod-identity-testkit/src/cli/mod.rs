@@ -2,6 +2,7 @@
 
 mod admin;
 mod agent;
+mod body;
 mod child;
 mod cluster_controls;
 mod controls;

@@ -104,6 +104,7 @@ async fn expectations_are_of_the_requests_since_the_last_reset() {
     assert_eq!(verified, serde_json::json!({"failures": []}));
     for (mock_kind, wrong, words) in [
         ("agent", "{}", "nothing is expected"),
+        ("agent", "[1]", "cannot read the expectations"),
         (
             "agent",
             r#"{"patched": true}"#,
