@@ -105,6 +105,10 @@ faults *arguments:
 initialize:
     conformance/initialize
 
+# Pages that are made from the source: docs/metrics.md, docs/troubleshooting.md
+pages:
+    cargo test --workspace --all-features --lib write_the_page -- --ignored
+
 # The image, run as the official DaemonSet runs it; as root
 image:
     image/check

@@ -25,6 +25,10 @@ use crate::kubernetes::gone_pods::GonePods;
 use crate::kubernetes::pod_watch::PodWatch;
 use crate::kubernetes::startup_taint::StartupTaint;
 use crate::node::addresses::NodeAddresses;
+#[cfg(target_os = "linux")]
+use crate::node::network::LinkKind;
+#[cfg(target_os = "linux")]
+use crate::node::watch::LinkWatch;
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain::{self, Drain};
 use crate::serve::essential_tasks::EssentialTasks;
@@ -76,6 +80,8 @@ pub struct Agent {
     exposition: Vec<Listen>,
     pod_watch: Option<PodWatch>,
     startup_taint: Option<StartupTaint>,
+    #[cfg(target_os = "linux")]
+    link_watch: Option<LinkWatch>,
 }
 
 impl Agent {
@@ -108,6 +114,8 @@ impl Agent {
             exposition: Vec::new(),
             watched_by: None,
             startup_taint: None,
+            #[cfg(target_os = "linux")]
+            watched_link: None,
         }
     }
 
@@ -148,6 +156,7 @@ impl Agent {
             true => Taken::Await,
             false => Taken::Warn,
         };
+        self.metrics.want_listeners(self.credentials.len());
         let mut servers = EssentialTasks::default();
         for listen in self.credentials {
             let sharing = sharing.clone();
@@ -228,6 +237,11 @@ impl Agent {
             self.upstream.probe().await;
         });
 
+        #[cfg(target_os = "linux")]
+        if let Some(watch) = self.link_watch {
+            background.spawn("watch of the link", watch.run());
+        }
+
         let ended = tokio::select! {
             () = stop => Ok(()),
             ended = servers.ended() => Err(ended),
@@ -263,6 +277,8 @@ pub struct AgentBuilder {
     exposition: Vec<Listen>,
     watched_by: Option<(ApiServer, KubernetesName)>,
     startup_taint: Option<StartupTaint>,
+    #[cfg(target_os = "linux")]
+    watched_link: Option<LinkKind>,
 }
 
 impl AgentBuilder {
@@ -422,6 +438,14 @@ impl AgentBuilder {
         self
     }
 
+    /// Watches the link with the two fixed addresses, and puts it back, with this kind, when it goes. Defaults
+    /// to not watching.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn watch_link(mut self, kind: LinkKind) -> Self {
+        self.watched_link = Some(kind);
+        self
+    }
+
     /// Sets the seed of all jitter, for tests. Defaults to a random one.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -457,6 +481,15 @@ impl AgentBuilder {
         Agent {
             upstream,
             cache: Arc::new(cache),
+            #[cfg(target_os = "linux")]
+            link_watch: self.watched_link.map(|kind| {
+                let (lost, reachable) = metrics.link();
+                LinkWatch {
+                    lost,
+                    reachable,
+                    kind,
+                }
+            }),
             metrics,
             readiness,
             listening,

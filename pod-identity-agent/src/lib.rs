@@ -17,6 +17,7 @@ pub mod cli;
 mod credentials;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod eks_auth;
 mod kubernetes;
 mod node;

@@ -1,5 +1,6 @@
 //! The command line: that of the official agent, and `dev`.
 
+mod doctor;
 mod env;
 mod kubernetes;
 mod pflag;
@@ -20,9 +21,14 @@ use clap::{Parser, Subcommand};
 use pod_identity_cli::Failure;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::doctor::Doctor;
 use self::server::Server;
 use self::verbosity::Verbosity;
 use crate::logging;
+#[cfg(target_os = "linux")]
+use crate::node::initialize;
+#[cfg(target_os = "linux")]
+use crate::node::network::LinkKind;
 use crate::telemetry::line_writer::{LineWriter, Lines};
 use crate::telemetry::metrics::Metrics;
 
@@ -39,10 +45,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    if matches!(cli.command, Command::Server(_)) {
+    if matches!(cli.command, Command::Server(_) | Command::Doctor(_)) {
         env::restart_without_blank_variables(&arguments);
     }
     cli.run().unwrap_or_else(|failure| failure.report(NAME))
+}
+
+/// The `server` of a command line.
+///
+/// # Errors
+/// Fails with clap's words if it is another command, or not one.
+#[cfg(target_os = "linux")]
+fn server_of(arguments: &[OsString]) -> Result<Box<Server>, clap::Error> {
+    let runner = usize::from(arguments.first().is_some_and(is_runner));
+    match Cli::try_parse_from(arguments.iter().skip(runner))?.command {
+        Command::Server(server) => Ok(server),
+        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+    }
 }
 
 fn is_runner(program: &OsString) -> bool {
@@ -66,6 +85,15 @@ enum Command {
     /// Make the agent's addresses reachable on this node: a dummy link, two addresses, two routes
     #[cfg(target_os = "linux")]
     Initialize {
+        /// Change nothing, and exit with 0 if all is there, or with 1
+        #[arg(long)]
+        check: bool,
+        /// Remove the link, with its addresses and routes
+        #[arg(long, conflicts_with = "check")]
+        remove: bool,
+        /// Kind of the link; ifb is for kernels without the module dummy
+        #[arg(long, value_enum, default_value_t = LinkKind::Dummy)]
+        link_kind: LinkKind,
         /// Ignored, as by the official agent
         #[arg(hide = true)]
         stray: Vec<OsString>,
@@ -73,6 +101,9 @@ enum Command {
     /// Ask the server of this container, at its --probe-socket, whether it is alive or ready: exit code 0 or 1
     #[cfg(unix)]
     Probe(probe::Probe),
+    /// Find out why a pod gets no credentials: walks the way of credentials and names cause and remedy
+    #[command(after_help = EXIT_CODES)]
+    Doctor(Doctor),
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK
     #[cfg(feature = "dev")]
     Dev(crate::dev::Options),
@@ -93,12 +124,33 @@ impl Cli {
             #[cfg(unix)]
             Command::Probe(probe) => return probe.run(),
             #[cfg(target_os = "linux")]
-            Command::Initialize { .. } => {
+            Command::Initialize {
+                check,
+                remove,
+                link_kind,
+                ..
+            } => {
                 let _log = start_logging(level, io::stdout())?;
-                block_on(async {
-                    let done = crate::node::initialize::initialize().await;
+                let is_well = block_on(async {
+                    let done = if check {
+                        initialize::check().await
+                    } else if remove {
+                        initialize::remove().await.map(|()| true)
+                    } else {
+                        initialize::initialize(link_kind).await.map(|()| true)
+                    };
                     done.map_err(io::Error::other)
                 })?;
+                return Ok(if is_well {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                });
+            }
+            Command::Doctor(doctor) => {
+                // What the AWS client logs is not for standard output.
+                let _log = start_logging(level, io::stderr())?;
+                return doctor.run();
             }
             #[cfg(feature = "dev")]
             Command::Dev(options) => {
@@ -126,7 +178,6 @@ fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Starts logging. Dropping the returned writer ends it, after it has written what is left.
-#[cfg(any(target_os = "linux", feature = "dev"))]
 fn start_logging(level: LevelFilter, to: impl Write + Send + 'static) -> io::Result<LineWriter> {
     let log = LineWriter::start("log", to)?;
     log_to(level, log.lines(Metrics::lost_lines("log")));
@@ -138,5 +189,9 @@ fn log_to(level: LevelFilter, writer: Lines) {
     // Another one is there already only where this function runs in a test.
     let _already = tracing::subscriber::set_global_default(subscriber);
 }
+
+const EXIT_CODES: &str = "Exit codes: 0 no fault; the first fault is of the environment 3, the token 4, the \
+network 5, the agent 6, the association or its role 7, the node 8, EKS Auth or the agent's own credentials 9; \
+1 doctor cannot run; 64 wrong usage";
 
 const NAME: &str = "pod-identity-agent";

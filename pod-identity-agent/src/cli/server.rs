@@ -16,6 +16,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::kubernetes::{KubernetesFlags, KubernetesTasks};
 use super::{env, pflag, values};
+#[cfg(target_os = "linux")]
+use crate::node::network::LinkKind;
 use crate::telemetry::audit_file::AuditFile;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
@@ -108,6 +110,15 @@ pub(super) struct Server {
     /// Path of a Unix socket for the command `probe`, which then asks this process and no other on the node
     #[arg(long)]
     probe_socket: Option<PathBuf>,
+    /// Watch the link with the agent's addresses, count when something of it goes, and put it back
+    #[cfg(target_os = "linux")]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true)]
+    watch_link: bool,
+    /// Kind of the link that --watch-link puts back
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_enum, default_value_t = LinkKind::Dummy)]
+    link_kind: LinkKind,
     /// Name of this node, sent to EKS Auth [default: NODE_NAME]
     #[arg(long)]
     node_name: Option<String>,
@@ -221,6 +232,27 @@ impl Server {
         Ok(())
     }
 
+    /// The client that the agent asks EKS Auth with.
+    ///
+    /// # Errors
+    /// Fails with a usage error if the endpoint in the environment is not one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn client_of_eks_auth(&self) -> Result<SdkEksAuth, Failure> {
+        Ok(self.eks_auth(self.endpoint()?))
+    }
+
+    /// The addresses that the agent listens at.
+    #[cfg(target_os = "linux")]
+    pub(super) fn listens_at(&self) -> crate::doctor::node::Agent {
+        let metrics = SocketAddr::new(self.metrics_address, self.metrics_port);
+        crate::doctor::node::Agent {
+            hosts: self.bind_hosts.clone(),
+            port: self.port,
+            probes: (Ipv4Addr::LOCALHOST, self.probe_port).into(),
+            metrics: (!self.no_metrics).then_some(metrics),
+        }
+    }
+
     /// The endpoint of the flag, or else of the environment.
     fn endpoint(&self) -> Result<Option<String>, Failure> {
         match values::endpoint(&self.endpoint).map_err(Failure::usage)? {
@@ -331,6 +363,10 @@ impl Server {
         }
         if !self.no_metrics {
             builder = builder.listen_metrics(at(self.metrics_address, self.metrics_port));
+        }
+        #[cfg(target_os = "linux")]
+        if self.watch_link {
+            builder = builder.watch_link(self.link_kind);
         }
         for host in self.bind_hosts {
             builder = builder.listen(at(host, self.port));

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,9 +66,66 @@ struct Connected {
     route: Option<Route>,
 }
 
-struct Route {
+/// Region, own credentials and endpoint.
+pub(crate) struct Route {
     identity: Identity,
     endpoint: Uri,
+}
+
+impl Route {
+    pub(crate) fn region(&self) -> &str {
+        self.identity.region.as_ref()
+    }
+
+    /// # Errors
+    /// Fails if no source has credentials.
+    pub(crate) async fn load_credentials(&self) -> Result<(), Unavailable> {
+        let loaded = self.identity.credentials.provide_credentials().await;
+        loaded.map(drop).map_err(Unavailable::no_credentials)
+    }
+
+    /// Where a connection goes to.
+    pub(crate) fn way(&self) -> Way {
+        let proxy = Matcher::from_env().intercept(&self.endpoint);
+        let uri = proxy.as_ref().map_or(&self.endpoint, |proxy| proxy.uri());
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let default_port = if uri.scheme() == Some(&Scheme::HTTP) {
+            80
+        } else {
+            443
+        };
+        Way {
+            service: self.endpoint.host().unwrap_or_default().to_owned(),
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(default_port),
+            is_proxy: proxy.is_some(),
+        }
+    }
+}
+
+/// The host that a connection to EKS Auth goes to: its own, or that of a proxy.
+pub(crate) struct Way {
+    /// The host of EKS Auth.
+    pub(crate) service: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) is_proxy: bool,
+}
+
+impl Way {
+    /// Connects, and returns the address that answered.
+    ///
+    /// # Errors
+    /// Fails with the reason of the last address.
+    pub(crate) async fn connect(&self) -> Result<SocketAddr, Unavailable> {
+        let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
+        connected
+            .and_then(|stream| stream.peer_addr())
+            .map_err(|error| Unavailable::Connect {
+                address: format!("{}:{}", self.host, self.port),
+                source: Arc::new(error),
+            })
+    }
 }
 
 impl SdkEksAuth {
@@ -170,29 +228,16 @@ impl SdkEksAuth {
         let Some(route) = &self.connected().await?.route else {
             return Ok(());
         };
-        route
-            .identity
-            .credentials
-            .provide_credentials()
-            .await
-            .map_err(Unavailable::no_credentials)?;
-        let proxy = Matcher::from_env().intercept(&route.endpoint);
-        let uri = proxy.as_ref().map_or(&route.endpoint, |proxy| proxy.uri());
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri
-            .port_u16()
-            .unwrap_or(if uri.scheme() == Some(&Scheme::HTTP) {
-                80
-            } else {
-                443
-            });
-        match TcpStream::connect((host, port)).await {
-            Ok(_connection) => Ok(()),
-            Err(error) => Err(Unavailable::Connect {
-                address: format!("{host}:{port}"),
-                source: Arc::new(error),
-            }),
-        }
+        route.load_credentials().await?;
+        route.way().connect().await.map(drop)
+    }
+
+    /// What an exchange goes through.
+    ///
+    /// # Errors
+    /// Fails if region or endpoint are not known.
+    pub(crate) async fn route(&self) -> Result<Option<&Route>, Unavailable> {
+        Ok(self.connected().await?.route.as_ref())
     }
 
     /// A failure is not cached: the next call tries again.

@@ -3,5 +3,11 @@
 pub(crate) mod addresses;
 #[cfg(target_os = "linux")]
 pub(crate) mod initialize;
+#[cfg(target_os = "linux")]
+pub(crate) mod network;
 #[cfg(unix)]
 pub(crate) mod open_files;
+#[cfg(target_os = "linux")]
+pub(crate) mod problem;
+#[cfg(target_os = "linux")]
+pub(crate) mod watch;

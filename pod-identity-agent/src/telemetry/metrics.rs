@@ -32,13 +32,13 @@ pub(crate) struct Metrics {
 struct Gauges {
     cached: IntGauge,
     waiting: IntGauge,
-    evicted: IntGauge,
     watched_pods: IntGauge,
     gone: IntGauge,
     refresh_lag: Gauge,
     shortest_life: Gauge,
     connections: IntGauge,
     listeners: IntGauge,
+    listeners_wanted: IntGauge,
     degraded: IntGauge,
     upstream_rate: Gauge,
     clock_skew: Gauge,
@@ -86,7 +86,7 @@ impl Metrics {
         ]);
         let exchanges = HistogramOpts::new(
             "pod_identity_eks_auth_seconds",
-            "Duration of exchanges with EKS Auth, by outcome.",
+            "Duration of exchanges with EKS Auth, by outcome: ok or an error code.",
         )
         .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0]);
         let info = Opts::new(
@@ -102,13 +102,14 @@ impl Metrics {
         let responses = counter(
             r,
             "pod_identity_http_response",
-            "Responses to requests for credentials, by status code.",
+            "Responses to requests for credentials, by HTTP status.",
             &["code"],
         );
         let cache_state = counter(
             r,
             "pod_identity_cache_state",
-            "Requests for credentials answered from the cache (hit) or by EKS Auth (miss), and tokens evicted.",
+            "Requests answered from the cache (hit), requests that waited for an exchange (miss), and tokens evicted \
+             to keep within the limits (evicted).",
             &["state"],
         );
         Self {
@@ -119,7 +120,9 @@ impl Metrics {
             cache_errors: counter(
                 r,
                 "pod_identity_cache_errors",
-                "Requests for credentials that failed, by type and error code.",
+                "Requests that got no credentials, by type: eks_auth (EKS Auth refused or did not answer; code is its \
+                 error code, Timeout, Unreachable, Malformed or Expired), token (the token cannot be valid), agent \
+                 (OverBudget or Busy), client (GaveUp: the connection was closed before the response).",
                 &["type", "code"],
             ),
             cache_state,
@@ -128,12 +131,32 @@ impl Metrics {
             refusals: counter(
                 r,
                 "pod_identity_refusals",
-                "Requests refused without asking EKS Auth, by reason.",
+                "Requests refused without asking EKS Auth, by reason: Path, Method or Host (not a request for \
+                 credentials at an address of the agent); Empty, Malformed, Unsigned, NoExpiry, Expired, \
+                 NotYetValid or Audience (the token); OverBudget, Busy or Connections (a limit); TooLarge or Http \
+                 (not a request that can be read).",
                 &["reason"],
             ),
             gauges: Gauges::new(r),
             registry,
         }
+    }
+
+    /// The metrics of a link that is watched: how often it was lost, and whether all is reachable. They are
+    /// shown from now on.
+    pub(crate) fn link(&self) -> (IntCounter, IntGauge) {
+        let lost = IntCounter::new(
+            "pod_identity_link_lost",
+            "Times that the link, an address or a route of the agent was found to be gone or taken (with --watch-link).",
+        );
+        let reachable = IntGauge::new(
+            "pod_identity_link_reachable",
+            "1 while link, addresses and routes of the agent are there, otherwise 0 (with --watch-link).",
+        );
+        (
+            register(&self.registry, lost),
+            register(&self.registry, reachable),
+        )
     }
 
     /// Adds a counter that is incremented elsewhere to the exposition.
@@ -181,6 +204,12 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Sets how many credentials addresses the agent is to listen on.
+    pub(crate) fn want_listeners(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.gauges.listeners_wanted.set(count);
+    }
+
     /// Counts a credentials address that the agent has begun to listen on.
     pub(crate) fn count_listener(&self) {
         self.gauges.listeners.inc();
@@ -210,18 +239,6 @@ impl Gauges {
                 "pod_identity_waiting_tokens",
                 "Known tokens without credentials.",
             ),
-            evicted: whole(
-                "pod_identity_evicted_tokens",
-                "Tokens evicted to keep within the limits, since the start.",
-            ),
-            watched_pods: whole(
-                "pod_identity_watched_pods",
-                "Pods of this node that the agent knows of; 0 without --pod-liveness-check.",
-            ),
-            gone: whole(
-                "pod_identity_gone_pods_dropped",
-                "Sets of credentials dropped instead of renewed because their pods are gone, since the start.",
-            ),
             refresh_lag: real(
                 "pod_identity_refresh_lag_seconds",
                 "How late the most overdue refresh is.",
@@ -237,6 +254,11 @@ impl Gauges {
             listeners: whole(
                 "pod_identity_listeners_up",
                 "Credentials addresses that the agent listens on.",
+            ),
+            listeners_wanted: whole(
+                "pod_identity_listeners_wanted",
+                "Credentials addresses that the agent was told to listen on. On a node without IPv6 one of two stays \
+                 out of reach.",
             ),
             degraded: whole(
                 "pod_identity_degraded",
@@ -258,7 +280,6 @@ impl Gauges {
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         whole(&self.cached, reading.cached as u64);
         whole(&self.waiting, reading.waiting as u64);
-        whole(&self.evicted, reading.evicted);
         whole(&self.watched_pods, reading.watched_pods as u64);
         whole(&self.gone, reading.gone);
         self.refresh_lag.set(reading.refresh_lag.as_secs_f64());
@@ -288,4 +309,95 @@ fn register<C: Collector + Clone + 'static>(
     let registered = registry.register(Box::new(metric.clone()));
     registered.expect("a metric's name must be registered once");
     metric
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use prometheus::proto::{MetricFamily, MetricType};
+
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+
+    #[test]
+    fn the_page_in_the_documentation_is_made_from_the_metrics() {
+        let written = std::fs::read_to_string(PAGE).unwrap();
+        assert_eq!(written, page(), "`just pages` renews it");
+    }
+
+    #[test]
+    #[ignore = "writes docs/metrics.md; `just pages` runs it"]
+    fn write_the_page() {
+        std::fs::write(PAGE, page()).unwrap();
+    }
+
+    #[test]
+    fn what_only_grows_is_a_counter() {
+        let metrics = Metrics::new();
+        for evicted in [2, 2, 5] {
+            let page = metrics.render(&Reading {
+                evicted,
+                ..Reading::default()
+            });
+            let series = format!("pod_identity_cache_state{{state=\"evicted\"}} {evicted}");
+            assert!(page.lines().any(|line| line == series), "{page}");
+        }
+    }
+
+    /// The reference: every metric with a series, of which each labelled one gets one here.
+    fn page() -> String {
+        let metrics = Metrics::new();
+        metrics.count_response(StatusCode::BAD_REQUEST, Duration::ZERO);
+        metrics.count_given_up();
+        metrics.count_refusal("Path");
+        metrics.count_exchange(Duration::ZERO, "ok");
+        metrics.show(Metrics::lost_lines("log"));
+        metrics.link();
+        let mut page = INTRODUCTION.to_owned();
+        for family in metrics.registry.gather() {
+            if family.name().starts_with("pod_identity_") {
+                let labels = labels(&family);
+                let _written = writeln!(
+                    page,
+                    "| `{}{labels}` | {} | {} |",
+                    family.name(),
+                    kind(&family),
+                    family.help()
+                );
+            }
+        }
+        page
+    }
+
+    fn labels(family: &MetricFamily) -> String {
+        let labels = family.get_metric().first().unwrap().get_label();
+        let names: Vec<_> = labels.iter().map(|label| label.name()).collect();
+        match &names[..] {
+            [] => String::new(),
+            names => format!("{{{}}}", names.join(",")),
+        }
+    }
+
+    fn kind(family: &MetricFamily) -> &'static str {
+        match family.get_field_type() {
+            MetricType::COUNTER => "counter",
+            MetricType::GAUGE => "gauge",
+            MetricType::HISTOGRAM => "histogram",
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const INTRODUCTION: &str = "\
+# Metrics
+
+The metrics of the agent, made from its source: `just pages` renews this page. They are at `/metrics` of port 2705, \
+with the usual `process_*` metrics. `pod_identity_http_response`, `pod_identity_cache_state` and \
+`pod_identity_cache_errors` have the names of the official agent and keep their meaning. Label values come from \
+fixed sets: none comes from a client.
+
+| metric | type | meaning |
+|---|---|---|
+";
 }

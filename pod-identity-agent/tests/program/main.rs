@@ -13,7 +13,13 @@ mod command_line;
 #[cfg(all(unix, feature = "dev"))]
 mod dev;
 #[cfg(target_os = "linux")]
+mod doctor;
+#[cfg(target_os = "linux")]
+mod doctor_node;
+#[cfg(target_os = "linux")]
 mod ending;
+#[cfg(target_os = "linux")]
+mod initialize;
 #[cfg(unix)]
 mod kubernetes;
 #[cfg(target_os = "linux")]

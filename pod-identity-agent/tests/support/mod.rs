@@ -4,6 +4,9 @@
 
 pub(crate) mod client;
 pub(crate) mod log;
+pub(crate) mod metadata;
+#[cfg(target_os = "linux")]
+pub(crate) mod namespace;
 #[cfg(unix)]
 pub(crate) mod outside;
 #[cfg(unix)]

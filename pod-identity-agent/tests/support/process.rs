@@ -63,6 +63,16 @@ impl Program {
         Self::spawn(shell, arguments, environment)
     }
 
+    /// Under another program, which gets the path of ours and the arguments.
+    pub(crate) fn under(
+        mut command: Command,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        command.arg(PROGRAM);
+        Self::spawn(command, arguments, environment)
+    }
+
     fn spawn(mut command: Command, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut child = command

@@ -1,0 +1,177 @@
+#[cfg(target_os = "linux")]
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use pod_identity_cli::{DurationError, Failure, parse_duration_within};
+
+#[cfg(target_os = "linux")]
+use super::server::Server;
+use crate::doctor::findings::ALL;
+#[cfg(target_os = "linux")]
+use crate::doctor::node;
+use crate::doctor::page;
+use crate::doctor::pod;
+use crate::doctor::report::Report;
+use crate::doctor::surroundings::Surroundings;
+
+/// `doctor`: where it looks, and how it reports.
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Where to look
+    #[arg(value_enum, default_value_t = Place::Pod)]
+    place: Place,
+    /// Look into this process of the same pod, from a container that `kubectl debug` has added
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "ID")]
+    process: Option<u32>,
+    /// Use the credentials once, to show the role
+    #[arg(long)]
+    get_caller_identity: bool,
+    /// How long one answer is waited for, from 1ms to 1m
+    #[arg(long, value_parser = timeout, default_value = "2s")]
+    timeout: Duration,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print cause and remedy of a finding by its code, or of all findings, as Markdown, and look at nothing
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = ALL_FINDINGS, value_parser = code)]
+    explain: Option<String>,
+    /// On a node, the flags of its `server` [default: those of the running one]
+    #[cfg(target_os = "linux")]
+    #[arg(last = true, value_name = "SERVER FLAGS")]
+    flags: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Place {
+    /// The application's container: from its environment to its credentials
+    Pod,
+    /// The network of the node: from the agent's link to EKS Auth
+    #[cfg(target_os = "linux")]
+    Node,
+}
+
+impl Doctor {
+    /// # Errors
+    /// Fails if what is to be looked into cannot be read, or the report not be written.
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if let Some(code) = &self.explain {
+            io::stdout().write_all(explanation(code).as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let report = match self.place {
+            Place::Pod => self.examine_pod()?,
+            #[cfg(target_os = "linux")]
+            Place::Node => self.examine_node()?,
+        };
+        let mut text = if self.json {
+            report.to_json().to_string()
+        } else {
+            report.to_string()
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(ExitCode::from(report.exit_code()))
+    }
+
+    fn examine_pod(&self) -> Result<Report, Failure> {
+        let around = self.surroundings()?;
+        super::block_on(async { Ok(pod::examine(around, self.get_caller_identity).await) })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn examine_node(&self) -> Result<Report, Failure> {
+        let (server, has_cluster) = self.server()?;
+        let eks_auth = server.client_of_eks_auth()?;
+        let agent = server.listens_at();
+        let around = self.own_surroundings();
+        super::block_on(async { Ok(node::examine(around, agent, eks_auth, has_cluster).await) })
+    }
+
+    /// The `server` whose node this is, and whether its cluster is known.
+    #[cfg(target_os = "linux")]
+    fn server(&self) -> Result<(Box<Server>, bool), Failure> {
+        let of = |flags: &[OsString]| {
+            let program = ["doctor node --", "server"].map(OsString::from);
+            super::server_of(&[&program[..], flags].concat())
+        };
+        if !self.flags.is_empty() {
+            let server = of(&self.flags).map_err(Failure::usage)?;
+            return Ok((server, true));
+        }
+        match running_server() {
+            Some(server) => Ok((server, true)),
+            None => {
+                let unnamed = ["--cluster-name", "unknown"].map(OsString::from);
+                Ok((of(&unnamed).map_err(Failure::usage)?, false))
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn surroundings(&self) -> Result<Surroundings, Failure> {
+        match self.process {
+            None => Ok(self.own_surroundings()),
+            Some(id) => Surroundings::of_process(id, self.timeout).map_err(|error| {
+                Failure::new(1, format!(
+                    "the environment of process {id} cannot be read: {error}; run as its user, or with \
+                     CAP_SYS_PTRACE, in a container that shares its processes (kubectl debug --target)"
+                ))
+            }),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn surroundings(&self) -> Result<Surroundings, Failure> {
+        Ok(self.own_surroundings())
+    }
+
+    fn own_surroundings(&self) -> Surroundings {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Surroundings::new(variables, self.timeout)
+    }
+}
+
+fn explanation(code: &str) -> String {
+    match ALL.iter().find(|one| one.code == code) {
+        Some(finding) => page::entry(finding),
+        None => page::page(),
+    }
+}
+
+/// The command line of an agent that runs on this node, if this process can see it: in the agent's container,
+/// or with the process namespace of the node.
+#[cfg(target_os = "linux")]
+fn running_server() -> Option<Box<Server>> {
+    let mut processes = procfs::process::all_processes().ok()?.flatten();
+    processes.find_map(|process| {
+        let arguments = process.cmdline().ok()?;
+        if !arguments.first()?.ends_with("pod-identity-agent") {
+            return None;
+        }
+        let arguments: Vec<_> = arguments.into_iter().map(OsString::from).collect();
+        super::server_of(&arguments).ok()
+    })
+}
+
+/// The code of a finding, or [`ALL_FINDINGS`].
+fn code(text: &str) -> Result<String, String> {
+    if text == ALL_FINDINGS || ALL.iter().any(|one| one.code == text) {
+        return Ok(text.to_owned());
+    }
+    let codes: Vec<_> = ALL.iter().map(|one| one.code).collect();
+    Err(format!("expected one of {}", codes.join(", ")))
+}
+
+const ALL_FINDINGS: &str = "all";
+
+fn timeout(text: &str) -> Result<Duration, DurationError> {
+    parse_duration_within(Duration::from_millis(1)..=Duration::from_secs(60), text)
+}

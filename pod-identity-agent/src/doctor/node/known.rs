@@ -1,0 +1,32 @@
+use std::net::{IpAddr, SocketAddr};
+
+use crate::SdkEksAuth;
+use crate::doctor::surroundings::Surroundings;
+
+/// What a walk on a node knows so far.
+pub(super) struct Known {
+    pub(super) around: Surroundings,
+    pub(super) agent: Agent,
+    pub(super) eks_auth: SdkEksAuth,
+    pub(super) has_cluster: bool,
+    /// Whether EKS Auth can be connected to, with credentials.
+    pub(super) may_ask: bool,
+}
+
+/// Where the agent of this node should listen.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) hosts: Vec<IpAddr>,
+    pub(crate) port: u16,
+    pub(crate) probes: SocketAddr,
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+impl Agent {
+    /// The addresses of credentials.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = SocketAddr> {
+        self.hosts
+            .iter()
+            .map(|host| SocketAddr::new(*host, self.port))
+    }
+}

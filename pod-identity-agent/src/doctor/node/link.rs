@@ -1,0 +1,43 @@
+use crate::doctor::finding::Finding;
+use crate::doctor::findings::{
+    ADDRESS_ELSEWHERE, ADDRESS_MISSING, LINK_DOWN, LINK_MISSING, NO_IPV6, NO_NETLINK,
+    ROUTE_ELSEWHERE, ROUTE_MISSING, ROUTE_REFUSES,
+};
+use crate::doctor::step::Outcome;
+use crate::node::network::{LINK, Network};
+use crate::node::problem::{Problem, has_ipv6, problems};
+
+/// The link, its addresses and the routes to them.
+pub(super) async fn check() -> Outcome {
+    let found = async { problems(&Network::open()?).await }.await;
+    match found {
+        Ok(found) => Outcome::of(
+            found
+                .iter()
+                .map(|problem| finding_of(problem).with(problem.to_string()))
+                .collect(),
+            format!("{LINK} is up, with its addresses and the routes to them"),
+        ),
+        Err(error) => Outcome::found(&NO_NETLINK, error.to_string()),
+    }
+}
+
+pub(super) async fn check_ipv6() -> Outcome {
+    if has_ipv6() {
+        Outcome::Fine("on".to_owned())
+    } else {
+        Outcome::found(&NO_IPV6, "")
+    }
+}
+
+fn finding_of(problem: &Problem) -> &'static Finding {
+    match problem {
+        Problem::NoLink => &LINK_MISSING,
+        Problem::LinkDown => &LINK_DOWN,
+        Problem::NoAddress(_) => &ADDRESS_MISSING,
+        Problem::NoRoute(_) => &ROUTE_MISSING,
+        Problem::HeldElsewhere { .. } => &ADDRESS_ELSEWHERE,
+        Problem::RouteElsewhere { .. } => &ROUTE_ELSEWHERE,
+        Problem::RouteRefuses { .. } => &ROUTE_REFUSES,
+    }
+}

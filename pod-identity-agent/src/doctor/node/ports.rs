@@ -1,0 +1,80 @@
+use std::net::{IpAddr, SocketAddr};
+
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process, all_processes};
+
+use crate::doctor::findings::{NOT_LISTENING, PORT_TAKEN};
+use crate::doctor::node::known::Known;
+use crate::doctor::step::Outcome;
+
+/// Who listens at the ports of the agent.
+pub(super) async fn check(known: &mut Known) -> Outcome {
+    let sockets: Vec<_> = [procfs::net::tcp(), procfs::net::tcp6()]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|socket| socket.state == TcpState::Listen)
+        .collect();
+    let mut found = Vec::new();
+    let mut holders = Vec::new();
+    let agent = &known.agent;
+    let others = [Some(agent.probes), agent.metrics];
+    for wanted in agent.credentials().chain(others.into_iter().flatten()) {
+        let mut is_held = false;
+        for socket in sockets.iter().filter(|socket| covers(socket, wanted)) {
+            is_held = true;
+            match holder_of(socket) {
+                Some(holder) if !is_agent(&holder) => {
+                    let (id, name) = (holder.pid(), name_of(&holder));
+                    let at = socket.local_address;
+                    found.push(PORT_TAKEN.with(format!("{at} is held by {name} (process {id})")));
+                }
+                Some(holder) => holders.push(format!("{wanted} by process {}", holder.pid())),
+                None => holders.push(format!(
+                    "{wanted} by a process that cannot be seen from here"
+                )),
+            }
+        }
+        if !is_held && agent.credentials().any(|one| one == wanted) && has(wanted.ip()) {
+            found.push(NOT_LISTENING.with(wanted.to_string()));
+        }
+    }
+    Outcome::of(found, format!("held: {}", holders.join(", ")))
+}
+
+/// Whether a connection to `wanted` may reach this socket.
+fn covers(socket: &TcpNetEntry, wanted: SocketAddr) -> bool {
+    let at = socket.local_address;
+    let address = at.ip().to_canonical();
+    // A socket at [::] also takes IPv4, unless it was told not to, which cannot be seen here.
+    let is_any = address.is_unspecified() && (address.is_ipv6() || wanted.is_ipv4());
+    at.port() == wanted.port() && (is_any || address == wanted.ip())
+}
+
+/// Whether this node has the address: one that it does not have is reported by the step before.
+fn has(address: IpAddr) -> bool {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    address.is_loopback() || interfaces.iter().any(|one| one.ip() == address)
+}
+
+/// `None` if its process belongs to somebody else or to another process namespace.
+fn holder_of(socket: &TcpNetEntry) -> Option<Process> {
+    all_processes().ok()?.flatten().find(|process| {
+        let holds = |target| matches!(target, FDTarget::Socket(inode) if inode == socket.inode);
+        process
+            .fd()
+            .is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| holds(file.target))))
+    })
+}
+
+fn is_agent(process: &Process) -> bool {
+    let arguments = process.cmdline().unwrap_or_default();
+    let program = arguments.first().map_or("", String::as_str);
+    program.ends_with("pod-identity-agent") || program.ends_with("go-runner")
+}
+
+fn name_of(process: &Process) -> String {
+    process
+        .stat()
+        .map_or_else(|_gone| "a process".to_owned(), |stat| stat.comm)
+}

@@ -1,0 +1,112 @@
+use std::net::IpAddr;
+
+use pod_identity_core::Endpoint;
+
+use crate::node::network::{Holder, LINK, Network, NetworkError, Route, prefix};
+
+/// Why one of the agent's addresses is not, or not surely, reachable on this node. The text ends in the
+/// command that mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("the link {LINK} is not there: run `pod-identity-agent initialize`")]
+    NoLink,
+    #[error("the link {LINK} is down: `ip link set {LINK} up`")]
+    LinkDown,
+    #[error("{LINK} does not have {0}: run `pod-identity-agent initialize`")]
+    NoAddress(IpAddr),
+    #[error("no route leads to {0}: run `pod-identity-agent initialize`")]
+    NoRoute(IpAddr),
+    #[error(
+        "{address} is also on the interface {}; remove it: `ip address del {address}/{} dev {}`",
+        holder.interface, holder.prefix, holder.interface
+    )]
+    HeldElsewhere { address: IpAddr, holder: Holder },
+    #[error(
+        "a route to {address} leads to another interface, {interface}; remove it: \
+         `ip route del {address}/{} dev {interface}`",
+        prefix(*address)
+    )]
+    RouteElsewhere { address: IpAddr, interface: String },
+    #[error(
+        "a route to {address} is `{kind}`; remove it: `ip route del {kind} {address}/{}`",
+        prefix(*address)
+    )]
+    RouteRefuses { address: IpAddr, kind: &'static str },
+}
+
+impl Problem {
+    /// Whether something else holds an address or a route, which `initialize` does not take away.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::HeldElsewhere { .. } | Self::RouteElsewhere { .. } | Self::RouteRefuses { .. }
+        )
+    }
+}
+
+/// What is wrong with the link, its addresses and the routes to them. IPv6 counts only where the node has
+/// it.
+///
+/// # Errors
+/// Fails if netlink does not answer.
+pub(crate) async fn problems(network: &Network) -> Result<Vec<Problem>, NetworkError> {
+    let link = network.link().await?;
+    let mut found = Vec::new();
+    match link {
+        None => found.push(Problem::NoLink),
+        Some(link) if !link.is_up => found.push(Problem::LinkDown),
+        Some(_) => {}
+    }
+    for address in addresses() {
+        found.extend(problems_of(network, address, link.is_some()).await?);
+    }
+    Ok(found)
+}
+
+/// Those of one address.
+pub(crate) async fn problems_of(
+    network: &Network,
+    address: IpAddr,
+    has_link: bool,
+) -> Result<Vec<Problem>, NetworkError> {
+    let mut found = Vec::new();
+    let (ours, others): (Vec<_>, Vec<_>) = network
+        .holders(address)
+        .await?
+        .into_iter()
+        .partition(|holder| holder.interface == LINK);
+    if has_link && ours.is_empty() {
+        found.push(Problem::NoAddress(address));
+    }
+    let held = |holder| Problem::HeldElsewhere { address, holder };
+    found.extend(others.into_iter().map(held));
+
+    let mut leads_to_link = false;
+    for route in network.routes(address).await? {
+        match route {
+            Route::To { interface } if interface == LINK => leads_to_link = true,
+            Route::To { interface } => found.push(Problem::RouteElsewhere { address, interface }),
+            Route::Refusing { kind } => found.push(Problem::RouteRefuses { address, kind }),
+        }
+    }
+    if has_link && !leads_to_link {
+        found.push(Problem::NoRoute(address));
+    }
+    Ok(found)
+}
+
+/// The agent's addresses, as far as this node has their family.
+fn addresses() -> impl Iterator<Item = IpAddr> {
+    let v4 = IpAddr::from(Endpoint::EKS_IPV4);
+    let v6 = has_ipv6().then_some(IpAddr::from(Endpoint::EKS_IPV6));
+    [v4].into_iter().chain(v6)
+}
+
+/// Whether the kernel has IPv6, and it is not turned off for all interfaces or for the link.
+pub(crate) fn has_ipv6() -> bool {
+    let is_off = |interface: &str| {
+        let setting = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+        std::fs::read_to_string(setting).is_ok_and(|value| value.trim() == "1")
+    };
+    std::path::Path::new("/proc/net/if_inet6").exists() && !is_off("all") && !is_off(LINK)
+}
