@@ -43,7 +43,7 @@ pub(crate) fn entry(finding: &Finding) -> String {
     } = finding;
     let mut entry = format!("### `{code}`\n\n**Message:** {message}.\n");
     if !seen.is_empty() {
-        let seen: Vec<_> = seen.iter().map(|part| code(part)).collect();
+        let seen: Vec<_> = seen.iter().map(|part| span(part)).collect();
         let _written = write!(entry, "\n**Seen elsewhere as:** {}\n", seen.join(", "));
     }
     let _written = write!(entry, "\n**Cause:** {cause}\n\n**Remedy:** {remedy}\n");
@@ -51,7 +51,7 @@ pub(crate) fn entry(finding: &Finding) -> String {
 }
 
 /// A code span, also of text with backquotes.
-fn code(text: &str) -> String {
+fn span(text: &str) -> String {
     if text.contains('`') {
         format!("`` {text} ``")
     } else {
