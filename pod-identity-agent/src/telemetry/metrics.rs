@@ -33,7 +33,7 @@ struct Gauges {
     cached: IntGauge,
     waiting: IntGauge,
     watched_pods: IntGauge,
-    gone: IntGauge,
+    gone: IntCounter,
     refresh_lag: Gauge,
     shortest_life: Gauge,
     connections: IntGauge,
@@ -239,6 +239,17 @@ impl Gauges {
                 "pod_identity_waiting_tokens",
                 "Known tokens without credentials.",
             ),
+            watched_pods: whole(
+                "pod_identity_watched_pods",
+                "Pods of this node that the agent knows of; 0 without --pod-liveness-check.",
+            ),
+            gone: register(
+                r,
+                IntCounter::new(
+                    "pod_identity_gone_pods_dropped",
+                    "Sets of credentials dropped instead of renewed because their pods are gone.",
+                ),
+            ),
             refresh_lag: real(
                 "pod_identity_refresh_lag_seconds",
                 "How late the most overdue refresh is.",
@@ -281,7 +292,8 @@ impl Gauges {
         whole(&self.cached, reading.cached as u64);
         whole(&self.waiting, reading.waiting as u64);
         whole(&self.watched_pods, reading.watched_pods as u64);
-        whole(&self.gone, reading.gone);
+        let gone = reading.gone.saturating_sub(self.gone.get());
+        self.gone.inc_by(gone);
         self.refresh_lag.set(reading.refresh_lag.as_secs_f64());
         self.shortest_life.set(reading.shortest_life.as_secs_f64());
         whole(&self.connections, reading.connections as u64);
