@@ -54,8 +54,18 @@ async fn after_a_day_the_rotated_token_is_used() {
         })
         .map(|token| token.expect("only tokens of this pod"))
         .collect();
-    assert_eq!(used.first(), Some(&0));
-    assert_eq!(used.last(), Some(&2), "the second rotation is at hour 40");
+    // The agent may still refresh what an older token has brought after the first use of a newer one.
+    let mut in_order_of_first_use = Vec::new();
+    for token in used {
+        if !in_order_of_first_use.contains(&token) {
+            in_order_of_first_use.push(token);
+        }
+    }
+    assert_eq!(
+        in_order_of_first_use,
+        [0, 1, 2],
+        "the second rotation is at hour 40"
+    );
     let refused = requests
         .iter()
         .find(|request| !matches!(&request.outcome, Some(outcome) if outcome.status == Some(200)));
