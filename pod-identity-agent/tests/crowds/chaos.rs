@@ -194,31 +194,39 @@ impl Pod {
 async fn fail(eks: Arc<MockEksAuth>, mut rng: Rng, end: Instant) {
     while Instant::now() < end {
         eks.clear_faults();
-        match rng.u32(..40) {
-            0 => {
-                eks.stop().await;
-                sleep(Duration::from_millis(rng.u64(50..800))).await;
-                eks.restart().await.unwrap();
-            }
-            1 => eks.inject_always(Fault::stall(Stage::BeforeHeaders)),
-            2 => eks.inject_always(Fault::reset(Stage::BeforeHeaders)),
-            3 => eks.inject_always(Fault::text(502, "<html>bad gateway</html>")),
-            4 => eks.inject_always(Fault::body("{")),
-            5 => eks.inject_always(Fault::without("credentials.expiration")),
-            6 => eks.inject_always(Fault::without("subject.namespace")),
-            7 => eks.inject_always(Fault::expires_in(SECOND * rng.u32(0..30))),
-            8 => eks.inject_always(Fault::latency(Duration::from_millis(rng.u64(10..1200)))),
-            9 => {
-                let wish = Duration::from_millis(rng.u64(100..1500));
-                let throttling = ServiceError::new(ErrorCode::Throttling);
-                eks.inject_always(throttling.retry_after(wish));
-            }
-            choice @ 10..16 => eks.inject_always(CODES[choice as usize - 10]),
-            _ => eks.inject_always(Fault::expires_in(SECOND * rng.u32(18..60))),
+        let choice = rng.u32(..40);
+        if choice == 0 {
+            eks.stop().await;
+            sleep(Duration::from_millis(rng.u64(50..800))).await;
+            eks.restart().await.unwrap();
+        } else {
+            // In so short a time there may be no request for it.
+            eks.inject_always(fault(choice, &mut rng).optional());
         }
         sleep(Duration::from_millis(rng.u64(50..600))).await;
     }
     eks.clear_faults();
+}
+
+fn fault(choice: u32, rng: &mut Rng) -> Fault {
+    match choice {
+        1 => Fault::stall(Stage::BeforeHeaders),
+        2 => Fault::reset(Stage::BeforeHeaders),
+        3 => Fault::text(502, "<html>bad gateway</html>"),
+        4 => Fault::body("{"),
+        5 => Fault::without("credentials.expiration"),
+        6 => Fault::without("subject.namespace"),
+        7 => Fault::expires_in(SECOND * rng.u32(0..30)),
+        8 => Fault::latency(Duration::from_millis(rng.u64(10..1200))),
+        9 => {
+            let wish = Duration::from_millis(rng.u64(100..1500));
+            ServiceError::new(ErrorCode::Throttling)
+                .retry_after(wish)
+                .into()
+        }
+        choice @ 10..16 => CODES[choice as usize - 10].into(),
+        _ => Fault::expires_in(SECOND * rng.u32(18..60)),
+    }
 }
 
 const CODES: [ErrorCode; 6] = [

@@ -221,7 +221,7 @@ async fn an_unknown_flag_prints_one_line_and_exits_with_64() {
         (&["--token-lifetime", "1ms"][..], "--token-lifetime"),
         (&["--credential-lifetime", "soon"], "--credential-lifetime"),
         (&["--bogus"], "--bogus"),
-        (&["sh"], "'sh'"),
+        (&["sh"], "put `--` before it: dev -- sh"),
     ] {
         dev(arguments).await.assert_one_line(64, &[part]);
     }
