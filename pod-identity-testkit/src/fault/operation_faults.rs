@@ -18,7 +18,8 @@ use crate::http::stage::Stage;
 /// # async fn main() {
 /// use pod_identity_testkit::{ApiErrorCode, Fault, MockEksAuth, Operation, Stage};
 ///
-/// let eks = MockEksAuth::start().await;
+/// // Without a request, the faults below would fail the test.
+/// let eks = MockEksAuth::builder().unverified().start().await.unwrap();
 /// let list = eks.on(Operation::ListPodIdentityAssociations);
 /// list.inject_next(2, ApiErrorCode::Throttling);
 /// list.inject(Fault::reset(Stage::InBody).nth(5));

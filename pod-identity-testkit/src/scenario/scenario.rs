@@ -43,7 +43,7 @@ use crate::{Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder};
 ///
 ///     [[timeline]]
 ///     at = "10m"
-///     agent_fault = { error = "ThrottlingException", lasting = "5m" }
+///     agent_fault = { error = "ThrottlingException", lasting = "5m", optional = true }
 ///
 ///     [[timeline]]
 ///     at = "12m"
