@@ -43,7 +43,7 @@ use crate::{
 /// ```
 ///
 /// # Faults
-/// A [`Fault`] describes an effect and the requests that it applies to: the next one by default, several, the
+/// A [`Fault`](crate::Fault) describes an effect and the requests that it applies to: the next one by default, several, the
 /// nth, those with one token or of one pod, from a time on, for a while, or until a gate is released.
 /// Faults for a number of requests queue. Those for every request are persistent.
 ///
