@@ -9,11 +9,12 @@ use std::process::Command;
 use pod_identity_testkit::MockEksAuth;
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::task::yield_now;
 
 use crate::support::client::{self, Request};
-use crate::support::pod;
 use crate::support::process::Server;
 use crate::support::shop::{shop, token};
+use crate::support::{pod, soon};
 
 #[tokio::test]
 async fn sighup_reopens_the_file() {
@@ -22,6 +23,13 @@ async fn sighup_reopens_the_file() {
     let [file, rotated] = ["audit.log", "audit.log.1"].map(|name| folder.path().join(name));
     let server = audited(&eks, &file).await;
     client::insist(server.credentials, &token(&eks)).await.key();
+    // A thread writes the line, after the answer.
+    soon(async {
+        while lines(&file).is_empty() {
+            yield_now().await;
+        }
+    })
+    .await;
     fs::rename(&file, &rotated).unwrap();
     server.program.signal(Signal::HUP);
     server.program.stdout.says("audit log reopened").await;
