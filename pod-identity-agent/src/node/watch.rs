@@ -50,8 +50,16 @@ impl LinkWatch {
         let mut known = Vec::new();
         loop {
             self.look(&mut known).await;
-            if events.next().await.is_none() {
-                return Err(io::Error::other("the kernel's events have ended"));
+            // What could not be put back, perhaps because the link was just going, is tried again.
+            let limit = if known.is_empty() {
+                Duration::MAX
+            } else {
+                RETRY
+            };
+            match tokio::time::timeout(limit, events.next()).await {
+                Ok(Some(_event)) => {}
+                Ok(None) => return Err(io::Error::other("the kernel's events have ended")),
+                Err(_elapsed) => continue,
             }
             // One change sends many events: what removes a link also removes addresses and routes.
             for _event in 0..LONGEST_BURST {
@@ -66,26 +74,36 @@ impl LinkWatch {
         let Some(found) = problems_now().await else {
             return;
         };
-        if found == *known {
+        if found.is_empty() && known.is_empty() {
             return;
         }
-        for problem in found.iter().filter(|problem| !known.contains(problem)) {
-            warn!("{problem}");
-        }
+        let is_changed = found != *known;
+        warn_of_new(&found, known);
         if known.is_empty() {
             self.lost.inc();
         }
         if !found.is_empty()
             && let Err(error) = make_reachable(self.kind).await
+            && is_changed
         {
             warn!(%error, "the agent's addresses cannot be put back");
         }
-        let left = problems_now().await.unwrap_or(found);
+        known.extend(found);
+        let Some(left) = problems_now().await else {
+            return;
+        };
+        warn_of_new(&left, known);
         self.reachable.set(i64::from(left.is_empty()));
         if left.is_empty() {
             info!(link = LINK, "the agent's addresses are reachable again");
         }
         *known = left;
+    }
+}
+
+fn warn_of_new(problems: &[Problem], known: &[Problem]) {
+    for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+        warn!("{problem}");
     }
 }
 
@@ -97,8 +115,11 @@ async fn problems_now() -> Option<Vec<Problem>> {
         .ok()
 }
 
-/// Events of one change come within microseconds of each other.
-const BURST: Duration = Duration::from_millis(20);
+/// Events of one change come within microseconds of each other, later on a busy machine.
+const BURST: Duration = Duration::from_millis(100);
+
+/// How soon what could not be put back is tried again if nothing changes.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// A node whose network changes all the time is looked at all the same.
 const LONGEST_BURST: usize = 100;
