@@ -43,6 +43,8 @@ use crate::serve::side_runtime::SideRuntime;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::metrics::{Metrics, Reading};
 use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
+use crate::tokens::key_ring::KeyRing;
+use crate::tokens::token_keys::TokenKeys;
 
 /// The node agent: answers `GET /v1/credentials` from a cache that EKS Auth fills.
 ///
@@ -66,6 +68,8 @@ use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 #[derive(Debug)]
 pub struct Agent {
     upstream: Arc<Upstream>,
+    keys: Arc<KeyRing>,
+    seed: u64,
     cache: Arc<CredentialCache>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
@@ -90,6 +94,7 @@ impl Agent {
         AgentBuilder {
             eks_auth: Arc::new(eks_auth),
             clock: Arc::new(SystemClock),
+            token_keys: TokenKeys::none(),
             audit: AuditLog::off(),
             lost_lines: Vec::new(),
             settings: Settings {
@@ -229,6 +234,13 @@ impl Agent {
             for_scrapers.serve(listen, taken_by_predecessor, respond)?;
         }
 
+        let cache = Arc::clone(&self.cache);
+        background.spawn("verification", async move {
+            cache.verify_with_new_keys().await;
+        });
+        background.spawn("keys of the cluster", async move {
+            self.keys.run(self.seed).await;
+        });
         background.spawn("cache", self.cache.run());
         background.spawn("limits of connections", async move {
             connections.sweep().await;
@@ -264,6 +276,7 @@ impl Agent {
 pub struct AgentBuilder {
     eks_auth: Arc<dyn EksAuth>,
     clock: Arc<dyn Clock>,
+    token_keys: TokenKeys,
     audit: AuditLog,
     lost_lines: Vec<IntCounter>,
     settings: Settings,
@@ -330,6 +343,13 @@ impl AgentBuilder {
     /// Sets the clock. Defaults to the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Sets where the keys of the cluster come from that tokens are verified with. Defaults to
+    /// [`TokenKeys::none`].
+    pub fn token_keys(mut self, keys: TokenKeys) -> Self {
+        self.token_keys = keys;
         self
     }
 
@@ -477,9 +497,18 @@ impl AgentBuilder {
             let pods: Arc<GonePods> = Arc::clone(&self.settings.gone_pods);
             PodWatch::new(api_server, node, pods, Arc::clone(&self.clock))
         });
-        let cache = CredentialCache::new(Arc::clone(&upstream), self.clock, self.settings);
+        let seed = self.settings.seed;
+        let keys = Arc::new(self.token_keys.into_ring());
+        let cache = CredentialCache::new(
+            Arc::clone(&upstream),
+            Arc::clone(&keys),
+            self.clock,
+            self.settings,
+        );
         Agent {
             upstream,
+            keys,
+            seed,
             cache: Arc::new(cache),
             #[cfg(target_os = "linux")]
             link_watch: self.watched_link.map(|kind| {

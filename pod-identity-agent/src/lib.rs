@@ -23,6 +23,7 @@ mod kubernetes;
 mod node;
 mod serve;
 mod telemetry;
+mod tokens;
 
 pub use agent::{Agent, AgentBuilder};
 pub use credentials::rate_limit::Budget;
@@ -35,6 +36,8 @@ pub use kubernetes::api_server_error::ApiServerUrlError;
 pub use serve::listener::Listen;
 pub use telemetry::audit::AuditLog;
 pub use telemetry::logging;
+pub use tokens::issuer_url::{IssuerUrl, IssuerUrlError};
+pub use tokens::token_keys::TokenKeys;
 
 /// The README's example compiles.
 #[cfg(doctest)]

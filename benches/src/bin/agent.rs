@@ -68,6 +68,7 @@ enum Part {
     Hits,
     Throughput,
     Misses,
+    Tokens,
     Crowd,
     Scale,
     Memory,
@@ -76,12 +77,13 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Size,
         Self::Start,
         Self::Hits,
         Self::Throughput,
         Self::Misses,
+        Self::Tokens,
         Self::Crowd,
         Self::Scale,
         Self::Memory,
@@ -120,6 +122,7 @@ async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
             }
             Part::Throughput => throughput(ours, &mut table).await?,
             Part::Misses => misses(ours, &mut table).await?,
+            Part::Tokens => tokens(ours, &mut table).await?,
             Part::Crowd => {
                 crowd("", ours, Limit::AtMost(10.0), &mut table).await?;
                 if let Some(peer) = &peer {
@@ -315,6 +318,77 @@ async fn misses(ours: &Path, table: &mut Table) -> Result<()> {
     table.row("EKS Auth itself, p50", micros(direct), "µs", Limit::None);
     let added = micros(through.saturating_sub(direct));
     table.row("added to a miss, p50", added, "µs", Limit::AtMost(1000.0));
+    Ok(())
+}
+
+/// Tokens that the agent verifies itself: new ones of pods whose credentials are held, and forged ones.
+async fn tokens(ours: &Path, table: &mut Table) -> Result<()> {
+    let eks = Upstream::start(Duration::ZERO).await?;
+    let issuer = eks.mock.endpoint();
+    let flags = [
+        "--oidc-issuer",
+        &issuer,
+        "--key-cache=off",
+        "--pod-budget=100000/100000",
+    ];
+    let agent = eks.before(ours, &flags)?;
+    let builder = |number: usize| {
+        let pod = format!("cart-{}", number % PODS_WITH_NEW_TOKENS);
+        eks.issuer.token("shop", "cart").pod(pod)
+    };
+    let mint = |number| builder(number).mint(SystemClock.now());
+    let mut connection = connected(&agent).await?;
+    // The keys have come when a forged token is no longer exchanged.
+    while connection
+        .ask(&builder(0).forged().mint(SystemClock.now()))
+        .await?
+        .0
+        == 200
+    {}
+    for number in 0..PODS_WITH_NEW_TOKENS {
+        expect_200(connection.ask(&mint(number)).await?.0)?;
+    }
+
+    let new: Vec<String> = (0..MISSES).map(mint).collect();
+    let (mut times, cpu) = (Vec::new(), agent.cpu()?);
+    for token in &new {
+        let (status, took) = connection.ask(token).await?;
+        expect_200(status)?;
+        times.push(took);
+    }
+    let spent = agent.cpu()?.saturating_sub(cpu) / MISSES as u32;
+    let took = micros(median(times));
+    table.row(
+        "a new token of a known pod, p50",
+        took,
+        "µs",
+        Limit::AtMost(1000.0),
+    );
+    table.row("CPU of a new token", micros(spent), "µs", Limit::None);
+
+    let forged = (0..FORGED).map(|number| builder(number).forged().mint(SystemClock.now()));
+    let forged: Vec<String> = forged.collect();
+    let cpu = agent.cpu()?;
+    for token in &forged {
+        let (status, _took) = connection.ask(token).await?;
+        if status != 400 {
+            return Err(format!("a forged token was answered with {status}").into());
+        }
+    }
+    let spent = agent.cpu()?.saturating_sub(cpu) / FORGED as u32;
+    table.row("CPU of a forged token", micros(spent), "µs", Limit::None);
+
+    let cpu = agent.cpu()?;
+    for token in new.iter().cycle().take(FORGED) {
+        expect_200(connection.ask(token).await?.0)?;
+    }
+    let spent = agent.cpu()?.saturating_sub(cpu) / FORGED as u32;
+    table.row(
+        "CPU of a hit of a verified token",
+        micros(spent),
+        "µs",
+        Limit::None,
+    );
     Ok(())
 }
 
@@ -727,6 +801,8 @@ fn micros(duration: Duration) -> f64 {
 const BARE: &str = "bare";
 const CONNECTIONS: usize = 10;
 const MISSES: usize = 500;
+const PODS_WITH_NEW_TOKENS: usize = 50;
+const FORGED: usize = 5000;
 const TURNS: usize = 31;
 const MIB: f64 = 1024.0 * 1024.0;
 const STARTS: usize = 15;

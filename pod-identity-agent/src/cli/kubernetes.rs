@@ -79,6 +79,18 @@ impl KubernetesFlags {
             .map_err(|error| Failure::usage(format!("{name} is not valid: {error}")))
     }
 
+    /// Returns the API server if a flag or the environment names it.
+    ///
+    /// # Errors
+    /// Fails with a usage error if that is not a URL.
+    pub(super) fn known_api_server(&self) -> Result<Option<ApiServer>, Failure> {
+        let is_in_cluster = variable("KUBERNETES_SERVICE_HOST").is_some();
+        match self.kubernetes_api.is_some() || is_in_cluster {
+            true => self.api_server("--verify-tokens").map(Some),
+            false => Ok(None),
+        }
+    }
+
     fn is_watching(&self) -> Result<bool, Failure> {
         const NAME: &str = "POD_LIVENESS_CHECK";
         if let Some(is_watching) = self.pod_liveness_check {

@@ -21,7 +21,10 @@ use crate::node::network::LinkKind;
 use crate::telemetry::audit_file::AuditFile;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
-use crate::{Agent, AgentBuilder, AuditLog, Budget, Listen, NodeIdentity, SdkEksAuth};
+use crate::tokens::key_file::DEFAULT_KEY_FILE;
+use crate::{
+    Agent, AgentBuilder, AuditLog, Budget, IssuerUrl, Listen, NodeIdentity, SdkEksAuth, TokenKeys,
+};
 
 /// The official agent's flags with its defaults, then the flags of newer official agents that have no
 /// effect here, then our own.
@@ -132,6 +135,16 @@ pub(super) struct Server {
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     discover_node: bool,
+    /// Verify tokens with the keys of the cluster, so that all tokens of a pod share its credentials
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "true", default_missing_value = "true", hide_default_value = true)]
+    verify_tokens: bool,
+    /// URL of the cluster's OpenID Connect issuer, which has the keys where the API server has none
+    #[arg(long)]
+    oidc_issuer: Option<IssuerUrl>,
+    /// File in which the keys of the cluster are kept for the next start: a path, or off
+    #[arg(long, default_value = DEFAULT_KEY_FILE)]
+    key_cache: String,
 
     #[command(flatten)]
     kubernetes: KubernetesFlags,
@@ -211,6 +224,7 @@ impl Server {
         let endpoint = self.endpoint()?;
         self.check_bind_hosts()?;
         let tasks = self.kubernetes.tasks(self.node_name())?;
+        let keys = self.token_keys()?;
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         super::log_to(level, log.lines(lost_log.clone()));
@@ -228,7 +242,7 @@ impl Server {
             }
         };
         let lost_lines = [lost_log, lost_audit];
-        super::block_on(self.serve(endpoint, tasks, audit, audit_file, lost_lines))?;
+        super::block_on(self.serve(endpoint, tasks, keys, audit, audit_file, lost_lines))?;
         Ok(())
     }
 
@@ -304,6 +318,7 @@ impl Server {
         self,
         endpoint: Option<String>,
         tasks: Option<KubernetesTasks>,
+        keys: TokenKeys,
         audit: AuditLog,
         audit_file: Option<AuditFile>,
         lost_lines: [IntCounter; 2],
@@ -320,7 +335,8 @@ impl Server {
         let _reopening = reopen_on_hangup(audit_file)?;
         #[cfg(not(unix))]
         drop(audit_file);
-        let mut agent = self.agent(endpoint).audit(audit).lost_lines(lost_lines);
+        let agent = self.agent(endpoint).token_keys(keys);
+        let mut agent = agent.audit(audit).lost_lines(lost_lines);
         #[cfg(unix)]
         if let Some(limit) = crate::node::open_files::raise_limit() {
             agent = agent.open_files(limit);
@@ -376,6 +392,26 @@ impl Server {
 
     fn node_name(&self) -> Option<String> {
         self.node_name.clone().or_else(|| variable("NODE_NAME"))
+    }
+
+    /// # Errors
+    /// Fails with a usage error if the URL of the API server is not valid.
+    fn token_keys(&self) -> Result<TokenKeys, Failure> {
+        let mut keys = TokenKeys::none();
+        if !self.verify_tokens {
+            return Ok(keys);
+        }
+        if let Some(api_server) = self.kubernetes.known_api_server()? {
+            keys = keys.from_api_server(api_server);
+        }
+        if let Some(issuer) = &self.oidc_issuer {
+            let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
+            keys = keys.from_issuer(issuer.clone(), ca_bundle);
+        }
+        Ok(match self.key_cache.as_str() {
+            "off" => keys,
+            path => keys.kept_in(path, &self.cluster_name),
+        })
     }
 
     fn eks_auth(&self, endpoint: Option<String>) -> SdkEksAuth {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pod_identity_core::{Clock, Failure, ServiceAccountToken, Timestamp, TokenDigest, TokenError};
+use pod_identity_core::{
+    Clock, Failure, ServiceAccountToken, SlotKey, Timestamp, TokenDigest, TokenError, VerifiedToken,
+};
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
@@ -17,18 +19,22 @@ use crate::credentials::state::{ExchangeInput, Lookup, Pending, Running, State};
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::upstream::Upstream;
-use crate::telemetry::metrics::Reading;
+use crate::telemetry::metrics::{Metrics, Reading};
+use crate::tokens::key_ring::KeyRing;
+use crate::tokens::key_set::Unverified;
 
 /// The prepared answers of all tokens, fetched and refreshed.
 ///
 /// One cache serves all addresses of the agent. A fetch belongs to the cache, not to the client that caused
 /// it: a client that gave up finds the answer when it comes back.
 ///
-/// A request takes the lock once if its answer is there, and twice if it begins a fetch, because the token
-/// is parsed in between, outside the lock. While this one is held, only that of
+/// A request takes the lock once if its answer is there, and more often if its token is new, because that
+/// is parsed and verified in between, outside the lock. While this one is held, only that of
 /// [`GonePods`](crate::kubernetes::gone_pods::GonePods) is taken.
 pub(crate) struct CredentialCache {
     upstream: Arc<Upstream>,
+    keys: Arc<KeyRing>,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     /// Held for a look-up or a change of state, never across an await or a fetch. The clock is read while
@@ -39,11 +45,18 @@ pub(crate) struct CredentialCache {
 }
 
 impl CredentialCache {
-    pub(crate) fn new(upstream: Arc<Upstream>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        keys: Arc<KeyRing>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
         let wake = Arc::new(Notify::new());
         Self {
             state: Mutex::new(State::new(&settings, Arc::clone(&wake))),
+            metrics: Arc::clone(&upstream.metrics),
             upstream,
+            keys,
             clock,
             settings,
             wake,
@@ -61,7 +74,93 @@ impl CredentialCache {
             return Ok(found);
         }
         let token = self.check(token)?;
-        self.lock().begin(self.clock.now(), digest, address, &token)
+        let verified = self.verify(&token, digest, address)?;
+        let mut state = self.lock();
+        let now = self.clock.now();
+        let pod = verified.map(|verified| {
+            let pod = Arc::clone(verified.pod());
+            state.adopt(now, digest, verified, &token);
+            pod
+        });
+        let begun = state.begin(now, digest, address, &token);
+        drop(state);
+        if let (Some(pod), Ok(Lookup::Ready(_))) = (pod, &begun) {
+            self.upstream.note_verified(&pod, address);
+        }
+        begun
+    }
+
+    /// Verifies a token that has not been verified before. `None` for one that is EKS Auth's to judge.
+    fn verify(
+        &self,
+        token: &ServiceAccountToken,
+        digest: TokenDigest,
+        address: IpAddr,
+    ) -> Result<Option<VerifiedToken>, Denial> {
+        if self.keys.keys().is_empty() {
+            self.metrics.count_validation("skipped");
+            return Ok(None);
+        }
+        let is_new = self
+            .lock()
+            .needs_verification(self.clock.now(), &digest, address)?;
+        if !is_new {
+            return Ok(None);
+        }
+        let verified = self.keys.verify(token);
+        self.metrics.count_validation(match verified {
+            Ok(_) => "success",
+            Err(Unverified::WrongSignature) => "failure",
+            Err(Unverified::UnknownKey | Unverified::NotOfPod) => "skipped",
+        });
+        let why = match verified {
+            Ok(verified) => return Ok(Some(verified)),
+            Err(why) => why,
+        };
+        let now = self.clock.now();
+        self.lock().note_unverified(now, digest, address, why);
+        match why {
+            Unverified::WrongSignature => Err(Denial::WrongSignature),
+            Unverified::UnknownKey | Unverified::NotOfPod => Ok(None),
+        }
+    }
+
+    /// Verifies the tokens that are known already whenever the keys of the cluster change, until dropped:
+    /// credentials that were fetched before are then the pod's, whichever of its tokens asks next.
+    pub(crate) async fn verify_with_new_keys(&self) {
+        let mut changes = self.keys.changes();
+        // Those that are there at the start are news too.
+        changes.mark_changed();
+        while changes.changed().await.is_ok() {
+            let keys = Arc::clone(&changes.borrow_and_update());
+            let tokens = {
+                let mut state = self.lock();
+                state.handle_keys(&keys);
+                state.tokens()
+            };
+            for digest in tokens {
+                self.verify_known(digest);
+                // A thousand verifications must not hold up those who ask.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Verifies a token that has a slot of its own.
+    fn verify_known(&self, digest: TokenDigest) {
+        if self.keys.keys().is_empty() {
+            return;
+        }
+        let Some(token) = self.lock().token(&digest) else {
+            return;
+        };
+        let Ok(token) = ServiceAccountToken::parse(token.expose()) else {
+            return;
+        };
+        if let Ok(verified) = self.keys.verify(&token) {
+            self.lock()
+                .adopt(self.clock.now(), digest, verified, &token);
+        }
     }
 
     /// Waits for the fetch, for as long as a client is to wait.
@@ -85,7 +184,7 @@ impl CredentialCache {
             Some(Err(error)) if error.is_own_answer() => Err(Denial::EksAuth(error)),
             other => {
                 let error = other.and_then(Result::err);
-                Err(self.lock().late(self.clock.now(), &pending.digest, error))
+                Err(self.lock().late(self.clock.now(), &pending.key, error))
             }
         }
     }
@@ -107,6 +206,10 @@ impl CredentialCache {
                     };
                     if let Some(fetch) = running.remove(&id) {
                         self.lock().finish(&fetch, self.clock.now(), result);
+                        if let SlotKey::Token(digest) = fetch.attempt.key() {
+                            // The keys may have come while it was in flight.
+                            self.verify_known(digest);
+                        }
                     }
                 }
             }
@@ -121,17 +224,21 @@ impl CredentialCache {
         let other = self.lock().note_use(digest, address);
         if let Some(OtherUse {
             first_address,
-            claimed,
+            subject,
         }) = other
         {
             self.upstream
-                .audit_hit(self.clock.now(), address, first_address, &claimed);
+                .audit_hit(self.clock.now(), address, first_address, &subject);
         }
     }
 
     /// The state of the cache, for the metrics.
     pub(crate) fn reading(&self) -> Reading {
-        self.lock().reading(self.clock.now())
+        Reading {
+            keys: self.keys.keys().len(),
+            verification: self.keys.mode(),
+            ..self.lock().reading(self.clock.now())
+        }
     }
 
     /// Starts every fetch that is wanted and may begin; returns how long there is nothing else to do.
@@ -151,10 +258,10 @@ impl CredentialCache {
             let started = fetches.spawn(async move {
                 let ExchangeInput {
                     token,
-                    claimed,
+                    subject,
                     address,
                 } = exchange;
-                let result = upstream.assume_role(&token, &claimed, address, time);
+                let result = upstream.assume_role(&token, &subject, address, time);
                 result.await.map(Entry::from)
             });
             running.insert(started.id(), fetch);

@@ -32,6 +32,14 @@ pub(crate) enum Denial {
         /// The recent refusal of this token by EKS Auth, which shows the pod the real cause.
         last_refusal: Option<EksAuthError>,
     },
+    /// The signature of the token is not that of the cluster's key which the token names.
+    WrongSignature,
+    /// The source has sent as many tokens with a wrong signature as its budget allows: its tokens are not
+    /// verified for now.
+    TooManyForged {
+        /// The flag that sets the budget.
+        flag: &'static str,
+    },
     /// As many tokens wait for EKS Auth as there is room for.
     QueueFull,
 }
@@ -54,6 +62,8 @@ impl Denial {
             },
             Self::RepeatedHost => "Host",
             Self::OverBudget { .. } => "OverBudget",
+            Self::WrongSignature => "Signature",
+            Self::TooManyForged { .. } => "OverBudget",
             Self::QueueFull => "Busy",
             Self::EksAuth(_) | Self::Late { .. } => return None,
         })
@@ -63,9 +73,9 @@ impl Denial {
     /// that did not get as far as the cache.
     pub(crate) fn labels(&self) -> Option<(&'static str, &'static str)> {
         let kind = match self {
-            Self::Refused(Refusal::Token(_) | Refusal::Claims(_)) => "token",
+            Self::Refused(Refusal::Token(_) | Refusal::Claims(_)) | Self::WrongSignature => "token",
             Self::Refused(_) | Self::RepeatedHost => return None,
-            Self::OverBudget { .. } | Self::QueueFull => "agent",
+            Self::OverBudget { .. } | Self::TooManyForged { .. } | Self::QueueFull => "agent",
             Self::EksAuth(_) | Self::Late { .. } => "eks_auth",
         };
         let code = match self {
@@ -97,7 +107,7 @@ impl Denial {
     fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => refusal.status(),
-            Self::RepeatedHost => StatusCode::BAD_REQUEST,
+            Self::RepeatedHost | Self::WrongSignature => StatusCode::BAD_REQUEST,
             Self::EksAuth(error)
             | Self::OverBudget {
                 last_refusal: Some(error),
@@ -109,9 +119,10 @@ impl Denial {
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
             // Every SDK retries a 503; some never retry a 429.
-            Self::Late { .. } | Self::OverBudget { .. } | Self::QueueFull => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Late { .. }
+            | Self::OverBudget { .. }
+            | Self::TooManyForged { .. }
+            | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -119,7 +130,9 @@ impl Denial {
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
             Self::Late { retry_after, .. } => *retry_after,
-            Self::OverBudget { .. } | Self::QueueFull => Duration::ZERO,
+            Self::OverBudget { .. } | Self::TooManyForged { .. } | Self::QueueFull => {
+                Duration::ZERO
+            }
             _ => return None,
         };
         Some(wait.as_secs_f64().ceil().clamp(1.0, 60.0) as u64)
@@ -142,6 +155,13 @@ impl Denial {
             Self::Late { .. } => "EKS Auth has not answered in time; try again".to_owned(),
             Self::OverBudget { flag, .. } => format!(
                 "this address has caused as many exchanges with EKS Auth as {flag} allows; try again"
+            ),
+            Self::WrongSignature => {
+                "Service account token cannot be verified: its signature is not that of this cluster's key"
+                    .to_owned()
+            }
+            Self::TooManyForged { flag } => format!(
+                "this address has sent as many tokens with a wrong signature as {flag} allows; try again"
             ),
             Self::QueueFull => "too many tokens wait for EKS Auth already; try again".to_owned(),
         }

@@ -5,25 +5,26 @@ use bytes::Bytes;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{
     ClaimError, CredentialSet, Expiring, KubernetesName, Secret, ServiceAccountToken, Ticket,
-    Timestamp,
+    Timestamp, TokenDigest, Validity,
 };
 use tokio::sync::watch;
 
-use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
+use crate::eks_auth::subject::Subject;
 
-/// What the cache keeps of a token: the token itself, to exchange it again, and when it may be used.
+/// What the cache keeps of a token, or of the newest token of a pod: the token itself, to exchange it again,
+/// and when it may be used.
 ///
 /// Dropping it, because its slot is evicted, tells those who wait that there will be no outcome.
 pub(crate) struct TokenRequest {
     pub(crate) token: Secret,
-    pub(crate) claimed: ClaimedNames,
+    pub(crate) digest: TokenDigest,
+    pub(crate) subject: Subject,
     /// The pod, by which the watch of pods knows it. EKS Auth has verified it if credentials are held.
     pub(crate) pod_uid: Option<KubernetesName>,
     /// The address that asked first.
     pub(crate) address: IpAddr,
-    expires: Timestamp,
-    not_before: Option<Timestamp>,
+    validity: Validity,
     waiters: Option<Waiters>,
 }
 
@@ -37,28 +38,36 @@ struct Waiters {
 }
 
 impl TokenRequest {
-    pub(crate) fn new(token: &ServiceAccountToken, address: IpAddr) -> Self {
+    pub(crate) fn new(
+        token: &ServiceAccountToken,
+        digest: TokenDigest,
+        subject: Subject,
+        address: IpAddr,
+    ) -> Self {
         Self {
             token: Secret::from(token.expose().to_owned()),
-            claimed: token.claims().into(),
+            digest,
+            subject,
             pod_uid: token.claims().pod_uid.clone(),
             address,
-            expires: token.claims().expires_at,
-            not_before: token.claims().not_before,
+            validity: token.claims().validity(),
             waiters: None,
+        }
+    }
+
+    /// Puts another token of the same pod in its place, unless that expires earlier. Those who wait go on
+    /// waiting.
+    pub(crate) fn renew(&mut self, token: &ServiceAccountToken, digest: TokenDigest) {
+        if token.claims().expires_at > self.validity.expires_at {
+            self.token = Secret::from(token.expose().to_owned());
+            self.digest = digest;
+            self.validity = token.claims().validity();
         }
     }
 
     /// Checks the times again, on every request: the other claims cannot change.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), ClaimError> {
-        let starts = self.not_before.unwrap_or(Timestamp::MIN);
-        if now >= self.expires {
-            Err(ClaimError::Expired)
-        } else if now + NOT_BEFORE_LEEWAY < starts {
-            Err(ClaimError::NotYetValid)
-        } else {
-            Ok(())
-        }
+        self.validity.check(now, NOT_BEFORE_LEEWAY)
     }
 
     /// Joins those who wait for the fetch of this ticket, the latest that the slot has given out.
@@ -86,7 +95,7 @@ impl TokenRequest {
 
 impl Expiring for TokenRequest {
     fn expiration(&self) -> Timestamp {
-        self.expires
+        self.validity.expires_at
     }
 }
 

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use hashlink::LinkedHashMap;
 use pod_identity_core::TokenDigest;
 
-use crate::eks_auth::claimed_names::ClaimedNames;
+use crate::eks_auth::subject::Subject;
 
 /// Remembers the sources that got the credentials of a token which another source had asked with first: a
 /// token that was stolen, or one that a driver uses on behalf of a pod.
@@ -17,8 +17,8 @@ pub(crate) struct OtherSources(LinkedHashMap<(TokenDigest, IpAddr), ()>);
 pub(crate) struct OtherUse {
     /// The address that asked first.
     pub(crate) first_address: IpAddr,
-    /// The names in the token, which EKS Auth has accepted.
-    pub(crate) claimed: ClaimedNames,
+    /// The pod of the token, which EKS Auth has accepted.
+    pub(crate) subject: Subject,
 }
 
 impl OtherSources {

@@ -13,6 +13,9 @@ use crate::node::addresses::NODE;
 /// tokens is held to its budget. What is given back is bounded too, by a bucket with the budget of the node,
 /// because where nothing is kept (a cache of size 0) good tokens could cause exchanges without end.
 ///
+/// Tokens with a wrong signature have a bucket of the same size: they cost no exchange, but a verification
+/// each. A source without any left has no token verified, so that it costs no more than that.
+///
 /// The table of sources is bounded: the source that was quiet for longest is forgotten, and with it what it
 /// had used up.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Budgets {
 struct Account {
     exchanges: TokenBucket,
     refunds: TokenBucket,
+    forged: TokenBucket,
     in_flight: usize,
 }
 
@@ -87,6 +91,18 @@ impl Budgets {
         }
     }
 
+    /// Whether a token of this source may be verified.
+    pub(crate) fn may_verify(&self, now: Timestamp, source: IpAddr) -> bool {
+        let account = self.accounts.get(&source);
+        account.is_none_or(|account| account.forged.wait_for(now, 1).is_zero())
+    }
+
+    /// Charges the source for a token with a wrong signature.
+    pub(crate) fn charge_forged(&mut self, now: Timestamp, source: IpAddr) {
+        // Where threads have verified at once, one of them may find nothing left.
+        let _was_left = self.account(source).forged.try_take(now);
+    }
+
     /// How long one more exchange has to wait for the budget, after the `ahead` that wait already.
     pub(crate) fn wait(&self, now: Timestamp, source: IpAddr, ahead: usize) -> Duration {
         let count = u32::try_from(ahead.saturating_add(1)).unwrap_or(u32::MAX);
@@ -123,6 +139,7 @@ impl Budgets {
             let account = Account {
                 exchanges: self.budget(source).bucket(),
                 refunds: self.node.bucket(),
+                forged: self.budget(source).bucket(),
                 in_flight: 0,
             };
             self.accounts.insert(source, account);
@@ -202,6 +219,19 @@ mod tests {
             earned += 1;
         }
         assert_eq!(earned, 200 + 10);
+    }
+
+    #[test]
+    fn forged_tokens_are_verified_within_a_budget_that_leaves_the_exchanges_alone() {
+        let mut budgets = budgets();
+        for _ in 0..10 {
+            assert!(budgets.may_verify(START, POD));
+            budgets.charge_forged(START, POD);
+        }
+        assert!(!budgets.may_verify(START, POD));
+        assert!(budgets.may_verify(START + SECOND / 2, POD));
+        assert!(budgets.may_verify(START, NODE));
+        assert_eq!(failing(&mut budgets, START, POD), 10);
     }
 
     #[test]

@@ -5,22 +5,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use pod_identity_core::{
-    Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, Secret, ServiceAccountToken, Slot,
-    SlotCache, Timestamp, TokenDigest,
+    Adopted, Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, Secret,
+    ServiceAccountToken, Slot, SlotCache, SlotKey, Timestamp, TokenDigest, VerifiedToken,
+    VerifiedTokens,
 };
 use tokio::sync::{Notify, watch};
 
 use crate::credentials::denial::Denial;
-use crate::credentials::entry::{Entry, Outcome, TokenRequest};
+use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY, Outcome, TokenRequest};
 use crate::credentials::other_sources::{OtherSources, OtherUse};
 use crate::credentials::rate_limit::Budgets;
 use crate::credentials::settings::Settings;
-use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::pace::UpstreamPace;
+use crate::eks_auth::subject::Subject;
 use crate::kubernetes::gone_pods::GonePods;
 use crate::node::addresses::NodeAddresses;
 use crate::telemetry::metrics::Reading;
+use crate::tokens::key_set::{KeySet, Unverified};
 
 /// All that changes: the slots with those who wait for them, and what bounds the exchanges with EKS Auth.
 ///
@@ -33,7 +35,11 @@ use crate::telemetry::metrics::Reading;
 ///    every attempt, so that the retries of an outage count like anything else.
 /// 3. When any fetch begins: the pace that EKS Auth grants to the whole node ([`UpstreamPace`]).
 pub(crate) struct State {
-    cache: SlotCache<TokenDigest, TokenRequest, Entry, EksAuthError>,
+    cache: SlotCache<SlotKey, TokenRequest, Entry, EksAuthError>,
+    /// Which slot a token belongs to.
+    verified: VerifiedTokens,
+    /// Tokens that were not found to be a pod's, so that each is verified once.
+    unverified: RecentlyUnverified,
     node_addresses: NodeAddresses,
     budgets: Budgets,
     /// When the first source that is over budget may fetch again.
@@ -60,12 +66,15 @@ pub(crate) enum Lookup {
 /// A place among those who wait for a fetch.
 pub(crate) struct Pending {
     pub(crate) digest: TokenDigest,
+    pub(crate) key: SlotKey,
     pub(crate) outcome: watch::Receiver<Option<Outcome>>,
 }
 
 /// A fetch that is under way.
 pub(crate) struct Running {
-    pub(crate) attempt: CacheAttempt<TokenDigest>,
+    pub(crate) attempt: CacheAttempt<SlotKey>,
+    /// The token that is exchanged.
+    digest: TokenDigest,
     began: Timestamp,
     /// The source whose budget was charged; `None` for a refresh, which has a pace of its own.
     charged: Option<IpAddr>,
@@ -74,7 +83,7 @@ pub(crate) struct Running {
 /// What an exchange needs.
 pub(crate) struct ExchangeInput {
     pub(crate) token: Secret,
-    pub(crate) claimed: ClaimedNames,
+    pub(crate) subject: Subject,
     pub(crate) address: IpAddr,
 }
 
@@ -83,6 +92,14 @@ impl State {
         let policy = Arc::new(settings.policy.clone());
         Self {
             cache: SlotCache::new(policy, settings.limits.clone(), settings.seed),
+            verified: VerifiedTokens::new(
+                settings
+                    .limits
+                    .held
+                    .saturating_mul(TOKENS_PER_POD)
+                    .min(MAX_VERIFIED),
+            ),
+            unverified: RecentlyUnverified::default(),
             node_addresses: settings.node_addresses.clone(),
             budgets: Budgets::new(settings.pod_budget, settings.node_budget),
             budget_timeout: None,
@@ -102,9 +119,32 @@ impl State {
         now: Timestamp,
         digest: TokenDigest,
     ) -> Result<Option<Lookup>, Denial> {
+        let key = match self.verified.get(&digest) {
+            Some(token) => {
+                token.validity().check(now, NOT_BEFORE_LEEWAY)?;
+                token.key()
+            }
+            None => SlotKey::Token(digest),
+        };
+        let found = self.find(now, digest, key)?;
+        if found.is_none() && self.unverified.why(&digest) == Some(Unverified::WrongSignature) {
+            return Err(Denial::WrongSignature);
+        }
+        Ok(found)
+    }
+
+    fn find(
+        &mut self,
+        now: Timestamp,
+        digest: TokenDigest,
+        key: SlotKey,
+    ) -> Result<Option<Lookup>, Denial> {
         let wake = &self.wake;
-        let found = self.cache.find(now, digest, |request, found| {
-            request.check(now)?;
+        let found = self.cache.find(now, key, |request, found| {
+            // That of a pod is its newest token, and another may be the one that is asked with.
+            if let SlotKey::Token(_) = key {
+                request.check(now)?;
+            }
             let ready = |entry: &Entry| Some(Lookup::Ready(entry.body.clone()));
             Ok::<_, Denial>(match found {
                 Found::Ready(entry) => ready(entry),
@@ -115,7 +155,11 @@ impl State {
                 Found::Pending(ticket) => {
                     wake.notify_one();
                     let outcome = request.wait_for(ticket);
-                    Some(Lookup::Pending(Pending { digest, outcome }))
+                    Some(Lookup::Pending(Pending {
+                        digest,
+                        key,
+                        outcome,
+                    }))
                 }
                 Found::Idle => None,
             })
@@ -123,9 +167,100 @@ impl State {
         let found = found.unwrap_or(Ok(None))?;
         if found.is_none() {
             // The look-up may have found that a fetch has ended without success.
-            self.settle(&digest);
+            self.settle(&key);
         }
         Ok(found)
+    }
+
+    /// Whether a token is still to be verified: each is verified once.
+    ///
+    /// # Errors
+    /// Fails if its signature is known to be wrong, or if its source has sent too many such tokens.
+    pub(crate) fn needs_verification(
+        &mut self,
+        now: Timestamp,
+        digest: &TokenDigest,
+        address: IpAddr,
+    ) -> Result<bool, Denial> {
+        match self.unverified.why(digest) {
+            Some(Unverified::WrongSignature) => return Err(Denial::WrongSignature),
+            Some(Unverified::UnknownKey | Unverified::NotOfPod) => return Ok(false),
+            None if self.verified.get(digest).is_some() => return Ok(false),
+            None => {}
+        }
+        let source = self.node_addresses.source_of(address);
+        match self.budgets.may_verify(now, source) {
+            true => Ok(true),
+            false => Err(Denial::TooManyForged {
+                flag: self.budgets.flag(source),
+            }),
+        }
+    }
+
+    /// Takes note that a token has been found not to be a pod's.
+    pub(crate) fn note_unverified(
+        &mut self,
+        now: Timestamp,
+        digest: TokenDigest,
+        address: IpAddr,
+        why: Unverified,
+    ) {
+        if why == Unverified::WrongSignature {
+            let source = self.node_addresses.source_of(address);
+            self.budgets.charge_forged(now, source);
+        }
+        self.unverified.note(digest, why);
+    }
+
+    /// Takes a token that has been verified, before its fetch begins or while its slot is there: from now on
+    /// it shares the slot of its pod.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Timestamp,
+        digest: TokenDigest,
+        verified: VerifiedToken,
+        token: &ServiceAccountToken,
+    ) {
+        let key = verified.key();
+        let subject = Subject::Verified(Arc::clone(verified.pod()));
+        let renew = |request: &mut TokenRequest| {
+            request.renew(token, digest);
+            request.subject = subject;
+        };
+        let cache = &mut self.cache;
+        let adopted = self.verified.adopt(cache, now, digest, verified, renew);
+        if let Adopted::ToPod(dropped) = adopted {
+            let slot = self.cache.peek(&key).filter(|slot| slot.is_usable(now));
+            if let (Some(mut dropped), Some(held)) = (dropped, slot.and_then(Slot::held)) {
+                dropped.settle(Ok(held.body.clone()));
+            }
+            self.settle(&key);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Forgets what the keys before these have said.
+    pub(crate) fn handle_keys(&mut self, keys: &KeySet) {
+        self.verified.forget_withdrawn(|key_id| keys.has(key_id));
+        self.unverified = RecentlyUnverified::default();
+    }
+
+    /// The tokens with a slot of their own, because they are not verified.
+    pub(crate) fn tokens(&self) -> Vec<TokenDigest> {
+        let token = |key: &SlotKey| match key {
+            SlotKey::Token(digest) => Some(*digest),
+            SlotKey::Pod(_) => None,
+        };
+        self.cache.keys().filter_map(token).collect()
+    }
+
+    /// A token with a slot of its own, unless it has been found not to be a pod's.
+    pub(crate) fn token(&mut self, digest: &TokenDigest) -> Option<Secret> {
+        if self.unverified.why(digest).is_some() {
+            return None;
+        }
+        let request = self.cache.request_mut(&SlotKey::Token(*digest));
+        request.map(|request| request.token.clone())
     }
 
     /// Begins a fetch for a token whose claims have been checked, or joins one that another client has
@@ -137,6 +272,10 @@ impl State {
         address: IpAddr,
         token: &ServiceAccountToken,
     ) -> Result<Lookup, Denial> {
+        let key = self.verified.key_of(&digest);
+        if let Some(found) = self.find(now, digest, key)? {
+            return Ok(found);
+        }
         let source = self.node_addresses.source_of(address);
         let last_refusal = self.refusals.recent(&digest, now);
         let waiting = self.cache.waiting_of(source);
@@ -144,34 +283,41 @@ impl State {
         // While exchanges of this source are under way, one may earn credentials and give its cost back.
         let is_hopeless = wait > self.max_wait && !self.budgets.is_in_flight(source);
         let is_repeated = !wait.is_zero() && last_refusal.is_some();
-        if (is_hopeless || is_repeated) && !self.cache.peek(&digest).is_some_and(Slot::is_under_way)
-        {
+        if is_hopeless || is_repeated {
             let flag = self.budgets.flag(source);
             return Err(Denial::OverBudget { flag, last_refusal });
         }
-        let request = || TokenRequest::new(token, address);
-        let ticket = match self.cache.ask(now, digest, source, request) {
+        let subject = match self.verified.get(&digest) {
+            Some(verified) => Subject::Verified(Arc::clone(verified.pod())),
+            None => token.claims().into(),
+        };
+        let request = || TokenRequest::new(token, digest, subject, address);
+        let ticket = match self.cache.ask(now, key, source, request) {
             Asked::Ready(entry) => return Ok(Lookup::Ready(entry.body.clone())),
             Asked::Pending(ticket) => ticket,
             Asked::Full => return Err(Denial::QueueFull),
         };
         self.wake.notify_one();
-        let request = self.cache.request_mut(&digest);
+        let request = self.cache.request_mut(&key);
         let request = request.expect("a key that was asked for must be known");
         let outcome = request.wait_for(ticket);
-        Ok(Lookup::Pending(Pending { digest, outcome }))
+        Ok(Lookup::Pending(Pending {
+            digest,
+            key,
+            outcome,
+        }))
     }
 
     /// Why a client that has waited for as long as it may gets nothing.
     pub(crate) fn late(
         &mut self,
         now: Timestamp,
-        digest: &TokenDigest,
+        key: &SlotKey,
         error: Option<EksAuthError>,
     ) -> Denial {
-        let last_error = error.or_else(|| self.cache.last_error(digest).cloned());
-        if last_error.is_none() && self.cache.is_waiting(digest) {
-            let address = self.cache.request_mut(digest).map(|known| known.address);
+        let last_error = error.or_else(|| self.cache.last_error(key).cloned());
+        if last_error.is_none() && self.cache.is_waiting(key) {
+            let address = self.cache.request_mut(key).map(|known| known.address);
             let source = address.map(|address| self.node_addresses.source_of(address));
             let is_over_budget = |source: &IpAddr| !self.budgets.wait(now, *source, 0).is_zero();
             if let Some(source) = source.filter(is_over_budget) {
@@ -179,7 +325,7 @@ impl State {
                 return Denial::OverBudget { flag, last_refusal };
             }
         }
-        let retry_after = self.retry_after(now, digest);
+        let retry_after = self.retry_after(now, key);
         Denial::Late {
             last_error,
             retry_after,
@@ -188,8 +334,8 @@ impl State {
 
     /// How long until EKS Auth is asked for this token again: the service may wish to be left alone, or
     /// the token rests after a failure.
-    fn retry_after(&self, now: Timestamp, digest: &TokenDigest) -> Duration {
-        let resting = self.cache.peek(digest).filter(|slot| slot.is_resting());
+    fn retry_after(&self, now: Timestamp, key: &SlotKey) -> Duration {
+        let resting = self.cache.peek(key).filter(|slot| slot.is_resting());
         let rest = resting.and_then(Slot::poll_timeout);
         let rest = rest.map_or(Duration::ZERO, |end| end.saturating_since(now));
         rest.max(self.pace.quiet_for(now))
@@ -198,8 +344,9 @@ impl State {
     /// Notes that a client got the credentials of a token. Returns what is to be audited: the first use by
     /// each source other than the one that asked first.
     pub(crate) fn note_use(&mut self, digest: TokenDigest, address: IpAddr) -> Option<OtherUse> {
-        let request = self.cache.request_mut(&digest)?;
-        let (first_address, claimed) = (request.address, &request.claimed);
+        let key = self.verified.key_of(&digest);
+        let request = self.cache.request_mut(&key)?;
+        let (first_address, subject) = (request.address, &request.subject);
         let source = self.node_addresses.source_of(address);
         if source == self.node_addresses.source_of(first_address)
             || !self.other_sources.is_new(digest, source)
@@ -208,7 +355,7 @@ impl State {
         }
         Some(OtherUse {
             first_address,
-            claimed: claimed.clone(),
+            subject: subject.clone(),
         })
     }
 
@@ -232,12 +379,14 @@ impl State {
         let (attempt, request) = self.cache.poll_fetch(now, may_fetch)?;
         let exchange = ExchangeInput {
             token: request.token.clone(),
-            claimed: request.claimed.clone(),
+            subject: request.subject.clone(),
             address: request.address,
         };
+        let digest = request.digest;
         self.pace.started(now);
         let running = Running {
             attempt,
+            digest,
             began: now,
             charged,
         };
@@ -262,7 +411,7 @@ impl State {
         now: Timestamp,
         result: Result<Entry, Failure<EksAuthError>>,
     ) {
-        let digest = fetch.attempt.key();
+        let key = fetch.attempt.key();
         match &result {
             Ok(_) => self.pace.answered(now),
             Err(failure) if failure.class == FailureClass::Throttled => {
@@ -270,7 +419,7 @@ impl State {
             }
             Err(failure) if failure.error.is_own_answer() => {
                 self.pace.answered(now);
-                self.refusals.note(digest, now, failure.error.clone());
+                self.refusals.note(fetch.digest, now, failure.error.clone());
             }
             Err(_no_answer) => {}
         }
@@ -278,15 +427,15 @@ impl State {
         self.cache.handle_fetched(fetch.attempt, now, result);
         if let Some(source) = fetch.charged {
             let is_usable = |slot: &Slot<_, _>| slot.is_usable(now);
-            let earned = succeeded && self.cache.peek(&digest).is_some_and(is_usable);
+            let earned = succeeded && self.cache.peek(&key).is_some_and(is_usable);
             self.budgets.finish(now, source, earned);
         }
-        self.settle(&digest);
+        self.settle(&key);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
-        for digest in self.cache.handle_timeout(now) {
-            self.settle(&digest);
+        for key in self.cache.handle_timeout(now) {
+            self.settle(&key);
         }
     }
 
@@ -310,6 +459,7 @@ impl State {
             evicted: self.cache.evicted(),
             refresh_lag: due.map_or(Duration::ZERO, |due| now.saturating_since(due)),
             shortest_life: expires.map_or(Duration::ZERO, |expires| expires.saturating_since(now)),
+            verified: self.verified.len(),
             upstream_rate: self.pace.limit(),
             watched_pods: self.gone_pods.present_len(),
             gone: self.dropped,
@@ -317,24 +467,38 @@ impl State {
         }
     }
 
-    /// Tells those who wait for a token the outcome, if there is one now.
-    fn settle(&mut self, digest: &TokenDigest) {
-        let Some(ticket) = self
-            .cache
-            .request_mut(digest)
-            .and_then(|request| request.ticket())
-        else {
+    /// Tells those who wait for a slot the outcome, if there is one now.
+    fn settle(&mut self, key: &SlotKey) {
+        let request = self.cache.request_mut(key);
+        let Some(ticket) = request.and_then(|request| request.ticket()) else {
             return;
         };
-        let Some(outcome) = self.cache.outcome(digest, ticket) else {
+        let Some(outcome) = self.cache.outcome(key, ticket) else {
             return;
         };
         let outcome = outcome
             .map(|entry| entry.body.clone())
             .map_err(Clone::clone);
-        if let Some(request) = self.cache.request_mut(digest) {
+        if let Some(request) = self.cache.request_mut(key) {
             request.settle(outcome);
         }
+    }
+}
+
+/// Tokens that were found not to be a pod's by the keys of now. Bounded; the oldest is forgotten first.
+#[derive(Default)]
+struct RecentlyUnverified(LinkedHashMap<TokenDigest, Unverified>);
+
+impl RecentlyUnverified {
+    fn note(&mut self, digest: TokenDigest, why: Unverified) {
+        self.0.insert(digest, why);
+        if self.0.len() > MAX_UNVERIFIED {
+            self.0.pop_front();
+        }
+    }
+
+    fn why(&self, digest: &TokenDigest) -> Option<Unverified> {
+        self.0.get(digest).copied()
     }
 }
 
@@ -359,3 +523,12 @@ impl RecentRefusals {
 const MAX_REFUSALS: usize = 1024;
 
 const REFUSAL_IS_RECENT: Duration = Duration::from_secs(10);
+
+/// The tokens of a pod that are good at one time: kubelet projects one for each volume, and renews it when a
+/// fifth of its life is left.
+const TOKENS_PER_POD: usize = 2;
+
+/// A node has a few hundred pods.
+const MAX_VERIFIED: usize = 10_000;
+
+const MAX_UNVERIFIED: usize = 1024;

@@ -174,6 +174,16 @@ findings! {
         remedy: "Name /var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token, or let \
                  EKS set the variables.",
     };
+    TOKEN_SIGNATURE = Finding {
+        code: "token-signature",
+        class: Class::Token,
+        message: "the signature of the token is wrong",
+        seen: &["its signature is not that of this cluster's key"],
+        cause: "The token was changed or forged, or is of another cluster whose key has the same id, or the keys \
+                that the agent has are not those of this cluster.",
+        remedy: "Send the content of the token file as it is. If it is refused all the same, compare the issuer of \
+                 the token with `aws eks describe-cluster` and with the agent's --oidc-issuer.",
+    };
 
     PROXIED = Finding {
         code: "proxied",
@@ -273,11 +283,12 @@ findings! {
         message: "the agent limits this address or is full",
         seen: &[
             "has caused as many exchanges with EKS Auth as",
+            "has sent as many tokens with a wrong signature as",
             "too many tokens wait for EKS Auth",
             "Too Many Requests",
         ],
-        cause: "One address has caused many requests that EKS Auth refused or did not answer, or an outage has \
-                filled the queue. The official agent answers 429 to more than 1,000 requests per second.",
+        cause: "One address has caused many requests that EKS Auth refused or did not answer, or has sent many \
+                tokens with a wrong signature, or an outage has filled the queue. The official agent answers 429 to more than 1,000 requests per second.",
         remedy: "Find the client by the address in the agent's log, and see what its tokens are refused for. The \
                  message names the flag that sets the limit.",
     };
@@ -587,6 +598,7 @@ mod tests {
     use pod_identity_core::{ClaimError, TokenError};
 
     use super::*;
+    use crate::credentials::denial::Denial;
     use crate::{EksAuthError, Unavailable};
 
     #[test]
@@ -620,6 +632,18 @@ mod tests {
             (Refusal::Expiring { millis_left }, &UNUSABLE_ANSWER),
         ] {
             assert_is(&refusal.to_string(), finding);
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_the_keys_of_the_cluster_is_recognised() {
+        let flag = "--pod-budget";
+        for (denial, finding) in [
+            (Denial::WrongSignature, &TOKEN_SIGNATURE),
+            (Denial::TooManyForged { flag }, &AGENT_BUSY),
+            (Denial::QueueFull, &AGENT_BUSY),
+        ] {
+            assert_is(&denial.message(), finding);
         }
     }
 

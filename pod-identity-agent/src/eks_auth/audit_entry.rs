@@ -2,22 +2,23 @@ use std::net::IpAddr;
 
 use pod_identity_core::{Failure, Timestamp};
 
-use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
-use crate::telemetry::audit::{AuditEntry, Hit, Issued};
+use crate::eks_auth::subject::Subject;
+use crate::telemetry::audit::{AuditEntry, Hit, Issued, Verified};
 
 /// The line of the audit for one exchange. It holds no secret.
 pub(crate) fn audit_entry<'a>(
     now: Timestamp,
     address: IpAddr,
-    claimed: &'a ClaimedNames,
+    subject: &'a Subject,
     result: &'a Result<Session, Failure<EksAuthError>>,
 ) -> AuditEntry<'a> {
     let mut entry = AuditEntry {
         time: now,
         address,
         outcome: "issued".into(),
-        claimed_pod: claimed.pod.as_deref(),
+        claimed_pod: subject.claimed().and_then(|names| names.pod.as_deref()),
+        verified: subject.verified().map(Verified::from),
         request_id: None,
         issued: None,
         hit: None,
@@ -52,19 +53,21 @@ pub(crate) fn hit_entry<'a>(
     now: Timestamp,
     address: IpAddr,
     first_address: IpAddr,
-    claimed: &'a ClaimedNames,
+    subject: &'a Subject,
 ) -> AuditEntry<'a> {
+    let claimed = subject.claimed();
     AuditEntry {
         time: now,
         address,
         outcome: "hit".into(),
-        claimed_pod: claimed.pod.as_deref(),
+        claimed_pod: claimed.and_then(|names| names.pod.as_deref()),
+        verified: subject.verified().map(Verified::from),
         request_id: None,
         issued: None,
         hit: Some(Hit {
             first_address,
-            namespace: claimed.namespace.as_deref(),
-            service_account: claimed.service_account.as_deref(),
+            namespace: claimed.and_then(|names| names.namespace.as_deref()),
+            service_account: claimed.and_then(|names| names.service_account.as_deref()),
         }),
     }
 }
@@ -85,7 +88,7 @@ mod tests {
         let path = folder.path().join("audit.log");
         let log = AuditLog::file(&path).unwrap();
         let source = IpAddr::from([10, 0, 0, 7]);
-        log.record(&audit_entry(NOW, source, &ClaimedNames::default(), result));
+        log.record(&audit_entry(NOW, source, &Subject::default(), result));
         std::fs::read_to_string(path).unwrap()
     }
 

@@ -19,16 +19,29 @@ use crate::eks_auth::clock_skew::ClockSkew;
 use crate::eks_auth::connector::GuardedConnector;
 use crate::eks_auth::unavailable::{Cause, Unavailable};
 
-/// The client for EKS Auth and STS: TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name. It trusts
-/// the system's roots or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS CLI
-/// does. All its clones share one connection pool.
+/// The client for EKS Auth and STS, by [`aws_connector`]. All its clones share one connection pool.
 ///
 /// # Errors
-/// Fails if the file cannot be read or holds no certificate.
+/// As [`aws_connector`].
 pub(crate) fn aws_client(
     ca_bundle: Option<&Path>,
     clock_skew: &Arc<ClockSkew>,
 ) -> Result<SharedHttpClient, Unavailable> {
+    let connector = aws_connector(ca_bundle, clock_skew)?;
+    Ok(http_client_fn(move |_settings, _components| {
+        connector.clone()
+    }))
+}
+
+/// Connects over TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name. It trusts the system's roots
+/// or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS CLI does.
+///
+/// # Errors
+/// Fails if the file cannot be read or holds no certificate.
+pub(crate) fn aws_connector(
+    ca_bundle: Option<&Path>,
+    clock_skew: &Arc<ClockSkew>,
+) -> Result<SharedHttpConnector, Unavailable> {
     let mut tls = TlsContext::builder();
     if let Some(path) = ca_bundle {
         let unusable = |source: Cause| Unavailable::CaBundle {
@@ -52,12 +65,9 @@ pub(crate) fn aws_client(
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(tls)
         .build();
-    let connector = SharedHttpConnector::new(GuardedConnector {
+    Ok(SharedHttpConnector::new(GuardedConnector {
         inner: SharedHttpConnector::new(connector),
         clock_skew: Arc::clone(clock_skew),
-    });
-    Ok(http_client_fn(move |_settings, _components| {
-        connector.clone()
     }))
 }
 

@@ -1,7 +1,6 @@
 //! EKS Auth: the trait between it and the agent, AWS's client behind the trait, and the pace of calls.
 
 pub(crate) mod audit_entry;
-pub(crate) mod claimed_names;
 pub(crate) mod clock_skew;
 mod connector;
 pub(crate) mod exchange;
@@ -10,8 +9,9 @@ pub(crate) mod node_identity;
 pub(crate) mod outage;
 pub(crate) mod own_credentials;
 pub(crate) mod pace;
-mod printable;
+pub(crate) mod printable;
 pub(crate) mod reachability;
 pub(crate) mod sdk;
+pub(crate) mod subject;
 pub(crate) mod unavailable;
 pub(crate) mod upstream;

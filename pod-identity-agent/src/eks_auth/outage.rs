@@ -5,8 +5,8 @@ use pod_identity_core::{Failure, FailureClass, LogSuppressor};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuthError, Session};
+use crate::eks_auth::subject::Subject;
 
 /// Logs failures of EKS Auth: when an outage begins, then at most once per minute, and when it ends. Every
 /// refusal is logged, because each is about another token.
@@ -35,14 +35,10 @@ impl Default for Outage {
 }
 
 impl Outage {
-    pub(crate) fn note(
-        &self,
-        claimed: &ClaimedNames,
-        result: &Result<Session, Failure<EksAuthError>>,
-    ) {
+    pub(crate) fn note(&self, subject: &Subject, result: &Result<Session, Failure<EksAuthError>>) {
         match result {
             Ok(session) => self.succeeded(session),
-            Err(failure) => self.failed(failure, claimed),
+            Err(failure) => self.failed(failure, subject),
         }
     }
 
@@ -59,7 +55,7 @@ impl Outage {
         );
     }
 
-    fn failed(&self, failure: &Failure<EksAuthError>, claimed: &ClaimedNames) {
+    fn failed(&self, failure: &Failure<EksAuthError>, subject: &Subject) {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
@@ -86,11 +82,15 @@ impl Outage {
             _ => {
                 // A refusal is an answer: there is no outage.
                 self.end();
+                let (verified, claimed) = (subject.verified(), subject.claimed());
                 warn!(
                     %error,
-                    "claimed-namespace" = claimed.namespace.as_deref(),
-                    "claimed-service-account" = claimed.service_account.as_deref(),
-                    "claimed-pod" = claimed.pod.as_deref(),
+                    namespace = verified.map(|pod| &*pod.namespace),
+                    "service-account" = verified.map(|pod| &*pod.service_account),
+                    pod = verified.map(|pod| &*pod.name),
+                    "claimed-namespace" = claimed.and_then(|names| names.namespace.as_deref()),
+                    "claimed-service-account" = claimed.and_then(|names| names.service_account.as_deref()),
+                    "claimed-pod" = claimed.and_then(|names| names.pod.as_deref()),
                     "credentials refused"
                 );
             }
@@ -126,14 +126,14 @@ mod tests {
     #[test]
     fn if_every_other_exchange_fails_an_outage_and_its_end_are_logged_once_a_minute() {
         let lines = logged_in_virtual_time(LevelFilter::INFO, async {
-            let (outage, claimed) = (Outage::default(), ClaimedNames::default());
+            let (outage, subject) = (Outage::default(), Subject::default());
             for exchange in 0..120 {
                 let error = EksAuthError::Unreachable(Unavailable::other("no route"));
                 let class = match exchange % 2 {
                     0 => FailureClass::Transient,
                     _ => FailureClass::Gone,
                 };
-                outage.note(&claimed, &Err(Failure::new(class, error)));
+                outage.note(&subject, &Err(Failure::new(class, error)));
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });

@@ -2,17 +2,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Clock, Failure, FailureClass, Secret, Timestamp};
+use pod_identity_core::{BoundPod, Clock, Failure, FailureClass, Secret, Timestamp};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, error_span, info, warn};
 
 use crate::eks_auth::audit_entry::{audit_entry, hit_entry};
-use crate::eks_auth::claimed_names::ClaimedNames;
 use crate::eks_auth::exchange::{EksAuth, EksAuthError, Session};
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
+use crate::eks_auth::subject::Subject;
 use crate::eks_auth::unavailable::Unavailable;
-use crate::telemetry::audit::AuditLog;
+use crate::telemetry::audit::{AuditEntry, AuditLog};
 use crate::telemetry::metrics::Metrics;
 
 /// A decorator of EKS Auth: each exchange has a timeout, and is measured, audited, logged, and recorded for
@@ -33,20 +33,20 @@ impl Upstream {
     pub(crate) async fn assume_role(
         &self,
         token: &Secret,
-        claimed: &ClaimedNames,
+        subject: &Subject,
         address: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
         // At the highest level, so that its fields are on every line that is logged at all.
         let span = error_span!("exchange", "client-addr" = %address);
-        let exchange = self.exchange(token, claimed, address, time);
+        let exchange = self.exchange(token, subject, address, time);
         exchange.instrument(span).await
     }
 
     async fn exchange(
         &self,
         token: &Secret,
-        claimed: &ClaimedNames,
+        subject: &Subject,
         address: IpAddr,
         time: Duration,
     ) -> Result<Session, Failure<EksAuthError>> {
@@ -54,17 +54,18 @@ impl Upstream {
         let exchange = timeout(time, self.eks_auth.assume_role(token)).await;
         let result = exchange
             .unwrap_or_else(|_elapsed| Err(EksAuthError::timed_out(time)))
-            .and_then(|session| self.check_expiration(session));
+            .and_then(|session| self.check_expiration(session))
+            .and_then(|session| check_subject(session, subject));
         let outcome = match &result {
             Ok(_) => "ok",
             Err(failure) => failure.error.label(),
         };
         self.metrics.count_exchange(began.elapsed(), outcome);
         self.reachability.note(&result);
-        self.outage.note(claimed, &result);
+        self.outage.note(subject, &result);
         let now = self.clock.now();
         self.audit
-            .record(&audit_entry(now, address, claimed, &result));
+            .record(&audit_entry(now, address, subject, &result));
         result
     }
 
@@ -74,9 +75,9 @@ impl Upstream {
         now: Timestamp,
         address: IpAddr,
         first_address: IpAddr,
-        claimed: &ClaimedNames,
+        subject: &Subject,
     ) {
-        let entry = hit_entry(now, address, first_address, claimed);
+        let entry = hit_entry(now, address, first_address, subject);
         self.audit.record(&entry);
     }
 
@@ -91,6 +92,20 @@ impl Upstream {
         let reason = format!("credentials.expiration is more than {hours} h away");
         let error = EksAuthError::Malformed(reason);
         Err(Failure::new(FailureClass::Malformed, error))
+    }
+
+    /// Records in the audit that a new token of a pod was answered without an exchange.
+    pub(crate) fn note_verified(&self, pod: &BoundPod, address: IpAddr) {
+        self.audit.record(&AuditEntry {
+            time: self.clock.now(),
+            address,
+            outcome: "verified".into(),
+            claimed_pod: None,
+            verified: Some(pod.into()),
+            request_id: None,
+            issued: None,
+            hit: None,
+        });
     }
 
     /// Probes EKS Auth every 5 s while only a probe can show whether it is reachable: see
@@ -131,6 +146,20 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Compares what EKS Auth and the agent have verified. What was issued for one service account must not be
+/// kept for the pods of another.
+fn check_subject(session: Session, subject: &Subject) -> Result<Session, Failure<EksAuthError>> {
+    let agrees = subject.verified().is_none_or(|pod| {
+        session.namespace == *pod.namespace && session.service_account == *pod.service_account
+    });
+    if agrees {
+        return Ok(session);
+    }
+    let reason = "subject is not the service account of the token".to_owned();
+    let error = EksAuthError::Malformed(reason);
+    Err(Failure::new(FailureClass::Malformed, error))
 }
 
 /// The interval of kubelet's probes in the official chart.
@@ -188,8 +217,8 @@ mod tests {
             Secret::from("token".to_owned()),
             IpAddr::from([10, 0, 0, 7]),
         );
-        let claimed = ClaimedNames::default();
-        let asked = upstream.assume_role(&token, &claimed, pod, PROBE_TIMEOUT);
+        let subject = Subject::default();
+        let asked = upstream.assume_role(&token, &subject, pod, PROBE_TIMEOUT);
         asked.await.unwrap_err();
     }
 

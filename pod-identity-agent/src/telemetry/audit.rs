@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use pod_identity_core::Timestamp;
+use pod_identity_core::{BoundPod, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::telemetry::audit_file::AuditFile;
 
-/// A log with one JSON line for each exchange with EKS Auth.
+/// A log with one JSON line for each exchange with EKS Auth, and for each new token that is answered without
+/// one because the agent has verified it.
 ///
-/// `time`, `outcome` (`issued`, or the error's code), `source` (the address that asked),
-/// `namespace` and `service-account` as EKS Auth verified them, `claimed-pod` from the token if it is a
+/// `time`, `outcome` (`issued`, `verified` for an answer without an exchange, or the error's code), `source`
+/// (the address that asked), `namespace` and `service-account` as EKS Auth or the agent verified them,
+/// `pod` and `pod-uid` if the agent has verified the token, or else `claimed-pod` from the token if it is a
 /// well-formed name, `association`, `role-session`, `request-id`, `expiration`. Never a secret.
 ///
 /// With [`AgentBuilder::audit_hits`](crate::AgentBuilder::audit_hits) also one for each address that gets the
@@ -67,7 +69,7 @@ impl AuditLog {
     }
 }
 
-/// One exchange with EKS Auth. Fields are left out where they are `None`.
+/// One line of the audit. Fields are left out where they are `None`.
 #[derive(Debug)]
 pub(crate) struct AuditEntry<'a> {
     pub(crate) time: Timestamp,
@@ -77,9 +79,31 @@ pub(crate) struct AuditEntry<'a> {
     pub(crate) outcome: Cow<'a, str>,
     /// As the token claims it, unverified.
     pub(crate) claimed_pod: Option<&'a str>,
+    /// As the agent has verified it.
+    pub(crate) verified: Option<Verified<'a>>,
     pub(crate) request_id: Option<&'a str>,
     pub(crate) issued: Option<Issued<'a>>,
     pub(crate) hit: Option<Hit<'a>>,
+}
+
+/// The pod of a token that the agent has verified.
+#[derive(Debug)]
+pub(crate) struct Verified<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) service_account: &'a str,
+    pub(crate) pod: &'a str,
+    pub(crate) pod_uid: &'a str,
+}
+
+impl<'a> From<&'a BoundPod> for Verified<'a> {
+    fn from(pod: &'a BoundPod) -> Self {
+        Self {
+            namespace: &pod.namespace,
+            service_account: &pod.service_account,
+            pod: &pod.name,
+            pod_uid: &pod.uid,
+        }
+    }
 }
 
 /// The session that EKS Auth issued.
@@ -115,6 +139,12 @@ impl AuditEntry<'_> {
         put("source", json!(self.address));
         put("outcome", json!(self.outcome));
         put("claimed-pod", json!(self.claimed_pod));
+        if let Some(verified) = &self.verified {
+            put("namespace", json!(verified.namespace));
+            put("service-account", json!(verified.service_account));
+            put("pod", json!(verified.pod));
+            put("pod-uid", json!(verified.pod_uid));
+        }
         put("request-id", json!(self.request_id));
         if let Some(issued) = &self.issued {
             put("namespace", json!(issued.namespace));

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     answer_seconds: Histogram,
     eks_auth_seconds: HistogramVec,
     refusals: IntCounterVec,
+    validations: IntCounterVec,
     gauges: Gauges,
 }
 
@@ -42,6 +43,9 @@ struct Gauges {
     degraded: IntGauge,
     upstream_rate: Gauge,
     clock_skew: Gauge,
+    verified: IntGauge,
+    keys: IntGauge,
+    verification: IntGaugeVec,
 }
 
 /// The state of the agent at one moment.
@@ -62,6 +66,11 @@ pub(crate) struct Reading {
     pub(crate) upstream_rate: Option<f64>,
     /// How far the node's clock is behind EKS Auth's, in seconds.
     pub(crate) clock_skew: f64,
+    /// Tokens that are known to be a pod's.
+    pub(crate) verified: usize,
+    pub(crate) keys: usize,
+    /// Where the keys come from that tokens are verified with.
+    pub(crate) verification: &'static str,
 }
 
 impl Metrics {
@@ -133,9 +142,15 @@ impl Metrics {
                 "pod_identity_refusals",
                 "Requests refused without asking EKS Auth, by reason: Path, Method or Host (not a request for \
                  credentials at an address of the agent); Empty, Malformed, Unsigned, NoExpiry, Expired, \
-                 NotYetValid or Audience (the token); OverBudget, Busy or Connections (a limit); TooLarge or Http \
+                 NotYetValid, Audience or Signature (the token); OverBudget, Busy or Connections (a limit); TooLarge or Http \
                  (not a request that can be read).",
                 &["reason"],
+            ),
+            validations: counter(
+                r,
+                "pod_identity_local_validation",
+                "Tokens that the agent has verified itself, by result: success, failure (a wrong signature), skipped (left to EKS Auth).",
+                &["result"],
             ),
             gauges: Gauges::new(r),
             registry,
@@ -195,6 +210,11 @@ impl Metrics {
     /// `reason` must come from a small, fixed set.
     pub(crate) fn count_refusal(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// `result` must be one of those of the official agent.
+    pub(crate) fn count_validation(&self, result: &'static str) {
+        self.validations.with_label_values(&[result]).inc();
     }
 
     /// `outcome` must come from a small, fixed set.
@@ -283,6 +303,24 @@ impl Gauges {
                 "pod_identity_clock_skew_seconds",
                 "How far the node's clock is behind that of EKS Auth; negative where it is ahead.",
             ),
+            verified: whole(
+                "pod_identity_verified_tokens",
+                "Tokens that the agent has verified itself and remembers.",
+            ),
+            keys: whole(
+                "pod_identity_token_keys",
+                "Keys of the cluster that tokens are verified with; 0 while EKS Auth verifies each.",
+            ),
+            verification: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "pod_identity_verification_mode",
+                        "1 for where the keys of the cluster come from: api-server, issuer, disk, or off while there are none.",
+                    ),
+                    &["mode"],
+                ),
+            ),
         }
     }
 
@@ -300,6 +338,11 @@ impl Gauges {
         whole(&self.degraded, u64::from(reading.degraded));
         self.upstream_rate.set(reading.upstream_rate.unwrap_or(0.0));
         self.clock_skew.set(reading.clock_skew);
+        whole(&self.verified, reading.verified as u64);
+        whole(&self.keys, reading.keys as u64);
+        self.verification.reset();
+        let mode = self.verification.with_label_values(&[reading.verification]);
+        mode.set(1);
     }
 }
 
@@ -365,6 +408,8 @@ mod tests {
         metrics.count_given_up();
         metrics.count_refusal("Path");
         metrics.count_exchange(Duration::ZERO, "ok");
+        metrics.count_validation("success");
+        metrics.render(&Reading::default());
         metrics.show(Metrics::lost_lines("log"));
         metrics.link();
         let mut page = INTRODUCTION.to_owned();
@@ -405,8 +450,8 @@ mod tests {
 # Metrics
 
 The metrics of the agent, made from its source: `just pages` renews this page. They are at `/metrics` of port 2705, \
-with the usual `process_*` metrics. `pod_identity_http_response`, `pod_identity_cache_state` and \
-`pod_identity_cache_errors` have the names of the official agent and keep their meaning. Label values come from \
+with the usual `process_*` metrics. `pod_identity_http_response`, `pod_identity_cache_state`, \
+`pod_identity_cache_errors` and `pod_identity_local_validation` have the names of the official agent and keep their meaning. Label values come from \
 fixed sets: none comes from a client.
 
 | metric | type | meaning |

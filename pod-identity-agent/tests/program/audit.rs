@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use pod_identity_core::{Clock, SystemClock};
 use pod_identity_testkit::MockEksAuth;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -39,6 +40,39 @@ async fn sighup_reopens_the_file() {
     server.program.signal(Signal::TERM);
     assert_eq!(server.program.end().await.code, Some(0));
     assert_eq!([lines(&rotated).len(), lines(&file).len()], [1, 2]);
+}
+
+#[tokio::test]
+async fn a_verified_pod_is_named_and_what_nobody_has_verified_is_marked() {
+    let eks = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    let endpoint = eks.endpoint();
+    let flags = ["--oidc-issuer", &endpoint, "--key-cache=off", "--audit-log"];
+    let flags = [&flags[..], &[file.to_str().unwrap()]].concat();
+    let server = Server::start(&eks, &flags).await;
+    server.program.stdout.says("tokens are verified").await;
+    for _ in 0..2 {
+        client::insist(server.credentials, &token(&eks)).await.key();
+    }
+    let unbound = eks
+        .issuer()
+        .token("shop", "cart")
+        .without_claim("kubernetes.io");
+    let unbound = unbound.mint(SystemClock.now());
+    client::ask(server.credentials, Request::with_token(&unbound)).await;
+    server.program.signal(Signal::TERM);
+    server.program.end().await;
+
+    let lines = lines(&file);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| [&line["outcome"], &line["pod"], &line["service-account"]])
+        .collect();
+    assert_eq!(told[0], ["issued", "cart-0", "cart"]);
+    assert_eq!(told[1], ["verified", "cart-0", "cart"]);
+    assert!(lines[1]["pod-uid"].is_string() && lines[1]["claimed-pod"].is_null());
+    assert!(lines[2]["pod"].is_null(), "{}", lines[2]);
 }
 
 #[tokio::test]

@@ -427,6 +427,21 @@ async fn the_credentials_are_used_once_if_asked_for() {
     assert_fault(&read(&ended), "sts-failed", 7);
 }
 
+#[tokio::test]
+async fn a_token_that_the_agent_refuses_by_the_keys_of_the_cluster_is_named() {
+    let eks = shop().await;
+    let endpoint = eks.endpoint();
+    let server = Server::start(&eks, &["--oidc-issuer", &endpoint, "--key-cache=off"]).await;
+    server.program.stdout.says("tokens are verified").await;
+    let forged = eks.issuer().token("shop", "cart").forged();
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), forged.mint(SystemClock.now())).unwrap();
+    let uri = format!("http://{}/v1/credentials", server.credentials);
+    let path = file.path().to_str().unwrap();
+    let report = examine(&[(variables::FULL_URI, &*uri), (variables::TOKEN_FILE, path)]).await;
+    assert_fault(&report, "token-signature", 4);
+}
+
 /// As from a container that `kubectl debug` has added.
 #[tokio::test]
 async fn another_process_is_looked_into_by_its_number() {

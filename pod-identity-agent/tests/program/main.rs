@@ -38,3 +38,5 @@ mod surroundings;
 mod unread_log;
 #[cfg(target_os = "linux")]
 mod upgrades;
+#[cfg(unix)]
+mod verified;

@@ -23,4 +23,6 @@ mod trouble;
 #[cfg(target_os = "linux")]
 mod untrusted;
 #[cfg(unix)]
+mod verified;
+#[cfg(unix)]
 mod whole_chain;

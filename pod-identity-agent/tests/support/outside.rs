@@ -37,7 +37,11 @@ impl TimeFile {
 
 impl Outside {
     pub(crate) async fn start(eks: &MockEksAuth, time: TimeFile, settings: &Settings) -> Self {
-        let flags = settings.flags();
+        let mut flags = settings.flags();
+        if settings.is_verifying {
+            flags.push(format!("--oidc-issuer={}", eks.endpoint()));
+            flags.push("--key-cache=off".to_owned());
+        }
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let mut outside = Self::with(eks, time, &flags, &NODE_CREDENTIALS).await;
         if let Some(address) = settings.also_at {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use aws_sdk_eksauth::config::retry::RetryConfig;
 use aws_sdk_eksauth::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_eksauth::{Client as SdkClient, Config};
-use pod_identity_agent::{Agent, AgentBuilder, Listen, SdkEksAuth};
+use pod_identity_agent::{Agent, AgentBuilder, Listen, SdkEksAuth, TokenKeys};
 use pod_identity_core::{Clock, Timestamp, TokenDigest};
 use pod_identity_testkit::{MockEksAuth, TokenBuilder};
 use tokio::net::TcpSocket;
@@ -81,7 +81,7 @@ impl Scene {
         more: impl FnOnce(AgentBuilder) -> AgentBuilder,
     ) -> Self {
         let wall = Arc::new(Wall::standing(NOW));
-        Self::inside(Arc::clone(&wall), wall, settings, more).await
+        Self::inside(Arc::clone(&wall), wall, settings, |_eks| {}, more).await
     }
 
     /// Runs in the process of a test with paused time, which passes while all tasks are idle. The test moves
@@ -96,16 +96,27 @@ impl Scene {
         more: impl FnOnce(AgentBuilder) -> AgentBuilder,
     ) -> Self {
         let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
-        Self::inside(agents, others, settings, more).await
+        Self::inside(agents, others, settings, |_eks| {}, more).await
+    }
+
+    /// The same, where the mock is prepared before the agent starts.
+    pub(crate) async fn flowing_where(
+        settings: Settings,
+        prepare: impl FnOnce(&MockEksAuth),
+    ) -> Self {
+        let [agents, others] = [NOW; 2].map(|now| Arc::new(Wall::flowing(now)));
+        Self::inside(agents, others, settings, prepare, |agent| agent).await
     }
 
     async fn inside(
         agents: Arc<Wall>,
         others: Arc<Wall>,
         settings: Settings,
+        prepare: impl FnOnce(&MockEksAuth),
         more: impl FnOnce(AgentBuilder) -> AgentBuilder,
     ) -> Self {
         let eks = shop(&others).await;
+        prepare(&eks);
         let (credentials, address) = listener("127.0.0.1:0".parse().unwrap());
         let (exposition, metrics) = listener("127.0.0.1:0".parse().unwrap());
         let mut builder =
@@ -114,6 +125,10 @@ impl Scene {
                 .seed(7)
                 .listen(credentials)
                 .listen_metrics(exposition);
+        if settings.is_verifying {
+            let issuer = eks.endpoint().parse().unwrap();
+            builder = builder.token_keys(TokenKeys::none().from_issuer(issuer, None));
+        }
         let other = settings
             .also_at
             .map(|address| listener((address, 0).into()));
@@ -236,6 +251,13 @@ impl Scene {
             }
         })
         .await
+    }
+
+    /// Waits until it verifies tokens with so many keys. Another thread serves the metrics, so this is for scenes
+    /// whose time is not paused.
+    pub(crate) async fn has_keys(&self, count: usize) {
+        let line = format!("\npod_identity_token_keys {count}\n");
+        soon(async { while !self.exposition().await.contains(&line) {} }).await;
     }
 
     /// The metrics page.

@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) pod_budget: Budget,
     /// Another address to serve credentials at.
     pub(crate) also_at: Option<IpAddr>,
+    /// Whether it verifies tokens with the keys of the mock's issuer.
+    pub(crate) is_verifying: bool,
 }
 
 impl Settings {
@@ -25,6 +27,7 @@ impl Settings {
         max_cache_size: 2000,
         pod_budget: Budget::POD,
         also_at: None,
+        is_verifying: false,
     };
 
     /// A busy machine must not cause a 503, except in tests about it.

@@ -1,0 +1,184 @@
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::tokens::key_set::{KeySet, KeySetError};
+
+/// The keys of the cluster on the node's disk, so that an agent that starts in an outage of the API server
+/// verifies tokens at once.
+///
+/// The file is a JSON Web Key Set with the name of the cluster. Its directory is only for its owner: whoever
+/// could write to it could make the agent trust other keys.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    path: PathBuf,
+    cluster: String,
+}
+
+/// Why the file is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyFileError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
+    #[error("it is of the cluster {0:?}")]
+    OtherCluster(String),
+    #[error("others than its owner may write to it")]
+    Writable,
+}
+
+impl KeyFile {
+    pub(crate) fn new(path: PathBuf, cluster: String) -> Self {
+        Self { path, cluster }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the keys. `None` if there is no file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, is not a set of keys of this cluster, or may have been written by
+    /// others.
+    pub(crate) fn read(&self) -> Result<Option<KeySet>, KeyFileError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o022 != 0 {
+            return Err(KeyFileError::Writable);
+        }
+        let mut text = Vec::new();
+        file.take(KeySet::MAX_BYTES as u64 + 1)
+            .read_to_end(&mut text)?;
+        let keys = KeySet::parse(&text)?;
+        let file: Option<Value> = serde_json::from_slice(&text).ok();
+        let cluster = file.as_ref().and_then(|file| file.get("cluster")?.as_str());
+        match cluster.unwrap_or_default() {
+            cluster if cluster == self.cluster => Ok(Some(keys)),
+            other => {
+                let other = other.chars().take(MAX_CLUSTER_NAME).collect();
+                Err(KeyFileError::OtherCluster(other))
+            }
+        }
+    }
+
+    /// Replaces the file at once: a reader finds the old keys or the new ones. The directory is created for
+    /// its owner only, and permissions of others are taken away.
+    ///
+    /// # Errors
+    /// Fails if the directory or the file cannot be written.
+    pub(crate) fn write(&self, keys: &KeySet) -> io::Result<()> {
+        let parent = self.path.parent();
+        let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+        } else if self.is_ours() {
+            fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        }
+        let text = json!({ "cluster": self.cluster, "keys": keys.document() }).to_string();
+        let next = self.path.with_extension("next");
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&next)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&next, &self.path)
+    }
+
+    /// Whether the directory is named after the agent, and so for nothing else.
+    fn is_ours(&self) -> bool {
+        let directory = self.path.parent().and_then(Path::file_name);
+        directory.is_some_and(|name| name == DIRECTORY)
+    }
+}
+
+/// Where the keys are kept, as by the official agent.
+pub(crate) const DEFAULT_KEY_FILE: &str = "/var/lib/eks-pod-identity-agent/jwks-cache.json";
+
+/// The longest name that EKS allows.
+const MAX_CLUSTER_NAME: usize = 100;
+
+const DIRECTORY: &str = "eks-pod-identity-agent";
+
+#[cfg(test)]
+mod tests {
+    use pod_identity_testkit::{Issuer, SigningKey};
+
+    use super::*;
+
+    fn keys(issuer: &Issuer) -> KeySet {
+        KeySet::parse(issuer.jwks().as_bytes()).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_only_its_owner_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(DIRECTORY).join("jwks-cache.json");
+        let file = KeyFile::new(path.clone(), "shop".to_owned());
+        assert_eq!(file.read().unwrap(), None);
+        let issuer = Issuer::new();
+        file.write(&keys(&issuer)).unwrap();
+        assert_eq!(file.read().unwrap(), Some(keys(&issuer)));
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+
+        fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+        issuer.sign_with(SigningKey::Es256);
+        file.write(&keys(&issuer)).unwrap();
+        assert_eq!(file.read().unwrap().unwrap().len(), 2);
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_to_trust_is_an_error_and_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let file = KeyFile::new(path.clone(), "shop".to_owned());
+        let good: Value = serde_json::from_str(&Issuer::new().jwks()).unwrap();
+        let write = |text: &str| fs::write(&path, text).unwrap();
+        for garbage in ["", "{", "{\"cluster\":\"shop\",\"keys\":[]}", "\u{1}"] {
+            write(garbage);
+            assert!(
+                matches!(file.read(), Err(KeyFileError::KeySet(_))),
+                "{garbage}"
+            );
+        }
+        write(&good.to_string());
+        assert!(matches!(file.read(), Err(KeyFileError::OtherCluster(_))));
+        let mut other = good;
+        other["cluster"] = json!("bank");
+        write(&other.to_string());
+        assert!(matches!(file.read(), Err(KeyFileError::OtherCluster(name)) if name == "bank"));
+        other["cluster"] = json!("shop");
+        write(&other.to_string());
+        assert!(file.read().unwrap().is_some());
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(file.read(), Err(KeyFileError::Writable)));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(file.read().is_err());
+        assert!(file.write(&keys(&Issuer::new())).is_err());
+    }
+}

@@ -1,0 +1,374 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use pod_identity_core::{Backoff, ServiceAccountToken, VerifiedToken};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::tokens::key_file::KeyFile;
+use crate::tokens::key_set::{KeySet, Unverified};
+use crate::tokens::key_source::{KeySource, KeysUnavailable};
+
+/// The keys that tokens are verified with: fetched at the start, every quarter of an hour, and when a token
+/// names a key that is not known.
+///
+/// Without a source, or until it answers, there are none, and no token is verified.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    /// In this order: a later one is only asked when those before it have no keys.
+    sources: Vec<Box<dyn KeySource>>,
+    file: Option<Arc<KeyFile>>,
+    keys: watch::Sender<Arc<KeySet>>,
+    /// The index in [`MODES`]. Relaxed: a figure for people, on which nothing depends.
+    mode: AtomicU8,
+    /// A token has named a key that is not known.
+    unknown_key: Notify,
+}
+
+impl KeyRing {
+    /// Reads the file, if there is one, and asks no source before [`run`](Self::run).
+    pub(crate) fn new(sources: Vec<Box<dyn KeySource>>, file: Option<KeyFile>) -> Self {
+        let ring = Self {
+            sources,
+            file: file.map(Arc::new),
+            keys: watch::Sender::default(),
+            mode: AtomicU8::new(0),
+            unknown_key: Notify::new(),
+        };
+        ring.read_file();
+        ring
+    }
+
+    /// Verifies a token. Where the token names a key that is not known, the keys are soon fetched again.
+    ///
+    /// # Errors
+    /// Fails as [`KeySet::verify`].
+    pub(crate) fn verify(&self, token: &ServiceAccountToken) -> Result<VerifiedToken, Unverified> {
+        let keys = Arc::clone(&self.keys.borrow());
+        let verified = keys.verify(token);
+        if verified
+            .as_ref()
+            .is_err_and(|why| *why == Unverified::UnknownKey)
+        {
+            self.unknown_key.notify_one();
+        }
+        verified
+    }
+
+    /// The keys now; empty while no token is verified.
+    pub(crate) fn keys(&self) -> Arc<KeySet> {
+        Arc::clone(&self.keys.borrow())
+    }
+
+    /// A receiver that is told whenever the keys change.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<KeySet>> {
+        self.keys.subscribe()
+    }
+
+    /// Where the keys come from: a label of [`MODES`].
+    pub(crate) fn mode(&self) -> &'static str {
+        let mode = usize::from(self.mode.load(Ordering::Relaxed));
+        MODES.get(mode).copied().unwrap_or_default()
+    }
+
+    /// Fetches the keys when it is time, until dropped.
+    pub(crate) async fn run(&self, seed: u64) {
+        if self.sources.is_empty() {
+            info!(
+                "tokens are not verified, because no source of the cluster's keys is configured: EKS Auth verifies each"
+            );
+            return std::future::pending().await;
+        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut failures = 0;
+        let mut logged = None;
+        loop {
+            let began = Instant::now();
+            let pause = match self.fetch().await {
+                Ok(()) => {
+                    if logged.take().is_some() {
+                        info!("token keys can be fetched again");
+                    }
+                    failures = 0;
+                    INTERVAL.mul_f64(1.0 - 0.2 * random.f64())
+                }
+                Err(reason) => {
+                    if logged.as_ref() != Some(&reason) {
+                        self.warn_of(&reason);
+                        logged = Some(reason);
+                    }
+                    failures += 1;
+                    BACKOFF.delay(failures, random.f64())
+                }
+            };
+            let next = began + pause;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.unknown_key.notified() => {
+                    sleep_until(next.min(began + LEAST_INTERVAL)).await;
+                }
+            }
+        }
+    }
+
+    /// Asks the sources one after the other, and takes the keys of the first that has some.
+    async fn fetch(&self) -> Result<(), String> {
+        let mut reasons = Vec::new();
+        for source in &self.sources {
+            let fetched = timeout(TIMEOUT, source.fetch()).await;
+            let fetched = fetched.unwrap_or_else(|_elapsed| {
+                let seconds = TIMEOUT.as_secs();
+                Err(KeysUnavailable(format!("no answer within {seconds} s")))
+            });
+            let keys = fetched
+                .map_err(|error| error.to_string())
+                .and_then(|text| KeySet::parse(&text).map_err(|error| error.to_string()));
+            match keys {
+                Ok(keys) => {
+                    self.take(keys, source.name()).await;
+                    return Ok(());
+                }
+                Err(reason) => reasons.push(format!("{}: {reason}", source.name())),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    async fn take(&self, keys: KeySet, source: &'static str) {
+        self.set_mode(source);
+        if *self.keys.borrow().as_ref() == keys {
+            return;
+        }
+        info!(
+            source,
+            number = keys.len(),
+            "tokens are verified with the keys of the cluster"
+        );
+        for reason in keys.ignored().iter().take(MAX_WARNINGS) {
+            warn!(source, reason, "a key of the cluster is not used");
+        }
+        let keys = Arc::new(keys);
+        self.keys.send_replace(Arc::clone(&keys));
+        if let Some(file) = self.file.clone() {
+            keep(file, keys).await;
+        }
+    }
+
+    fn read_file(&self) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        let path = file.path().display();
+        match file.read() {
+            Ok(Some(keys)) => {
+                info!(%path, number = keys.len(), "tokens are verified with the keys of the last start");
+                self.set_mode("disk");
+                self.keys.send_replace(Arc::new(keys));
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%path, %error, "the stored keys of the cluster are not used"),
+        }
+    }
+
+    fn warn_of(&self, reason: &str) {
+        if self.keys.borrow().is_empty() {
+            warn!(
+                reason,
+                "tokens are not verified, because the keys of the cluster are not known: EKS Auth verifies each"
+            );
+        } else {
+            warn!(
+                reason,
+                "the keys of the cluster cannot be fetched; the known ones are used"
+            );
+        }
+    }
+
+    fn set_mode(&self, name: &str) {
+        let mode = MODES.iter().position(|mode| *mode == name);
+        let mode = mode.and_then(|mode| u8::try_from(mode).ok());
+        self.mode.store(mode.unwrap_or_default(), Ordering::Relaxed);
+    }
+}
+
+/// Writes the keys to the disk, which may be slow.
+async fn keep(file: Arc<KeyFile>, keys: Arc<KeySet>) {
+    let path = file.path().to_owned();
+    let written = tokio::task::spawn_blocking(move || file.write(&keys)).await;
+    if let Err(error) = written.map_err(io::Error::other).flatten() {
+        let path = path.display();
+        warn!(%path, %error, "the keys of the cluster are not kept for the next start");
+    }
+}
+
+/// Where keys can come from; the first is that there are none.
+pub(crate) const MODES: [&str; 4] = ["off", "disk", "api-server", "issuer"];
+
+/// A rotation is noticed within this time, and sooner by the first token that is signed with a new key.
+const INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// Tokens that name keys which do not exist cause no more fetches than one in this time.
+const LEAST_INTERVAL: Duration = Duration::from_secs(30);
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A broken set may have thousands of keys that cannot be used.
+const MAX_WARNINGS: usize = 8;
+
+const BACKOFF: Backoff =
+    Backoff::new(Duration::from_secs(1), Duration::from_secs(300)).with_jitter(0.2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use pod_identity_core::Timestamp;
+    use pod_identity_testkit::{Issuer, SigningKey};
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+    use crate::telemetry::logging::tests::logged_in_virtual_time;
+    use crate::tokens::key_source::Fetching;
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Hands out the keys of an issuer, and takes note of when.
+    #[derive(Debug)]
+    struct Source {
+        issuer: Issuer,
+        fetched: Arc<Mutex<Vec<Instant>>>,
+        outage: Option<Duration>,
+        began: Instant,
+    }
+
+    impl KeySource for Source {
+        fn fetch(&self) -> Fetching<'_> {
+            self.fetched.lock().unwrap().push(Instant::now());
+            let is_out = self
+                .outage
+                .is_some_and(|length| self.began.elapsed() < length);
+            let keys = match is_out {
+                true => Err(KeysUnavailable("it is down".to_owned())),
+                false => Ok(self.issuer.jwks().into_bytes()),
+            };
+            Box::pin(async { keys })
+        }
+
+        fn name(&self) -> &'static str {
+            "api-server"
+        }
+    }
+
+    struct Running {
+        ring: Arc<KeyRing>,
+        issuer: Issuer,
+        fetched: Arc<Mutex<Vec<Instant>>>,
+        _task: JoinSet<()>,
+    }
+
+    async fn start(outage: Option<Duration>) -> Running {
+        let (issuer, fetched) = (Issuer::new(), Arc::default());
+        let source = Source {
+            issuer: issuer.clone(),
+            fetched: Arc::clone(&fetched),
+            outage,
+            began: Instant::now(),
+        };
+        let ring = Arc::new(KeyRing::new(vec![Box::new(source)], None));
+        let mut task = JoinSet::new();
+        let running = Arc::clone(&ring);
+        task.spawn(async move { running.run(7).await });
+        sleep(Duration::from_millis(1)).await;
+        Running {
+            ring,
+            issuer,
+            fetched,
+            _task: task,
+        }
+    }
+
+    impl Running {
+        fn fetches(&self) -> usize {
+            self.fetched.lock().unwrap().len()
+        }
+
+        fn token(&self) -> ServiceAccountToken {
+            ServiceAccountToken::parse(&self.issuer.token("shop", "cart").mint(NOW)).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_fetched_at_once_but_at_most_every_30_seconds_whatever_is_sent() {
+        let running = start(None).await;
+        assert_eq!((running.fetches(), running.ring.mode()), (1, "api-server"));
+        sleep(MINUTE).await;
+        running.issuer.sign_with(SigningKey::OtherRs256);
+        let token = running.token();
+        assert_eq!(
+            running.ring.verify(&token).unwrap_err(),
+            Unverified::UnknownKey
+        );
+        sleep(Duration::from_millis(1)).await;
+        assert!(running.ring.verify(&token).is_ok(), "fetched at once");
+        assert_eq!(running.fetches(), 2);
+
+        let invented = Issuer::new();
+        invented.sign_with(SigningKey::Es256);
+        let forged = invented.token("shop", "cart").mint(NOW);
+        let forged = ServiceAccountToken::parse(&forged).unwrap();
+        for _ in 0..600 {
+            running.ring.verify(&forged).unwrap_err();
+            sleep(SECOND).await;
+        }
+        let times = running.fetched.lock().unwrap().clone();
+        assert!(times.len() <= 2 + 600 / 30, "{} fetches", times.len());
+        let apart = times.windows(2).map(|two| two[1] - two[0]).min();
+        assert!(apart >= Some(30 * SECOND), "{apart:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotation_of_the_keys_is_noticed_without_a_token() {
+        let running = start(None).await;
+        running.issuer.sign_with(SigningKey::Es256);
+        running.issuer.forget_old_keys();
+        sleep(15 * MINUTE).await;
+        assert!(running.ring.verify(&running.token()).is_ok());
+        assert!(!running.ring.keys().has(Issuer::KEY_ID));
+    }
+
+    #[test]
+    fn an_outage_is_logged_once_and_so_is_its_end_and_the_keys_are_there_soon_after_it() {
+        let lines = logged_in_virtual_time(LevelFilter::INFO, async {
+            let running = start(Some(10 * MINUTE)).await;
+            sleep(9 * MINUTE).await;
+            assert_eq!((running.ring.keys().len(), running.ring.mode()), (0, "off"));
+            sleep(6 * MINUTE).await;
+            assert_eq!(running.ring.keys().len(), 1);
+        });
+        let said: Vec<_> = lines
+            .iter()
+            .map(|line| line["msg"].as_str().unwrap())
+            .collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("tokens are not verified"), "{said:?}");
+        assert_eq!(lines[0]["reason"], "api-server: it is down");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_starts_in_an_outage_has_the_keys_of_the_last_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = || KeyFile::new(folder.path().join("keys.json"), "shop".to_owned());
+        let keys = KeySet::parse(Issuer::new().jwks().as_bytes()).unwrap();
+        file().write(&keys).unwrap();
+        let ring = KeyRing::new(Vec::new(), Some(file()));
+        assert_eq!((ring.keys().len(), ring.mode()), (1, "disk"));
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+}
