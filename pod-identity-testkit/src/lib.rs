@@ -80,6 +80,10 @@
 //! # Ok(())
 //! # }
 //! ```
+#![cfg_attr(
+    not(feature = "program"),
+    allow(dead_code, reason = "the admin endpoint of the program uses it")
+)]
 
 mod agent;
 #[cfg(feature = "api-server")]

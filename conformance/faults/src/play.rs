@@ -30,9 +30,14 @@ pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
     }
 }
 
+/// Starts a mock that accepts faults without effect: whether a client meets a fault is what the table says.
+async fn mock_agent() -> io::Result<MockAgent> {
+    MockAgent::builder().unverified().start().await
+}
+
 /// Injects the faults for every request, then none; and for one request, if the client retries.
 async fn answers(client: &Client, row: &Row, faults: &[Fault]) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     always(&agent, faults);
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?).expecting(life(faults));
@@ -51,7 +56,7 @@ async fn answers(client: &Client, row: &Row, faults: &[Fault]) -> io::Result<Cel
 
 /// Returns a remark if a client does not recover from faults that occur once.
 async fn once(client: &Client, faults: &[Fault]) -> io::Result<String> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     for fault in faults {
         agent.inject(fault.clone());
     }
@@ -67,7 +72,7 @@ async fn once(client: &Client, faults: &[Fault]) -> io::Result<String> {
 
 /// Injects the faults once, and checks when the second request comes.
 async fn hint(client: &Client, faults: &[Fault], after: Duration) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     for fault in faults {
         agent.inject(fault.clone());
     }
@@ -89,7 +94,7 @@ async fn hint(client: &Client, faults: &[Fault], after: Duration) -> io::Result<
 
 /// Every answer pauses until the client waits for the rest of it.
 async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     let gate = Gate::new();
     agent.inject_always(Fault::hold(stage, &gate));
     let mut process = ClientProcess::start(client, &agent)?;
@@ -103,7 +108,7 @@ async fn pause(client: &Client, stage: Stage) -> io::Result<Cell> {
 
 /// Redirects to an agent that would answer normally.
 async fn elsewhere(client: &Client, status: u16) -> io::Result<Cell> {
-    let (agent, other) = (MockAgent::start().await, MockAgent::start().await);
+    let (agent, other) = (mock_agent().await?, mock_agent().await?);
     agent.inject_always(Fault::redirect(status, other.uri()));
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?);
@@ -120,7 +125,7 @@ async fn elsewhere(client: &Client, status: u16) -> io::Result<Cell> {
 }
 
 async fn absent(client: &Client) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     agent.stop().await;
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?).uncounted();
@@ -132,7 +137,7 @@ async fn absent(client: &Client) -> io::Result<Cell> {
 
 /// The outage begins after the first request, so that the client has started.
 async fn outage(client: &Client, time: Duration) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     let gate = agent.gate();
     agent.inject(Fault::reset(Stage::BeforeHeaders));
     let mut process = ClientProcess::start(client, &agent)?;
@@ -158,6 +163,7 @@ async fn outage(client: &Client, time: Duration) -> io::Result<Cell> {
 async fn limiter(client: &Client) -> io::Result<Cell> {
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
     let agent = MockAgent::builder()
+        .unverified()
         .limited()
         .clock(clock.clone())
         .start()
@@ -190,7 +196,7 @@ async fn exhaust(agent: &MockAgent) -> io::Result<()> {
 
 /// Writes a defective file; and one that is corrected when the first request with its content arrives.
 async fn token_file(client: &Client, spoil: TokenFileState) -> io::Result<Cell> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     let _writing = damage(&agent, spoil)?;
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?);
@@ -205,7 +211,7 @@ async fn token_file(client: &Client, spoil: TokenFileState) -> io::Result<Cell> 
 }
 
 async fn rereads(client: &Client, spoil: TokenFileState) -> io::Result<String> {
-    let agent = MockAgent::start().await;
+    let agent = mock_agent().await?;
     let _writing = damage(&agent, spoil)?;
     let gate = agent.gate();
     let mut process = ClientProcess::start(client, &agent)?;
@@ -243,6 +249,7 @@ fn damage(agent: &MockAgent, spoil: TokenFileState) -> io::Result<Option<InPlace
 
 async fn renewal(client: &Client, life: Duration, second: &Second) -> io::Result<Cell> {
     let agent = MockAgent::builder()
+        .unverified()
         .token_policy(TokenPolicy::Current)
         .start()
         .await?;

@@ -19,7 +19,7 @@ impl Stream for TcpStream {
     }
 }
 
-#[cfg(feature = "api-server")]
+#[cfg(any(feature = "api-server", feature = "webhook"))]
 impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
     fn set_zero_linger(&self) -> io::Result<()> {
         self.get_ref().0.set_zero_linger()
