@@ -33,9 +33,12 @@ pub enum Unavailable {
         source: Cause,
     },
     /// The shared config or credentials file is malformed.
-    #[error("the shared config and credentials files cannot be read: {reason}")]
+    #[error(
+        "the shared config and credentials files cannot be read; the agent's log has the cause"
+    )]
     SharedFiles {
-        /// The file, the line and the cause.
+        /// The file, the line and the cause, for the log and the readiness probe. Pods are not told what the
+        /// node's files are.
         reason: String,
     },
     /// The region has no endpoint, or the settings contradict each other: FIPS with a custom endpoint.
@@ -106,6 +109,7 @@ impl Unavailable {
     pub(crate) fn in_full(&self) -> String {
         match self {
             Self::NotEksAuth { excerpt, .. } => format!("{self}: {excerpt}"),
+            Self::SharedFiles { reason } => format!("{self}: {reason}"),
             _ => self.to_string(),
         }
     }
@@ -120,7 +124,7 @@ impl Unavailable {
 /// Two reasons are equal if they read the same: causes cannot be compared.
 impl PartialEq for Unavailable {
     fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
+        self.in_full() == other.in_full()
     }
 }
 

@@ -75,6 +75,8 @@ async fn a_repaired_shared_file_is_read_with_the_next_request() {
         program.stdout.says("not ready").await;
         let answer = client::ask(address, Request::with_token(&token(&eks))).await;
         answer.assert_try_again();
+        let path = files.path().to_str().unwrap();
+        assert!(!answer.body.contains(path), "{}", answer.body);
         write_keys(&shared);
         client::insist(address, &token(&eks)).await.key();
     }
