@@ -61,7 +61,8 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
 }
 
 fn outcome(error: &Unavailable) -> Outcome {
-    let message = error.to_string();
+    // Whoever runs this on the node may read the cause, which pods are not told.
+    let message = error.in_full();
     let finding = findings::in_message(&message).unwrap_or(&EKS_AUTH_OUT_OF_REACH);
     Outcome::found(finding, message)
 }
