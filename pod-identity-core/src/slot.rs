@@ -495,12 +495,11 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         })
     }
 
-    /// Whether what is held is valid: it has more life left than the policy's margin, and was not
-    /// rejected since the latest attempt.
+    /// Whether what is held is valid: it has more life left than the policy's margin, was not rejected
+    /// since the latest attempt, and the request that it was fetched with has not expired.
     pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.held
-            .as_ref()
-            .is_some_and(|held| self.is_usable_set(held, now))
+        let held = self.held.as_ref();
+        now < self.end && held.is_some_and(|held| self.is_usable_set(held, now))
     }
 
     /// Whether what is held was rejected, and is handed out because there is no newer set.

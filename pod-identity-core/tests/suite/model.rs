@@ -9,6 +9,23 @@ use pod_identity_core::{
     Ask, Attempt, Credentials, FailureClass, RefreshPolicy, Slot, Ticket, Timestamp,
 };
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// Returns a configuration with a fixed seed, so that the same code has the same outcome. `PROPTEST_RNG_SEED`
+/// chooses another seed and `PROPTEST_CASES` how many cases to run, to search for more.
+fn config(cases: u32) -> ProptestConfig {
+    let given = ProptestConfig::default();
+    let is_search = given.rng_seed != RngSeed::Random;
+    ProptestConfig {
+        cases: if is_search { given.cases } else { cases },
+        rng_seed: if is_search {
+            given.rng_seed
+        } else {
+            RngSeed::Fixed(1)
+        },
+        ..given
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -90,7 +107,7 @@ fn end() -> impl Strategy<Value = Timestamp> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(config(400))]
 
     #[test]
     fn a_slot_upholds_its_contract(
@@ -267,7 +284,7 @@ mod cache {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(config(300))]
 
         #[test]
         fn a_cache_upholds_its_contract(
@@ -374,7 +391,7 @@ mod tokens {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(config(400))]
 
         #[test]
         fn tokens_share_what_is_their_pods_and_nothing_else(
@@ -474,7 +491,7 @@ mod tokens {
             let key = self.verified.key_of(&digest);
             let now = self.driver.now;
             let slot = self.driver.cache.peek(&key);
-            let is_held = slot.is_some_and(|slot| slot.is_usable(now)) && self.expiry_of(key) > now;
+            let is_held = slot.is_some_and(|slot| slot.is_usable(now));
             self.driver.end = self.token(which).claims().expires_at;
             let answer = self.driver.ask_from(source(u32::from(from) / 64), key);
             if is_held && key != SlotKey::Token(digest) {
@@ -504,7 +521,7 @@ mod tokens {
             match self.verified.adopt(cache, now, digest, verified, renew) {
                 Adopted::ToPod(_) => {
                     assert!(self.driver.cache.peek(&own).is_none());
-                    assert_eq!(usable(self, pod), was_usable, "what was held is held");
+                    assert!(!was_usable || usable(self, pod), "what was held is held");
                     assert_eq!(self.verified.key_of(&digest), pod);
                     assert!(self.driver.cache.peek(&pod).is_none() || self.expiry_of(pod) >= end);
                 }

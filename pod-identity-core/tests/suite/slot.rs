@@ -940,6 +940,13 @@ fn when_the_token_expires_its_set_is_dropped_and_not_refreshed() {
 }
 
 #[test]
+fn a_set_is_not_usable_once_its_token_has_expired() {
+    let driver = ending(2 * HOUR);
+    assert!(driver.slot.is_usable(START + 2 * HOUR - millis(1)));
+    assert!(!driver.slot.is_usable(START + 2 * HOUR));
+}
+
+#[test]
 fn a_token_that_expires_during_a_rest_ends_the_attempts() {
     let mut driver = ending(3 * HOUR);
     driver.fail(Transient);
