@@ -431,8 +431,6 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             }
             // The driver may hold a wanted fetch back, for a budget; nobody has come back for it meanwhile.
             Phase::Wanted if self.round.is_awaited && now >= self.end_of_interest() => {
-                let not_begun = || E::from(SlotError::NotBegun);
-                self.error.get_or_insert_with(not_begun);
                 self.settle_failed(now);
                 self.rest(now, Duration::ZERO);
             }
@@ -828,8 +826,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         });
     }
 
-    /// The outcome of a failed round is what is held, where an ask would return that now.
+    /// The outcome of a failed round is what is held, where an ask would return that now. Else it is the
+    /// error of its last attempt; a round always has one, because without an outcome callers would wait for
+    /// ever.
     fn settle_failed(&mut self, now: Timestamp) {
+        let not_begun = || E::from(SlotError::NotBegun);
+        self.error.get_or_insert_with(not_begun);
         let is_set = self.is_usable(now) || self.falls_back(now);
         self.settle(is_set, false);
     }

@@ -918,6 +918,27 @@ fn after_an_outage_a_caller_gets_a_valid_set_within_two_seconds() {
     }
 }
 
+#[test]
+fn a_caller_whose_attempt_the_request_limit_put_off_past_the_expiry_is_told() {
+    let mut driver = Driver::holding(provider(), "set 0", HOUR);
+    let ticket = loop {
+        let ticket = driver.slot.refresh(driver.now);
+        driver.step_to(driver.now);
+        if driver.open.is_empty() {
+            break ticket;
+        }
+        let key = format!("set {}", driver.started.len());
+        driver.answer(Ok(set(&key, START + HOUR)));
+    };
+    // Nothing is driven until long after.
+    driver.now = START + 2 * HOUR;
+    driver.slot.handle_timeout(driver.now);
+    assert_eq!(
+        driver.outcome(ticket),
+        Some(Err(&Error::Slot(SlotError::NotBegun)))
+    );
+}
+
 // The end of the request
 
 fn ending(after: Duration) -> Driver {
