@@ -84,14 +84,12 @@ testkit-program:
 
 # The cookbook's recipes in Python and Node.js; those in Rust are tests of the workspace
 cookbook:
-    cargo build --package pod-identity-agent --package pod-identity-testkit --features pod-identity-testkit/program
     npm ci --prefix examples/cookbook --ignore-scripts --no-audit --no-fund --loglevel=error
     examples/cookbook.sh
 
 # The testkit's packages for Python, Node.js, Go and Java, each tested as its users install it
 packages:
-    cargo build --package pod-identity-agent
-    POD_IDENTITY_AGENT="$PWD/target/debug/pod-identity-agent" pod-identity-testkit/packages/check
+    pod-identity-testkit/packages/check
 
 # Real AWS clients against the agent; needs a network the first time
 conformance *clients:

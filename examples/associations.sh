@@ -10,15 +10,13 @@
 # expected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-target=${CARGO_TARGET_DIR:-target}/debug
 
 # Nothing of the caller's own account may leak in, and loopback is not behind a proxy.
 unset "${!AWS_@}"
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 export AWS_PAGER="" NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
-cargo build --quiet --package pod-identity-agent --package pod-identity-testkit \
-  --features pod-identity-testkit/program
+source .ci/programs
 scratch=$(mktemp -d)
 trap 'kill "${mock:-}" "${agent:-}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
@@ -37,7 +35,7 @@ is() {
 }
 
 echo "# 1. The AWS side of a cluster; every signature is verified"
-"$target/pod-identity-testkit" eks --signatures enforce \
+"$POD_IDENTITY_TESTKIT" eks --signatures enforce \
   --namespace shop --service-account cart >"$scratch/ready" &
 mock=$!
 wait_for endpoint "$scratch/ready" "$mock"
@@ -63,7 +61,7 @@ eks update-pod-identity-association --association-id "$id" \
 is 'updated' "$(role)" arn:aws:iam::111122223333:role/checkout
 
 echo "# 3. The agent, as on a node"
-AWS_REGION=$AWS_DEFAULT_REGION "$target/pod-identity-agent" server \
+AWS_REGION=$AWS_DEFAULT_REGION "$POD_IDENTITY_AGENT" server \
   --cluster-name "$cluster" --endpoint "$endpoint" \
   --bind-hosts 127.0.0.1 --port 0 --probe-port 0 --metrics-address 127.0.0.1 --metrics-port 0 \
   >"$scratch/agent" 2>&1 &

@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 ready=$(mktemp)
 trap 'kill "${mock:-}" 2>/dev/null || true; rm -f "$ready"*' EXIT
-cargo build --quiet --package pod-identity-testkit --features program
-"${CARGO_TARGET_DIR:-target}/debug/pod-identity-testkit" eks --signatures enforce \
+source .ci/programs
+"$POD_IDENTITY_TESTKIT" eks --signatures enforce \
   --namespace shop --service-account cart >"$ready" &
 mock=$!
 until [ -s "$ready" ]; do
