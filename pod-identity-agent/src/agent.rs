@@ -16,6 +16,8 @@ use crate::credentials::cache::CredentialCache;
 use crate::credentials::handler::CredentialsHandler;
 use crate::credentials::rate_limit::Budget;
 use crate::credentials::settings::Settings;
+#[cfg(unix)]
+use crate::debug_state::{DebugSettings, DebugState};
 use crate::eks_auth::exchange::EksAuth;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::reachability::Reachability;
@@ -30,6 +32,8 @@ use crate::node::network::LinkKind;
 #[cfg(target_os = "linux")]
 use crate::node::watch::LinkWatch;
 use crate::serve::connections::{ConnectionLimits, Connections};
+#[cfg(unix)]
+use crate::serve::debug::Debug;
 use crate::serve::drain::{self, Drain};
 use crate::serve::essential_tasks::EssentialTasks;
 use crate::serve::listener::{Listen, Sharing, Taken};
@@ -81,6 +85,9 @@ pub struct Agent {
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
     probe_socket: Option<PathBuf>,
+    #[cfg(unix)]
+    debug: Option<DebugSettings>,
+    clock: Arc<dyn Clock>,
     exposition: Vec<Listen>,
     pod_watch: Option<PodWatch>,
     startup_taint: Option<StartupTaint>,
@@ -116,6 +123,8 @@ impl Agent {
             credentials: Vec::new(),
             probes: Vec::new(),
             probe_socket: None,
+            #[cfg(unix)]
+            debug: None,
             exposition: Vec::new(),
             watched_by: None,
             startup_taint: None,
@@ -200,6 +209,23 @@ impl Agent {
                 let _never = watch.run().await;
             });
         }
+        #[cfg(unix)]
+        let debug = self.debug.map(|settings| {
+            let state = DebugState {
+                settings: settings.clone(),
+                started: self.clock.now(),
+                clock: self.clock,
+                readiness: Arc::clone(&self.readiness),
+                connections: Arc::clone(&connections),
+                cache: Arc::clone(&self.cache),
+                keys: Arc::clone(&self.keys),
+                upstream: Arc::clone(&self.upstream),
+            };
+            Debug {
+                log_level: settings.log_level,
+                state: Arc::new(move || state.read()),
+            }
+        });
         let probes = Probes {
             readiness: self.readiness,
             metrics: self.metrics,
@@ -223,7 +249,11 @@ impl Agent {
         #[cfg(unix)]
         if let Some(path) = self.probe_socket {
             let (socket, probes) = (ProbeSocket::bind(&path)?, probes.clone());
-            for_kubelet.serve_probe_socket(socket, move |request: &_| probes.respond(request))?;
+            let respond = move |request: &_| {
+                let debugged = debug.as_ref().and_then(|debug| debug.respond(request));
+                debugged.unwrap_or_else(|| probes.respond(request))
+            };
+            for_kubelet.serve_probe_socket(socket, respond)?;
         }
         #[cfg(not(unix))]
         drop(self.probe_socket);
@@ -287,6 +317,8 @@ pub struct AgentBuilder {
     credentials: Vec<Listen>,
     probes: Vec<Listen>,
     probe_socket: Option<PathBuf>,
+    #[cfg(unix)]
+    debug: Option<DebugSettings>,
     exposition: Vec<Listen>,
     watched_by: Option<(ApiServer, KubernetesName)>,
     startup_taint: Option<StartupTaint>,
@@ -313,6 +345,13 @@ impl AgentBuilder {
     /// ignore it.
     pub fn probe_socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.probe_socket = Some(path.into());
+        self
+    }
+
+    /// Sets that the probe socket also serves the state of the agent and its log level. Defaults to not.
+    #[cfg(unix)]
+    pub(crate) fn debug(mut self, settings: DebugSettings) -> Self {
+        self.debug = Some(settings);
         self
     }
 
@@ -502,7 +541,7 @@ impl AgentBuilder {
         let cache = CredentialCache::new(
             Arc::clone(&upstream),
             Arc::clone(&keys),
-            self.clock,
+            Arc::clone(&self.clock),
             self.settings,
         );
         Agent {
@@ -529,6 +568,9 @@ impl AgentBuilder {
             credentials: self.credentials,
             probes: self.probes,
             probe_socket: self.probe_socket,
+            #[cfg(unix)]
+            debug: self.debug,
+            clock: self.clock,
             exposition: self.exposition,
             pod_watch,
             startup_taint: self.startup_taint,

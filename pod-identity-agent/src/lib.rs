@@ -15,6 +15,8 @@
 mod agent;
 pub mod cli;
 mod credentials;
+#[cfg(unix)]
+mod debug_state;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;

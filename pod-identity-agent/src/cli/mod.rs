@@ -2,6 +2,8 @@
 
 mod doctor;
 mod env;
+#[cfg(unix)]
+mod flags;
 mod kubernetes;
 mod pflag;
 #[cfg(unix)]
@@ -30,6 +32,7 @@ use crate::node::initialize;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
 use crate::telemetry::line_writer::{LineWriter, Lines};
+use crate::telemetry::log_level::LogLevel;
 use crate::telemetry::metrics::Metrics;
 
 /// Runs the program with these arguments, of which the first is its own name, and returns its exit code:
@@ -40,15 +43,15 @@ use crate::telemetry::metrics::Metrics;
 /// both names runs there.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    let runner = usize::from(arguments.first().is_some_and(is_runner));
-    let cli: Cli = match pod_identity_cli::parse(arguments.iter().skip(runner).cloned()) {
+    let cli: Cli = match pod_identity_cli::parse(without_runner(&arguments).iter().cloned()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
     if matches!(cli.command, Command::Server(_) | Command::Doctor(_)) {
         env::restart_without_blank_variables(&arguments);
     }
-    cli.run().unwrap_or_else(|failure| failure.report(NAME))
+    cli.run(without_runner(&arguments))
+        .unwrap_or_else(|failure| failure.report(NAME))
 }
 
 /// The `server` of a command line.
@@ -57,15 +60,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Fails with clap's words if it is another command, or not one.
 #[cfg(target_os = "linux")]
 fn server_of(arguments: &[OsString]) -> Result<Box<Server>, clap::Error> {
-    let runner = usize::from(arguments.first().is_some_and(is_runner));
-    match Cli::try_parse_from(arguments.iter().skip(runner))?.command {
+    match Cli::try_parse_from(without_runner(arguments))?.command {
         Command::Server(server) => Ok(server),
         _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
 }
 
-fn is_runner(program: &OsString) -> bool {
-    Path::new(program).file_name() == Some(OsStr::new("go-runner"))
+/// The arguments from the program's own name on.
+fn without_runner(arguments: &[OsString]) -> &[OsString] {
+    let is_runner =
+        |program: &&OsString| Path::new(program).file_name() == Some(OsStr::new("go-runner"));
+    match arguments.split_first() {
+        Some((_runner, program)) if arguments.first().filter(is_runner).is_some() => program,
+        _ => arguments,
+    }
 }
 
 #[derive(Debug, Parser)]
@@ -98,7 +106,8 @@ enum Command {
         #[arg(hide = true)]
         stray: Vec<OsString>,
     },
-    /// Ask the server of this container, at its --probe-socket, whether it is alive or ready: exit code 0 or 1
+    /// Ask the server of this container, at its --probe-socket: whether it is alive or ready, with exit code 0 or
+    /// 1, what it does, and how much it logs
     #[cfg(unix)]
     Probe(probe::Probe),
     /// Find out why a pod gets no credentials: walks the way of credentials and names cause and remedy
@@ -116,11 +125,11 @@ enum Command {
 }
 
 impl Cli {
-    fn run(self) -> Result<ExitCode, Failure> {
+    fn run(self, arguments: &[OsString]) -> Result<ExitCode, Failure> {
         let level = self.verbosity.level();
         match self.command {
             Command::Version { .. } => writeln!(io::stdout(), "{}", env!("CARGO_PKG_VERSION"))?,
-            Command::Server(server) => server.run(level)?,
+            Command::Server(server) => server.run(level, arguments)?,
             #[cfg(unix)]
             Command::Probe(probe) => return probe.run(),
             #[cfg(target_os = "linux")]
@@ -180,14 +189,15 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 /// Starts logging. Dropping the returned writer ends it, after it has written what is left.
 fn start_logging(level: LevelFilter, to: impl Write + Send + 'static) -> io::Result<LineWriter> {
     let log = LineWriter::start("log", to)?;
-    log_to(level, log.lines(Metrics::lost_lines("log")));
+    let _unchanged = log_to(level, log.lines(Metrics::lost_lines("log")));
     Ok(log)
 }
 
-fn log_to(level: LevelFilter, writer: Lines) {
-    let subscriber = logging::subscriber(level, writer);
+fn log_to(level: LevelFilter, writer: Lines) -> LogLevel {
+    let (subscriber, level) = logging::adjustable_subscriber(level, writer);
     // Another one is there already only where this function runs in a test.
     let _already = tracing::subscriber::set_global_default(subscriber);
+    level
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 no fault; the first fault is of the environment 3, the token 4, the \

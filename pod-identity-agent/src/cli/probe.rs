@@ -1,4 +1,4 @@
-//! `probe`: asks the agent of this container, for a probe of kubelet.
+//! `probe`: asks the agent of this container, for a probe of kubelet or for people.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,64 +6,101 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
 use pod_identity_cli::Failure;
+
+use super::verbosity::Verbosity;
+use crate::serve::debug;
 
 /// Which question is asked, and where.
 #[derive(Debug, Args)]
 pub(super) struct Probe {
-    /// What to ask
-    #[arg(value_enum)]
+    #[command(subcommand)]
     question: Question,
-    /// Path of the server's --probe-socket
-    #[arg(long)]
-    socket: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Question {
     /// Whether the process answers
-    Healthz,
+    Healthz(At),
     /// Whether pods are served, and if not, why
-    Readyz,
+    Readyz(At),
+    /// What the agent holds and does, as JSON without secrets; needs --debug-endpoints of the server
+    State(At),
+    /// How much is logged, which a level changes until the next start; needs --debug-endpoints of the server
+    LogLevel {
+        /// The new level
+        #[arg(value_enum, ignore_case = true)]
+        level: Option<Verbosity>,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Debug, Args)]
+struct At {
+    /// Path of the server's --probe-socket
+    #[arg(long, default_value = "/run/pod-identity-agent/probes.sock")]
+    socket: PathBuf,
 }
 
 impl Probe {
     /// Prints the answer's text. Succeeds if its status is 200.
     ///
     /// # Errors
-    /// Fails when there is no answer within [`TIMEOUT`].
+    /// Fails when there is no answer within [`TIMEOUT`], or when the server has no such endpoint.
     pub(super) fn run(&self) -> Result<ExitCode, Failure> {
         let answer = self.ask().map_err(|error| {
-            let socket = self.socket.display();
+            let socket = self.socket().display();
             io::Error::new(
                 error.kind(),
                 format!("no answer at the probe socket {socket}: {error}"),
             )
         })?;
         let (head, text) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1);
+        if status == Some("404") {
+            return Err(Failure::new(
+                1,
+                "the server does not answer this; start it with --debug-endpoints".to_owned(),
+            ));
+        }
         write!(io::stdout(), "{text}")?;
-        let is_ok = head.split(' ').nth(1) == Some("200");
-        Ok(ExitCode::from(u8::from(!is_ok)))
+        Ok(ExitCode::from(u8::from(status != Some("200"))))
     }
 
     fn ask(&self) -> io::Result<String> {
-        let path = match self.question {
-            Question::Healthz => "/healthz",
-            Question::Readyz => "/readyz",
-        };
-        let mut stream = UnixStream::connect(&self.socket)?;
+        let mut stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        write!(stream, "{} HTTP/1.0\r\n\r\n", self.request())?;
         let mut answer = String::new();
         stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
         Ok(answer)
+    }
+
+    fn request(&self) -> String {
+        match &self.question {
+            Question::Healthz(_) => "GET /healthz".to_owned(),
+            Question::Readyz(_) => "GET /readyz".to_owned(),
+            Question::State(_) => format!("GET {}", debug::STATE),
+            Question::LogLevel { level: None, .. } => format!("GET {}", debug::LOG_LEVEL),
+            Question::LogLevel {
+                level: Some(level), ..
+            } => format!("PUT {}?level={}", debug::LOG_LEVEL, level.level()),
+        }
+    }
+
+    fn socket(&self) -> &PathBuf {
+        match &self.question {
+            Question::Healthz(at) | Question::Readyz(at) | Question::State(at) => &at.socket,
+            Question::LogLevel { at, .. } => &at.socket,
+        }
     }
 }
 
 /// Kubelet's usual time for a probe is a second or more; the agent answers in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ten times the longest reason.
-const MAX_ANSWER: u64 = 16 * 1024;
+/// Ten times the longest state: a hundred slots and a hundred sources.
+const MAX_ANSWER: u64 = 1024 * 1024;

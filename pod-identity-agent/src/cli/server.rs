@@ -14,8 +14,12 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 use tracing_subscriber::filter::LevelFilter;
 
+#[cfg(unix)]
+use super::flags;
 use super::kubernetes::{KubernetesFlags, KubernetesTasks};
 use super::{env, pflag, values};
+#[cfg(unix)]
+use crate::debug_state::DebugSettings;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
 use crate::telemetry::audit_file::AuditFile;
@@ -113,6 +117,12 @@ pub(super) struct Server {
     /// Path of a Unix socket for the command `probe`, which then asks this process and no other on the node
     #[arg(long)]
     probe_socket: Option<PathBuf>,
+    /// Answer `probe state` and `probe log-level` at --probe-socket
+    #[cfg(unix)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          requires_if("true", "probe_socket"))]
+    debug_endpoints: bool,
     /// Watch the link with the agent's addresses, count when something of it goes, and put it back
     #[cfg(target_os = "linux")]
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
@@ -216,18 +226,34 @@ enum When {
     Strict,
 }
 
+/// What operators read of the agent, started before it.
+struct Telemetry {
+    audit: AuditLog,
+    audit_file: Option<AuditFile>,
+    lost_lines: [IntCounter; 2],
+    #[cfg(unix)]
+    debug: Option<DebugSettings>,
+}
+
 impl Server {
     /// # Errors
     /// Fails with a usage error if the settings contradict each other, and with exit code 1 if the audit log
     /// cannot be opened or the agent cannot run.
-    pub(super) fn run(self, level: LevelFilter) -> Result<(), Failure> {
+    pub(super) fn run(self, level: LevelFilter, arguments: &[OsString]) -> Result<(), Failure> {
         let endpoint = self.endpoint()?;
         self.check_bind_hosts()?;
         let tasks = self.kubernetes.tasks(self.node_name())?;
         let keys = self.token_keys()?;
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
-        super::log_to(level, log.lines(lost_log.clone()));
+        let log_level = super::log_to(level, log.lines(lost_log.clone()));
+        #[cfg(unix)]
+        let debug = self.debug_endpoints.then(|| DebugSettings {
+            log_level,
+            flags: flags::of_server(arguments),
+        });
+        #[cfg(not(unix))]
+        let _unchanged = (log_level, arguments);
         // Both writers outlive the runtime, whose tasks log until they end.
         let audit_writer;
         let mut audit_file = None;
@@ -241,8 +267,14 @@ impl Server {
                 AuditLog::to(audit_writer.lines(lost_audit.clone()))
             }
         };
-        let lost_lines = [lost_log, lost_audit];
-        super::block_on(self.serve(endpoint, tasks, keys, audit, audit_file, lost_lines))?;
+        let telemetry = Telemetry {
+            audit,
+            audit_file,
+            lost_lines: [lost_log, lost_audit],
+            #[cfg(unix)]
+            debug,
+        };
+        super::block_on(self.serve(endpoint, tasks, keys, telemetry))?;
         Ok(())
     }
 
@@ -319,9 +351,7 @@ impl Server {
         endpoint: Option<String>,
         tasks: Option<KubernetesTasks>,
         keys: TokenKeys,
-        audit: AuditLog,
-        audit_file: Option<AuditFile>,
-        lost_lines: [IntCounter; 2],
+        telemetry: Telemetry,
     ) -> io::Result<()> {
         info!(
             "cluster-name" = self.cluster_name,
@@ -332,11 +362,16 @@ impl Server {
         env::warn_of_invalid_proxies();
         let mut signals = Signals::new()?;
         #[cfg(unix)]
-        let _reopening = reopen_on_hangup(audit_file)?;
+        let _reopening = reopen_on_hangup(telemetry.audit_file)?;
         #[cfg(not(unix))]
-        drop(audit_file);
+        drop(telemetry.audit_file);
         let agent = self.agent(endpoint).token_keys(keys);
-        let mut agent = agent.audit(audit).lost_lines(lost_lines);
+        let agent = agent.audit(telemetry.audit);
+        let mut agent = agent.lost_lines(telemetry.lost_lines);
+        #[cfg(unix)]
+        if let Some(settings) = telemetry.debug {
+            agent = agent.debug(settings);
+        }
         #[cfg(unix)]
         if let Some(limit) = crate::node::open_files::raise_limit() {
             agent = agent.open_files(limit);

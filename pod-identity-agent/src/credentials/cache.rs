@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
 use crate::credentials::denial::Denial;
+use crate::credentials::details::Details;
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY};
 use crate::credentials::other_sources::OtherUse;
 use crate::credentials::settings::Settings;
@@ -236,9 +237,15 @@ impl CredentialCache {
     pub(crate) fn reading(&self) -> Reading {
         Reading {
             keys: self.keys.keys().len(),
+            keys_age: self.keys.age().unwrap_or_default(),
             verification: self.keys.mode(),
             ..self.lock().reading(self.clock.now())
         }
+    }
+
+    /// The state in detail, for people.
+    pub(crate) fn details(&self) -> Details {
+        self.lock().details(self.clock.now())
     }
 
     /// Starts every fetch that is wanted and may begin; returns how long there is nothing else to do.

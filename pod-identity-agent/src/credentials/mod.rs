@@ -2,6 +2,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod denial;
+pub(crate) mod details;
 pub(crate) mod entry;
 pub(crate) mod handler;
 pub(crate) mod other_sources;

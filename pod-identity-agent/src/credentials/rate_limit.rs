@@ -4,6 +4,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 use pod_identity_core::{Timestamp, TokenBucket};
 
+use crate::credentials::details::{MAX_LISTED, Source, Sources};
 use crate::node::addresses::NODE;
 
 /// How many exchanges with EKS Auth each source may cause: a token bucket for each.
@@ -116,6 +117,29 @@ impl Budgets {
     pub(crate) fn is_in_flight(&self, source: IpAddr) -> bool {
         let account = self.accounts.get(&source);
         account.is_some_and(|account| account.in_flight > 0)
+    }
+
+    /// The sources that asked lately, with what they may do.
+    pub(crate) fn sources(&self, now: Timestamp) -> Sources {
+        let of = |(source, account): (&IpAddr, &Account)| Source {
+            source: match *source {
+                NODE => "node".to_owned(),
+                address => address.to_string(),
+            },
+            exchanges_in_flight: account.in_flight,
+            next_exchange_in_seconds: account.exchanges.wait_for(now, 1).as_secs_f64(),
+            next_verification_in_seconds: account.forged.wait_for(now, 1).as_secs_f64(),
+        };
+        Sources {
+            known: self.accounts.len(),
+            latest: self
+                .accounts
+                .iter()
+                .rev()
+                .take(MAX_LISTED)
+                .map(of)
+                .collect(),
+        }
     }
 
     /// The flag that sets the budget of this source.

@@ -12,6 +12,7 @@ use pod_identity_core::{
 use tokio::sync::{Notify, watch};
 
 use crate::credentials::denial::Denial;
+use crate::credentials::details::{Details, Pace, Slots};
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY, Outcome, TokenRequest};
 use crate::credentials::other_sources::{OtherSources, OtherUse};
 use crate::credentials::rate_limit::Budgets;
@@ -464,6 +465,20 @@ impl State {
             watched_pods: self.gone_pods.present_len(),
             gone: self.dropped,
             ..Reading::default()
+        }
+    }
+
+    /// The state in detail, for people.
+    pub(crate) fn details(&mut self, now: Timestamp) -> Details {
+        Details {
+            slots: Slots::of(&mut self.cache, now),
+            verified_tokens: self.verified.len(),
+            unverified_tokens: self.unverified.0.len(),
+            sources: self.budgets.sources(now),
+            pace: Pace {
+                limit_per_second: self.pace.limit(),
+                quiet_for_seconds: self.pace.quiet_for(now).as_secs_f64(),
+            },
         }
     }
 

@@ -147,6 +147,11 @@ impl Connections {
             .or_else(|| registry.close_idlest(now));
     }
 
+    /// The most connections that may be open.
+    pub(crate) fn limit(&self) -> usize {
+        self.limits.total
+    }
+
     /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.lock().open

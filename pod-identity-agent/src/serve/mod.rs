@@ -4,6 +4,8 @@ pub(crate) mod client_socket;
 pub(crate) mod connection;
 pub(crate) mod connection_state;
 pub(crate) mod connections;
+#[cfg(unix)]
+pub(crate) mod debug;
 pub(crate) mod drain;
 pub(crate) mod essential_tasks;
 pub(crate) mod header_timeout;

@@ -12,6 +12,9 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
+
+use crate::telemetry::log_level::LogLevel;
 
 /// A subscriber that writes one JSON object per line, each with one write. The fields of the spans that an
 /// event is in are on its line too.
@@ -26,6 +29,23 @@ pub fn subscriber(
     level: LevelFilter,
     writer: impl Write + Send + 'static,
 ) -> impl Subscriber + Send + Sync {
+    adjustable_subscriber(level, writer).0
+}
+
+/// The same, with a handle to change the level.
+pub(crate) fn adjustable_subscriber(
+    level: LevelFilter,
+    writer: impl Write + Send + 'static,
+) -> (impl Subscriber + Send + Sync, LogLevel) {
+    let (filter, handle) = reload::Layer::new(targets(level));
+    let lines = JsonLines {
+        writer: Mutex::new(writer),
+    };
+    let subscriber = Registry::default().with(lines.with_filter(filter));
+    (subscriber, LogLevel::new(handle, targets, level))
+}
+
+fn targets(level: LevelFilter) -> Targets {
     let ours = [
         "pod_identity_core",
         "pod_identity_provider",
@@ -33,14 +53,10 @@ pub fn subscriber(
         "pod_identity_cli",
         "pod_identity_testkit",
     ];
-    let targets = Targets::new()
+    Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("aws_config", level.min(LevelFilter::ERROR))
-        .with_targets(ours.map(|target| (target, level)));
-    let lines = JsonLines {
-        writer: Mutex::new(writer),
-    };
-    Registry::default().with(lines.with_filter(targets))
+        .with_targets(ours.map(|target| (target, level)))
 }
 
 struct JsonLines<W> {
@@ -236,6 +252,30 @@ pub(crate) mod tests {
         }
         assert_eq!((&plain["kind"], &own["kind"]), (&2.into(), &3.into()));
         assert!(outside.get("client-addr").is_none(), "{outside}");
+    }
+
+    #[test]
+    fn the_level_can_be_changed_and_the_change_is_logged_at_the_finer_level() {
+        let memory = Memory::default();
+        let (subscriber, level) = adjustable_subscriber(LevelFilter::ERROR, memory.clone());
+        with_default(subscriber, || {
+            tracing::debug!("unwanted");
+            level.set(LevelFilter::DEBUG);
+            tracing::debug!("wanted");
+            tracing::debug!(target: "hyper::proto", "Authorization: secret");
+            level.set(LevelFilter::ERROR);
+            tracing::warn!("unwanted");
+        });
+        assert_eq!(level.get(), LevelFilter::ERROR);
+        let bytes = memory.0.lock().unwrap();
+        let lines = std::str::from_utf8(&bytes).unwrap().lines();
+        let messages = lines.map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["msg"].as_str().unwrap().to_owned()
+        });
+        let changed = "log level changed".to_owned();
+        let expected = [changed.clone(), "wanted".to_owned(), changed];
+        assert_eq!(messages.collect::<Vec<_>>(), expected);
     }
 
     #[test]

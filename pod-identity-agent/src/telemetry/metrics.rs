@@ -45,6 +45,7 @@ struct Gauges {
     clock_skew: Gauge,
     verified: IntGauge,
     keys: IntGauge,
+    keys_age: Gauge,
     verification: IntGaugeVec,
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Reading {
     /// Tokens that are known to be a pod's.
     pub(crate) verified: usize,
     pub(crate) keys: usize,
+    /// How long ago a source had the keys; zero while there are none.
+    pub(crate) keys_age: Duration,
     /// Where the keys come from that tokens are verified with.
     pub(crate) verification: &'static str,
 }
@@ -311,6 +314,10 @@ impl Gauges {
                 "pod_identity_token_keys",
                 "Keys of the cluster that tokens are verified with; 0 while EKS Auth verifies each.",
             ),
+            keys_age: real(
+                "pod_identity_token_keys_age_seconds",
+                "How long ago the keys were last fetched, or for those of the last start, were stored; 0 while there are none.",
+            ),
             verification: register(
                 r,
                 IntGaugeVec::new(
@@ -340,6 +347,7 @@ impl Gauges {
         self.clock_skew.set(reading.clock_skew);
         whole(&self.verified, reading.verified as u64);
         whole(&self.keys, reading.keys as u64);
+        self.keys_age.set(reading.keys_age.as_secs_f64());
         self.verification.reset();
         let mode = self.verification.with_label_values(&[reading.verification]);
         mode.set(1);

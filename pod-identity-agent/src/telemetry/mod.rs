@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod audit_file;
 pub(crate) mod line_writer;
+pub(crate) mod log_level;
 pub mod logging;
 pub(crate) mod metrics;
 pub(crate) mod readiness;

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 /// Whether pods can be sent to this node, and if not, why.
@@ -16,8 +17,8 @@ pub(crate) struct Readiness {
     changed: watch::Sender<()>,
 }
 
-#[derive(Debug)]
-struct Blocker {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Blocker {
     /// Why it blocks; `None` when released.
     reason: Option<String>,
     /// Whether it has been released at least once.
@@ -61,6 +62,11 @@ impl Readiness {
             readiness: Arc::clone(self),
             index: blockers.len() - 1,
         }
+    }
+
+    /// All of them, blocking or not, in the order of their making.
+    pub(crate) fn blockers(&self) -> Vec<Blocker> {
+        self.lock().clone()
     }
 
     pub(crate) fn report(&self) -> Report {

@@ -2,6 +2,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -38,6 +39,16 @@ impl KeyFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How long ago the file was written, if that can be read.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        fs::metadata(&self.path)
+            .ok()?
+            .modified()
+            .ok()?
+            .elapsed()
+            .ok()
     }
 
     /// Reads the keys. `None` if there is no file.

@@ -1,9 +1,10 @@
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pod_identity_core::{Backoff, ServiceAccountToken, VerifiedToken};
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -26,6 +27,36 @@ pub(crate) struct KeyRing {
     mode: AtomicU8,
     /// A token has named a key that is not known.
     unknown_key: Notify,
+    /// Held to read or write it.
+    record: Mutex<Record>,
+}
+
+/// What the fetches of the keys came to, for people.
+#[derive(Debug, Default)]
+struct Record {
+    confirmed: Option<Confirmed>,
+    /// Why the latest fetch failed.
+    failure: Option<String>,
+}
+
+/// When a source last had the keys that are used.
+#[derive(Debug)]
+struct Confirmed {
+    noted: Instant,
+    /// How long ago it was when it was noted: keys of an earlier start are older than this process.
+    age: Duration,
+}
+
+/// The keys in detail, for people.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct KeyDetails {
+    mode: &'static str,
+    sources: Vec<&'static str>,
+    ids: Vec<String>,
+    /// How long ago a source had them.
+    age_seconds: Option<f64>,
+    failure: Option<String>,
 }
 
 impl KeyRing {
@@ -37,6 +68,7 @@ impl KeyRing {
             keys: watch::Sender::default(),
             mode: AtomicU8::new(0),
             unknown_key: Notify::new(),
+            record: Mutex::default(),
         };
         ring.read_file();
         ring
@@ -74,6 +106,24 @@ impl KeyRing {
         MODES.get(mode).copied().unwrap_or_default()
     }
 
+    /// How long ago a source had the keys that are used. `None` while there are none.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let record = self.record();
+        let confirmed = record.confirmed.as_ref()?;
+        Some(confirmed.noted.elapsed().saturating_add(confirmed.age))
+    }
+
+    /// The keys in detail, for people.
+    pub(crate) fn details(&self) -> KeyDetails {
+        KeyDetails {
+            mode: self.mode(),
+            sources: self.sources.iter().map(|source| source.name()).collect(),
+            ids: self.keys().ids().map(str::to_owned).collect(),
+            age_seconds: self.age().map(|age| age.as_secs_f64()),
+            failure: self.record().failure.clone(),
+        }
+    }
+
     /// Fetches the keys when it is time, until dropped.
     pub(crate) async fn run(&self, seed: u64) {
         if self.sources.is_empty() {
@@ -93,9 +143,11 @@ impl KeyRing {
                         info!("token keys can be fetched again");
                     }
                     failures = 0;
+                    self.record().failure = None;
                     INTERVAL.mul_f64(1.0 - 0.2 * random.f64())
                 }
                 Err(reason) => {
+                    self.record().failure = Some(reason.clone());
                     if logged.as_ref() != Some(&reason) {
                         self.warn_of(&reason);
                         logged = Some(reason);
@@ -114,8 +166,17 @@ impl KeyRing {
         }
     }
 
-    /// Asks the sources one after the other, and takes the keys of the first that has some.
     async fn fetch(&self) -> Result<(), String> {
+        let (keys, source) = self.ask_sources().await?;
+        self.take(keys, source).await;
+        Ok(())
+    }
+
+    /// Asks the sources one after the other, and returns the keys of the first that has some, with its name.
+    ///
+    /// # Errors
+    /// Fails with the reasons of all of them.
+    pub(crate) async fn ask_sources(&self) -> Result<(KeySet, &'static str), String> {
         let mut reasons = Vec::new();
         for source in &self.sources {
             let fetched = timeout(TIMEOUT, source.fetch()).await;
@@ -127,10 +188,7 @@ impl KeyRing {
                 .map_err(|error| error.to_string())
                 .and_then(|text| KeySet::parse(&text).map_err(|error| error.to_string()));
             match keys {
-                Ok(keys) => {
-                    self.take(keys, source.name()).await;
-                    return Ok(());
-                }
+                Ok(keys) => return Ok((keys, source.name())),
                 Err(reason) => reasons.push(format!("{}: {reason}", source.name())),
             }
         }
@@ -139,6 +197,7 @@ impl KeyRing {
 
     async fn take(&self, keys: KeySet, source: &'static str) {
         self.set_mode(source);
+        self.confirm(Duration::ZERO);
         if *self.keys.borrow().as_ref() == keys {
             return;
         }
@@ -166,6 +225,7 @@ impl KeyRing {
             Ok(Some(keys)) => {
                 info!(%path, number = keys.len(), "tokens are verified with the keys of the last start");
                 self.set_mode("disk");
+                self.confirm(file.age().unwrap_or_default());
                 self.keys.send_replace(Arc::new(keys));
             }
             Ok(None) => {}
@@ -185,6 +245,15 @@ impl KeyRing {
                 "the keys of the cluster cannot be fetched; the known ones are used"
             );
         }
+    }
+
+    fn confirm(&self, age: Duration) {
+        let noted = Instant::now();
+        self.record().confirmed = Some(Confirmed { noted, age });
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_mode(&self, name: &str) {

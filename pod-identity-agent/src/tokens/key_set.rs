@@ -94,6 +94,11 @@ impl KeySet {
         self.keys.contains_key(key_id)
     }
 
+    /// The `kid`s of the keys.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(AsRef::as_ref)
+    }
+
     /// The keys that were left out, with the reason. It quotes nothing from the set.
     pub(crate) fn ignored(&self) -> &[String] {
         &self.ignored

@@ -10,6 +10,8 @@ mod answers;
 mod audit;
 #[cfg(unix)]
 mod command_line;
+#[cfg(unix)]
+mod debug;
 #[cfg(all(unix, feature = "dev"))]
 mod dev;
 #[cfg(target_os = "linux")]
