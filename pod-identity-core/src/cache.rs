@@ -366,6 +366,12 @@ where
         Merge::Done(replaced)
     }
 
+    /// Drops what is under a key, and returns what was needed to fetch it. A fetch that is in flight for it is
+    /// in vain.
+    pub fn forget(&mut self, key: &K) -> Option<R> {
+        self.remove(key).map(|node| node.request)
+    }
+
     /// What belongs to a key, usable or not, without counting as a use.
     pub fn peek(&self, key: &K) -> Option<&Slot<T, E>> {
         self.node(key).map(|node| &node.slot)

@@ -13,17 +13,19 @@ pub struct VerifiedToken {
     pod: Arc<BoundPod>,
     key: PodDigest,
     validity: Validity,
-    key_id: Arc<str>,
+    verified_with: Arc<str>,
 }
 
 impl VerifiedToken {
-    /// A token that was verified with the key `key_id`. The caller vouches for it.
-    pub fn new(pod: BoundPod, validity: Validity, key_id: Arc<str>) -> Self {
+    /// A token that was verified with the key that `verified_with` identifies. The caller vouches for it, and
+    /// for that no other key ever has the same text: a `kid` alone would not do, because another key can
+    /// take it over.
+    pub fn new(pod: BoundPod, validity: Validity, verified_with: Arc<str>) -> Self {
         Self {
             key: PodDigest::of(&pod),
             pod: Arc::new(pod),
             validity,
-            key_id,
+            verified_with,
         }
     }
 
@@ -35,6 +37,11 @@ impl VerifiedToken {
     /// When the token may be used.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// What identifies the key of the cluster that the token was verified with.
+    pub fn verified_with(&self) -> &str {
+        &self.verified_with
     }
 
     /// The key of the slot that the token belongs to.
@@ -119,9 +126,10 @@ impl VerifiedTokens {
     }
 
     /// Forgets the tokens that were verified with a key for which `is_known` returns false: the cluster has
-    /// withdrawn it.
+    /// withdrawn it. It is called with [`VerifiedToken::verified_with`].
     pub fn forget_withdrawn(&mut self, mut is_known: impl FnMut(&str) -> bool) {
-        self.tokens.retain(|_digest, token| is_known(&token.key_id));
+        self.tokens
+            .retain(|_digest, token| is_known(&token.verified_with));
     }
 
     /// How many tokens are known to be verified.

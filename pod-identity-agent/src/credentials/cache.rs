@@ -78,10 +78,11 @@ impl CredentialCache {
         let verified = self.verify(&token, digest, address)?;
         let mut state = self.lock();
         let now = self.clock.now();
-        let pod = verified.map(|verified| {
+        let pod = verified.and_then(|verified| {
             let pod = Arc::clone(verified.pod());
-            state.adopt(now, digest, verified, &token);
-            pod
+            let keys = self.keys.keys();
+            let is_adopted = state.adopt(now, digest, verified, &token, &keys);
+            is_adopted.then_some(pod)
         });
         let begun = state.begin(now, digest, address, &token);
         drop(state);
@@ -98,7 +99,8 @@ impl CredentialCache {
         digest: TokenDigest,
         address: IpAddr,
     ) -> Result<Option<VerifiedToken>, Denial> {
-        if self.keys.keys().is_empty() {
+        let keys = self.keys.keys();
+        if keys.is_empty() {
             self.metrics.count_validation("skipped");
             return Ok(None);
         }
@@ -118,8 +120,11 @@ impl CredentialCache {
             Ok(verified) => return Ok(Some(verified)),
             Err(why) => why,
         };
-        let now = self.clock.now();
-        self.lock().note_unverified(now, digest, address, why);
+        let mut state = self.lock();
+        // Other keys that have come meanwhile may judge otherwise.
+        if Arc::ptr_eq(&keys, &self.keys.keys()) {
+            state.note_unverified(self.clock.now(), digest, address, why);
+        }
         match why {
             Unverified::WrongSignature => Err(Denial::WrongSignature),
             Unverified::UnknownKey | Unverified::NotOfPod => Ok(None),
@@ -159,8 +164,9 @@ impl CredentialCache {
             return;
         };
         if let Ok(verified) = self.keys.verify(&token) {
-            self.lock()
-                .adopt(self.clock.now(), digest, verified, &token);
+            let mut state = self.lock();
+            let (now, keys) = (self.clock.now(), self.keys.keys());
+            state.adopt(now, digest, verified, &token, &keys);
         }
     }
 
@@ -269,7 +275,8 @@ impl CredentialCache {
                     address,
                 } = exchange;
                 let result = upstream.assume_role(&token, &subject, address, time);
-                result.await.map(Entry::from)
+                let session = result.await?;
+                Ok(Entry::new(&session, &subject))
             });
             running.insert(started.id(), fetch);
         }

@@ -103,13 +103,17 @@ impl Expiring for TokenRequest {
 pub(crate) struct Entry {
     pub(crate) body: Bytes,
     expires: Timestamp,
+    /// Whether EKS Auth has issued it for the service account that the token names. A token that is verified
+    /// later proves its claims, so that this is all that is left to compare then.
+    pub(crate) is_of_subject: bool,
 }
 
-impl From<Session> for Entry {
-    fn from(session: Session) -> Self {
+impl Entry {
+    pub(crate) fn new(session: &Session, subject: &Subject) -> Self {
         Self {
             body: Bytes::from_owner(agent::encode(&session.credentials)),
             expires: session.credentials.expiration(),
+            is_of_subject: subject.is_of(session),
         }
     }
 }

@@ -214,14 +214,28 @@ impl State {
     }
 
     /// Takes a token that has been verified, before its fetch begins or while its slot is there: from now on
-    /// it shares the slot of its pod.
+    /// it shares the slot of its pod. Credentials that were fetched before, and that EKS Auth has issued for
+    /// another service account, are dropped.
+    ///
+    /// `keys` are those of now. Returns false, and does nothing, if the one that it was verified with is
+    /// not among them: that was withdrawn meanwhile, and [`handle_keys`](Self::handle_keys) may have been called
+    /// already.
     pub(crate) fn adopt(
         &mut self,
         now: Timestamp,
         digest: TokenDigest,
         verified: VerifiedToken,
         token: &ServiceAccountToken,
-    ) {
+        keys: &KeySet,
+    ) -> bool {
+        if !keys.holds(verified.verified_with()) {
+            return false;
+        }
+        let own = SlotKey::Token(digest);
+        let held = self.cache.peek(&own).and_then(Slot::held);
+        if held.is_some_and(|held| !held.is_of_subject) {
+            self.cache.forget(&own);
+        }
         let key = verified.key();
         let subject = Subject::Verified(Arc::clone(verified.pod()));
         let renew = |request: &mut TokenRequest| {
@@ -238,11 +252,12 @@ impl State {
             self.settle(&key);
             self.wake.notify_one();
         }
+        true
     }
 
     /// Forgets what the keys before these have said.
     pub(crate) fn handle_keys(&mut self, keys: &KeySet) {
-        self.verified.forget_withdrawn(|key_id| keys.has(key_id));
+        self.verified.forget_withdrawn(|key| keys.holds(key));
         self.unverified = RecentlyUnverified::default();
     }
 
@@ -547,3 +562,119 @@ const TOKENS_PER_POD: usize = 2;
 const MAX_VERIFIED: usize = 10_000;
 
 const MAX_UNVERIFIED: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use pod_identity_core::{CacheLimits, Credentials, RefreshPolicy};
+    use pod_identity_testkit::{Issuer, SigningKey};
+
+    use super::*;
+    use crate::credentials::rate_limit::Budget;
+    use crate::eks_auth::exchange::Session;
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+
+    fn state() -> State {
+        let settings = Settings {
+            audience: "pods.eks.amazonaws.com".to_owned(),
+            max_wait: Duration::from_secs(1),
+            policy: RefreshPolicy::agent(),
+            limits: CacheLimits::default(),
+            pod_budget: Budget::POD,
+            node_budget: Budget::NODE,
+            node_addresses: NodeAddresses::default(),
+            gone_pods: Arc::default(),
+            audit_hits: false,
+            seed: 7,
+        };
+        State::new(&settings, Arc::default())
+    }
+
+    fn token(issuer: &Issuer) -> ServiceAccountToken {
+        let text = issuer.token("shop", "cart").mint(NOW);
+        ServiceAccountToken::parse(&text).unwrap()
+    }
+
+    fn keys(issuer: &Issuer) -> KeySet {
+        KeySet::parse(issuer.jwks().as_bytes()).unwrap()
+    }
+
+    /// Adopts the token as verified by `verifying`, while `keys` are those of now.
+    fn adopt(
+        state: &mut State,
+        token: &ServiceAccountToken,
+        verifying: &KeySet,
+        keys: &KeySet,
+    ) -> bool {
+        let verified = verifying.verify(token).unwrap();
+        state.adopt(NOW, token.digest(), verified, token, keys)
+    }
+
+    /// Fetches credentials for the token, which EKS Auth issues for this service account.
+    fn fetch(state: &mut State, token: &ServiceAccountToken, service_account: &str) {
+        let begun = state.begin(NOW, token.digest(), POD, token).unwrap();
+        assert!(matches!(begun, Lookup::Pending(_)));
+        let (running, input) = state.poll_fetch(NOW).unwrap();
+        let secret = || Secret::from("s".to_owned());
+        let end = NOW + Duration::from_secs(6 * 3600);
+        let credentials = Credentials::new(service_account, secret(), secret(), end);
+        let session = Session::new(credentials, "shop", service_account);
+        let entry = Entry::new(&session, &input.subject);
+        state.finish(&running, NOW, Ok(entry));
+    }
+
+    fn is_answered(state: &mut State, token: &ServiceAccountToken) -> bool {
+        matches!(
+            state.look_up(NOW, token.digest()),
+            Ok(Some(Lookup::Ready(_)))
+        )
+    }
+
+    #[test]
+    fn a_token_whose_key_was_withdrawn_while_it_was_verified_is_not_adopted() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let (old, token) = (keys(&issuer), token(&issuer));
+        issuer.sign_with(SigningKey::Es256);
+        let both = keys(&issuer);
+        assert!(adopt(&mut state, &token, &old, &both), "it is known still");
+        issuer.forget_old_keys();
+        let new = keys(&issuer);
+        state.handle_keys(&new);
+        assert_eq!(state.verified.len(), 0);
+        assert!(!adopt(&mut state, &token, &old, &new));
+        assert_eq!(state.verified.len(), 0);
+    }
+
+    #[test]
+    fn what_was_verified_with_a_key_is_forgotten_when_another_takes_over_its_kid() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let (old, token) = (keys(&issuer), token(&issuer));
+        assert!(adopt(&mut state, &token, &old, &old));
+        issuer.sign_with(SigningKey::OtherRs256);
+        issuer.forget_old_keys();
+        let jwks = issuer.jwks();
+        let jwks = jwks.replace(SigningKey::OtherRs256.id(), Issuer::KEY_ID);
+        let new = KeySet::parse(jwks.as_bytes()).unwrap();
+        assert!(new.has(Issuer::KEY_ID));
+        state.handle_keys(&new);
+        assert_eq!(state.verified.len(), 0);
+        assert!(!adopt(&mut state, &token, &old, &new));
+    }
+
+    #[test]
+    fn what_eks_auth_issued_for_another_service_account_does_not_become_the_pods() {
+        let issuer = Issuer::new();
+        let keys = keys(&issuer);
+        for (service_account, is_kept) in [("cart", true), ("till", false)] {
+            let (mut state, token) = (state(), token(&issuer));
+            fetch(&mut state, &token, service_account);
+            assert!(is_answered(&mut state, &token), "it is not verified yet");
+            assert!(adopt(&mut state, &token, &keys, &keys));
+            assert_eq!(is_answered(&mut state, &token), is_kept);
+            assert_eq!(state.cache.held_len(), usize::from(is_kept));
+        }
+    }
+}

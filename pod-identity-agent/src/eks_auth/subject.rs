@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use pod_identity_core::{BoundPod, KubernetesName, UnverifiedClaims};
 
+use crate::eks_auth::exchange::Session;
+
 /// The pod that a token is for, for the log and the audit: as the agent has verified it, or as the token
 /// claims.
 ///
@@ -22,6 +24,16 @@ pub(crate) struct ClaimedNames {
 }
 
 impl Subject {
+    /// Returns whether EKS Auth has issued this session for the service account that the token names.
+    pub(crate) fn is_of(&self, session: &Session) -> bool {
+        let (namespace, service_account) = match self {
+            Self::Verified(pod) => (Some(&pod.namespace), Some(&pod.service_account)),
+            Self::Claimed(names) => (names.namespace.as_ref(), names.service_account.as_ref()),
+        };
+        namespace.is_some_and(|name| session.namespace == name.as_str())
+            && service_account.is_some_and(|name| session.service_account == name.as_str())
+    }
+
     pub(crate) fn verified(&self) -> Option<&BoundPod> {
         match self {
             Self::Verified(pod) => Some(pod),

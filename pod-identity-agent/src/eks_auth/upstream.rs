@@ -151,10 +151,7 @@ impl Upstream {
 /// Compares what EKS Auth and the agent have verified. What was issued for one service account must not be
 /// kept for the pods of another.
 fn check_subject(session: Session, subject: &Subject) -> Result<Session, Failure<EksAuthError>> {
-    let agrees = subject.verified().is_none_or(|pod| {
-        session.namespace == *pod.namespace && session.service_account == *pod.service_account
-    });
-    if agrees {
+    if subject.verified().is_none() || subject.is_of(&session) {
         return Ok(session);
     }
     let reason = "subject is not the service account of the token".to_owned();

@@ -17,7 +17,7 @@ use serde_json::Value;
 /// [`ignored`](Self::ignored).
 #[derive(Default)]
 pub(crate) struct KeySet {
-    keys: BTreeMap<Arc<str>, PublicKey>,
+    keys: BTreeMap<String, PublicKey>,
     /// The keys as they were read, to be compared and stored.
     document: Vec<Value>,
     ignored: Vec<String>,
@@ -48,6 +48,8 @@ pub(crate) enum Unverified {
 struct PublicKey {
     algorithm: &'static str,
     key: ParsedPublicKey,
+    /// The key as it was read, which tells it from one that had the same `kid` before.
+    text: Arc<str>,
 }
 
 impl KeySet {
@@ -90,13 +92,20 @@ impl KeySet {
     }
 
     /// Whether there is a key with this `kid`.
+    #[cfg(test)]
     pub(crate) fn has(&self, key_id: &str) -> bool {
         self.keys.contains_key(key_id)
     }
 
     /// The `kid`s of the keys.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.keys.keys().map(AsRef::as_ref)
+        self.keys.keys().map(String::as_str)
+    }
+
+    /// Whether the key that a token was verified with is in the set: see
+    /// [`VerifiedToken::verified_with`].
+    pub(crate) fn holds(&self, verified_with: &str) -> bool {
+        self.keys.values().any(|key| *key.text == *verified_with)
     }
 
     /// The keys that were left out, with the reason. It quotes nothing from the set.
@@ -117,8 +126,7 @@ impl KeySet {
     pub(crate) fn verify(&self, token: &ServiceAccountToken) -> Result<VerifiedToken, Unverified> {
         let header = token.header();
         let key_id = header.key_id.as_deref().ok_or(Unverified::UnknownKey)?;
-        let known = self.keys.get_key_value(key_id);
-        let (key_id, key) = known.ok_or(Unverified::UnknownKey)?;
+        let key = self.keys.get(key_id).ok_or(Unverified::UnknownKey)?;
         let (signed, signature) = token.signed();
         if header.algorithm != key.algorithm || key.key.verify_sig(signed, signature).is_err() {
             return Err(Unverified::WrongSignature);
@@ -130,7 +138,7 @@ impl KeySet {
         Ok(VerifiedToken::new(
             pod,
             token.claims().validity(),
-            Arc::clone(key_id),
+            Arc::clone(&key.text),
         ))
     }
 
@@ -154,58 +162,23 @@ impl KeySet {
             let digits = URL_SAFE_NO_PAD.decode(digits);
             digits.map_err(|_quotes_input| "a number in it is not base64url")
         };
-        let public = match text("kty") {
-            Some("RSA") => PublicKey::rsa(&number("n")?, &number("e")?)?,
+        let (algorithm, public) = match text("kty") {
+            Some("RSA") => ("RS256", rsa(&number("n")?, &number("e")?)?),
             Some("EC") if text("crv") == Some("P-256") => {
-                PublicKey::p256(&number("x")?, &number("y")?)?
+                ("ES256", p256(&number("x")?, &number("y")?)?)
             }
             _ => return Err("it is neither RSA nor P-256"),
         };
-        if text("alg").is_some_and(|algorithm| algorithm != public.algorithm) {
+        if text("alg").is_some_and(|named| named != algorithm) {
             return Err("it is for another algorithm than RS256 or ES256");
         }
-        self.keys.insert(key_id.into(), public);
+        let public = PublicKey {
+            algorithm,
+            key: public,
+            text: key.to_string().into(),
+        };
+        self.keys.insert(key_id.to_owned(), public);
         Ok(())
-    }
-}
-
-impl PublicKey {
-    fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, &'static str> {
-        let start = modulus.iter().take_while(|byte| **byte == 0).count();
-        let n = modulus.get(start..).unwrap_or_default();
-        // The upper bounds keep a verification cheap.
-        if !(256..=512).contains(&n.len()) {
-            return Err("its modulus has not 2048 to 4096 bits");
-        }
-        if exponent.len() > 4 {
-            return Err("its exponent has more than 32 bits");
-        }
-        // The library accepts an even one, with which nobody can sign. With 1 everybody can.
-        let value = exponent
-            .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte));
-        if value < 3 || value % 2 == 0 {
-            return Err("its exponent is not an odd number of at least 3");
-        }
-        let key = RsaPublicKeyComponents { n, e: exponent };
-        let key = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-        Ok(Self {
-            algorithm: "RS256",
-            key: key.map_err(|_rejected| "it is not an RSA key")?,
-        })
-    }
-
-    fn p256(x: &[u8], y: &[u8]) -> Result<Self, &'static str> {
-        if x.len() != 32 || y.len() != 32 {
-            return Err("its coordinates have not 32 bytes");
-        }
-        // SEC 1 §2.3.3: an uncompressed point.
-        let point = [&[4], x, y].concat();
-        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-        Ok(Self {
-            algorithm: "ES256",
-            key: key.map_err(|_rejected| "its point is not on the curve")?,
-        })
     }
 }
 
@@ -219,6 +192,38 @@ impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.keys.keys()).finish()
     }
+}
+
+fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    let start = modulus.iter().take_while(|byte| **byte == 0).count();
+    let n = modulus.get(start..).unwrap_or_default();
+    // The upper bounds keep a verification cheap.
+    if !(256..=512).contains(&n.len()) {
+        return Err("its modulus has not 2048 to 4096 bits");
+    }
+    if exponent.len() > 4 {
+        return Err("its exponent has more than 32 bits");
+    }
+    // The library accepts an even one, with which nobody can sign. With 1 everybody can.
+    let value = exponent
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte));
+    if value < 3 || value % 2 == 0 {
+        return Err("its exponent is not an odd number of at least 3");
+    }
+    let key = RsaPublicKeyComponents { n, e: exponent };
+    key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .map_err(|_rejected| "it is not an RSA key")
+}
+
+fn p256(x: &[u8], y: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    if x.len() != 32 || y.len() != 32 {
+        return Err("its coordinates have not 32 bytes");
+    }
+    // SEC 1 §2.3.3: an uncompressed point.
+    let point = [&[4], x, y].concat();
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .map_err(|_rejected| "its point is not on the curve")
 }
 
 fn shown(ignored: &[String]) -> String {
@@ -279,6 +284,23 @@ mod tests {
             of(&issuer).verify(&old).unwrap_err(),
             Unverified::UnknownKey
         );
+    }
+
+    #[test]
+    fn a_key_that_takes_over_the_kid_of_another_is_another_key() {
+        let issuer = Issuer::new();
+        let old = of(&issuer);
+        let token = parsed(&issuer.token("shop", "cart").mint(NOW));
+        let verified = old.verify(&token).unwrap();
+        issuer.sign_with(SigningKey::OtherRs256);
+        issuer.forget_old_keys();
+        let mut reused = as_json(&issuer)["keys"][0].clone();
+        reused["kid"] = json!(Issuer::KEY_ID);
+        let new = keys(&json!([reused])).unwrap();
+        assert_ne!(old, new);
+        assert!(old.holds(verified.verified_with()));
+        assert!(!new.holds(verified.verified_with()));
+        assert_eq!(new.verify(&token).unwrap_err(), Unverified::WrongSignature);
     }
 
     #[test]

@@ -177,6 +177,31 @@ async fn nine_hundred_simultaneous_clients_of_one_address_are_all_answered_witho
     }
 }
 
+/// A client that asks for 900 pods, such as a CSI driver, at a node that has just started.
+#[tokio::test]
+async fn nine_hundred_simultaneous_clients_of_one_address_with_a_token_each_are_all_answered() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    for source in [pod(0), Ipv4Addr::LOCALHOST.into()] {
+        let mut crowd = JoinSet::new();
+        for _ in 0..900 {
+            let (address, token) = (server.credentials, token(&eks));
+            crowd.spawn(async move {
+                // It fails if the connection is reset, or ends without an answer.
+                client::ask_from(source, address, Request::with_token(&token)).await
+            });
+        }
+        let answers = soon(crowd.join_all()).await;
+        assert_eq!(answers.len(), 900);
+        let (served, refused): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|answer| answer.status == 200);
+        assert!(!served.is_empty());
+        for answer in refused {
+            answer.assert_try_again();
+        }
+    }
+}
+
 #[tokio::test]
 async fn clients_that_never_read_occupy_little_kernel_memory_and_none_after_shutdown() {
     let eks = shop().await;

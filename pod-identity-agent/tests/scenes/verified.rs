@@ -1,5 +1,6 @@
 //! What changes when the agent verifies tokens with the keys of the cluster.
 
+use http::Response;
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_testkit::{Fault, SigningKey, TokenBuilder};
 use tokio::time::sleep;
@@ -208,6 +209,30 @@ async fn credentials_of_a_token_that_was_not_verified_are_the_pods_once_the_keys
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_of_another_service_account_are_dropped_once_the_keys_show_whose_the_token_is()
+{
+    let scene = Scene::flowing_where(VERIFYING, |eks| eks.set_issuer_outage(true)).await;
+    scene.eks.inject(Fault::respond(|_| {
+        let session =
+            SESSION_OF_ANOTHER.replace("EXPIRATION", &(NOW + 6 * HOUR).as_unix_secs().to_string());
+        Response::new(session)
+    }));
+    let first = scene.token();
+    assert_eq!(
+        scene.get(&first).await.key(),
+        "ASIAOFANOTHER",
+        "nobody knows"
+    );
+    scene.eks.set_issuer_outage(false);
+    sleep(5 * MINUTE).await;
+    let next = scene.token();
+    let key = scene.get(&next).await.key();
+    assert_ne!(key, "ASIAOFANOTHER");
+    assert_eq!(scene.exchanges(&next), 1);
+    assert_eq!(scene.get(&first).await.key(), key);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_of_a_new_key_is_answered_in_an_outage_as_soon_as_the_key_is_fetched() {
     let scene = Scene::flowing(VERIFYING).await;
     sleep(SECOND).await;
@@ -255,6 +280,14 @@ async fn an_outage_of_eks_auth_with_a_rotation_in_it_is_noticed_by_no_pod() {
         assert!(scene.exchanges(token) >= 1, "refreshed with the new token");
     }
 }
+
+/// What EKS Auth would answer for a pod of `shop/till`.
+const SESSION_OF_ANOTHER: &str = r#"{"subject":{"namespace":"shop","serviceAccount":"till"},
+    "audience":"pods.eks.amazonaws.com",
+    "podIdentityAssociation":{"associationArn":"arn:a","associationId":"a-1"},
+    "assumedRoleUser":{"arn":"arn:aws:sts::111122223333:assumed-role/till/s","assumeRoleId":"AROA:s"},
+    "credentials":{"accessKeyId":"ASIAOFANOTHER","secretAccessKey":"secret","sessionToken":"token",
+    "expiration":EXPIRATION}}"#;
 
 /// No request may meet it: whoever asked EKS Auth would be refused.
 fn outage_that_nobody_notices() -> Fault {
