@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -149,7 +150,8 @@ pub(super) struct Server {
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "true", default_missing_value = "true", hide_default_value = true)]
     verify_tokens: bool,
-    /// URL of the cluster's OpenID Connect issuer, which has the keys where the API server has none
+    /// URL of the cluster's OpenID Connect issuer, which has the keys where the API server has none [default in
+    /// a cluster: what eks:DescribeCluster names]
     #[arg(long)]
     oidc_issuer: Option<IssuerUrl>,
     /// File in which the keys of the cluster are kept for the next start: a path, or off
@@ -243,7 +245,8 @@ impl Server {
         let endpoint = self.endpoint()?;
         self.check_bind_hosts()?;
         let tasks = self.kubernetes.tasks(self.node_name())?;
-        let keys = self.token_keys()?;
+        let eks_auth = Arc::new(self.eks_auth(endpoint));
+        let keys = self.token_keys(&eks_auth)?;
         let log = LineWriter::start("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         let log_level = super::log_to(level, log.lines(lost_log.clone()));
@@ -274,7 +277,7 @@ impl Server {
             #[cfg(unix)]
             debug,
         };
-        super::block_on(self.serve(endpoint, tasks, keys, telemetry))?;
+        super::block_on(self.serve(eks_auth, tasks, keys, telemetry))?;
         Ok(())
     }
 
@@ -348,7 +351,7 @@ impl Server {
 
     async fn serve(
         self,
-        endpoint: Option<String>,
+        eks_auth: Arc<SdkEksAuth>,
         tasks: Option<KubernetesTasks>,
         keys: TokenKeys,
         telemetry: Telemetry,
@@ -365,7 +368,7 @@ impl Server {
         let _reopening = reopen_on_hangup(telemetry.audit_file)?;
         #[cfg(not(unix))]
         drop(telemetry.audit_file);
-        let agent = self.agent(endpoint).token_keys(keys);
+        let agent = self.agent(eks_auth).token_keys(keys);
         let agent = agent.audit(telemetry.audit);
         let mut agent = agent.lost_lines(telemetry.lost_lines);
         #[cfg(unix)]
@@ -383,7 +386,7 @@ impl Server {
         agent.run(signals.shutdown()).await
     }
 
-    fn agent(self, endpoint: Option<String>) -> AgentBuilder {
+    fn agent(self, eks_auth: Arc<SdkEksAuth>) -> AgentBuilder {
         let retention = self.max_credential_retention_before_renewal;
         let mut limits = CacheLimits::default();
         limits.held = if retention.is_zero() {
@@ -397,7 +400,7 @@ impl Server {
             _ => DEFAULT_QPS,
         };
         let at = |address, port| Listen::At(SocketAddr::new(address, port));
-        let mut builder = Agent::builder(self.eks_auth(endpoint))
+        let mut builder = Agent::builder(eks_auth)
             .policy(RefreshPolicy::agent().with_retention(retention))
             .limits(limits)
             .audience(self.audience)
@@ -431,17 +434,21 @@ impl Server {
 
     /// # Errors
     /// Fails with a usage error if the URL of the API server is not valid.
-    fn token_keys(&self) -> Result<TokenKeys, Failure> {
+    fn token_keys(&self, eks_auth: &Arc<SdkEksAuth>) -> Result<TokenKeys, Failure> {
         let mut keys = TokenKeys::none();
         if !self.verify_tokens {
             return Ok(keys);
         }
-        if let Some(api_server) = self.kubernetes.known_api_server()? {
+        let api_server = self.kubernetes.known_api_server()?;
+        let is_in_cluster = api_server.is_some();
+        if let Some(api_server) = api_server {
             keys = keys.from_api_server(api_server);
         }
         if let Some(issuer) = &self.oidc_issuer {
             let ca_bundle = variable("AWS_CA_BUNDLE").map(PathBuf::from);
             keys = keys.from_issuer(issuer.clone(), ca_bundle);
+        } else if is_in_cluster {
+            keys = keys.from_described_issuer(Arc::clone(eks_auth));
         }
         Ok(match self.key_cache.as_str() {
             "off" => keys,

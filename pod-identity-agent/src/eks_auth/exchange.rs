@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::wire::eks_auth::ErrorCode;
@@ -33,6 +34,21 @@ pub trait EksAuth: fmt::Debug + Send + Sync + 'static {
     /// for a metric. The default implementation returns 0.
     fn clock_skew_seconds(&self) -> f64 {
         0.0
+    }
+}
+
+/// So that an EKS Auth can be shared.
+impl<T: EksAuth + ?Sized> EksAuth for Arc<T> {
+    fn assume_role<'a>(&'a self, token: &'a Secret) -> Exchange<'a> {
+        (**self).assume_role(token)
+    }
+
+    fn check(&self) -> Checking<'_> {
+        (**self).check()
+    }
+
+    fn clock_skew_seconds(&self) -> f64 {
+        (**self).clock_skew_seconds()
     }
 }
 

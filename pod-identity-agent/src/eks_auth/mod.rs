@@ -3,6 +3,7 @@
 pub(crate) mod audit_entry;
 pub(crate) mod clock_skew;
 mod connector;
+pub(crate) mod describe_cluster;
 pub(crate) mod exchange;
 pub(crate) mod http_clients;
 pub(crate) mod node_identity;

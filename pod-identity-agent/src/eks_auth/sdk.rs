@@ -1,14 +1,14 @@
 use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_eksauth::Client;
 use aws_sdk_eksauth::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_eksauth::error::{ProvideErrorMetadata, SdkError};
@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::NodeIdentity;
 use crate::eks_auth::clock_skew::{ClockSkew, Missigned};
+use crate::eks_auth::describe_cluster::endpoint_of_eks;
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
@@ -70,11 +71,22 @@ struct Connected {
 pub(crate) struct Route {
     identity: Identity,
     endpoint: Uri,
+    /// The URL of EKS, if it is known.
+    eks: Option<String>,
 }
 
 impl Route {
     pub(crate) fn region(&self) -> &str {
         self.identity.region.as_ref()
+    }
+
+    pub(crate) fn eks(&self) -> Option<&str> {
+        self.eks.as_deref()
+    }
+
+    /// The agent's own credentials.
+    pub(crate) fn credentials(&self) -> &SharedCredentialsProvider {
+        &self.identity.credentials
     }
 
     /// # Errors
@@ -190,6 +202,18 @@ impl SdkEksAuth {
         self
     }
 
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    pub(crate) fn ca_bundle(&self) -> Option<&Path> {
+        self.ca_bundle.as_deref()
+    }
+
+    pub(crate) fn clock_skew(&self) -> &Arc<ClockSkew> {
+        &self.clock_skew
+    }
+
     async fn exchange(&self, token: &Secret) -> Result<Session, Failure<EksAuthError>> {
         let connected = self.connected().await?;
         let mut sent = self.send(connected, token).await;
@@ -259,13 +283,22 @@ impl SdkEksAuth {
         }
         let config = loader.load().await;
         let endpoint = endpoint(&config).await?;
+        let of_all_services = match self.endpoint {
+            Some(_) => None,
+            None => config.endpoint_url(),
+        };
+        let eks = endpoint_of_eks(&config, of_all_services).await;
         let metadata = self.discover_node.then(own_credentials::imds);
         let metadata = metadata.map(|imds| Box::new(imds) as Box<dyn Metadata>);
         let node = NodeDiscovery::new(self.node.clone(), metadata);
         Ok(Connected {
             client: Client::new(&config),
             node,
-            route: Some(Route { identity, endpoint }),
+            route: Some(Route {
+                identity,
+                endpoint,
+                eks,
+            }),
         })
     }
 }

@@ -35,7 +35,7 @@ impl IssuerKeys {
         }
     }
 
-    async fn keys(&self) -> Result<Vec<u8>, KeysUnavailable> {
+    pub(crate) async fn keys(&self) -> Result<Vec<u8>, KeysUnavailable> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer);
         let configuration = self.get(&url).await?;
         let configuration: Option<Value> = serde_json::from_slice(&configuration).ok();

@@ -1,6 +1,7 @@
 //! The cluster's keys, and the verification of tokens with them.
 
 pub(crate) mod api_server_keys;
+pub(crate) mod described_issuer;
 pub(crate) mod issuer;
 pub(crate) mod issuer_url;
 pub(crate) mod key_file;

@@ -1,7 +1,10 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::eks_auth::sdk::SdkEksAuth;
 use crate::kubernetes::api_server::ApiServer;
 use crate::tokens::api_server_keys::ApiServerKeys;
+use crate::tokens::described_issuer::DescribedIssuer;
 use crate::tokens::issuer::IssuerKeys;
 use crate::tokens::issuer_url::IssuerUrl;
 use crate::tokens::key_file::KeyFile;
@@ -49,6 +52,15 @@ impl TokenKeys {
     /// names a PEM file with the only roots to trust, as `AWS_CA_BUNDLE` does for the AWS CLI.
     pub fn from_issuer(mut self, issuer: IssuerUrl, ca_bundle: Option<PathBuf>) -> Self {
         let issuer = IssuerKeys::new(issuer, ca_bundle);
+        self.sources.push(Box::new(issuer));
+        self
+    }
+
+    /// Adds the cluster's public issuer, whose URL the agent asks EKS for: `DescribeCluster` with the region, the
+    /// credentials and the cluster's name of `eks_auth`. It takes the permission `eks:DescribeCluster`, which
+    /// AWS's policy for nodes has.
+    pub fn from_described_issuer(mut self, eks_auth: Arc<SdkEksAuth>) -> Self {
+        let issuer = DescribedIssuer::new(eks_auth);
         self.sources.push(Box::new(issuer));
         self
     }
