@@ -63,7 +63,7 @@ rows:
     library=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
     [ -e "$library" ] || { echo 'libfaketime is missing: apt-get install faketime' >&2; exit 1; }
     export POD_IDENTITY_LIBFAKETIME=$library
-    cargo test --workspace --all-features --test scenes -- budgets contract fetching trouble untrusted whole_chain
+    cargo test --workspace --all-features --test scenes -- budgets contract fetching trouble untrusted verified whole_chain
     cargo test --workspace --all-features --test scenes restart -- --ignored
     cargo test --workspace --all-features --test program outside -- --ignored
 

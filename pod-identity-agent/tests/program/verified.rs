@@ -108,7 +108,7 @@ async fn before_1_34_the_keys_are_those_of_the_issuer_that_eks_describes() {
     let eks = MockEksAuth::builder()
         .issuer(Issuer::with_url("us-west-2", &url))
         .signatures(SignatureCheck::Enforce)
-        .node_key(NODE_CREDENTIALS[0].1, NODE_SECRET);
+        .node_key(NODE_CREDENTIALS[0].1, NODE_SECRET.to_owned());
     let eks = eks.start().await.unwrap();
     eks.associate("shop", "cart", ROLE);
     eks.on(Operation::DescribeCluster)

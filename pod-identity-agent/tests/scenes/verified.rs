@@ -281,6 +281,40 @@ async fn an_outage_of_eks_auth_with_a_rotation_in_it_is_noticed_by_no_pod() {
     }
 }
 
+/// The same in steps of ten minutes, also on the program, whose clock can be set.
+#[tokio::test]
+async fn a_rotation_in_an_outage_of_almost_six_hours_is_noticed_by_no_pod() {
+    const PODS: usize = 8;
+    let scene = scene().await;
+    let builder = |number: usize| scene.builder().pod(format!("cart-{number}"));
+    let mut tokens: Vec<String> = (0..PODS).map(|number| builder(number).mint(NOW)).collect();
+    for (number, token) in tokens.iter().enumerate() {
+        scene.get_as(pod(number), token).await.key();
+    }
+    scene.eks.inject_always(ErrorCode::ServiceUnavailable);
+    let mut passed = 0;
+    for minute in (0..=350).step_by(10).chain([358]) {
+        scene.clock.advance((minute - passed) * MINUTE);
+        passed = minute;
+        for (number, token) in tokens.iter_mut().enumerate() {
+            // kubelet renews each at a time of its own.
+            if usize::try_from(minute) == Ok(150 + 10 * number) {
+                *token = builder(number).mint(scene.now());
+            }
+            let answer = scene.get_as(pod(number), token).await;
+            assert_eq!(answer.status, 200, "{}, minute {minute}", answer.body);
+        }
+        // An attempt to refresh has failed.
+        scene.catch_up().await;
+    }
+    scene.eks.clear_faults();
+    scene.clock.advance(10 * MINUTE);
+    for (number, token) in tokens.iter().enumerate() {
+        scene.get_as(pod(number), token).await.key();
+        assert!(scene.exchanges(token) >= 1, "refreshed with the new token");
+    }
+}
+
 /// What EKS Auth would answer for a pod of `shop/till`.
 const SESSION_OF_ANOTHER: &str = r#"{"subject":{"namespace":"shop","serviceAccount":"till"},
     "audience":"pods.eks.amazonaws.com",

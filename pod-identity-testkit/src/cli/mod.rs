@@ -2,6 +2,8 @@
 
 mod admin;
 mod agent;
+#[cfg(feature = "api-server")]
+mod api_server;
 mod body;
 mod child;
 mod cluster_controls;
@@ -39,6 +41,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Eks(options) => block_on(eks::serve(options)),
         Command::Token(options) => token::print(&options).map_err(Failure::from),
         Command::Run(options) => block_on(child::run(options)),
+        #[cfg(feature = "api-server")]
+        Command::ApiServer(options) => block_on(api_server::serve(options)),
         #[cfg(feature = "webhook")]
         Command::Webhook(options) => block_on(webhook::serve(options)),
     };
@@ -62,6 +66,9 @@ enum Command {
     Token(token::Options),
     /// Run a command in a pod's environment, with a mock of the node agent
     Run(child::Options),
+    /// Serve what a node agent asks an API server for: the cluster's keys, version, pods and nodes
+    #[cfg(feature = "api-server")]
+    ApiServer(api_server::Options),
     /// Serve the mutating webhook
     #[cfg(feature = "webhook")]
     Webhook(webhook::Options),

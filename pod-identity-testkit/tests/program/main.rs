@@ -6,6 +6,9 @@ mod admin;
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+#[cfg(all(feature = "api-server", feature = "webhook"))]
+mod api_server;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod eks;
