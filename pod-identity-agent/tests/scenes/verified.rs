@@ -95,7 +95,7 @@ async fn a_token_with_a_wrong_signature_is_refused_at_once_and_costs_eks_auth_no
     let count = scene.eks.request_count();
     let first = forged(&scene);
     for _ in 0..20 {
-        let answer = scene.get(&first).await;
+        let answer = scene.get_as(pod(0), &first).await;
         assert_eq!(answer.status, 400);
         assert!(
             answer
@@ -107,7 +107,7 @@ async fn a_token_with_a_wrong_signature_is_refused_at_once_and_costs_eks_auth_no
     }
     let mut refused = 1;
     let denied = loop {
-        let answer = scene.get(&forged(&scene)).await;
+        let answer = scene.get_as(pod(0), &forged(&scene)).await;
         if answer.status != 400 {
             break answer;
         }
