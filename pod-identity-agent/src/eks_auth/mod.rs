@@ -4,6 +4,7 @@ pub(crate) mod audit_entry;
 pub(crate) mod clock_skew;
 mod connector;
 pub(crate) mod describe_cluster;
+mod eks_endpoint;
 pub(crate) mod exchange;
 pub(crate) mod http_clients;
 pub(crate) mod node_identity;

@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 
 use crate::NodeIdentity;
 use crate::eks_auth::clock_skew::{ClockSkew, Missigned};
-use crate::eks_auth::describe_cluster::endpoint_of_eks;
+use crate::eks_auth::eks_endpoint::endpoint_of_eks;
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
