@@ -2,6 +2,8 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -87,10 +89,13 @@ impl Doctor {
     #[cfg(target_os = "linux")]
     fn examine_node(&self) -> Result<Report, Failure> {
         let (server, has_cluster) = self.server()?;
-        let eks_auth = server.client_of_eks_auth()?;
+        let eks_auth = Arc::new(server.client_of_eks_auth()?);
         let agent = server.listens_at();
+        let keys = server.sources_of_keys(&eks_auth)?;
         let around = self.own_surroundings();
-        super::block_on(async { Ok(node::examine(around, agent, eks_auth, has_cluster).await) })
+        super::block_on(async {
+            Ok(node::examine(around, agent, eks_auth, has_cluster, keys).await)
+        })
     }
 
     /// The `server` whose node this is, and whether its cluster is known.

@@ -27,6 +27,8 @@ use crate::telemetry::audit_file::AuditFile;
 use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::tokens::key_file::DEFAULT_KEY_FILE;
+#[cfg(target_os = "linux")]
+use crate::tokens::key_ring::KeyRing;
 use crate::{
     Agent, AgentBuilder, AuditLog, Budget, IssuerUrl, Listen, NodeIdentity, SdkEksAuth, TokenKeys,
 };
@@ -300,6 +302,19 @@ impl Server {
             probes: (Ipv4Addr::LOCALHOST, self.probe_port).into(),
             metrics: (!self.no_metrics).then_some(metrics),
         }
+    }
+
+    /// Where the agent has the keys of the cluster from; `None` if it is not to verify tokens.
+    ///
+    /// # Errors
+    /// Fails with a usage error if the URL of the API server is not valid.
+    #[cfg(target_os = "linux")]
+    pub(super) fn sources_of_keys(
+        &self,
+        eks_auth: &Arc<SdkEksAuth>,
+    ) -> Result<Option<KeyRing>, Failure> {
+        let keys = self.verify_tokens.then(|| self.token_keys(eks_auth));
+        Ok(keys.transpose()?.map(TokenKeys::without_file))
     }
 
     /// The endpoint of the flag, or else of the environment.

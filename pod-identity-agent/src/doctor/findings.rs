@@ -558,6 +558,31 @@ findings! {
                 are 5 minutes off; this agent signs by the time of EKS Auth, others fail.",
         remedy: "Check chrony or systemd-timesyncd on the node.",
     };
+    NO_TOKEN_KEYS = Finding {
+        code: "no-token-keys",
+        class: Class::Advice,
+        message: "the agent has no keys of the cluster, so that EKS Auth verifies each token",
+        seen: &["tokens are not verified, because"],
+        cause: "The API server does not answer, refuses the agent's service account or is older than \
+                Kubernetes 1.34, and the issuer cannot be reached either, or is not known because the node's role \
+                may not call eks:DescribeCluster. Pods get credentials all the same, with an exchange for each of \
+                their tokens.",
+        remedy: "Give the agent a service account whose token is mounted, as the chart does, or name the issuer of \
+                 the cluster with --oidc-issuer. Where that is not wanted, set --verify-tokens=false.",
+    };
+    OLD_TOKEN_KEYS = Finding {
+        code: "old-token-keys",
+        class: Class::Advice,
+        message: "the keys of the cluster cannot be renewed, and the agent verifies tokens with old ones",
+        seen: &[
+            "the keys of the cluster cannot be fetched; the known ones are used",
+            "tokens are verified with the keys of the last start",
+        ],
+        cause: "The source that had the keys no longer answers. Tokens that are signed with a newer key are left to \
+                EKS Auth, and a key that the cluster has withdrawn is still trusted.",
+        remedy: "Restore the agent's way to the API server or to the issuer. It asks again by itself, within 5 \
+                 minutes.",
+    };
 
     STS_FAILED = Finding {
         code: "sts-failed",

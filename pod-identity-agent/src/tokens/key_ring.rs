@@ -126,7 +126,7 @@ impl KeyRing {
 
     /// Fetches the keys when it is time, until dropped.
     pub(crate) async fn run(&self, seed: u64) {
-        if self.sources.is_empty() {
+        if !self.has_sources() {
             info!(
                 "tokens are not verified, because no source of the cluster's keys is configured: EKS Auth verifies each"
             );
@@ -170,6 +170,11 @@ impl KeyRing {
         let (keys, source) = self.ask_sources().await?;
         self.take(keys, source).await;
         Ok(())
+    }
+
+    /// Whether the keys can come from anywhere.
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
     }
 
     /// Asks the sources one after the other, and returns the keys of the first that has some, with its name.
@@ -224,7 +229,7 @@ impl KeyRing {
         match file.read() {
             Ok(Some(keys)) => {
                 info!(%path, number = keys.len(), "tokens are verified with the keys of the last start");
-                self.set_mode("disk");
+                self.set_mode(DISK);
                 self.confirm(file.age().unwrap_or_default());
                 self.keys.send_replace(Arc::new(keys));
             }
@@ -274,7 +279,13 @@ async fn keep(file: Arc<KeyFile>, keys: Arc<KeySet>) {
 }
 
 /// Where keys can come from; the first is that there are none.
-pub(crate) const MODES: [&str; 4] = ["off", "disk", "api-server", "issuer"];
+const MODES: [&str; 4] = ["off", DISK, "api-server", "issuer"];
+
+/// The mode of keys that are those of an earlier start.
+pub(crate) const DISK: &str = "disk";
+
+/// Keys that are older than this have not been renewed when they were due, twice.
+pub(crate) const STALE: Duration = Duration::from_secs(2 * INTERVAL.as_secs() + 60);
 
 /// A rotation is noticed within this time, and sooner by the first token that is signed with a new key.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);

@@ -72,6 +72,11 @@ impl TokenKeys {
         self
     }
 
+    /// The sources alone, to be asked once.
+    pub(crate) fn without_file(self) -> KeyRing {
+        KeyRing::new(self.sources, None)
+    }
+
     /// Reads the file. Without a source its keys could never be renewed, and are not used.
     pub(crate) fn into_ring(self) -> KeyRing {
         let file = self.file.filter(|_file| !self.sources.is_empty());

@@ -143,6 +143,65 @@ async fn who_holds_the_ports_and_what_answers_there_is_told() {
     }
 }
 
+#[tokio::test]
+async fn where_the_keys_of_the_cluster_come_from_is_told_and_why_they_are_missing_or_old() {
+    let eks = shop().await;
+    let endpoint = eks.endpoint();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    let cache = format!("--key-cache={}", file.display());
+    let flags = ["--oidc-issuer", &endpoint, &cache];
+    let agent = Server::start(&eks, &flags).await;
+    let log = &agent.program.stdout;
+    log.says("tokens are verified with the keys of the cluster")
+        .await;
+    let report = examine_with(&Place::of(&agent, &eks), &NODE_CREDENTIALS, &flags).await;
+    assert_eq!(outcome(&report, KEYS), "fine", "{report:#}");
+    let text = report.to_string();
+    assert!(
+        text.contains("1 keys from issuer, fetched 0 minutes ago"),
+        "{text}"
+    );
+    soon(async {
+        while !file.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(agent);
+
+    eks.set_issuer_outage(true);
+    let agent = Server::start(&eks, &flags).await;
+    let report = examine_with(&Place::of(&agent, &eks), &NODE_CREDENTIALS, &flags).await;
+    assert_eq!(outcome(&report, KEYS), "advice", "{report:#}");
+    let detail = finding(&report, "old-token-keys").unwrap()["detail"].to_string();
+    assert!(
+        detail.contains("1 keys from disk, stored 0 minutes ago; issuer: "),
+        "{detail}"
+    );
+    drop(agent);
+
+    let flags = ["--oidc-issuer", &endpoint, "--key-cache=off"];
+    let agent = Server::start(&eks, &flags).await;
+    let log = &agent.program.stdout;
+    log.says("tokens are not verified").await;
+    let place = Place::of(&agent, &eks);
+    for (flags, reason) in [
+        (&flags[..], "issuer: "),
+        (&[], "neither an API server nor an issuer is known"),
+    ] {
+        let report = examine_with(&place, &NODE_CREDENTIALS, flags).await;
+        assert_eq!(outcome(&report, KEYS), "advice", "{report:#}");
+        let detail = finding(&report, "no-token-keys").unwrap()["detail"].to_string();
+        assert!(detail.contains(reason), "{detail}");
+    }
+    let off = ["--verify-tokens=false"];
+    let report = examine_with(&place, &NODE_CREDENTIALS, &off).await;
+    assert_eq!(outcome(&report, KEYS), "skipped", "{report:#}");
+}
+
+const KEYS: &str = "token keys";
+
 /// As root only: in networks of their own.
 #[test]
 fn what_is_wrong_with_link_addresses_and_routes_is_told_apart() {
@@ -232,6 +291,10 @@ fn closed_port() -> u16 {
 }
 
 async fn examine(place: &Place, environment: &[(&str, &str)]) -> Value {
+    examine_with(place, environment, &[]).await
+}
+
+async fn examine_with(place: &Place, environment: &[(&str, &str)], more: &[&str]) -> Value {
     let [port, probes, metrics] =
         [place.port, place.probes, place.metrics].map(|port| port.to_string());
     let flags = [
@@ -259,6 +322,7 @@ async fn examine(place: &Place, environment: &[(&str, &str)]) -> Value {
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
     let environment = [&region[..], environment].concat();
+    let flags = [&flags[..], more].concat();
     let report = read(&Program::run(&flags, &environment).await);
     // The machine that tests run on has no link; the rest of the walk goes on.
     assert_fault(&report, "link-missing", 8);

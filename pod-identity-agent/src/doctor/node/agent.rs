@@ -58,7 +58,7 @@ async fn readiness(probes: SocketAddr, patience: Duration) -> Option<Found> {
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     address: SocketAddr,
     path: &str,
     patience: Duration,

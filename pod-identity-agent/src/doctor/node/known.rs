@@ -1,14 +1,18 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::SdkEksAuth;
 use crate::doctor::surroundings::Surroundings;
+use crate::tokens::key_ring::KeyRing;
 
 /// What a walk on a node knows so far.
 pub(super) struct Known {
     pub(super) around: Surroundings,
     pub(super) agent: Agent,
-    pub(super) eks_auth: SdkEksAuth,
+    pub(super) eks_auth: Arc<SdkEksAuth>,
     pub(super) has_cluster: bool,
+    /// The sources of the cluster's keys; `None` if the agent is not to verify tokens.
+    pub(super) keys: Option<KeyRing>,
     /// Whether EKS Auth can be connected to, with credentials.
     pub(super) may_ask: bool,
 }

@@ -2,11 +2,14 @@
 
 mod agent;
 mod clock;
+mod keys;
 mod known;
 mod link;
 mod permission;
 mod ports;
 mod way;
+
+use std::sync::Arc;
 
 pub(crate) use self::known::Agent;
 use crate::SdkEksAuth;
@@ -14,20 +17,24 @@ use crate::doctor::node::known::Known;
 use crate::doctor::report::Report;
 use crate::doctor::step::{Step, walk};
 use crate::doctor::surroundings::Surroundings;
+use crate::tokens::key_ring::KeyRing;
 
 /// Walks the chain of a node. `eks_auth` is set up as the agent's is; `has_cluster` says whether it has the
-/// name of a cluster to ask for.
+/// name of a cluster to ask for. `keys` has the agent's sources of the cluster's keys, or is `None` if it is not to
+/// verify tokens.
 pub(crate) async fn examine(
     around: Surroundings,
     agent: Agent,
-    eks_auth: SdkEksAuth,
+    eks_auth: Arc<SdkEksAuth>,
     has_cluster: bool,
+    keys: Option<KeyRing>,
 ) -> Report {
     let mut known = Known {
         around,
         agent,
         eks_auth,
         has_cluster,
+        keys,
         may_ask: false,
     };
     Report {
@@ -37,7 +44,7 @@ pub(crate) async fn examine(
     }
 }
 
-const STEPS: [Step<Known>; 8] = [
+const STEPS: [Step<Known>; 9] = [
     Step {
         name: "link",
         run: |_known| Box::pin(link::check()),
@@ -69,5 +76,9 @@ const STEPS: [Step<Known>; 8] = [
     Step {
         name: "clock",
         run: |known| Box::pin(clock::check(known)),
+    },
+    Step {
+        name: "token keys",
+        run: |known| Box::pin(keys::check(known)),
     },
 ];
