@@ -123,6 +123,10 @@ cluster *cases:
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
 
+# Inputs nobody thought of, for so many seconds each; the names of targets, or parts of them, select some
+fuzz seconds='60' *targets:
+    FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
+
 # Figures; they compare only with others from the same machine
 bench:
     cargo build --release --package pod-identity-benches

@@ -1,0 +1,70 @@
+//! What is fuzzed, a file each.
+
+mod admission;
+mod canned;
+pub(crate) mod credentials;
+mod duration;
+mod eks_auth;
+mod endpoint;
+mod host;
+mod key_set;
+mod request;
+mod scenario;
+mod timestamp;
+mod token;
+mod trust_policy;
+
+use std::future::Future;
+
+/// A property of any input.
+pub(crate) struct Target {
+    /// Its corpus has this name.
+    pub(crate) name: &'static str,
+    /// How many mutations `cargo test` tries: about two seconds of them.
+    pub(crate) cases: usize,
+    /// What its format consists of.
+    pub(crate) words: &'static [&'static str],
+    pub(crate) check: fn() -> Check,
+}
+
+/// Panics if the property does not hold.
+pub(crate) type Check = Box<dyn FnMut(&[u8])>;
+
+pub(crate) static TARGETS: [Target; 12] = [
+    admission::TARGET,
+    credentials::TARGET,
+    duration::TARGET,
+    eks_auth::TARGET,
+    endpoint::TARGET,
+    host::TARGET,
+    key_set::TARGET,
+    request::TARGET,
+    scenario::TARGET,
+    timestamp::TARGET,
+    token::TARGET,
+    trust_policy::TARGET,
+];
+
+/// Calls `check` for inputs that are UTF-8.
+fn of_text(check: fn(&str)) -> Check {
+    Box::new(move |input| {
+        if let Ok(text) = str::from_utf8(input) {
+            check(text);
+        }
+    })
+}
+
+/// Runs a future on a runtime whose pauses take no time.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without threads must start")
+        .block_on(future)
+}
+
+/// Short texts occur by chance.
+fn is_secret(text: &str) -> bool {
+    text.len() >= 16
+}
