@@ -8,10 +8,10 @@ use std::time::Duration;
 /// # Errors
 /// Fails if the text has another form, is negative, or exceeds [`Duration::MAX`].
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    if text == "0" {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest == "0" {
         return Ok(Duration::ZERO);
     }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest.is_empty() {
         return Err(DurationError::Syntax);
     }
@@ -125,6 +125,7 @@ mod tests {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),
+            ("+0", 0),
             ("3h", 10_800_000),
             ("1h30m", 5_400_000),
             ("1.5h", 5_400_000),

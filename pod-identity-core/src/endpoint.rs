@@ -175,6 +175,8 @@ impl Endpoint {
         let host = Host::parse(authority.host())?;
         let port = match authority.as_str().get(authority.host().len()..) {
             None | Some("" | ":") => default_port,
+            // A host that ends before its bracket does leaves more than a port.
+            Some(port) if port.rfind(':') != Some(0) => return Err(EndpointProblem::NotAUri),
             Some(_) => authority
                 .port_u16()
                 .filter(|port| *port != 0)
@@ -229,6 +231,8 @@ impl Host {
         match text.parse::<Ipv4Addr>() {
             Ok(address) => Ok(Self::Address(address.into())),
             Err(_) if text.is_empty() => Err(EndpointProblem::NoHost),
+            // `http` allows brackets anywhere; RFC 3986 §3.2.2 has them around an address only.
+            Err(_) if text.contains(['[', ']', ':']) => Err(EndpointProblem::NotAUri),
             Err(_) => Ok(Self::Name(text.to_owned())),
         }
     }
@@ -402,6 +406,8 @@ mod tests {
             ("http://localhost:99999/", EndpointProblem::NotAUri),
             ("http://localhost:0/", EndpointProblem::NotAUri),
             ("http://[::1%eth0]/", EndpointProblem::NotAUri),
+            ("http://agent[::1]:8080/", EndpointProblem::NotAUri),
+            ("http://agent[:]:80/", EndpointProblem::NotAUri),
             ("ftp://localhost/", EndpointProblem::Scheme),
             ("unix:///run/agent.sock", EndpointProblem::NotAUri),
             ("http://user:hunter2@localhost/", EndpointProblem::UserInfo),

@@ -57,12 +57,16 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Reads RFC 3339, with `Z`, an offset or a fraction of a second. The colon of the offset may be absent
-    /// (`+0000`), as in ISO 8601 and in what some servers write.
+    /// Reads RFC 3339, with `Z`, an offset or a fraction of a second, and `T` or a space before the time. The
+    /// colon of the offset may be absent (`+0000`), as in ISO 8601 and in what some servers write.
     ///
     /// # Errors
     /// [`TimestampError`] when the text is not an RFC 3339 date and time between the years 0 and 9999.
     pub fn parse_rfc3339(text: &str) -> Result<Self, TimestampError> {
+        // `time` takes any character here.
+        if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+            return Err(TimestampError);
+        }
         let parsed = OffsetDateTime::parse(text, &Rfc3339)
             .or_else(|_source| OffsetDateTime::parse(&with_colon(text)?, &Rfc3339).map_err(drop))
             .map_err(|()| TimestampError)?;
@@ -228,6 +232,7 @@ mod tests {
             "1772366400",
             "2026-03-01",
             "2026-03-01 12:00",
+            "2026-03-01)12:00:00Z",
             "2026-13-01T00:00:00Z",
             "never",
         ] {

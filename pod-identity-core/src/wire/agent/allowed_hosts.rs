@@ -51,8 +51,11 @@ impl AllowedHosts {
     /// # Errors
     /// [`Refusal::HostNotAllowed`], which names the host without its port.
     pub fn check(&self, host: &str) -> Result<(), Refusal> {
-        let without_port = host.rsplit_once(':').map_or(host, |(name, _port)| name);
-        if self.contains(without_brackets(host)) || self.contains(without_brackets(without_port)) {
+        let (without_port, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_allowed = self.contains(without_brackets(host))
+            || is_port && self.contains(without_brackets(without_port));
+        if is_allowed {
             Ok(())
         } else {
             Err(Refusal::HostNotAllowed {
@@ -74,7 +77,8 @@ impl AllowedHosts {
 }
 
 fn without_brackets(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
+    let inner = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    inner.unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -102,6 +106,9 @@ mod tests {
             "169.254.169.254",
             "[::1]:80",
             "169.254.170.23.evil",
+            "169.254.170.23:80@rebind.example",
+            "[[169.254.170.23]]",
+            "[169.254.170.23",
         ] {
             assert!(hosts.check(refused).is_err(), "{refused}");
         }

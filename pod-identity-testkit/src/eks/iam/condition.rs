@@ -32,7 +32,7 @@ pub enum TrustPolicyError {
     #[error("not a trust policy: {0}")]
     Json(#[from] serde_json::Error),
     /// The mock does not have this condition operator.
-    #[error("condition operator {0} is not supported: use those for strings, ARNs, Bool or Null")]
+    #[error("condition operator {} is not supported: use those for strings, ARNs, Bool or Null", .0.escape_debug())]
     Operator(String),
 }
 

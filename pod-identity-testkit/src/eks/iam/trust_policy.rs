@@ -256,6 +256,11 @@ mod tests {
         let statement = statement("Allow", r#""*""#, r#""*""#, date);
         let error = TrustPolicy::parse(&format!(r#"{{"Statement":{statement}}}"#)).unwrap_err();
         assert!(error.to_string().contains("DateLessThan"), "{error}");
+        let error = TrustPolicy::parse(&format!(
+            r#"{{"Statement":{}}}"#,
+            statement.replace("DateLessThan", r"Date\n")
+        ));
+        assert_eq!(error.unwrap_err().to_string().lines().count(), 1);
         for json in ["", "{}", r#"{"Statement":[{"Effect":"Maybe"}]}"#] {
             TrustPolicy::parse(json).unwrap_err();
         }
