@@ -8,6 +8,8 @@ mod kubernetes;
 mod pflag;
 #[cfg(unix)]
 mod probe;
+#[cfg(all(test, target_os = "linux"))]
+mod reference;
 mod server;
 mod values;
 mod verbosity;
