@@ -103,13 +103,17 @@ faults *arguments:
 initialize:
     conformance/initialize
 
-# Pages that are made from the source: docs/metrics.md, docs/troubleshooting.md
+# Pages that are made from the source: docs/flags.md, docs/metrics.md, docs/troubleshooting.md
 pages:
     cargo test --workspace --all-features --lib write_the_page -- --ignored
 
 # The image, run as the official DaemonSet runs it; as root
 image:
     image/check
+
+# Builds an image twice from copies of the sources, and compares the digests; `agent` or `testkit`
+reproducible kind="agent":
+    image/reproducible {{kind}}
 
 # The chart, the manifests, the alerts and the pages that quote them; each container is started, as root
 deploy:
