@@ -524,7 +524,13 @@ async fn watch(ours: &Path, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
     let (url, directory) = (api_server.url(), api_server.service_account_dir());
     let directory = directory.to_str().ok_or("a path that is not UTF-8")?;
-    let flags = ["--node-name", "node-1", "--kubernetes-api", &url];
+    let flags = [
+        "--key-cache=off",
+        "--node-name",
+        "node-1",
+        "--kubernetes-api",
+        &url,
+    ];
     let flags = [&flags[..], &["--kubernetes-service-account", directory]].concat();
     let agent = eks.before(ours, &flags)?;
     connected(&agent).await?;

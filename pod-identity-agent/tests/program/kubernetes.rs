@@ -15,7 +15,12 @@ async fn the_pods_of_its_node_are_watched_and_its_startup_taint_is_removed() {
     mock.add_node("node-1", &["other:NoSchedule", taint]);
     mock.add_pod("shop", "cart-0", "node-1");
     let directory = mock.service_account_dir().to_str().unwrap();
-    let flags = ["--startup-taint", "--kubernetes-service-account", directory];
+    let flags = [
+        "--startup-taint",
+        "--key-cache=off",
+        "--kubernetes-service-account",
+        directory,
+    ];
     let [host, port] = mock.env();
     let environment = [
         (host.0, host.1.as_str()),
