@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Handle, Id};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::TransportError;
@@ -72,13 +73,16 @@ struct Parked {
     /// The runtime that drives the connection. On another one a request might wait for its whole time,
     /// because that runtime may not be driven any more.
     runtime: Id,
+    /// The reaper is late if the runtime is not driven, and whatever happened to the network meanwhile, a
+    /// request on an old connection could wait for its whole time.
+    since: Instant,
     connection: Connection,
     _reaper: OwnedTask,
 }
 
 impl Parking {
-    /// Returns the parked connection if it leads to one of these addresses, is on the current runtime and is
-    /// still open.
+    /// Returns the parked connection if it leads to one of these addresses, is on the current runtime, has not
+    /// been parked for too long and is still open.
     pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
         let parked = self.lock().take()?;
         if parked.process != std::process::id() {
@@ -88,6 +92,7 @@ impl Parking {
         }
         let usable = addresses.contains(&parked.address)
             && parked.runtime == Handle::current().id()
+            && parked.since.elapsed() < PARKED_FOR
             && !parked.connection.sender.is_closed();
         usable.then_some((parked.address, parked.connection))
     }
@@ -104,6 +109,7 @@ impl Parking {
             process: std::process::id(),
             address,
             runtime: Handle::current().id(),
+            since: Instant::now(),
             connection,
             _reaper: OwnedTask::new(reaper.abort_handle()),
         });
@@ -158,4 +164,29 @@ async fn read(
 
 fn broken(error: hyper::Error) -> TransportError {
     TransportError::Exchange(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_parked_for_too_long_is_not_used_although_no_task_has_closed_it()
+    {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let (stream, _agent) = tokio::io::duplex(64);
+        let parking = Parking::default();
+        parking.park(address, Connection::open(stream).await.unwrap());
+        let (address, connection) = parking.take(&[address]).unwrap();
+        parking.park(address, connection);
+        // The first poll moves the clock, and no task has run since.
+        let mut advance = pin!(tokio::time::advance(PARKED_FOR));
+        let _yielded = advance
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(parking.take(&[address]).is_none());
+    }
 }
