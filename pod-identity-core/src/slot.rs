@@ -960,13 +960,13 @@ impl<T: CredentialSet + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
     /// If that attempt fails or brings the same set, the set is handed out again, and the refresh goes on
     /// at the pace of a failing one: a service that is wrong once must not cost a valid set. Rejecting it
     /// once more then changes nothing, because each rejection would be a request. Nothing happens either
-    /// when another set is held by now.
-    pub fn invalidate(&mut self, access_key_id: &str) {
+    /// when another set is held by now. Returns whether something was changed.
+    pub fn invalidate(&mut self, access_key_id: &str) -> bool {
         let Some(held) = &mut self.held else {
-            return;
+            return false;
         };
         if held.value.borrow().access_key_id() != access_key_id || held.rejected != Rejected::No {
-            return;
+            return false;
         }
         held.rejected = Rejected::Untried(self.attempts);
         self.unchanged = 0;
@@ -975,6 +975,7 @@ impl<T: CredentialSet + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
             // The rest was for the pace of a refresh that nobody was in a hurry for.
             self.phase = Phase::Idle;
         }
+        true
     }
 }
 

@@ -165,7 +165,9 @@ impl RefreshCase {
                 Step::AdvanceTime { seconds } => now = now + secs(seconds),
                 Step::Invalidate {
                     rejected_access_key_id,
-                } => slot.invalidate(&rejected_access_key_id),
+                } => {
+                    slot.invalidate(&rejected_access_key_id);
+                }
                 Step::GetCredentials {
                     response,
                     lifetime_seconds,

@@ -12,7 +12,8 @@ use crate::shared_credentials::SharedCredentials;
 /// Receives the events of a provider, to count them or to show them. Any `Fn(&Event)` is one.
 ///
 /// It is called without any lock held, by the call or task that caused the event: it may call the provider,
-/// and must not block. A panic in it is caught and logged. The provider writes its own log events whether
+/// and must not block. An observer that owns a clone of the provider keeps it alive, with its background task,
+/// until the runtime ends. A panic in it is caught and logged. The provider writes its own log events whether
 /// an observer is set or not.
 ///
 /// ```
@@ -115,7 +116,8 @@ pub enum Event {
         /// Why the latest attempt failed.
         error: Option<FetchError>,
     },
-    /// The application has [invalidated](crate::PodIdentityProvider::invalidate) the set that is held.
+    /// The application has [invalidated](crate::PodIdentityProvider::invalidate) the set that is held, for the
+    /// first time.
     #[non_exhaustive]
     Invalidated {
         /// The key id of the set.

@@ -642,3 +642,20 @@ async fn a_retry_after_does_not_extend_into_the_last_minute() {
         sleep(Duration::from_secs(1)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_is_an_event_only_if_it_changes_something() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, move |_| Step::Set("ASIAONLY", START + hours(6)));
+    let notes = Notes::new();
+    let provider = script.builder().observer(notes.clone()).build().unwrap();
+    provider.warm_up().await.unwrap();
+    provider.invalidate("ASIAOTHER");
+    for _call in 0..3 {
+        provider.invalidate("ASIAONLY");
+        provider.invalidate("ASIAONLY");
+        provider.credentials().await.unwrap();
+    }
+    let invalidated = notes.count(|event| matches!(event, Event::Invalidated { .. }));
+    assert_eq!(invalidated, 1, "{}", notes.text());
+}
