@@ -92,6 +92,10 @@ pub enum FetchError {
     /// with `enable_all`, or `enable_time`.
     #[error("the tokio runtime has no timers: build it with `enable_all`")]
     RuntimeWithoutTime,
+    /// Called through the handle of a tokio runtime that was shut down, and nothing is held. Cure: call it on one
+    /// that runs.
+    #[error("the tokio runtime was shut down: use one that runs")]
+    RuntimeShutDown,
     /// Called in a child process after `fork`, on a tokio runtime that was used before it, and nothing is held.
     /// The threads that drove the runtime are in the parent. Cure: build a new runtime in the child.
     #[error("the tokio runtime was left in the parent by `fork`: build a new one in the child")]
@@ -153,6 +157,7 @@ impl FetchError {
             | Self::Configuration(_)
             | Self::NoRuntime
             | Self::RuntimeWithoutTime
+            | Self::RuntimeShutDown
             | Self::RuntimeOfParent => FailureClass::Denied,
             Self::Unreachable { cause, .. } if cause.is_permanent() => FailureClass::Denied,
             Self::Token(error) if matches!(error.problem(), TokenFileProblem::Io(_)) => {
@@ -198,6 +203,7 @@ impl From<Unusable> for FetchError {
         match runtime {
             Unusable::Missing => Self::NoRuntime,
             Unusable::WithoutTime => Self::RuntimeWithoutTime,
+            Unusable::ShutDown => Self::RuntimeShutDown,
             Unusable::LeftInParent => Self::RuntimeOfParent,
         }
     }

@@ -129,8 +129,8 @@
 //!
 //! # After `fork`
 //! A child process has the parent's set, and refreshes it by itself from its first call on a runtime of its own.
-//! It never touches the parent's connection. On the runtime that the parent used, whose threads the child does
-//! not have, it hands out a valid set and fails with `RuntimeOfParent` instead of waiting for ever. tokio does
+//! It never touches the parent's connection. On a runtime on which the parent has fetched, whose threads the child
+//! does not have, it hands out a valid set and fails with `RuntimeOfParent` instead of waiting for ever. tokio does
 //! not support dropping that runtime in the child: keep it until the process exits.
 //!
 //! # Errors
@@ -147,6 +147,7 @@
 //! | `Interrupted` | the runtime was shut down during the attempt | none: the next caller begins again | `provider_error` |
 //! | `Panicked` | a custom transport or resolver panicked | correct it | `provider_error` |
 //! | `NoRuntime`, `RuntimeWithoutTime` | called outside of tokio, or on a runtime without timers, with nothing held | call it within a runtime that was built with `enable_all` | `provider_error` |
+//! | `RuntimeShutDown` | called through the handle of a runtime that was shut down, or it was shut down meanwhile, with nothing held | call it within a runtime that runs | `provider_error` |
 //! | `RuntimeOfParent` | called in the child of a `fork`, on the parent's runtime, with nothing held | build a new runtime in the child | `provider_error` |
 //!
 //! A timeout is no `provider_timed_out` for the SDK, because that has room for a duration only: its text would

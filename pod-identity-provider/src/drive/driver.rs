@@ -16,6 +16,7 @@ use crate::drive::tasks::{Offer, Tasks};
 use crate::fetch::fetcher::Fetcher;
 use crate::observer::{self, Before, Event};
 use crate::runtime::capabilities as runtime;
+use crate::runtime::timer::within;
 use crate::shared_credentials::SharedCredentials;
 use crate::{FetchError, Observer, State};
 
@@ -132,13 +133,12 @@ impl Driver {
     }
 
     pub(crate) fn invalidate(self: &Arc<Self>, access_key_id: &str) {
-        let is_held = self.drive(|slot, now| {
-            slot.invalidate(access_key_id);
+        let is_news = self.drive(|slot, now| {
+            let is_news = slot.invalidate(access_key_id);
             slot.handle_timeout(now);
-            slot.held()
-                .is_some_and(|held| held.credentials().access_key_id() == access_key_id)
+            is_news
         });
-        if is_held {
+        if is_news {
             self.tell(&Event::Invalidated {
                 access_key_id: access_key_id.to_owned(),
             });
@@ -171,37 +171,32 @@ impl Driver {
         outcome: impl Fn(&mut CredentialSlot, &mut Ticket, Timestamp) -> Option<Settled> + Send + Sync,
     ) -> Settled {
         let wait = self.policy.wait().min(LONGEST_WAIT);
-        let budget = wait.saturating_add(self.policy.attempt_timeout());
+        let end = Instant::now() + wait.saturating_add(self.policy.attempt_timeout());
         let mut changed = self.changed.subscribe();
         let mut stall = StallDetector::default();
-        let settled = timeout(budget, async {
-            loop {
-                let settled = self.drive(|slot, now| {
-                    slot.handle_timeout(now);
-                    outcome(slot, &mut ticket, now)
-                });
-                if let Some(settled) = settled {
-                    return settled;
-                }
-                let elsewhere = self.tasks.attempt_elsewhere(runtime);
-                let pause = match stall.check(elsewhere) {
-                    Stall::None => self.idle(),
-                    Stall::Found(attempt) if self.drive(|slot, _now| slot.abandon(attempt)) => {
-                        continue;
-                    }
-                    Stall::Possible | Stall::Found(_) => self.idle().min(STALLED / 4),
-                };
-                // After a change and after the pause alike, the slot is checked again.
-                let _ = timeout(pause, changed.changed()).await;
+        loop {
+            let settled = self.drive(|slot, now| {
+                slot.handle_timeout(now);
+                outcome(slot, &mut ticket, now)
+            });
+            if let Some(settled) = settled {
+                return settled;
             }
-        });
-        match settled.await {
-            Ok(settled) => settled,
-            Err(_elapsed) => Err(self
-                .slot()
-                .last_error()
-                .cloned()
-                .unwrap_or(FetchError::Interrupted)),
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let error = self.slot().last_error().cloned();
+                return Err(error.unwrap_or(FetchError::Interrupted));
+            }
+            let elsewhere = self.tasks.attempt_elsewhere(runtime);
+            let pause = match stall.check(elsewhere) {
+                Stall::None => self.idle(),
+                Stall::Found(attempt) if self.drive(|slot, _now| slot.abandon(attempt)) => {
+                    continue;
+                }
+                Stall::Possible | Stall::Found(_) => self.idle().min(STALLED / 4),
+            };
+            // After a change and after the pause alike, the slot is checked again.
+            within(runtime, pause.min(left), changed.changed()).await?;
         }
     }
 

@@ -43,6 +43,7 @@ impl From<FetchError> for CredentialsError {
             | FetchError::Panicked { .. }
             | FetchError::NoRuntime
             | FetchError::RuntimeWithoutTime
+            | FetchError::RuntimeShutDown
             | FetchError::RuntimeOfParent => Self::provider_error(error),
         }
     }

@@ -1,6 +1,7 @@
+use std::collections::VecDeque;
 use std::panic::catch_unwind;
 use std::process;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
@@ -12,6 +13,8 @@ pub(crate) enum Unusable {
     Missing,
     /// It has no timers, and tokio would panic in the caller.
     WithoutTime,
+    /// It was shut down, and tokio's timers would panic in the caller.
+    ShutDown,
     /// It is the parent's, and a wait on it would have no end.
     LeftInParent,
 }
@@ -22,8 +25,15 @@ pub(crate) fn current() -> Result<Handle, Unusable> {
     match TIME.of(handle.id(), || drop(tokio::time::sleep(Duration::ZERO))) {
         Capability::Present => Ok(handle),
         Capability::Absent => Err(Unusable::WithoutTime),
+        Capability::Ended => Err(Unusable::ShutDown),
         Capability::LeftInParent => Err(Unusable::LeftInParent),
     }
+}
+
+/// Notes that the runtime was shut down. No runtime starts again.
+pub(crate) fn shut_down(runtime: Id) -> Unusable {
+    TIME.learn(runtime, Capability::Ended);
+    Unusable::ShutDown
 }
 
 /// Whether sockets work on the runtime that this is called on.
@@ -44,13 +54,15 @@ pub(crate) fn has_io() -> bool {
 enum Capability {
     Present,
     Absent,
+    /// The runtime was shut down.
+    Ended,
     /// The runtime was used before a `fork`, and this is the child: the threads that drove it are in the parent.
     LeftInParent,
 }
 
-/// What is known of the runtime that was asked about last. tokio tells only by a panic, whose message the panic
+/// What is known of the runtimes that were asked about last. tokio tells only by a panic, whose message the panic
 /// hook prints: so it is tried once for each runtime.
-struct Latest(Mutex<Option<Known>>);
+struct Latest(Mutex<VecDeque<Known>>);
 
 #[derive(Clone, Copy)]
 struct Known {
@@ -61,30 +73,51 @@ struct Known {
 
 impl Latest {
     const fn unknown() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(VecDeque::new()))
     }
 
     fn of(&self, runtime: Id, probe: fn()) -> Capability {
-        let process = process::id();
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *latest {
-            Some(known) if known.runtime == runtime && known.process == process => known.capability,
-            Some(known) if known.runtime == runtime => Capability::LeftInParent,
-            _ => {
+        match self.known(runtime) {
+            Some(known) if known.process == process::id() => known.capability,
+            Some(_) => Capability::LeftInParent,
+            None => {
+                // Without the lock: a panic hook may ask as well.
                 let capability = match catch_unwind(probe) {
                     Ok(()) => Capability::Present,
                     Err(_panic) => Capability::Absent,
                 };
-                *latest = Some(Known {
-                    runtime,
-                    process,
-                    capability,
-                });
+                self.learn(runtime, capability);
                 capability
             }
         }
     }
+
+    fn known(&self, runtime: Id) -> Option<Known> {
+        let latest = self.lock();
+        latest
+            .iter()
+            .find(|known| known.runtime == runtime)
+            .copied()
+    }
+
+    fn learn(&self, runtime: Id, capability: Capability) {
+        let mut latest = self.lock();
+        latest.retain(|known| known.runtime != runtime);
+        latest.truncate(MOST_KNOWN - 1);
+        latest.push_front(Known {
+            runtime,
+            process: process::id(),
+            capability,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// More runtimes than a process has at a time.
+const MOST_KNOWN: usize = 64;
 
 static TIME: Latest = Latest::unknown();
 #[cfg(unix)]

@@ -189,6 +189,44 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn on_a_runtime_that_was_shut_down_there_is_an_error_and_no_panic() {
+    let multi_thread = || {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    };
+    for runtime in [runtime, multi_thread] {
+        let (script, provider) = scripted(for_a_century);
+        let ended = runtime().handle().clone();
+        for result in [
+            ended.block_on(provider.credentials()),
+            ended.block_on(provider.refresh_now()),
+        ] {
+            let error = result.unwrap_err();
+            assert!(matches!(error, FetchError::RuntimeShutDown), "{error:?}");
+            assert!(!error.is_retryable());
+        }
+        assert!(script.calls() == 0 && provider.snapshot().is_none());
+
+        runtime().block_on(provider.warm_up()).unwrap();
+        ended.block_on(provider.credentials()).unwrap();
+    }
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_while_a_caller_waits_is_reported_and_no_panic() {
+    let (script, provider) = scripted(|_call| Step::Hang);
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    let waiting = std::thread::spawn(move || handle.block_on(provider.credentials()));
+    while script.in_flight() == 0 {
+        std::thread::yield_now();
+    }
+    drop(runtime);
+    let error = waiting.join().unwrap().unwrap_err();
+    assert!(matches!(error, FetchError::RuntimeShutDown), "{error:?}");
+}
+
+#[test]
 fn a_valid_set_is_handed_out_to_its_end_without_a_runtime() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
