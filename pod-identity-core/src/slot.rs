@@ -17,8 +17,8 @@ use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp, TokenB
 ///    that it returns. A fetch that is wanted waits for as long as the driver needs: call `poll_fetch` from
 ///    the task that carries the attempt out, and an attempt that no runtime polls is not an attempt.
 /// 2. Then sleep until [`poll_timeout`](Self::poll_timeout), and call
-///    [`handle_timeout`](Self::handle_timeout). Read the wall clock at least every minute, because it may
-///    be stepped.
+///    [`handle_timeout`](Self::handle_timeout). Read the wall clock every few minutes at least, because it
+///    may be stepped.
 /// 3. Answer every attempt exactly once, also on timeout, cancellation and panic: with
 ///    [`handle_fetched`](Self::handle_fetched), or with [`abandon`](Self::abandon) if it was not carried
 ///    out. An attempt that is never answered is given up after twice its timeout.

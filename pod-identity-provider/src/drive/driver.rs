@@ -376,8 +376,11 @@ type Settled = Result<SharedCredentials, FetchError>;
 
 type CredentialSlot = Slot<SharedCredentials, FetchError>;
 
-/// A wall clock that was stepped, or a machine that was asleep, is noticed within this time.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// A wall clock that was stepped, or a machine that was asleep, is noticed within this time if there is no caller;
+/// a caller notices at once. tokio's timer wheel wakes its thread at each of its levels, four times for a sleep of
+/// this length, so that an idle provider causes less than one wake-up a minute. With sleeps of a minute it would
+/// cause three. A published set outlives the sleep, so that callers take no lock.
+const LONGEST_SLEEP: Duration = Duration::from_secs(270);
 
 /// No caller waits longer than this and one attempt, whatever the policy says.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

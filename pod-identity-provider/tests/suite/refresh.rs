@@ -327,14 +327,14 @@ async fn a_set_that_expired_during_suspend_is_replaced_before_it_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspend_of_the_machine_is_noticed_within_a_minute_without_a_caller() {
+async fn a_suspend_of_the_machine_is_noticed_within_five_minutes_without_a_caller() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |_| Step::Fresh(minutes(50)));
     let provider = script.provider();
     provider.warm_up().await.unwrap();
     sleep(minutes(1)).await;
     clock.suspend(hours(1));
-    sleep(minutes(1) + Duration::from_secs(1)).await;
+    sleep(minutes(5)).await;
     assert_eq!(script.calls(), 2);
 }
 
