@@ -11,7 +11,7 @@ _default:
     @just --list --unsorted
 
 # The whole static gate
-check: fmt lint rooms documented-tests lean doc features deny no-abort
+check: fmt lint rooms documented-tests links packaged lean doc features deny no-abort
 
 # Formatting
 fmt:
@@ -29,6 +29,14 @@ rooms:
 # Each test that docs/behaviours.md names exists
 documented-tests:
     .ci/documented-tests
+
+# Each link between pages leads to a file and a heading that are there
+links:
+    .ci/links
+
+# What crates.io and docs.rs get is complete
+packaged:
+    .ci/packaged
 
 # The agent of images: without `dev`, and without the testkit
 lean:
