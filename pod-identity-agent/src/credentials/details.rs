@@ -149,7 +149,7 @@ impl FailingSlot {
     fn of(cache: &mut Cache, key: SlotKey) -> Self {
         let request = cache.request_mut(&key);
         let source = request.as_ref().map(|request| request.address.to_string());
-        let subject = request.map(|request| request.subject.clone());
+        let subject = request.map(|request| request.subject());
         let subject = subject.unwrap_or_default();
         let [namespace, service_account, pod] = names(&subject);
         let slot = cache.peek(&key);

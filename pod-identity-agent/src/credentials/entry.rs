@@ -1,11 +1,12 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pod_identity_core::wire::agent;
 use pod_identity_core::{
-    ClaimError, CredentialSet, Expiring, KubernetesName, Secret, ServiceAccountToken, Ticket,
-    Timestamp, TokenDigest, Validity,
+    BoundPod, ClaimError, CredentialSet, Expiring, KubernetesName, Secret, ServiceAccountToken,
+    Ticket, Timestamp, TokenDigest, Validity,
 };
 use tokio::sync::watch;
 
@@ -19,7 +20,8 @@ use crate::eks_auth::subject::Subject;
 pub(crate) struct TokenRequest {
     pub(crate) token: Secret,
     pub(crate) digest: TokenDigest,
-    pub(crate) subject: Subject,
+    /// The pod, once the token has been verified.
+    pub(crate) verified: Option<Arc<BoundPod>>,
     /// The pod, by which the watch of pods knows it. EKS Auth has verified it if credentials are held.
     pub(crate) pod_uid: Option<KubernetesName>,
     /// The address that asked first.
@@ -41,13 +43,13 @@ impl TokenRequest {
     pub(crate) fn new(
         token: &ServiceAccountToken,
         digest: TokenDigest,
-        subject: Subject,
+        verified: Option<Arc<BoundPod>>,
         address: IpAddr,
     ) -> Self {
         Self {
             token: Secret::from(token.expose().to_owned()),
             digest,
-            subject,
+            verified,
             pod_uid: token.claims().pod_uid.clone(),
             address,
             validity: token.claims().validity(),
@@ -62,6 +64,17 @@ impl TokenRequest {
             self.token = Secret::from(token.expose().to_owned());
             self.digest = digest;
             self.validity = token.claims().validity();
+        }
+    }
+
+    /// The pod that the token is for. What a token only claims is read from it for each exchange, a few times
+    /// a day: kept in thousands of slots, the names would cost more.
+    pub(crate) fn subject(&self) -> Subject {
+        match &self.verified {
+            Some(pod) => Subject::Verified(Arc::clone(pod)),
+            None => ServiceAccountToken::parse(self.token.expose())
+                .map(|token| token.claims().into())
+                .unwrap_or_default(),
         }
     }
 

@@ -237,10 +237,10 @@ impl State {
             self.cache.forget(&own);
         }
         let key = verified.key();
-        let subject = Subject::Verified(Arc::clone(verified.pod()));
+        let pod = Arc::clone(verified.pod());
         let renew = |request: &mut TokenRequest| {
             request.renew(token, digest);
-            request.subject = subject;
+            request.verified = Some(pod);
         };
         let cache = &mut self.cache;
         let adopted = self.verified.adopt(cache, now, digest, verified, renew);
@@ -303,11 +303,9 @@ impl State {
             let flag = self.budgets.flag(source);
             return Err(Denial::OverBudget { flag, last_refusal });
         }
-        let subject = match self.verified.get(&digest) {
-            Some(verified) => Subject::Verified(Arc::clone(verified.pod())),
-            None => token.claims().into(),
-        };
-        let request = || TokenRequest::new(token, digest, subject, address);
+        let verified = self.verified.get(&digest);
+        let pod = verified.map(|verified| Arc::clone(verified.pod()));
+        let request = || TokenRequest::new(token, digest, pod, address);
         let ticket = match self.cache.ask(now, key, source, request) {
             Asked::Ready(entry) => return Ok(Lookup::Ready(entry.body.clone())),
             Asked::Pending(ticket) => ticket,
@@ -362,7 +360,7 @@ impl State {
     pub(crate) fn note_use(&mut self, digest: TokenDigest, address: IpAddr) -> Option<OtherUse> {
         let key = self.verified.key_of(&digest);
         let request = self.cache.request_mut(&key)?;
-        let (first_address, subject) = (request.address, &request.subject);
+        let first_address = request.address;
         let source = self.node_addresses.source_of(address);
         if source == self.node_addresses.source_of(first_address)
             || !self.other_sources.is_new(digest, source)
@@ -371,7 +369,7 @@ impl State {
         }
         Some(OtherUse {
             first_address,
-            subject: subject.clone(),
+            subject: request.subject(),
         })
     }
 
@@ -395,7 +393,7 @@ impl State {
         let (attempt, request) = self.cache.poll_fetch(now, may_fetch)?;
         let exchange = ExchangeInput {
             token: request.token.clone(),
-            subject: request.subject.clone(),
+            subject: request.subject(),
             address: request.address,
         };
         let digest = request.digest;

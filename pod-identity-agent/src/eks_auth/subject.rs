@@ -6,8 +6,6 @@ use crate::eks_auth::exchange::Session;
 
 /// The pod that a token is for, for the log and the audit: as the agent has verified it, or as the token
 /// claims.
-///
-/// It is kept beside the token, because every exchange logs it.
 #[derive(Debug, Clone)]
 pub(crate) enum Subject {
     Verified(Arc<BoundPod>),
