@@ -567,8 +567,9 @@ findings! {
                 Kubernetes 1.34, and the issuer cannot be reached either, or is not known because the node's role \
                 may not call eks:DescribeCluster. Pods get credentials all the same, with an exchange for each of \
                 their tokens.",
-        remedy: "Give the agent a service account whose token is mounted, as the chart does, or name the issuer of \
-                 the cluster with --oidc-issuer. Where that is not wanted, set --verify-tokens=false.",
+        remedy: "Give the agent a service account whose token is mounted, as tokenVerification.enabled of \
+                 the chart does, or name the issuer of the cluster with --oidc-issuer. Where that is not wanted, set \
+                 --verify-tokens=false.",
     };
     OLD_TOKEN_KEYS = Finding {
         code: "old-token-keys",
