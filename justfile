@@ -139,6 +139,10 @@ instructions *arguments:
 fuzz seconds='60' *targets:
     FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
 
+# A fleet of nodes in virtual time before one limited EKS Auth: writes docs/fleet.md and its figures
+fleet:
+    cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
+
 # Figures; they compare only with others from the same machine
 bench:
     cargo build --release --package pod-identity-benches

@@ -21,6 +21,8 @@ mod debug_state;
 mod dev;
 mod doctor;
 mod eks_auth;
+#[cfg(test)]
+mod fleet;
 mod kubernetes;
 mod node;
 mod serve;

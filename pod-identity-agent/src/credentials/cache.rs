@@ -311,7 +311,7 @@ impl fmt::Debug for CredentialCache {
 }
 
 /// Fetches at once: enough for 640 a second at EKS Auth's usual 50 ms, and few connections.
-const MAX_IN_FLIGHT: usize = 32;
+pub(crate) const MAX_IN_FLIGHT: usize = 32;
 
 /// The wall clock is read at least this often, because it may be stepped and a node may sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);

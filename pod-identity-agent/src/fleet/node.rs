@@ -1,0 +1,130 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use pod_identity_core::wire::agent::decode;
+use pod_identity_core::{CacheLimits, Failure, RefreshPolicy, ServiceAccountToken, Timestamp};
+use tokio::sync::Notify;
+
+use super::pod::{Pod, token};
+use crate::credentials::cache::MAX_IN_FLIGHT;
+use crate::credentials::entry::Entry;
+use crate::credentials::rate_limit::Budget;
+use crate::credentials::settings::Settings;
+use crate::credentials::state::{Lookup, Pending, Running, State};
+use crate::eks_auth::subject::Subject;
+use crate::node::addresses::NodeAddresses;
+use crate::{EksAuthError, Session};
+
+/// A node with this agent's state, driven as its driver drives it.
+pub(super) struct Node {
+    state: State,
+    in_flight: usize,
+    waiting: Vec<(usize, Pending)>,
+}
+
+/// What a pod is told.
+pub(super) enum Answer {
+    /// Credentials that expire then.
+    Credentials(Timestamp),
+    /// The answer comes later.
+    Later,
+    Failure,
+}
+
+impl Node {
+    pub(super) fn new(seed: u64) -> Self {
+        let settings = Settings {
+            audience: crate::agent::DEFAULT_AUDIENCE.to_owned(),
+            max_wait: crate::agent::DEFAULT_ANSWER_WITHIN,
+            policy: RefreshPolicy::agent(),
+            limits: CacheLimits::default(),
+            pod_budget: Budget::POD,
+            node_budget: Budget::NODE,
+            node_addresses: NodeAddresses::loopback(),
+            gone_pods: Arc::default(),
+            audit_hits: false,
+            seed,
+        };
+        Self {
+            state: State::new(&settings, Arc::new(Notify::new())),
+            in_flight: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(super) fn ask(&mut self, now: Timestamp, number: usize, pod: &Pod) -> Answer {
+        let found = match self.state.look_up(now, pod.digest) {
+            Ok(None) => {
+                let token = ServiceAccountToken::parse(&token(number));
+                let token = token.expect("a token of a pod must be well-formed");
+                self.state
+                    .begin(now, pod.digest, pod.address, &token)
+                    .map(Some)
+            }
+            found => found,
+        };
+        match found {
+            Ok(Some(Lookup::Ready(body))) => Answer::Credentials(expires(&body)),
+            Ok(Some(Lookup::Pending(pending))) => {
+                self.waiting.push((number, pending));
+                Answer::Later
+            }
+            Ok(None) | Err(_) => Answer::Failure,
+        }
+    }
+
+    /// The pod has hung up, or has been answered 503.
+    pub(super) fn give_up(&mut self, number: usize) {
+        self.waiting.retain(|(waiting, _)| *waiting != number);
+    }
+
+    /// The next exchange to start, if there is one.
+    pub(super) fn poll_fetch(&mut self, now: Timestamp) -> Option<(Running, Subject)> {
+        self.state.handle_timeout(now);
+        if self.in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        let (running, input) = self.state.poll_fetch(now)?;
+        self.in_flight += 1;
+        Some((running, input.subject))
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        now: Timestamp,
+        (running, subject): &(Running, Subject),
+        result: Result<Session, Failure<EksAuthError>>,
+    ) {
+        self.in_flight -= 1;
+        let result = result.map(|session| Entry::new(&session, subject));
+        self.state.finish(running, now, result);
+    }
+
+    /// Those whose answer has come.
+    pub(super) fn answers(&mut self) -> Vec<(usize, Answer)> {
+        let settled = |(_, pending): &mut (usize, Pending)| pending.outcome.borrow().is_some();
+        self.waiting
+            .extract_if(.., settled)
+            .map(|(number, pending)| match &*pending.outcome.borrow() {
+                Some(Ok(body)) => (number, Answer::Credentials(expires(body))),
+                _ => (number, Answer::Failure),
+            })
+            .collect()
+    }
+
+    /// When to poll again.
+    pub(super) fn wakes(&mut self, now: Timestamp) -> Timestamp {
+        let next = self.state.poll_timeout(now).unwrap_or(Timestamp::MAX);
+        next.clamp(now + SHORTEST_SLEEP, now + LONGEST_SLEEP)
+    }
+}
+
+fn expires(body: &[u8]) -> Timestamp {
+    decode(body, None)
+        .expect("an agent must answer with credentials")
+        .expiration()
+}
+
+/// Those of the driver in `credentials/cache.rs`.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);

@@ -1,0 +1,129 @@
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::figure::{Line, draw};
+use super::run::{Record, Run};
+use super::scenario::{Agents, SCENARIOS, START, Scenario};
+
+/// Runs all scenarios with both agents, and writes `docs/fleet.md` with its figures.
+pub(super) fn write() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    fs::create_dir_all(docs.join("fleet")).unwrap();
+    let mut page = include_str!("page.md").to_owned();
+    for scenario in &SCENARIOS {
+        let [ours, official] =
+            [Agents::Ours, Agents::Official].map(|agents| Run::new(scenario, agents).finish());
+        let (name, title) = (scenario.name, scenario.title);
+        write!(
+            page,
+            "\n## {title}\n\n![exchanges per second](fleet/{name}-exchanges.svg)\n\n![pods without credentials](fleet/{name}-without.svg)\n\n\
+             | | this agent | the official agent's rules |\n|---|---|---|\n"
+        )
+        .unwrap();
+        for (what, figure) in FIGURES {
+            writeln!(
+                page,
+                "| {what} | {} | {} |",
+                figure(&ours, scenario),
+                figure(&official, scenario)
+            )
+            .unwrap();
+        }
+        for (kind, unit, values) in [
+            (
+                "exchanges",
+                "calls of EKS Auth per second",
+                calls as fn(&Record) -> Vec<f64>,
+            ),
+            ("without", "pods without credentials, of 1,000", without),
+        ] {
+            let lines = [
+                ("official agent's rules", "#c0504d", &official),
+                ("this agent", "#1f5fa8", &ours),
+            ]
+            .map(|(label, colour, record)| Line {
+                label,
+                colour,
+                values: values(record),
+            });
+            let highest = lines
+                .iter()
+                .flat_map(|line| &line.values)
+                .fold(0.0, |most: f64, value| most.max(*value));
+            let figure = draw(title, unit, round_up(highest), &lines);
+            fs::write(docs.join(format!("fleet/{name}-{kind}.svg")), figure).unwrap();
+        }
+    }
+    fs::write(docs.join("fleet.md"), page).unwrap();
+}
+
+type Figure = fn(&Record, &Scenario) -> String;
+
+const FIGURES: [(&str, Figure); 7] = [
+    ("pods that were without credentials", |record, _| {
+        thousands(record.gaps.len() as u64)
+    }),
+    ("longest without", |record, _| {
+        shown(record.longest_without())
+    }),
+    (
+        "until all pods have credentials again",
+        |record, scenario| {
+            let cause = scenario
+                .outage
+                .map(|(from, _)| from)
+                .or(scenario.step.map(|(from, ..)| from));
+            let from = START + cause.or(scenario.upgrade).unwrap_or(scenario.from);
+            record
+                .last_gap
+                .map_or("–".to_owned(), |at| shown(at.saturating_since(from)))
+        },
+    ),
+    ("exchanges that were granted", |record, _| {
+        thousands(record.granted)
+    }),
+    ("throttled", |record, _| thousands(record.throttled)),
+    ("failed", |record, _| thousands(record.failed)),
+    ("most calls in one second", |record, _| {
+        thousands(record.peak.into())
+    }),
+];
+
+fn calls(record: &Record) -> Vec<f64> {
+    record
+        .calls
+        .iter()
+        .map(|calls| f64::from(*calls) / 60.0)
+        .collect()
+}
+
+fn without(record: &Record) -> Vec<f64> {
+    record.without.clone()
+}
+
+/// The next of the numbers that are easily divided by four.
+fn round_up(value: f64) -> f64 {
+    let scales = (0..9).map(|exponent| 10_f64.powi(exponent));
+    let mut steps = scales.flat_map(|scale| [4.0, 8.0, 12.0, 20.0].map(|step| step * scale));
+    steps.find(|step| value <= *step).unwrap_or(value)
+}
+
+fn shown(time: Duration) -> String {
+    match time.as_secs() {
+        0..60 => format!("{} s", time.as_secs()),
+        60..7200 => format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60),
+        seconds => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(",")
+}
