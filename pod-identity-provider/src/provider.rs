@@ -111,16 +111,16 @@ impl PodIdentityProvider {
     /// a valid set. Rejecting the same set once more changes nothing then. Nothing happens either if
     /// another set is held by now.
     pub fn invalidate(&self, access_key_id: &str) {
-        if let Ok(driver) = &self.driver {
+        if let Ok(driver) = self.driver() {
             driver.invalidate(access_key_id);
         }
     }
 
     /// Returns how the provider is doing, for a health endpoint.
     pub fn state(&self) -> State {
-        match &self.driver {
+        match self.driver() {
             Ok(driver) => driver.state(),
-            Err(error) => State::failed(error.clone()),
+            Err(error) => State::failed(error),
         }
     }
 
@@ -137,12 +137,12 @@ impl PodIdentityProvider {
     /// Returns the set that a call would return at once, and begins nothing.
     #[cfg(feature = "aws")]
     pub(crate) fn peek(&self) -> Option<SharedCredentials> {
-        self.driver.as_ref().ok()?.peek()
+        self.driver().ok()?.peek()
     }
 
     pub(crate) fn try_current(&self) -> Option<SharedCredentials> {
         self.with_current(SharedCredentials::clone)
-            .or_else(|| self.driver.as_ref().ok()?.try_current())
+            .or_else(|| self.driver().ok()?.try_current())
     }
 
     pub(crate) async fn current_or_fetch(&self) -> Result<SharedCredentials, FetchError> {
@@ -150,7 +150,10 @@ impl PodIdentityProvider {
     }
 
     fn driver(&self) -> Result<&Arc<Driver>, FetchError> {
-        self.driver.as_ref().map_err(Clone::clone)
+        match &self.driver {
+            Ok(driver) => Ok(driver.of_this_process()),
+            Err(error) => Err(error.clone()),
+        }
     }
 }
 
@@ -166,9 +169,9 @@ impl From<ConfigError> for PodIdentityProvider {
 impl fmt::Debug for PodIdentityProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("PodIdentityProvider");
-        match &self.driver {
+        match self.driver() {
             Ok(driver) => debug.field("driver", driver),
-            Err(error) => debug.field("error", error),
+            Err(error) => debug.field("error", &error),
         };
         debug.finish()
     }

@@ -11,6 +11,7 @@ fn main() {
     unix::a_child_with_a_runtime_of_its_own_fetches_over_a_connection_of_its_own();
     unix::a_child_refreshes_by_itself_on_a_runtime_of_its_own();
     unix::a_child_does_not_wait_for_an_attempt_of_the_parent();
+    unix::a_child_does_not_wait_for_a_lock_that_was_held_in_the_parent();
     unix::on_a_runtime_of_the_parent_there_is_an_error_and_no_endless_wait();
 }
 
@@ -24,7 +25,7 @@ mod unix {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::process;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::mpsc::{self, RecvTimeoutError};
     use std::thread;
     use std::time::Duration;
@@ -120,6 +121,54 @@ mod unix {
             let set = multi_thread().block_on(provider.credentials()).unwrap();
             assert!(set.expiration() > clock.now());
         });
+    }
+
+    pub(crate) fn a_child_does_not_wait_for_a_lock_that_was_held_in_the_parent() {
+        let clock = Arc::new(Stopping::default());
+        let transport = Minting::new(Arc::new(SettableClock::at(SystemClock.now())));
+        let builder = PodIdentityProvider::builder()
+            .endpoint(Endpoint::parse("http://169.254.170.23/v1/credentials").unwrap())
+            .no_token()
+            .clock(clock.clone())
+            .transport(Arc::new(transport));
+        let provider = builder.build().unwrap();
+        paused().block_on(provider.warm_up()).unwrap();
+
+        // The clock is read while the state is locked.
+        clock.is_stopped.store(true, Ordering::SeqCst);
+        let state = {
+            let provider = provider.clone();
+            thread::spawn(move || provider.state())
+        };
+        while !clock.is_waiting.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        in_child(|| {
+            clock.is_stopped.store(false, Ordering::SeqCst);
+            assert_eq!(provider.snapshot().unwrap().access_key_id(), "ASIA1");
+            let fetched = paused().block_on(provider.refresh_now()).unwrap();
+            assert_eq!(fetched.access_key_id(), "ASIA2");
+            assert_eq!(provider.snapshot().unwrap().access_key_id(), "ASIA2");
+        });
+        clock.is_stopped.store(false, Ordering::SeqCst);
+        assert!(state.join().unwrap().ready);
+    }
+
+    /// A clock that whoever reads it waits for while it is stopped.
+    #[derive(Debug, Default)]
+    struct Stopping {
+        is_stopped: AtomicBool,
+        is_waiting: AtomicBool,
+    }
+
+    impl Clock for Stopping {
+        fn now(&self) -> Timestamp {
+            while self.is_stopped.load(Ordering::SeqCst) {
+                self.is_waiting.store(true, Ordering::SeqCst);
+                thread::yield_now();
+            }
+            SystemClock.now()
+        }
     }
 
     /// Runs something in a child process, and fails if it panics or hangs there.

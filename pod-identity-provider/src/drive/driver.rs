@@ -1,10 +1,11 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use pod_identity_core::{
-    Ask, Attempt, Clock, Credentials, Failure, RefreshPolicy, Slot, Ticket, Timestamp,
+    Ask, Attempt, Clock, Credentials, Expiring, Failure, RefreshPolicy, Slot, Ticket, Timestamp,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -33,7 +34,8 @@ use crate::{FetchError, Observer, State};
 ///   the attempt over if there is none for [`STALLED`].
 /// - An attempt that was not polled for long, and then failed, is started anew: its timers ran while
 ///   nothing else did.
-/// - After a `fork` the child has none of these tasks: the first caller in it starts a background task anew.
+/// - After a `fork` the child has none of these tasks, and a lock that a thread of the parent held at that
+///   moment stays locked in it. Therefore the child has an heir: a driver of its own, with the set.
 /// - Deadlines are watched by a background task, by every caller that waits, and by every caller that
 ///   asks when what is published has run out. A background task that missed a deadline is replaced by one
 ///   on the runtime of the caller that noticed.
@@ -49,6 +51,10 @@ pub(crate) struct Driver {
     policy: Arc<RefreshPolicy>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
+    seed: u64,
+    process: u32,
+    /// The driver of a child process.
+    heir: OnceLock<Arc<Self>>,
 }
 
 impl Driver {
@@ -69,13 +75,61 @@ impl Driver {
             policy,
             clock,
             observer,
+            seed,
+            process: process::id(),
+            heir: OnceLock::new(),
+        }
+    }
+
+    /// Returns this driver, or its heir if this is a child of the process that it was made in. The other methods
+    /// may take a lock, and so are called on what this returns.
+    pub(crate) fn of_this_process(self: &Arc<Self>) -> &Arc<Self> {
+        if self.process == process::id() {
+            return self;
+        }
+        let heir = self.heir.get_or_init(|| Arc::new(self.bequeath()));
+        heir.of_this_process()
+    }
+
+    /// Makes the heir without a lock.
+    fn bequeath(self: &Arc<Self>) -> Self {
+        // Never dropped in the child: dropping what the tasks wait for would take its locks.
+        std::mem::forget(self.clone());
+        let seed = self.seed.wrapping_add(process::id().into());
+        let mut slot = Slot::new(self.policy.clone(), seed);
+        let now = self.clock.now();
+        let published = self.published.swap(None);
+        let set = published.and_then(|published| published.valid_set().cloned());
+        if let Some(set) = set
+            && set.expiration().saturating_since(now) > self.policy.margin()
+        {
+            slot.refresh(now);
+            if let Some(attempt) = slot.poll_fetch(now) {
+                slot.handle_fetched(attempt, now, Ok(set));
+            }
+        }
+        Self {
+            published: ArcSwapOption::empty(),
+            slot: Mutex::new(slot),
+            changed: watch::Sender::new(()),
+            tasks: Tasks::default(),
+            fetcher: self.fetcher.clone(),
+            policy: self.policy.clone(),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+            seed,
+            process: process::id(),
+            heir: OnceLock::new(),
         }
     }
 
     /// Calls `take` with the published set, if nothing but reading the clock is needed to hand it out.
     pub(crate) fn with_current<R>(&self, take: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
         let published = self.published.load();
-        published.as_ref()?.at(self.clock.now()).map(take)
+        match &*published {
+            Some(published) => published.at(self.clock.now()).map(take),
+            None => self.heir.get()?.with_current(take),
+        }
     }
 
     /// Returns the set, after a fetch if there is none to hand out.

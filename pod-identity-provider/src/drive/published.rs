@@ -40,6 +40,11 @@ impl Published {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
+    /// Returns the set, unless it had expired when it was published.
+    pub(crate) fn valid_set(&self) -> Option<&SharedCredentials> {
+        self.expired.is_none().then_some(&self.set)
+    }
+
     /// Returns the event that an expired set is handed out, once for each failed attempt.
     pub(crate) fn news_since(&self, before: Option<&Self>) -> Option<Event> {
         let is_old = before

@@ -1,6 +1,7 @@
 use std::io;
+use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +20,9 @@ use tokio::runtime::Handle;
 pub(crate) struct TokenReader {
     file: TokenFile,
     read: fn(&TokenFile) -> Outcome,
-    is_reading: Arc<AtomicBool>,
+    /// The process in which a read is in progress, or 0: a child after `fork` does not have the thread of the
+    /// parent's read.
+    reading: Arc<AtomicU32>,
 }
 
 type Outcome = Result<AuthorizationToken, TokenFileError>;
@@ -29,7 +32,7 @@ impl TokenReader {
         Self {
             file,
             read: TokenFile::read,
-            is_reading: Arc::default(),
+            reading: Arc::default(),
         }
     }
 
@@ -64,7 +67,7 @@ impl TokenReader {
         // Acquire and release order nothing but the reads among themselves; the token goes through the
         // channel.
         let mut left = within;
-        while self.is_reading.swap(true, Ordering::AcqRel) {
+        while self.reading.swap(process::id(), Ordering::AcqRel) == process::id() {
             // The read of an attempt that was given up a moment ago is about to return. It is no sign of a mount
             // that hangs.
             if left.is_zero() {
@@ -79,7 +82,7 @@ impl TokenReader {
             left -= pause;
         }
         let (file, read) = (self.file.clone(), self.read);
-        let done = ClearOnDrop(self.is_reading.clone());
+        let done = ClearOnDrop(self.reading.clone());
         let started = thread::Builder::new()
             .name("pod-identity-token".to_owned())
             .spawn(move || {
@@ -112,11 +115,11 @@ impl Drop for CancelOnDrop {
 }
 
 /// Marks the read as ended, also if no thread could be started.
-struct ClearOnDrop(Arc<AtomicBool>);
+struct ClearOnDrop(Arc<AtomicU32>);
 
 impl Drop for ClearOnDrop {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.store(0, Ordering::Release);
     }
 }
 

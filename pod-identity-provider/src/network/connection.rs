@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,7 +84,7 @@ impl Parking {
     /// Returns the parked connection if it leads to one of these addresses, is on the current runtime, has not
     /// been parked for too long and is still open.
     pub(crate) fn take(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, Connection)> {
-        let parked = self.lock().take()?;
+        let parked = self.lock()?.take()?;
         if parked.process != std::process::id() {
             // Dropping it would wake a runtime that has no threads any more.
             std::mem::forget(parked);
@@ -98,6 +98,9 @@ impl Parking {
     }
 
     pub(crate) fn park(&self, address: SocketAddr, connection: Connection) {
+        let Some(mut parked) = self.lock() else {
+            return;
+        };
         let spot = Arc::downgrade(&self.0);
         let reaper = Handle::current().spawn(async move {
             tokio::time::sleep(PARKED_FOR).await;
@@ -105,7 +108,7 @@ impl Parking {
                 *spot.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         });
-        *self.lock() = Some(Parked {
+        *parked = Some(Parked {
             process: std::process::id(),
             address,
             runtime: Handle::current().id(),
@@ -115,8 +118,13 @@ impl Parking {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Parked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does not wait: in a child after `fork` the lock may stay locked for ever.
+    fn lock(&self) -> Option<MutexGuard<'_, Option<Parked>>> {
+        match self.0.try_lock() {
+            Ok(parked) => Some(parked),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 

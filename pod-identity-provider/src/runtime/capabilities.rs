@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
 use std::process;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{RwLock, TryLockError};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
@@ -62,7 +62,9 @@ enum Capability {
 
 /// What is known of the runtimes that were asked about last. tokio tells only by a panic, whose message the panic
 /// hook prints: so it is tried once for each runtime.
-struct Latest(Mutex<VecDeque<Known>>);
+///
+/// The lock is never waited for: in a child after `fork` it may stay locked for ever.
+struct Latest(RwLock<VecDeque<Known>>);
 
 #[derive(Clone, Copy)]
 struct Known {
@@ -73,7 +75,7 @@ struct Known {
 
 impl Latest {
     const fn unknown() -> Self {
-        Self(Mutex::new(VecDeque::new()))
+        Self(RwLock::new(VecDeque::new()))
     }
 
     fn of(&self, runtime: Id, probe: fn()) -> Capability {
@@ -93,7 +95,11 @@ impl Latest {
     }
 
     fn known(&self, runtime: Id) -> Option<Known> {
-        let latest = self.lock();
+        let latest = match self.0.try_read() {
+            Ok(latest) => latest,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         latest
             .iter()
             .find(|known| known.runtime == runtime)
@@ -101,7 +107,11 @@ impl Latest {
     }
 
     fn learn(&self, runtime: Id, capability: Capability) {
-        let mut latest = self.lock();
+        let mut latest = match self.0.try_write() {
+            Ok(latest) => latest,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         latest.retain(|known| known.runtime != runtime);
         latest.truncate(MOST_KNOWN - 1);
         latest.push_front(Known {
@@ -109,10 +119,6 @@ impl Latest {
             process: process::id(),
             capability,
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
