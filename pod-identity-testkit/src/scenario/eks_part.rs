@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::fault_for::FaultFor;
 use super::table;
+use crate::eks::associations::rules::is_role_arn;
 use crate::eks::builder::{DefaultVisibility, EksAuthDefaults};
 use crate::eks::service::EksAuthService;
 use crate::fault::span::Length;
@@ -172,7 +173,7 @@ pub(crate) enum PartError {
 }
 
 fn role_arn(member: &'static str, arn: String) -> Result<String, PartError> {
-    if arn.starts_with("arn:") && arn.contains(":role/") {
+    if is_role_arn(&arn) {
         Ok(arn)
     } else {
         Err(PartError::Arn(member, arn))

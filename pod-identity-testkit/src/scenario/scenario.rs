@@ -358,7 +358,7 @@ mod tests {
                 "arn is no ARN of a role: cart; expected one such as arn:aws",
             ),
             (
-                "[[eks.roles]]\narn = \"arn:aws:iam::1:role/x\"\ntrust_policy = \"{\"",
+                "[[eks.roles]]\narn = \"arn:aws:iam::111122223333:role/x\"\ntrust_policy = \"{\"",
                 1,
                 "trust policy",
             ),

@@ -46,6 +46,20 @@ fn check_roles(association: &Association, owner: Owner<'_>) -> Result<(), ApiErr
     Ok(())
 }
 
+/// Whether this is the ARN of a role, of any partition and account.
+pub(crate) fn is_role_arn(arn: &str) -> bool {
+    let partition = arn.split(':').nth(1).unwrap_or_default();
+    let is_partition = partition.split('-').enumerate().all(|(at, part)| match at {
+        0 => part == "aws",
+        _ => !part.is_empty() && part.bytes().all(|it| it.is_ascii_lowercase()),
+    });
+    let owner = Owner {
+        partition,
+        account: "",
+    };
+    is_partition && Role::parse("roleArn", arn, owner).is_ok()
+}
+
 struct Role<'a> {
     account: &'a str,
 }
@@ -235,6 +249,27 @@ mod tests {
                 shown, expected,
                 "{namespace} {service_account} {role}: {checked:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_arn_of_a_role_has_a_partition_an_account_and_a_name_of_iam() {
+        for (arn, is_one) in [
+            (ROLE, true),
+            ("arn:aws-us-gov:iam::111122223333:role/cart", true),
+            ("arn:aws-iso-b:iam::111122223333:role/a=b,c.d@e-f_g+h", true),
+            ("arn:aws-:iam::111122223333:role/cart", false),
+            ("arn:gcp:iam::111122223333:role/cart", false),
+            ("arn:aws:iam::1:role/cart", false),
+            ("arn:aws:iam::111122223333:role/", false),
+            ("arn:aws:iam::111122223333:role/teams/", false),
+            ("arn:aws:iam::111122223333:role/c rt", false),
+            ("arn:aws:iam::111122223333:role/\u{e9}", false),
+            ("arn:aws:sts::111122223333:role/cart", false),
+            ("cart", false),
+            ("", false),
+        ] {
+            assert_eq!(is_role_arn(arn), is_one, "{arn}");
         }
     }
 
