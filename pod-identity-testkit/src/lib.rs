@@ -43,6 +43,7 @@
 //! | `api-server` | no | `MockApiServer`, the API server of a cluster: keys, version, pods with watches, nodes |
 //! | `webhook` | no | `MockWebhook`, the webhook as the API server calls it, over rustls with `aws-lc-rs` |
 //! | `program` | no | the program `pod-identity-testkit`, for tests in other languages, and its module `cli` |
+//! | `assume-role` | no | `program`, and its flag `eks --assume-role`: credentials of a real account by STS |
 //!
 //! # Example: an application whose agent fails and whose token is rotated
 //! ```no_run
@@ -81,8 +82,8 @@
 //! # }
 //! ```
 #![cfg_attr(
-    not(feature = "program"),
-    allow(dead_code, reason = "the admin endpoint of the program uses it")
+    not(feature = "assume-role"),
+    allow(dead_code, reason = "the program uses it")
 )]
 
 mod agent;

@@ -167,7 +167,7 @@ impl Mock for AgentService {
         })
     }
 
-    fn answer(
+    async fn answer(
         &self,
         (): &(),
         request: &Request,

@@ -104,7 +104,7 @@ impl Mock for ApiServerService {
         faults::answer(fault)
     }
 
-    fn answer(
+    async fn answer(
         &self,
         call: &Call,
         _request: &Request,

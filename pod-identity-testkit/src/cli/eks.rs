@@ -7,15 +7,20 @@ use clap::{Args, ValueEnum};
 use pod_identity_cli::{Environment, Signals, no_proxy};
 use pod_identity_core::Secret;
 use serde_json::{Map, json};
+use tokio::task::JoinSet;
 
 use super::admin::Admin;
+use super::associations_file::AssociationsFile;
 use super::controls::EksControls;
 use super::issuer::IssuerOptions;
 use super::moving_clock::MovingClock;
+#[cfg(feature = "assume-role")]
+use super::own_account::OwnAccount;
 use super::parent::Parent;
 use super::pod::{self, Listen, Pod, ScenarioFile};
 use super::pod_volume::PodVolume;
-use super::ready;
+use super::{identities_file, ready};
+use crate::eks::associations::rules::is_role_arn;
 use crate::{Issuer, MockEksAuth, MockEksAuthBuilder, Scenario, SignatureCheck};
 
 /// The flags of `eks`.
@@ -30,6 +35,9 @@ pub(super) struct Options {
     /// Name of the cluster [default: test-cluster]
     #[arg(short, long)]
     cluster_name: Option<String>,
+    /// Account of the cluster [default: 111122223333, or with --assume-role that of the credentials]
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
     /// Region of the cluster [default: us-west-2]
     #[arg(long)]
     region: Option<String>,
@@ -44,6 +52,18 @@ pub(super) struct Options {
     /// Create an association, as namespace/service-account=role-arn; may be repeated
     #[arg(long, value_parser = association)]
     associate: Vec<NewAssociation>,
+    /// File of associations in JSON, as {"associations": [{"namespace": "shop", "service_account": "cart",
+    /// "role_arn": "arn:aws:iam::111122223333:role/cart"}]}; its changes are applied within a second
+    #[arg(long, value_name = "FILE")]
+    associations_file: Option<PathBuf>,
+    /// Write the webhook's --identities-file here at each change of the associations
+    #[arg(long, value_name = "FILE")]
+    identities_file: Option<PathBuf>,
+    /// Grant real credentials: assume the role of the association by sts:AssumeRole, with the session's tags and
+    /// the credentials of the environment, which its trust policy must allow
+    #[cfg(feature = "assume-role")]
+    #[arg(long)]
+    assume_role: bool,
     /// How the signatures of requests are checked [default: off]
     #[arg(long, value_enum)]
     signatures: Option<Signatures>,
@@ -61,6 +81,9 @@ impl Options {
         if let Some(region) = &self.region {
             builder = builder.region(region);
         }
+        if let Some(account) = &self.account {
+            builder = builder.account(account);
+        }
         if let (Some(url), Some(path)) = (&self.api_server, &self.api_server_ca) {
             let ca = std::fs::read_to_string(path).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -74,6 +97,27 @@ impl Options {
             builder = builder.signatures(signatures.into());
         }
         Ok(builder)
+    }
+
+    /// Sets the real account, if it is wanted.
+    ///
+    /// # Errors
+    /// Fails as [`OwnAccount::connect`].
+    #[cfg(feature = "assume-role")]
+    async fn with_own_account(
+        &self,
+        builder: MockEksAuthBuilder,
+        region: &str,
+    ) -> io::Result<MockEksAuthBuilder> {
+        if !self.assume_role {
+            return Ok(builder);
+        }
+        let own = OwnAccount::connect(region).await?;
+        let builder = match &self.account {
+            Some(_) => builder,
+            None => builder.account(&own.id),
+        };
+        Ok(builder.real_account(Box::new(own)))
     }
 }
 
@@ -114,8 +158,10 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let clock = Arc::new(MovingClock::default());
     let region = options.file.region(options.region.as_deref());
     let issuer = options.issuer.start(&region).await?;
-    let eks = options
-        .builder(issuer.as_ref().map(|it| it.issuer.clone()))?
+    let builder = options.builder(issuer.as_ref().map(|it| it.issuer.clone()))?;
+    #[cfg(feature = "assume-role")]
+    let builder = options.with_own_account(builder, &region).await?;
+    let eks = builder
         .listener(options.listen.listener().await?)
         .node_key(KEY_ID, Secret::from(SECRET_KEY.to_owned()))
         .clock(clock.clone())
@@ -123,6 +169,15 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
         .await?;
     for NewAssociation { identity, role_arn } in options.associate {
         eks.associate(identity.0, identity.1, role_arn);
+    }
+    if let Some(path) = options.identities_file {
+        identities_file::keep(&eks, path)?;
+    }
+    // It ends with this function.
+    let mut following = JoinSet::new();
+    if let Some(path) = options.associations_file {
+        let file = AssociationsFile::read(path, eks.service()).await?;
+        following.spawn(file.follow(eks.service().clone()));
     }
     let scenario = options.file.scenario;
     let (namespace, service_account) = options.pod.identity(scenario.as_ref());
@@ -163,7 +218,7 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
 
 fn association(text: &str) -> Result<NewAssociation, String> {
     match text.split_once('=') {
-        Some((identity, role_arn)) if role_arn.starts_with("arn:") => Ok(NewAssociation {
+        Some((identity, role_arn)) if is_role_arn(role_arn) => Ok(NewAssociation {
             identity: pod::identity(identity)?,
             role_arn: role_arn.to_owned(),
         }),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use http::Uri;
+use http::uri::PathAndQuery;
+use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::download::download;
@@ -13,12 +15,13 @@ use crate::Issuer;
 /// The flags of the issuer whose tokens EKS Auth accepts.
 #[derive(Debug, Args)]
 pub(super) struct IssuerOptions {
-    /// URL of the issuer, as the cluster's tokens have it in `iss`
+    /// URL of the issuer, as the cluster's tokens have it in `iss` [default: with a URL of --jwks, that of the
+    /// server's /.well-known/openid-configuration]
     #[arg(long = "issuer", value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     url: Option<String>,
     /// The keys of a real cluster, whose tokens are then the only ones accepted: a file with the output of
     /// `kubectl get --raw /openid/v1/jwks`, or a URL; read again every minute
-    #[arg(long, value_name = "FILE|URL", requires = "url")]
+    #[arg(long, value_name = "FILE|URL")]
     jwks: Option<String>,
     /// Certificate authority of an https URL of --jwks, in PEM
     #[arg(long, value_name = "FILE", requires = "jwks")]
@@ -45,14 +48,17 @@ impl IssuerOptions {
     /// Returns the issuer of these flags; `None` without a flag.
     ///
     /// # Errors
-    /// Fails if the keys cannot be read.
+    /// Fails if the keys or the URL of the issuer cannot be read.
     pub(super) async fn start(&self, region: &str) -> io::Result<Option<RunningIssuer>> {
-        let Some(url) = &self.url else {
-            return Ok(None);
+        let source = self.source();
+        let url = match (&self.url, &source) {
+            (Some(url), _) => url.clone(),
+            (None, Some(source)) => source.issuer().await?,
+            (None, None) => return Ok(None),
         };
-        let issuer = Issuer::with_url(region, url);
+        let issuer = Issuer::with_url(region, &url);
         let mut refresh = JoinSet::new();
-        if let Some(source) = self.source() {
+        if let Some(source) = source {
             source.read_into(&issuer).await?;
             refresh.spawn(keep_fresh(source, issuer.clone()));
         }
@@ -84,6 +90,12 @@ async fn keep_fresh(source: Source, issuer: Issuer) {
     }
 }
 
+/// What is read of a discovery document.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+}
+
 /// The location of a cluster's keys.
 #[derive(Debug)]
 struct Source {
@@ -108,20 +120,47 @@ impl Source {
     }
 
     async fn read(&self) -> io::Result<String> {
-        let uri = self.location.parse::<Uri>().ok();
-        match uri.filter(|uri| uri.scheme().is_some()) {
+        match self.uri() {
             None => tokio::fs::read_to_string(&self.location).await,
-            Some(uri) => {
-                let token = match &self.token {
-                    // Read each time: kubelet replaces it.
-                    Some(path) => Some(tokio::fs::read_to_string(path).await?),
-                    None => None,
-                };
-                download(&uri, token.as_deref(), self.ca.as_deref()).await
-            }
+            Some(uri) => self.download(&uri).await,
         }
+    }
+
+    /// Returns the URL of the issuer, from the discovery document beside the keys.
+    async fn issuer(&self) -> io::Result<String> {
+        let Some(uri) = self.uri() else {
+            let message = "--jwks with a file needs --issuer, the `iss` of the cluster's tokens";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        };
+        let mut parts = uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static(DISCOVERY));
+        let uri = Uri::from_parts(parts).map_err(io::Error::other)?;
+        let read = self.download(&uri).await.and_then(|document| {
+            let document: Discovery = serde_json::from_str(&document)?;
+            Ok(document.issuer)
+        });
+        read.map_err(|error| {
+            let message =
+                format!("cannot read the issuer of {uri}: {error}; or pass it to --issuer");
+            io::Error::new(error.kind(), message)
+        })
+    }
+
+    fn uri(&self) -> Option<Uri> {
+        let uri = self.location.parse::<Uri>().ok();
+        uri.filter(|uri| uri.scheme().is_some())
+    }
+
+    async fn download(&self, uri: &Uri) -> io::Result<String> {
+        let token = match &self.token {
+            // Read each time: kubelet replaces it.
+            Some(path) => Some(tokio::fs::read_to_string(path).await?),
+            None => None,
+        };
+        download(uri, token.as_deref(), self.ca.as_deref()).await
     }
 }
 
+const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// A cluster publishes a key long before it signs with it.
 const REFRESH: Duration = Duration::from_secs(60);

@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 #[cfg(feature = "api-server")]
 mod api_server;
+mod associations_file;
 mod body;
 mod child;
 mod cluster_controls;
@@ -11,8 +12,11 @@ mod controls;
 mod download;
 mod eks;
 mod expected;
+mod identities_file;
 mod issuer;
 mod moving_clock;
+#[cfg(feature = "assume-role")]
+mod own_account;
 mod parent;
 mod pod;
 mod pod_volume;

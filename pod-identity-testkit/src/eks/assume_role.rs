@@ -9,12 +9,12 @@ use pod_identity_core::{ClaimError, Secret, Timestamp, UnverifiedClaims};
 
 use crate::eks::associations::associated::Associated;
 use crate::eks::cluster::Cluster;
+use crate::eks::granted::Granted;
 use crate::eks::iam::attempt::{Attempt, Principal};
 use crate::eks::iam::roles::PODS;
-use crate::eks::session::Minted;
 use crate::eks::session_tags::session_tags;
 use crate::token::ids;
-use crate::{Association, ServiceError, Session, TokenBuilder};
+use crate::{Association, ServiceError, TokenBuilder};
 
 /// The one operation of EKS Auth: a token is exchanged for the credentials of its association's role.
 impl Cluster {
@@ -26,7 +26,7 @@ impl Cluster {
         request: Option<&AssumeRoleRequest>,
         expiry: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<(AssumeRoleResponse, Minted), ServiceError> {
+    ) -> Result<Granted, ServiceError> {
         if cluster != self.name {
             return Err(ServiceError::new(ErrorCode::ResourceNotFound)
                 .message(format!("No cluster found for name: {cluster}.")));
@@ -45,9 +45,12 @@ impl Cluster {
         };
         self.check_trust(association, &tags)?;
         let expiry = expiry.unwrap_or(now + association.credential_lifetime());
-        let response = self.session(&caller, &associated, expiry);
-        let minted = minted(&response, association, tags);
-        Ok((response, minted))
+        Ok(Granted {
+            response: self.session(&caller, &associated, expiry),
+            external_id: self.external_id(association),
+            association: associated.association,
+            tags,
+        })
     }
 
     /// Checks the trust policies: EKS assumes the role, and the role assumes its target.
@@ -143,29 +146,6 @@ impl<'a> Caller<'a> {
             service_account: claims.service_account.as_deref()?,
             pod: claims.pod.as_deref()?,
         })
-    }
-}
-
-/// Returns what is stored of a session.
-fn minted(
-    response: &AssumeRoleResponse,
-    association: &Association,
-    tags: BTreeMap<String, String>,
-) -> Minted {
-    let credentials = &response.credentials;
-    Minted {
-        session: Session {
-            access_key_id: credentials.access_key_id.clone(),
-            role_arn: association.effective_role_arn().to_owned(),
-            arn: response.assumed_role_user.arn.clone(),
-            assumed_role_id: response.assumed_role_user.assume_role_id.clone(),
-            association_id: response.pod_identity_association.association_id.clone(),
-            expiration: credentials.expiration,
-            tags,
-            policy: association.policy.clone(),
-        },
-        secret_access_key: credentials.secret_access_key.clone(),
-        session_token: credentials.session_token.clone(),
     }
 }
 

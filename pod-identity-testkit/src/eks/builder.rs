@@ -9,6 +9,7 @@ use std::time::Duration;
 use pod_identity_core::{Clock, Secret, SystemClock};
 use tokio::net::TcpListener;
 
+use crate::eks::account::Account;
 use crate::eks::addon::Addons;
 use crate::eks::associations::store::Associations;
 use crate::eks::cluster::{ApiServer, Cluster};
@@ -49,6 +50,7 @@ pub struct MockEksAuthBuilder {
     cluster: Option<String>,
     region: Option<String>,
     account: Option<String>,
+    real_account: Option<Box<dyn Account>>,
     issuer: Option<Issuer>,
     clock: Arc<dyn Clock>,
     listener: Option<TcpListener>,
@@ -116,6 +118,12 @@ impl MockEksAuthBuilder {
     /// Sets the 12-digit account of the cluster, for the ARN of an association. Defaults to `111122223333`.
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = Some(account.into());
+        self
+    }
+
+    /// Grants credentials of a real account, in place of the mock's own.
+    pub(crate) fn real_account(mut self, account: Box<dyn Account>) -> Self {
+        self.real_account = Some(account);
         self
     }
 
@@ -301,6 +309,7 @@ impl MockEksAuthBuilder {
         }
         EksAuthService {
             cluster,
+            account: self.real_account,
             clock: self.clock,
             faults: FaultQueues::new(),
             gates,
@@ -336,6 +345,7 @@ impl Default for MockEksAuthBuilder {
             cluster: None,
             region: None,
             account: None,
+            real_account: None,
             issuer: None,
             clock: Arc::new(SystemClock),
             listener: None,

@@ -1,5 +1,6 @@
 //! The mock of EKS Auth and of its control plane: associations, roles, STS, the issuer's documents.
 
+pub(crate) mod account;
 pub(crate) mod addon;
 pub(crate) mod api_error;
 pub(crate) mod asked;
@@ -13,6 +14,7 @@ pub(crate) mod control_plane;
 pub(crate) mod discovery;
 pub(crate) mod expectation;
 pub(crate) mod faults;
+pub(crate) mod granted;
 pub(crate) mod iam;
 pub(crate) mod members;
 pub(crate) mod mock_eks_auth;

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +11,13 @@ use pod_identity_core::wire::eks_auth::{
 };
 use pod_identity_core::{Clock, Secret, ServiceAccountToken, Timestamp};
 
+use crate::eks::account::Account;
 use crate::eks::call::Call;
 use crate::eks::cluster::Cluster;
 use crate::eks::control_plane::api;
 use crate::eks::discovery::discovery;
 use crate::eks::faults;
+use crate::eks::granted::Granted;
 use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureError};
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
@@ -37,6 +40,8 @@ use crate::{Fault, Operation, RecordedRequest, ServiceError};
 #[derive(Debug)]
 pub(crate) struct EksAuthService {
     pub(crate) cluster: Cluster,
+    /// Mints the credentials, if it is not the mock that does.
+    pub(crate) account: Option<Box<dyn Account>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) faults: FaultQueues,
     pub(crate) gates: Gates,
@@ -114,14 +119,14 @@ impl Mock for EksAuthService {
         faults::answer(record.operation, fault)
     }
 
-    fn answer(
+    async fn answer(
         &self,
         call: &Call,
         _request: &Request,
         record: &mut RecordedRequest,
         fault: &Fault,
     ) -> Answer {
-        let replied = self.reply(call, fault);
+        let replied = self.reply(call, fault).await;
         record.signature_error = replied.signature_error;
         match replied.answer.status().is_success() {
             true => change(replied.answer, fault),
@@ -162,18 +167,24 @@ struct Replied {
 
 impl EksAuthService {
     /// Returns the normal answer.
-    fn reply(&self, call: &Call, fault: &Fault) -> Replied {
+    async fn reply(&self, call: &Call, fault: &Fault) -> Replied {
         match call.route.operation {
             Operation::Unknown => Replied::from(unknown::answer(call)),
             operation @ (Operation::OpenIdConfiguration | Operation::JsonWebKeySet) => {
                 Replied::from(self.document(operation, call))
             }
             Operation::GetCallerIdentity => self.identity(call),
-            Operation::AssumeRoleForPodIdentity => self.signed("eks-auth", call, || {
-                let answer = self.assume_role(call, fault);
-                Replied::from(answer.unwrap_or_else(|error| error.answer(call.route.operation)))
-            }),
-            _ => self.signed("eks", call, || Replied::from(self.manage(call))),
+            Operation::AssumeRoleForPodIdentity => {
+                let reply = async {
+                    let answer = self.assume_role(call, fault).await;
+                    answer.unwrap_or_else(|error| error.answer(call.route.operation))
+                };
+                self.signed("eks-auth", call, reply).await
+            }
+            _ => {
+                let reply = async { self.manage(call) };
+                self.signed("eks", call, reply).await
+            }
         }
     }
 
@@ -199,11 +210,11 @@ impl EksAuthService {
     }
 
     /// Returns the answer of `reply` if the signature passes its check.
-    fn signed(
+    async fn signed(
         &self,
         service: &'static str,
         call: &Call,
-        reply: impl FnOnce() -> Replied,
+        reply: impl Future<Output = Answer> + Send,
     ) -> Replied {
         let error = self.check_signature(service, call).err();
         let refused = match &error {
@@ -211,16 +222,16 @@ impl EksAuthService {
             Some(_) => self.signatures == SignatureCheck::Enforce,
             None => false,
         };
-        let replied = match &error {
+        let answer = match &error {
             Some(error) if refused => {
                 let code = error.code(Dialect::RestJson);
-                Replied::from(answer::error(error.status(), code, &error.to_string()))
+                answer::error(error.status(), code, &error.to_string())
             }
-            _ => reply(),
+            _ => reply.await,
         };
         Replied {
+            answer,
             signature_error: error,
-            ..replied
         }
     }
 
@@ -255,14 +266,20 @@ impl EksAuthService {
         }
     }
 
-    fn assume_role(&self, call: &Call, fault: &Fault) -> Result<Answer, ServiceError> {
+    async fn assume_role(&self, call: &Call, fault: &Fault) -> Result<Answer, ServiceError> {
         let cluster = call.route.cluster.as_deref().unwrap_or_default();
         let request = call.request.as_ref();
         let now = self.clock.now();
         if !self.throttle.allows(node_of(request).as_deref(), now) {
             return Err(ErrorCode::Throttling.into());
         }
-        let response = self.grant(cluster, request, fault.expiry(now))?;
+        let mut granted = self
+            .cluster
+            .assume_role(cluster, request, fault.expiry(now), now)?;
+        if let Some(account) = &self.account {
+            granted.assumed(account.assume(&granted).await?);
+        }
+        let response = self.remember(granted);
         let body = serde_json::to_string(&response).expect("a response must serialize");
         let mut answer = answer::json(200, body);
         let id = AccessKeyId(response.credentials.access_key_id);
@@ -270,7 +287,7 @@ impl EksAuthService {
         Ok(answer)
     }
 
-    /// Exchanges a token without the socket and its faults. Records the minted credentials.
+    /// Exchanges a token without the socket, its faults and a real account. Records the minted credentials.
     pub(crate) fn grant(
         &self,
         cluster: &str,
@@ -278,13 +295,17 @@ impl EksAuthService {
         expiry: Option<Timestamp>,
     ) -> Result<AssumeRoleResponse, ServiceError> {
         let now = self.clock.now();
-        let (response, minted) = self.cluster.assume_role(cluster, request, expiry, now)?;
-        self.keys.sessions.put(minted);
-        let credentials = &response.credentials;
+        let granted = self.cluster.assume_role(cluster, request, expiry, now)?;
+        Ok(self.remember(granted))
+    }
+
+    fn remember(&self, granted: Granted) -> AssumeRoleResponse {
+        self.keys.sessions.put(granted.minted());
+        let credentials = &granted.response.credentials;
         let secrets = [&credentials.secret_access_key, &credentials.session_token];
         self.recorder
             .minted(credentials.access_key_id.clone(), secrets.map(Clone::clone));
-        Ok(response)
+        granted.response
     }
 }
 

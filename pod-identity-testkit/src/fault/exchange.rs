@@ -61,7 +61,7 @@ async fn exchange<M: Mock>(
         record.conclude(Outcome::silent(delivery.ending));
         Wire::default()
     } else {
-        let answer = answer(mock, call, request, &mut record, &fault);
+        let answer = answer(mock, call, request, &mut record, &fault).await;
         if answer.status().is_success() {
             let missing = answer.extensions().get::<Missing>();
             let missing = missing.map_or(&[][..], |missing| &missing.0);
@@ -76,17 +76,20 @@ async fn exchange<M: Mock>(
         .await
 }
 
-fn answer<M: Mock>(
+async fn answer<M: Mock>(
     mock: &M,
     call: &M::Call,
     request: &Request,
     record: &mut M::Record,
     fault: &Fault,
 ) -> Answer {
-    let mut answer = fault
+    let refused = fault
         .own_answer(request)
-        .or_else(|| mock.refuse(record, fault))
-        .unwrap_or_else(|| mock.answer(call, request, record, fault));
+        .or_else(|| mock.refuse(record, fault));
+    let mut answer = match refused {
+        Some(answer) => answer,
+        None => mock.answer(call, request, record, fault).await,
+    };
     if let Some(time) = fault.retry_after {
         let (name, value) = M::retry_after(time.0);
         answer.headers_mut().insert(name, value);

@@ -81,7 +81,7 @@ pub(crate) trait Mock: Send + Sync + 'static {
         request: &Request,
         record: &mut Self::Record,
         fault: &Fault,
-    ) -> Answer;
+    ) -> impl Future<Output = Answer> + Send;
 
     /// Adds the headers that every answer has, even one of a fault.
     fn finish(&self, answer: &mut Answer);

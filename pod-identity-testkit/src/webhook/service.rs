@@ -164,7 +164,7 @@ impl Mock for WebhookService {
         Some(answer::text(fault.status?, text.unwrap_or_default()))
     }
 
-    fn answer(
+    async fn answer(
         &self,
         call: &http::Request<Bytes>,
         _request: &Request,

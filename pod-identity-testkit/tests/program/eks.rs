@@ -148,7 +148,7 @@ pub(crate) async fn assume_role(mock: &Mock) -> http::Answer {
     assume_role_with(mock, &token).await
 }
 
-async fn assume_role_with(mock: &Mock, token: &str) -> http::Answer {
+pub(crate) async fn assume_role_with(mock: &Mock, token: &str) -> http::Answer {
     let cluster = mock.text("/cluster");
     let uri = format!(
         "{}/clusters/{cluster}/assume-role-for-pod-identity",

@@ -19,6 +19,9 @@ mod parent;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+#[cfg(feature = "api-server")]
+mod real_cluster;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod scenario;

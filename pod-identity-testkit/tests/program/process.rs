@@ -29,8 +29,17 @@ pub(crate) struct Ended {
 
 impl Mock {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments).await
+    }
+
+    /// Starts it with variables of the environment.
+    pub(crate) async fn start_in(
+        environment: &[(&'static str, String)],
+        arguments: &[&str],
+    ) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut child = command(arguments)
+            .envs(environment.iter().cloned())
             .env("TMPDIR", scratch.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

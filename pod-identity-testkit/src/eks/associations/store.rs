@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard};
+use std::fmt;
+use std::ops::{Bound, Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use pod_identity_core::Timestamp;
 
@@ -14,7 +15,13 @@ use crate::{ApiError, Association, Visibility};
 ///
 /// A write sees all earlier writes at once. Reads see them later: those of EKS Auth, and those of the API.
 #[derive(Debug, Default)]
-pub(crate) struct Associations(Mutex<State>);
+pub(crate) struct Associations {
+    state: Mutex<State>,
+    watcher: OnceLock<Watcher>,
+}
+
+/// Is told the service accounts that have an association, after each change and before its answer.
+pub(crate) struct Watcher(Box<dyn Fn(Vec<Key>) + Send + Sync>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -57,11 +64,20 @@ pub(crate) struct TokenReused;
 
 impl Associations {
     pub(crate) fn new(by_eks_auth: Visibility, by_api: Visibility) -> Self {
-        Self(Mutex::new(State {
-            by_api: View::new(by_api),
-            by_eks_auth: View::new(by_eks_auth),
-            ..State::default()
-        }))
+        Self {
+            state: Mutex::new(State {
+                by_api: View::new(by_api),
+                by_eks_auth: View::new(by_eks_auth),
+                ..State::default()
+            }),
+            watcher: OnceLock::new(),
+        }
+    }
+
+    /// Sets the watcher, and tells it what there is. There is one at most: later ones are ignored.
+    pub(crate) fn watch(&self, watcher: impl Fn(Vec<Key>) + Send + Sync + 'static) {
+        let _is_first = self.watcher.set(Watcher(Box::new(watcher)));
+        drop(self.write());
     }
 
     pub(crate) fn set_visibility(&self, visibility: Visibility) {
@@ -77,7 +93,7 @@ impl Associations {
     pub(crate) fn put(&self, association: Association, now: Timestamp) -> String {
         let associated = Associated::new(association, now);
         let id = associated.id.clone();
-        let mut state = self.lock();
+        let mut state = self.write();
         state.by_api.put_now(associated.clone());
         state.by_eks_auth.put_now(associated.clone());
         state.latest.insert(associated.key(), associated);
@@ -86,7 +102,7 @@ impl Associations {
 
     /// Removes an association for every reader at once. Returns whether there was one with this id.
     pub(crate) fn remove(&self, id: &str) -> bool {
-        let mut state = self.lock();
+        let mut state = self.write();
         let before = state.latest.len();
         state.latest.retain(|_, associated| associated.id != id);
         let was_latest = state.latest.len() < before;
@@ -116,7 +132,7 @@ impl Associations {
         association: Association,
         now: Timestamp,
     ) -> Result<Associated, NotCreated> {
-        let mut state = self.lock();
+        let mut state = self.write();
         let token = request.client_request_token.clone();
         let asked = Asked::Creation(request);
         let done = state.done_before(token.as_ref(), &asked);
@@ -142,7 +158,7 @@ impl Associations {
         now: Timestamp,
         check: impl FnOnce(&Association) -> Result<(), ApiError>,
     ) -> Result<Associated, NotUpdated> {
-        let mut state = self.lock();
+        let mut state = self.write();
         let token = request.client_request_token.clone();
         let asked = Asked::Update(id.to_owned(), request.clone());
         let done = state.done_before(token.as_ref(), &asked);
@@ -193,11 +209,11 @@ impl Associations {
         now: Timestamp,
         change: impl FnOnce(&mut Association) -> Result<(), E>,
     ) -> Option<Result<Associated, E>> {
-        self.lock().change(id, now, change)
+        self.write().change(id, now, change)
     }
 
     pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Option<Associated> {
-        let mut state = self.lock();
+        let mut state = self.write();
         let key = state.written(id, now)?.key();
         let deleted = state.latest.remove(&key);
         state.publish(key, None, now);
@@ -205,7 +221,48 @@ impl Associations {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
+    }
+
+    fn write(&self) -> Writing<'_> {
+        Writing {
+            state: self.lock(),
+            watcher: self.watcher.get(),
+        }
+    }
+}
+
+/// Tells the watcher when it is dropped. The lock is still held then, so that changes are told in their order.
+struct Writing<'a> {
+    state: MutexGuard<'a, State>,
+    watcher: Option<&'a Watcher>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher {
+            watcher.0(self.state.latest.keys().cloned().collect());
+        }
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
     }
 }
 
