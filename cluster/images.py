@@ -8,14 +8,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = "localhost/pod-identity-agent:latest"
 POD = "localhost/pod:latest"
+TESTKIT = "localhost/pod-identity-testkit:latest"
 PAUSE = "localhost/pause:latest"
 
 # The container that holds a pod's namespaces. containerd ends it with a signal that cannot be ignored.
 PAUSE_PROGRAM = "int pause(void); int main(void) { for (;;) pause(); }"
 
 
-def make(folder):
-    """The archives of the three images."""
+def make(folder, testkit):
+    """The archives of the images."""
     folder.mkdir(parents=True, exist_ok=True)
     say(subprocess.run([ROOT / "image/build"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
     pause = folder / "pause/root"
@@ -30,7 +31,23 @@ def make(folder):
     for name in ("bin", "sbin", "lib", "lib64"):
         (pod / name).symlink_to(f"usr/{name}")
     build(POD, folder / "pod", '["/bin/sleep", "infinity"]')
-    return [save(image, folder) for image in (AGENT, POD, PAUSE)]
+    with_libraries(testkit, folder / "testkit/root")
+    build(TESTKIT, folder / "testkit", '["/pod-identity-testkit"]')
+    return [save(image, folder) for image in (AGENT, POD, PAUSE, TESTKIT)]
+
+
+def with_libraries(program, root):
+    """A program that is linked dynamically, without its symbols, and root certificates."""
+    root.mkdir(parents=True)
+    subprocess.run(["strip", "-o", root / Path(program).name, program], check=True)
+    listed = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for library in (word for word in listed.split() if word.startswith("/")):
+        copy = root / library.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, copy)
+    # The AWS client reads them although it is not asked for TLS.
+    (root / "etc/ssl/certs").mkdir(parents=True)
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs")
 
 
 def build(image, context, entrypoint):
