@@ -157,13 +157,20 @@ fn explanation(code: &str) -> String {
 fn running_server() -> Option<Box<Server>> {
     let mut processes = procfs::process::all_processes().ok()?.flatten();
     processes.find_map(|process| {
-        let arguments = process.cmdline().ok()?;
-        if !arguments.first()?.ends_with("pod-identity-agent") {
-            return None;
-        }
-        let arguments: Vec<_> = arguments.into_iter().map(OsString::from).collect();
-        super::server_of(&arguments).ok()
+        let arguments = process.cmdline().ok()?.into_iter().map(OsString::from);
+        server_in(&arguments.collect::<Vec<_>>())
     })
+}
+
+/// The server that a process with these arguments is, also under the official DaemonSet's command
+/// `/go-runner /eks-pod-identity-agent server`.
+#[cfg(target_os = "linux")]
+fn server_in(arguments: &[OsString]) -> Option<Box<Server>> {
+    let program = super::without_runner(arguments).first()?;
+    if !program.to_string_lossy().ends_with("pod-identity-agent") {
+        return None;
+    }
+    super::server_of(arguments).ok()
 }
 
 /// The code of a finding, or [`ALL_FINDINGS`].
@@ -179,4 +186,28 @@ const ALL_FINDINGS: &str = "all";
 
 fn timeout(text: &str) -> Result<Duration, DurationError> {
     parse_duration_within(Duration::from_millis(1)..=Duration::from_secs(60), text)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_found_under_the_command_of_the_official_daemonset_and_under_its_own() {
+        let found = |arguments: &[&str]| {
+            let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+            server_in(&arguments).is_some()
+        };
+        let server = [
+            "/eks-pod-identity-agent",
+            "server",
+            "--cluster-name",
+            "shop",
+        ];
+        assert!(found(&server));
+        assert!(found(&[&["/go-runner"], &server[..]].concat()));
+        assert!(!found(&["/go-runner", "/kube-proxy", "server"]));
+        assert!(!found(&["/eks-pod-identity-agent", "doctor", "node"]));
+        assert!(!found(&["/go-runner"]) && !found(&[]));
+    }
 }
