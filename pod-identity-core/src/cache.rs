@@ -8,10 +8,11 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use crate::fair_queue::{FairQueue, Place};
+use crate::refresh_pace::RefreshPace;
 use crate::shares::Shares;
 use crate::{
-    Ask, Attempt, CredentialSet, Expiring, Failure, RefreshPolicy, Slot, SlotError, Ticket,
-    Timestamp, TokenBucket,
+    Ask, Attempt, CredentialSet, Expiring, Failure, FailureClass, RefreshPolicy, Slot, SlotError,
+    Ticket, Timestamp,
 };
 
 /// A bounded cache of [`Slot`]s, a deterministic state machine like them.
@@ -39,7 +40,7 @@ pub struct SlotCache<K, R, T, E> {
     first_fetches: FairQueue<K>,
     agenda: Agenda<K>,
     /// The pace of refreshes. First fetches are not paced: a caller waits for them.
-    refresh_pace: TokenBucket,
+    refresh_pace: RefreshPace,
     /// First fetches since the last refresh.
     first_in_a_row: u8,
     /// Slots that may have nothing left to do. They are not dropped at once, because callers that wait
@@ -63,8 +64,8 @@ pub struct CacheLimits {
     pub empty: usize,
     /// How many of those one source may have. Defaults to 256.
     pub empty_per_source: usize,
-    /// How many refreshes are started per second. Defaults to 3, the official agent's figure. First
-    /// fetches are not paced.
+    /// How many refreshes are started per second. Defaults to 3, the official agent's figure. While the
+    /// service does not answer, it is one at a time, after pauses of up to 30 s. First fetches are not paced.
     pub refreshes_per_second: f64,
 }
 
@@ -224,7 +225,7 @@ where
             shares: Shares::new(),
             first_fetches: FairQueue::new(),
             agenda: Agenda::new(),
-            refresh_pace: TokenBucket::new(1, limits.refreshes_per_second).with_slack(LATE_TIMERS),
+            refresh_pace: RefreshPace::new(limits.refreshes_per_second),
             first_in_a_row: 0,
             vacancy_candidates: Vec::new(),
             latest: Timestamp::MIN,
@@ -457,6 +458,14 @@ where
         result: Result<T, Failure<E>>,
     ) -> bool {
         self.notice_step(now);
+        match result.as_ref().map_err(|failure| failure.class) {
+            Ok(_) | Err(FailureClass::Gone | FailureClass::Denied) => self.refresh_pace.answered(),
+            // Not that of a first fetch: a pod may repeat those without end.
+            Err(FailureClass::Transient) if self.held.contains_key(&attempt.key) => {
+                self.refresh_pace.failed(now, self.random.f64());
+            }
+            Err(_) => {}
+        }
         let taken = match self.node_mut(&attempt.key) {
             Some(node) if node.serial == attempt.serial => {
                 node.slot.handle_fetched(attempt.attempt, now, result)
@@ -561,11 +570,23 @@ where
         Some(ticket)
     }
 
-    /// Returns the refresh with the earliest expiry, if the pace allows one now.
+    /// Returns the refresh with the earliest expiry, if the pace allows one now. In an outage it is one of those
+    /// that have failed least often: a set that alone cannot be refreshed must not keep the others waiting.
     fn paced_refresh(&mut self, now: Timestamp) -> Option<K> {
-        let (_, key) = *self.agenda.refreshes.first()?;
         self.latest = self.latest.max(now);
-        self.refresh_pace.try_take(now).then_some(key)
+        if now < self.refresh_pace.ready_at(now) {
+            return None;
+        }
+        let refreshes = &self.agenda.refreshes;
+        let (_, key) = match self.refresh_pace.is_outage() {
+            false => *refreshes.first()?,
+            true => *refreshes.iter().min_by_key(|(expires, key)| {
+                let failures = self.node(key).map_or(0, |node| node.slot.failures());
+                (failures, *expires)
+            })?,
+        };
+        let fraction = self.random.f64();
+        self.refresh_pace.try_take(now, fraction).then_some(key)
     }
 
     fn pass_time(&mut self, key: K, now: Timestamp) {
@@ -674,6 +695,7 @@ where
             for key in keys {
                 self.pass_time(key, now);
             }
+            self.refresh_pace.notice_step(now);
             self.latest = now;
         }
         self.latest = self.latest.max(now);
@@ -696,7 +718,3 @@ const STEP_TOLERANCE: Duration = Duration::from_secs(10);
 
 /// A caller waits for a first fetch, and for a refresh nobody does yet.
 const FIRST_FETCHES_IN_A_ROW: u8 = 3;
-
-/// Timers fire late by some milliseconds; that does not slow the pace down. The bucket also holds this much
-/// after a quiet time, so it stays far below the pause between two refreshes.
-const LATE_TIMERS: Duration = Duration::from_millis(15);

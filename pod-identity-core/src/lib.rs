@@ -55,6 +55,8 @@ mod keyed_log_suppressor;
 mod kubernetes_name;
 mod log_suppressor;
 mod policy;
+#[cfg(feature = "cache")]
+mod refresh_pace;
 mod secret;
 #[cfg(feature = "cache")]
 mod shares;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use crate::support::cache::{Answer, CacheDriver, Request, source};
@@ -422,6 +423,58 @@ fn the_refresh_pace_follows_the_limits() {
         let made = driver.started.len();
         assert!(started.contains(&made), "{per_second}: {made}");
     }
+}
+
+#[test]
+fn in_an_outage_one_refresh_at_a_time_finds_out_whether_the_service_is_back() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.serve(|_key, _now| Err(failure(Transient)));
+    driver.started.clear();
+    driver.run(HOUR);
+    // A pause takes 15 to 30 s once the first have grown to that.
+    let started = driver.started.len();
+    assert!((120..250).contains(&started), "{started}");
+    driver.mint(12 * HOUR);
+    let back = driver.now;
+    driver.started.clear();
+    driver.run(secs(60));
+    let first = driver.started[0].0.saturating_since(back);
+    assert!(first <= secs(30), "{first:?}");
+    // They follow at the usual pace; what rests after its own failure does when the rest is over.
+    let refreshed: BTreeSet<u32> = driver.started.iter().map(|(_, key)| *key).collect();
+    assert_eq!(refreshed.len(), 60);
+}
+
+#[test]
+fn a_refresh_that_hangs_in_an_outage_is_followed_by_another_only_after_a_pause() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.serve(|_key, _now| Err(failure(Transient)));
+    driver.run(secs(300));
+    driver.hold_back();
+    driver.started.clear();
+    driver.run(secs(60));
+    assert!(driver.started.len() <= 4, "{:?}", driver.started);
+}
+
+#[test]
+fn one_set_that_cannot_be_refreshed_does_not_slow_down_the_others() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.serve(|key, now| match key {
+        30 => Err(failure(Transient)),
+        _ => Ok(set(&key.to_string(), now + 12 * HOUR)),
+    });
+    driver.run(secs(30));
+    let others = driver.started.iter().map(|(_, key)| *key);
+    let others: BTreeSet<u32> = others.filter(|key| *key != 30).collect();
+    assert_eq!(others.len(), 59);
+}
+
+#[test]
+fn refusals_are_answers_and_no_outage() {
+    let mut driver = sixty_due(CacheLimits::default());
+    driver.serve(|_key, _now| Err(failure(Denied)));
+    driver.run(secs(20));
+    assert!(driver.started.len() >= 59, "{}", driver.started.len());
 }
 
 #[test]
