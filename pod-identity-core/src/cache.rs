@@ -65,7 +65,7 @@ pub struct CacheLimits {
     /// How many of those one source may have. Defaults to 256.
     pub empty_per_source: usize,
     /// How many refreshes are started per second. Defaults to 3, the official agent's figure. While the
-    /// service does not answer, it is one at a time, after pauses of up to 30 s. First fetches are not paced.
+    /// service does not answer, it is one at a time, after pauses of up to 20 s. First fetches are not paced.
     pub refreshes_per_second: f64,
 }
 
@@ -98,7 +98,7 @@ pub enum Asked<'a, T> {
 pub enum Found<'a, T> {
     /// A usable value.
     Ready(&'a T),
-    /// A usable value, in a slot with a deadline that has passed: the driver's
+    /// A usable value, in a slot with a deadline that has passed or a refresh that may start: the driver's
     /// [`handle_timeout`](SlotCache::handle_timeout) is late, perhaps because the machine slept.
     Overdue(&'a T),
     /// Nothing usable, but a fetch is under way, or another attempt of it will be: wait for its outcome.
@@ -256,8 +256,14 @@ where
         }
         let table = match self.held.to_back(&key) {
             Some(node) if !is_stepped_back => {
+                let may_refresh =
+                    node.slot.wants_refresh() && self.refresh_pace.ready_at(now) <= now;
                 if let Some(value) = node.slot.hit(now) {
-                    return Some(read(&mut node.request, Found::Ready(value)));
+                    let found = match may_refresh {
+                        true => Found::Overdue(value),
+                        false => Found::Ready(value),
+                    };
+                    return Some(read(&mut node.request, found));
                 }
                 &mut self.held
             }

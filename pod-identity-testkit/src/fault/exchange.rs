@@ -51,8 +51,9 @@ async fn exchange<M: Mock>(
     let (mut record, token) = mock.record(number, call, request);
     let queue = mock.queue_of(&record);
     let mut clearing = queue.clearing();
-    let in_flight = mock.recorder().arrived(&mut record, token.as_ref());
+    // Before it is counted: a test that has seen the request may clear the fault that the request was to meet.
     let (fault, changes) = queue.take(mock.now(), record.requester());
+    let in_flight = mock.recorder().arrived(&mut record, token.as_ref());
     let delivery = fault.delivery();
     for wait in delivery.opening() {
         connection.wait(wait, &mut clearing).await?;
