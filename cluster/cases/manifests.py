@@ -4,6 +4,7 @@ import re
 
 from conformance.harness.basics import check
 
+from ..api import wait_for
 from ..images import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -15,7 +16,9 @@ def run(cluster, report):
     with report.group("definitions of other projects"):
         for definition in cluster.programs["definitions"]:
             cluster.api.kubectl("create", "-f", definition)
-            cluster.api.kubectl("wait", "--for", "condition=established", "-f", definition)
+            # kubectl fails at once while a definition has no conditions yet.
+            wait = ("wait", "--for", "condition=established", "-f", definition)
+            wait_for(f"{definition} to be established", lambda: cluster.api.kubectl(*wait))
     for folder in ("golden", "manifests", "examples"):
         for file in sorted((DEPLOY / folder).glob("*.yaml")):
             with report.case(f"deploy/{folder}/{file.name} is accepted"):
