@@ -77,7 +77,10 @@ impl PodIdentityProvider {
     ///
     /// Otherwise, and if it is called within a tokio runtime, a fetch begins.
     pub fn snapshot(&self) -> Option<Arc<Credentials>> {
-        self.try_current().map(|set| set.credentials().clone())
+        match self.with_current(|set| set.credentials().clone()) {
+            Some(credentials) => Some(credentials),
+            None => Some(self.try_current()?.credentials().clone()),
+        }
     }
 
     /// Fetches now, whatever is held, for example after a role was changed. Joins a fetch that is already
@@ -140,9 +143,9 @@ impl PodIdentityProvider {
         self.driver().ok()?.peek()
     }
 
+    #[cold]
     pub(crate) fn try_current(&self) -> Option<SharedCredentials> {
-        self.with_current(SharedCredentials::clone)
-            .or_else(|| self.driver().ok()?.try_current())
+        self.driver().ok()?.try_current()
     }
 
     pub(crate) async fn current_or_fetch(&self) -> Result<SharedCredentials, FetchError> {

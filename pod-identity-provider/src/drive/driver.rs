@@ -126,10 +126,7 @@ impl Driver {
     /// Calls `take` with the published set, if nothing but reading the clock is needed to hand it out.
     pub(crate) fn with_current<R>(&self, take: impl FnOnce(&SharedCredentials) -> R) -> Option<R> {
         let published = self.published.load();
-        match &*published {
-            Some(published) => published.at(self.clock.now()).map(take),
-            None => self.heir.get()?.with_current(take),
-        }
+        published.as_ref()?.at(self.clock.now()).map(take)
     }
 
     /// Returns the set, after a fetch if there is none to hand out.
@@ -160,6 +157,10 @@ impl Driver {
     /// Returns the set without waiting. A refresh that is due, or a fetch if there is no set to hand out,
     /// begins.
     pub(crate) fn try_current(self: &Arc<Self>) -> Option<SharedCredentials> {
+        // Callers look at the set of the driver that they know, which may have an heir.
+        if let Some(set) = self.with_current(SharedCredentials::clone) {
+            return Some(set);
+        }
         self.drive(|slot, now| match runtime::current() {
             Ok(_) => ask(slot, now).ok(),
             // Without a runtime there is nobody to carry out an attempt.
