@@ -120,31 +120,35 @@ impl State {
         now: Timestamp,
         digest: TokenDigest,
     ) -> Result<Option<Lookup>, Denial> {
-        let key = match self.verified.get(&digest) {
+        let (key, end) = match self.verified.get(&digest) {
             Some(token) => {
                 token.validity().check(now, NOT_BEFORE_LEEWAY)?;
-                token.key()
+                (token.key(), token.validity().expires_at)
             }
-            None => SlotKey::Token(digest),
+            None => (SlotKey::Token(digest), Timestamp::MIN),
         };
-        let found = self.find(now, digest, key)?;
+        let found = self.find(now, digest, key, end)?;
         if found.is_none() && self.unverified.why(&digest) == Some(Unverified::WrongSignature) {
             return Err(Denial::WrongSignature);
         }
         Ok(found)
     }
 
+    /// `None` also for a slot whose token expires before `end`: [`begin`](Self::begin) gives it this one.
     fn find(
         &mut self,
         now: Timestamp,
         digest: TokenDigest,
         key: SlotKey,
+        end: Timestamp,
     ) -> Result<Option<Lookup>, Denial> {
         let wake = &self.wake;
         let found = self.cache.find(now, key, |request, found| {
             // That of a pod is its newest token, and another may be the one that is asked with.
             if let SlotKey::Token(_) = key {
                 request.check(now)?;
+            } else if request.expiration() < end {
+                return Ok(None);
             }
             let ready = |entry: &Entry| Some(Lookup::Ready(entry.body.clone()));
             Ok::<_, Denial>(match found {
@@ -289,7 +293,12 @@ impl State {
         token: &ServiceAccountToken,
     ) -> Result<Lookup, Denial> {
         let key = self.verified.key_of(&digest);
-        if let Some(found) = self.find(now, digest, key)? {
+        if let SlotKey::Pod(_) = key {
+            // It may have been verified before this slot of its pod began with an older one.
+            let renew = |request: &mut TokenRequest| request.renew(token, digest);
+            self.cache.update_request(now, key, renew);
+        }
+        if let Some(found) = self.find(now, digest, key, Timestamp::MIN)? {
             return Ok(found);
         }
         let source = self.node_addresses.source_of(address);
@@ -644,6 +653,32 @@ mod tests {
         assert_eq!(state.verified.len(), 0);
         assert!(!adopt(&mut state, &token, &old, &new));
         assert_eq!(state.verified.len(), 0);
+    }
+
+    #[test]
+    fn a_slot_that_began_with_an_older_token_goes_on_with_the_newest_that_asks() {
+        let issuer = Issuer::new();
+        let (mut state, keys) = (state(), keys(&issuer));
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let [old, new] = [10, 60].map(|life| {
+            let text = issuer
+                .token("shop", "cart")
+                .lifetime(minutes(life))
+                .mint(NOW);
+            ServiceAccountToken::parse(&text).unwrap()
+        });
+        for token in [&new, &old] {
+            assert!(adopt(&mut state, token, &keys, &keys));
+        }
+        fetch(&mut state, &old, "cart");
+        if !is_answered(&mut state, &new) {
+            let begun = state.begin(NOW, new.digest(), POD, &new);
+            assert!(matches!(begun, Ok(Lookup::Ready(_))));
+        }
+        let later = NOW + minutes(20);
+        state.handle_timeout(later);
+        let found = state.look_up(later, new.digest());
+        assert!(matches!(found, Ok(Some(Lookup::Ready(_)))));
     }
 
     #[test]

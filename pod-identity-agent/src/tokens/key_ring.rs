@@ -128,7 +128,7 @@ impl KeyRing {
     pub(crate) async fn run(&self, seed: u64) {
         if !self.has_sources() {
             info!(
-                "tokens are not verified, because no source of the cluster's keys is configured: EKS Auth verifies each"
+                "tokens are not verified, because no source of the cluster's keys is configured or --verify-tokens is false: EKS Auth verifies each"
             );
             return std::future::pending().await;
         }
