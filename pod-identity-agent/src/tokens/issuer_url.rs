@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
-/// A URL from which the keys of a cluster may come: over https, or over http from this machine.
+/// A URL from which the keys of a cluster may come: over https, or over http from this machine. It has no user and
+/// no password, because it is logged.
 ///
 /// ```
 /// use pod_identity_agent::IssuerUrl;
@@ -18,7 +19,9 @@ pub struct IssuerUrl(String);
 
 /// A text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an https URL, such as https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE")]
+#[error(
+    "{0:?} is not an https URL without user and password, such as https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE"
+)]
 pub struct IssuerUrlError(String);
 
 impl IssuerUrl {
@@ -32,7 +35,12 @@ impl FromStr for IssuerUrl {
     type Err = IssuerUrlError;
 
     fn from_str(text: &str) -> Result<Self, IssuerUrlError> {
-        let refused = || IssuerUrlError(text.to_owned());
+        let refused = || {
+            let shown = text
+                .rsplit_once('@')
+                .map(|(_secret, rest)| format!("***@{rest}"));
+            IssuerUrlError(shown.unwrap_or_else(|| text.to_owned()))
+        };
         let url: Uri = text.parse().map_err(|_invalid| refused())?;
         let host = url.host().unwrap_or_default();
         let is_allowed = match url.scheme_str() {
@@ -43,7 +51,10 @@ impl FromStr for IssuerUrl {
             }
             _ => false,
         };
-        match is_allowed && url.query().is_none() {
+        let has_user = url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
+        match is_allowed && !has_user && url.query().is_none() {
             true => Ok(Self(text.trim_end_matches('/').to_owned())),
             false => Err(refused()),
         }
@@ -75,10 +86,19 @@ mod tests {
             "file:///etc/keys",
             "https://",
             "https://issuer.example/?id=1",
+            "https://user@issuer.example/",
             "issuer",
             "",
         ] {
             assert!(url.parse::<IssuerUrl>().is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_quoted() {
+        let error = "https://me:wJalrXUt@issuer.example/".parse::<IssuerUrl>();
+        let error = error.unwrap_err().to_string();
+        assert!(!error.contains("wJalrXUt"), "{error}");
+        assert!(error.contains("issuer.example"), "{error}");
     }
 }
