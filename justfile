@@ -131,7 +131,7 @@ deploy:
 cluster *cases:
     cluster/run {{cases}}
 
-# Instructions and allocations of the hot paths, within 3 % of benches/instructions/baseline.txt; needs valgrind
+# Instructions and allocations of the hot paths, at most 3 % above benches/instructions/baseline.txt; needs valgrind
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
 

@@ -4,7 +4,7 @@
 //! a different number of calls, and the difference is divided by the further calls, so that the start of the
 //! process does not count.
 //!
-//! `just instructions` compares and fails on a difference; `just instructions --bless` writes the baseline.
+//! `just instructions` compares and fails if a call costs more; `just instructions --bless` writes the baseline.
 
 mod baseline;
 mod cases;
@@ -40,13 +40,16 @@ fn main() -> Result<ExitCode> {
 fn check() -> Result<ExitCode> {
     let baseline = Baseline::read()?;
     let measured = measure()?;
-    let differences = measured.differences(&baseline);
+    let comparison = measured.compare(&baseline);
     let mut out = io::stdout().lock();
     write!(out, "{measured}")?;
-    for difference in &differences {
-        writeln!(out, "{difference}")?;
+    for failure in &comparison.failures {
+        writeln!(out, "{failure}")?;
     }
-    Ok(if differences.is_empty() {
+    for gain in &comparison.gains {
+        writeln!(out, "cheaper, `just instructions --bless` keeps it: {gain}")?;
+    }
+    Ok(if comparison.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
