@@ -4,12 +4,12 @@ use http::HeaderValue;
 
 use crate::Secret;
 
-/// The value of the `Authorization` header of a request for credentials, wherever it comes from: a file, an
-/// environment variable, or code.
+/// The value of the `Authorization` header of a request for credentials. It comes from a file, an environment
+/// variable, or code.
 ///
-/// One rule holds for all of them: ASCII white space at the end is removed, because hand-made files end in a
-/// newline; what is left is UTF-8 text of at most [`MAX_BYTES`](Self::MAX_BYTES) without control
-/// characters and without a byte order mark, none of which a header may carry or a server expects.
+/// The same rule applies to all sources. ASCII white space at the end is removed, because hand-written files end
+/// in a newline. The rest must be UTF-8 text of at most [`MAX_BYTES`](Self::MAX_BYTES), without control characters,
+/// which a header cannot contain, and without a byte order mark, which no server expects.
 ///
 /// ```
 /// use pod_identity_core::{AuthorizationToken, AuthorizationTokenError};
@@ -24,13 +24,13 @@ use crate::Secret;
 pub struct AuthorizationToken(Secret);
 
 impl AuthorizationToken {
-    /// The longest token: 64 KiB. The largest real one has 2.3 KB.
+    /// The maximum length of a token, 64 KiB. Real tokens have up to 2.3 KB.
     pub const MAX_BYTES: usize = 64 * 1024;
 
-    /// Reads a token.
+    /// Parses a token.
     ///
     /// # Errors
-    /// [`AuthorizationTokenError`], which never holds the text.
+    /// [`AuthorizationTokenError`] if the bytes do not follow the rule. It does not contain them.
     pub fn parse(bytes: &[u8]) -> Result<Self, AuthorizationTokenError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(AuthorizationTokenError::TooLarge);
@@ -46,18 +46,18 @@ impl AuthorizationToken {
         Ok(Self(Secret::from(text.to_owned())))
     }
 
-    /// The token itself. It must not reach a log, an error, a metric or a `Debug`.
+    /// Returns the text of the token. It must not reach a log, an error, a metric or a `Debug`.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// The token as a [`Secret`].
+    /// Returns the token as a [`Secret`].
     pub fn as_secret(&self) -> &Secret {
         &self.0
     }
 
-    /// The header's value: the token as it is, without `Bearer`. It is marked as sensitive, so that its
-    /// `Debug` does not print it, and overwritten when its last clone is dropped.
+    /// Returns the value of the header, which is the token without `Bearer`. It is marked as sensitive, so `Debug`
+    /// does not print it, and its memory is overwritten when the last clone is dropped.
     pub fn to_header_value(&self) -> HeaderValue {
         struct Wiped(Secret);
 

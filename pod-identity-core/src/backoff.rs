@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-/// How long to wait after the n-th failure in a row: doubling from a first delay up to a cap, times a
-/// random factor, so that many clients that failed together do not come back together.
+/// Exponential backoff: the delay after the n-th failure in a row grows from a first delay to a cap. Jitter
+/// keeps clients that failed at the same time from retrying at the same time.
 ///
-/// Pure arithmetic: the random number is an argument.
+/// The arithmetic is pure: the random number is an argument.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Doubling from `first` to `cap`, without jitter.
+    /// Creates a backoff that doubles from `first` to `cap`, without jitter.
     pub const fn new(first: Duration, cap: Duration) -> Self {
         Self {
             first,
@@ -34,27 +34,27 @@ impl Backoff {
         }
     }
 
-    /// Sets the share of each delay that is random: 0 is none, the default, and 1 is all of it ("full
-    /// jitter"). Clamped to that range.
+    /// Sets the share of each delay that is random, clamped to 0..1. Defaults to 0. With 1, the whole delay is
+    /// random ("full jitter").
     pub const fn with_jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
         self
     }
 
-    /// Sets what each further failure multiplies the delay by. Defaults to 2; at least 1.
+    /// Sets the factor by which each further failure multiplies the delay, at least 1. Defaults to 2.
     pub const fn with_factor(mut self, factor: u32) -> Self {
         self.factor = if factor == 0 { 1 } else { factor };
         self
     }
 
-    /// The delay after `failures` failures in a row (counted from 1), for a `fraction` drawn from 0..1.
+    /// Returns the delay after `failures` failures in a row, counted from 1, for a random `fraction` of 0..1.
     pub fn delay(&self, failures: u32, fraction: f64) -> Duration {
         let growth = self.factor.checked_pow(failures.saturating_sub(1));
         let whole = growth
             .and_then(|growth| self.first.checked_mul(growth))
             .map_or(self.cap, |delay| delay.min(self.cap));
         let share = 1.0 - self.jitter * (1.0 - fraction.clamp(0.0, 1.0));
-        // A whole `Duration::MAX` times one would overflow, and what is no number would panic.
+        // `Duration::MAX` times 1.0 would overflow, and NaN would panic.
         if share < 1.0 {
             whole.mul_f64(share)
         } else {

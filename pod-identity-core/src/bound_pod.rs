@@ -1,11 +1,11 @@
 use crate::{KubernetesName, UnverifiedClaims};
 
-/// The pod that a token is bound to, as the token claims it: its names and UIDs.
+/// The pod that a token is bound to, with the names and UIDs that the token claims.
 ///
-/// Two pods are equal only if all of them agree. A pod that was created anew under the same name has
+/// Two pods are equal if all names and UIDs are. A pod that was deleted and created again under the same name has
 /// another UID, and so has a service account.
 ///
-/// Whether the claims are true is for the caller to know: see [`VerifiedToken`](crate::VerifiedToken).
+/// The claims may be forged unless the token has been verified: see [`VerifiedToken`](crate::VerifiedToken).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct BoundPod {
@@ -22,8 +22,8 @@ pub struct BoundPod {
 }
 
 impl BoundPod {
-    /// Reads the pod from the claims of a token. `None` if one of its names or UIDs is absent, as in a token
-    /// that is not bound to a pod, or if `sub` names another service account.
+    /// Reads the pod from the claims of a token. Returns `None` if a name or UID is absent, as in a token that is
+    /// not bound to a pod, or if `sub` names another service account.
     pub fn of(claims: &UnverifiedClaims) -> Option<Self> {
         let pod = Self {
             namespace: claims.namespace.clone()?,

@@ -17,36 +17,36 @@ use crate::{
 
 /// A bounded cache of [`Slot`]s, a deterministic state machine like them.
 ///
-/// `K` is the key, `R` what is needed to fetch (it may expire, and then nothing is fetched any more),
-/// `T` what is held, `E` the driver's error.
+/// `K` is the type of the keys, `R` that of the request (what a fetch needs, such as a token; nothing is fetched
+/// with it after it has expired), `T` that of the sets, and `E` the driver's error.
 ///
-/// Slots that hold something are bounded by use: the least recently used is evicted. Slots that hold nothing
-/// yet live in a table of their own with a share for each source, so that a flood of unknown keys evicts
-/// nothing that is held. No call scans all slots, except the first after the wall clock was stepped back.
+/// If more slots hold a set than the limit, the least recently used is evicted. Slots without a set are in a
+/// table of their own, in which each source has a share, so that a flood of unknown keys evicts no held set. No
+/// call scans all slots, except the first after the wall clock was stepped back.
 ///
 /// # The driver's contract
 /// It is that of [`Slot`]. In addition, read the [`outcome`](Self::outcome) for the callers that wait before
-/// draining [`poll_fetch`](Self::poll_fetch), which drops slots that have nothing left to do.
+/// calling [`poll_fetch`](Self::poll_fetch), which drops slots that have nothing left to do.
 pub struct SlotCache<K, R, T, E> {
     policy: Arc<RefreshPolicy>,
     limits: CacheLimits,
-    /// By use, the least recent first.
+    /// The slots with a set, the least recently used first.
     held: LinkedHashMap<K, Node<R, T, E>>,
-    /// By arrival, the oldest first.
+    /// The slots without a set, the oldest first.
     empty: LinkedHashMap<K, Node<R, T, E>>,
     /// The sources of the empty slots.
     shares: Shares<K>,
-    /// Wanted fetches that a caller waits for.
+    /// The wanted fetches that a caller waits for.
     first_fetches: FairQueue<K>,
     agenda: Agenda<K>,
-    /// The pace of refreshes. First fetches are not paced: a caller waits for them.
+    /// The pace of refreshes. First fetches are not paced, because a caller waits for them.
     refresh_pace: RefreshPace,
-    /// First fetches since the last refresh.
+    /// First fetches in a row that `poll_fetch` has returned.
     first_in_a_row: u8,
-    /// Slots that may have nothing left to do. They are not dropped at once, because callers that wait
-    /// still have to read their outcome.
+    /// Slots that may have nothing left to do. They are dropped later, because callers still have to read the
+    /// outcome.
     vacancy_candidates: Vec<K>,
-    /// The latest time that was seen; an earlier one means that the clock was stepped back.
+    /// The latest time of all calls. An earlier one means that the clock was stepped back.
     latest: Timestamp,
     serial: u64,
     random: fastrand::Rng,
@@ -57,15 +57,16 @@ pub struct SlotCache<K, R, T, E> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CacheLimits {
-    /// The most slots that hold something, usable or not. Defaults to 2,000, the official agent's figure.
-    /// With 0 nothing is kept beyond the callers that waited for it.
+    /// The maximum number of slots that hold a set, usable or not. Defaults to 2,000, the official agent's
+    /// figure. With 0, a set is only handed to the callers that waited for it.
     pub held: usize,
-    /// The most slots that hold nothing yet. Defaults to 1,024.
+    /// The maximum number of slots without a set. Defaults to 1,024.
     pub empty: usize,
-    /// How many of those one source may have. Defaults to 256.
+    /// The maximum number of slots without a set for one source. Defaults to 256.
     pub empty_per_source: usize,
-    /// How many refreshes are started per second. Defaults to 3, the official agent's figure. While the
-    /// service does not answer, it is one at a time, after pauses of up to 20 s. First fetches are not paced.
+    /// The maximum number of refreshes that start in a second. Defaults to 3, the official agent's figure. While
+    /// the service does not answer, refreshes start one at a time, after pauses of up to 20 s. First fetches are
+    /// not limited.
     pub refreshes_per_second: f64,
 }
 
@@ -80,42 +81,42 @@ impl Default for CacheLimits {
     }
 }
 
-/// The answer to an ask.
+/// The answer of [`SlotCache::ask`].
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle each answer")]
 pub enum Asked<'a, T> {
     /// The set.
     Ready(&'a T),
-    /// The set will be the outcome of this fetch.
+    /// The set will be the outcome of a fetch, which the ticket stands for.
     Pending(Ticket),
-    /// Too many slots wait already, of this source or in all. The caller may try again later.
+    /// Too many slots wait already, for this source or in all. The caller may try again later.
     Full,
 }
 
-/// What [`SlotCache::find`] knows about a key.
+/// What [`SlotCache::find`] finds under a key.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle each answer")]
 pub enum Found<'a, T> {
-    /// A usable value.
+    /// A usable set.
     Ready(&'a T),
-    /// A usable value, in a slot with a deadline that has passed or a refresh that may start: the driver's
-    /// [`handle_timeout`](SlotCache::handle_timeout) is late, perhaps because the machine slept.
+    /// A usable set, in a slot whose deadline has passed or whose refresh may start. The driver's
+    /// [`handle_timeout`](SlotCache::handle_timeout) is late, for example because the machine slept.
     Overdue(&'a T),
-    /// Nothing usable, but a fetch is under way, or another attempt of it will be: wait for its outcome.
+    /// No usable set, but a round is under way. Wait for its outcome.
     Pending(Ticket),
-    /// Nothing usable and nothing under way.
+    /// No usable set, and no round is under way.
     Idle,
 }
 
-/// What became of two slots in [`SlotCache::merge`].
+/// The result of [`SlotCache::merge`].
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle each case")]
 pub enum Merge<R> {
-    /// At most one of them is left, under the second key. The request of the one that was dropped, if there
-    /// were two: those who wait for it wait for nothing.
+    /// At most one slot is left, under the second key. If there were two, holds the request of the dropped one,
+    /// whose tickets have no outcome any more.
     Done(Option<R>),
-    /// Nothing was changed, because the fetch of the first is in flight and its result would be lost. The
-    /// slots can be merged when it has ended.
+    /// Nothing was changed, because a fetch for the first key is in flight and its result would be lost. The
+    /// slots can be merged after it has ended.
     InFlight,
 }
 
@@ -133,7 +134,7 @@ impl<K: Copy> CacheAttempt<K> {
         self.key
     }
 
-    /// How long it may take.
+    /// How long the attempt may take.
     pub fn timeout(&self) -> Duration {
         self.attempt.timeout()
     }
@@ -145,20 +146,20 @@ struct Node<R, T, E> {
     source: IpAddr,
     /// Tells this slot from an earlier one under the same key.
     serial: u64,
-    /// Where it waits for its first fetch, if it does.
+    /// Its place among the first fetches, if it waits for one.
     turn: Option<Place>,
     index_keys: IndexKeys,
 }
 
-/// What is to be done, each list in its own order, so that the next entry is found without a scan.
+/// What is to be done and when. Each list is sorted, so that its next entry is found without a scan.
 struct Agenda<K> {
     timers: BTreeSet<(Timestamp, K)>,
     /// Wanted refreshes, the earliest expiry first.
     refreshes: BTreeSet<(Timestamp, K)>,
 }
 
-/// Under what an [`Agenda`] lists a slot. Kept with the slot, because an entry can only be removed by the
-/// key that it was inserted with.
+/// The keys under which an [`Agenda`] lists a slot. They are stored with the slot, because an entry can only be
+/// removed by the key that it was inserted with.
 #[derive(Clone, Copy, PartialEq, Default)]
 struct IndexKeys {
     timer: Option<Timestamp>,
@@ -216,7 +217,8 @@ where
     T: CredentialSet,
     E: From<SlotError>,
 {
-    /// Creates an empty cache. The seed drives the jitter; equal seeds give equal lives.
+    /// Creates an empty cache. The jitter is computed from the seed: with equal seeds and equal calls, two caches
+    /// behave alike.
     pub fn new(policy: Arc<RefreshPolicy>, limits: CacheLimits, seed: u64) -> Self {
         Self {
             policy,
@@ -236,18 +238,18 @@ where
         }
     }
 
-    /// Looks for `key` without beginning a fetch, and counts as a use where there is an answer already.
+    /// Looks `key` up without beginning a fetch. Counts as a use if a set is held.
     ///
-    /// `read` is called with the request and the answer, and its result is returned; `None` for a key
-    /// that is not known. A usable set costs one look-up of the key, anything else two. After
-    /// [`Found::Idle`] or `None` it is [`ask`](Self::ask) that begins a fetch.
+    /// Calls `read` with the request and what was found, and returns its result, or `None` if the key is unknown.
+    /// A usable set costs one look-up of the key, anything else two. After [`Found::Idle`] or `None`, call
+    /// [`ask`](Self::ask) to begin a fetch.
     pub fn find<A>(
         &mut self,
         now: Timestamp,
         key: K,
         read: impl FnOnce(&mut R, Found<'_, T>) -> A,
     ) -> Option<A> {
-        // After a step back every deadline of the slot has to be examined.
+        // After a step back, the slot has to examine every deadline.
         let is_stepped_back = now < self.latest;
         if is_stepped_back {
             self.notice_step(now);
@@ -281,10 +283,10 @@ where
         Some(answer)
     }
 
-    /// A client at `source` wants what belongs to `key`; where nothing usable is held and no fetch is
-    /// under way, one begins.
+    /// Returns the set for `key` to a client at `source`. Without a usable set, returns a ticket for the fetch that
+    /// is under way, and begins one if there is none.
     ///
-    /// `request` makes what a fetch needs, and is only called for a key that is not known.
+    /// `request` returns what a fetch needs. It is only called if the key is unknown.
     pub fn ask(
         &mut self,
         now: Timestamp,
@@ -316,25 +318,26 @@ where
         }
     }
 
-    /// The result of a fetch, for the callers that wait for it: `None` while it goes on, or if the slot was
-    /// dropped ([`peek`](Self::peek) tells which). A newer slot under the same key answers for it.
+    /// Returns the result of a round to a caller with its ticket. `None` until the round ends, or if the slot was
+    /// dropped; [`peek`](Self::peek) distinguishes the two. A newer slot under the same key answers for a dropped
+    /// one.
     pub fn outcome(&self, key: &K, ticket: Ticket) -> Option<Result<&T, &E>> {
         self.node(key)?.slot.outcome(ticket)
     }
 
-    /// The latest failure of a key since its latest success.
+    /// Returns the error of the latest failed attempt for a key, unless one has succeeded since.
     pub fn last_error(&self, key: &K) -> Option<&E> {
         self.node(key)?.slot.last_error()
     }
 
-    /// What is needed to fetch for a known key, without counting as a use.
+    /// Returns the request of a key, without counting as a use.
     ///
-    /// Its expiration must not be changed.
+    /// The expiration of the request must not be changed.
     pub fn request_mut(&mut self, key: &K) -> Option<&mut R> {
         self.node_mut(key).map(|node| &mut node.request)
     }
 
-    /// Changes what is needed to fetch for a known key, its expiration too, without counting as a use.
+    /// Changes the request of a key, which may change its expiration, without counting as a use.
     pub fn update_request(&mut self, now: Timestamp, key: K, change: impl FnOnce(&mut R)) {
         self.notice_step(now);
         let Some(node) = self.node_mut(&key) else {
@@ -345,11 +348,11 @@ where
         self.reindex(key);
     }
 
-    /// Two keys turn out to name the same: what is under `from` goes on under `to`.
+    /// Moves the slot under `from` to `to`, because both keys turn out to name the same thing.
     ///
-    /// Of two slots the one with a usable set is kept; of two that are alike, that under `to`. Its request is
-    /// kept as it is. If a fetch for `from` is in flight, nothing changes unless `to` has a usable set: then
-    /// that fetch is in vain.
+    /// If there are two slots, keeps the one with a usable set, with its request. If both or neither have one,
+    /// keeps the slot under `to`. While a fetch for `from` is in flight, nothing is changed unless `to` has a
+    /// usable set; the result of that fetch is then ignored.
     pub fn merge(&mut self, now: Timestamp, from: &K, to: K) -> Merge<R> {
         self.notice_step(now);
         let is_usable = |key: &K| self.peek(key).is_some_and(|slot| slot.is_usable(now));
@@ -373,25 +376,25 @@ where
         Merge::Done(replaced)
     }
 
-    /// Drops what is under a key, and returns what was needed to fetch it. A fetch that is in flight for it is
-    /// in vain.
+    /// Drops the slot of a key, and returns its request. The result of a fetch in flight is then ignored.
     pub fn forget(&mut self, key: &K) -> Option<R> {
         self.remove(key).map(|node| node.request)
     }
 
-    /// What belongs to a key, usable or not, without counting as a use.
+    /// Returns the slot of a key, without counting as a use.
     pub fn peek(&self, key: &K) -> Option<&Slot<T, E>> {
         self.node(key).map(|node| &node.slot)
     }
 
-    /// Returns an attempt to start now, with what it needs: those that a caller waits for, one of each source
-    /// in turn, before refreshes, the earliest expiry first, which go at the pace of the limits. A driver that
-    /// starts few attempts, because the service throttles, gets a refresh after every three of the others, so
-    /// that newcomers do not let what is held expire.
+    /// Returns an attempt to start now, with its request.
     ///
-    /// `may_fetch` is the driver's budget for each source: it is called only for fetches that a caller waits
-    /// for, and where it returns true the attempt is returned. A source for which it returns false keeps
-    /// its turn, and the driver must poll again when that changes.
+    /// First fetches, which a caller waits for, come before refreshes; the sources take turns. Refreshes come in
+    /// the order of expiry, at the pace of the limits. After three first fetches in a row, a refresh that the pace
+    /// allows comes first, so that held sets do not expire while a throttled driver starts few attempts.
+    ///
+    /// `may_fetch` is the driver's budget for each source. It is called only for first fetches, and if it returns
+    /// true the attempt is returned. A source for which it returns false keeps its turn, and the driver must poll
+    /// again when that changes.
     pub fn poll_fetch(
         &mut self,
         now: Timestamp,
@@ -426,8 +429,8 @@ where
         self.node(&key).map(|node| (attempt, &node.request))
     }
 
-    /// Drops slots instead of refreshing them: those whose refresh would be next, as long as `is_unneeded`
-    /// says so of what is needed to fetch. Returns how many.
+    /// Drops the slots whose refresh is next, as long as `is_unneeded` returns true for their request. Returns how
+    /// many were dropped.
     ///
     /// It never drops a slot for which a caller waits.
     pub fn drop_unneeded(&mut self, is_unneeded: impl Fn(&R) -> bool) -> usize {
@@ -445,12 +448,12 @@ where
         dropped
     }
 
-    /// How many keys of a source wait for a fetch to begin.
+    /// Returns how many first fetches of a source have not begun.
     pub fn waiting_of(&self, source: IpAddr) -> usize {
         self.first_fetches.len_of(source)
     }
 
-    /// Whether this key waits for a fetch to begin.
+    /// Returns whether a first fetch for this key has not begun.
     pub fn is_waiting(&self, key: &K) -> bool {
         self.node(key).is_some_and(|node| node.turn.is_some())
     }
@@ -466,7 +469,7 @@ where
         self.notice_step(now);
         match result.as_ref().map_err(|failure| failure.class) {
             Ok(_) | Err(FailureClass::Gone | FailureClass::Denied) => self.refresh_pace.answered(),
-            // Not that of a first fetch: a pod may repeat those without end.
+            // A failed first fetch does not count, because a pod may repeat those without end.
             Err(FailureClass::Transient) if self.held.contains_key(&attempt.key) => {
                 self.refresh_pace.failed(now, self.random.f64());
             }
@@ -482,7 +485,7 @@ where
         taken
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), then [`poll_fetch`](Self::poll_fetch),
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) and then [`poll_fetch`](Self::poll_fetch)
     /// next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let timer = self.agenda.timers.first().map(|(at, _)| *at);
@@ -491,8 +494,8 @@ where
         [timer, refresh].into_iter().flatten().min()
     }
 
-    /// Time has passed. Harmless to call early, late or often. Returns the keys whose deadline was reached,
-    /// because their callers may have an [`outcome`](Self::outcome) now.
+    /// Takes note of the time. Calling it early, late or often does no harm. Returns the keys whose deadline was
+    /// reached: their callers may have an [`outcome`](Self::outcome) now.
     pub fn handle_timeout(&mut self, now: Timestamp) -> Vec<K> {
         self.notice_step(now);
         let timers = self.agenda.timers.iter();
@@ -506,32 +509,32 @@ where
         reached
     }
 
-    /// Slots that hold something.
+    /// Returns the number of slots that hold a set.
     pub fn held_len(&self) -> usize {
         self.held.len()
     }
 
-    /// Slots that hold nothing yet.
+    /// Returns the number of slots without a set.
     pub fn empty_len(&self) -> usize {
         self.empty.len()
     }
 
-    /// The number of slots evicted to stay within the limits.
+    /// Returns the number of slots that were evicted to stay within the limits.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// All keys, in no particular order.
+    /// Returns all keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.held.keys().chain(self.empty.keys())
     }
 
-    /// The slots that hold something, the least recently used first.
+    /// Returns the slots that hold a set, the least recently used first.
     pub fn iter_held(&self) -> impl Iterator<Item = (&K, &Slot<T, E>)> {
         self.held.iter().map(|(key, node)| (key, &node.slot))
     }
 
-    /// Makes a slot with a fetch wanted, where there is room for it.
+    /// Adds a slot with a wanted fetch, if there is room for it.
     fn admit(
         &mut self,
         now: Timestamp,
@@ -545,9 +548,9 @@ where
         }
         if self.empty.len() >= self.limits.empty {
             match self.shares.largest() {
-                // The newcomer takes the place of the oldest of whoever has the most. A source without a slot
-                // is always let in: else as many sources as there are slots, which may be invented, would
-                // keep out all others.
+                // The new slot replaces the oldest slot of the source that has the most. A source without a
+                // slot is always admitted. Otherwise as many invented sources as there are slots would keep
+                // out all others.
                 Some((most, oldest)) if share == 0 || most > share + 1 => self.evict(&oldest),
                 _ => return None,
             }
@@ -576,8 +579,8 @@ where
         Some(ticket)
     }
 
-    /// Returns the refresh with the earliest expiry, if the pace allows one now. In an outage it is one of those
-    /// that have failed least often: a set that alone cannot be refreshed must not keep the others waiting.
+    /// Returns the refresh with the earliest expiry, if the pace allows one now. In an outage it is the earliest of
+    /// those that have failed least often, so that one set that cannot be refreshed does not delay the others.
     fn paced_refresh(&mut self, now: Timestamp) -> Option<K> {
         self.latest = self.latest.max(now);
         if now < self.refresh_pace.ready_at(now) {
@@ -602,7 +605,7 @@ where
         self.reindex(key);
     }
 
-    /// Brings agenda and tables in line with the slot. To be called after every change of a slot.
+    /// Updates the agenda, the queue and the tables for a slot. Must be called after every change of a slot.
     fn reindex(&mut self, key: K) {
         let Some(node) = self.held.get_mut(&key).or_else(|| self.empty.get_mut(&key)) else {
             return;
@@ -628,7 +631,7 @@ where
         }
     }
 
-    /// Moves a slot to the table for what it holds.
+    /// Moves a slot to the other table if it now holds a set, or no longer does.
     fn move_between_tables(&mut self, key: K, has: bool) {
         if has {
             if let Some(node) = self.take_empty(&key) {
@@ -639,7 +642,7 @@ where
         }
     }
 
-    /// Drops slots that have nothing left to do, and those over the limit.
+    /// Drops the slots that have nothing left to do and those over the limit.
     fn tidy(&mut self) {
         while let Some(key) = self.vacancy_candidates.pop() {
             if self.node(&key).is_some_and(|node| node.slot.is_vacant()) {
@@ -693,8 +696,7 @@ where
         }
     }
 
-    /// After a step back the deadlines are in the future by as much. Every slot is told the time once, and
-    /// moves them.
+    /// Passes the time to every slot after a step back, because all deadlines are then too late by its length.
     fn notice_step(&mut self, now: Timestamp) {
         if now + STEP_TOLERANCE < self.latest {
             let keys: Vec<K> = self.keys().copied().collect();
@@ -719,8 +721,8 @@ impl<K, R, T, E> fmt::Debug for SlotCache<K, R, T, E> {
     }
 }
 
-/// A clock that is corrected by less than this has not been stepped.
+/// A correction of the clock by less than this is not a step.
 const STEP_TOLERANCE: Duration = Duration::from_secs(10);
 
-/// A caller waits for a first fetch, and for a refresh nobody does yet.
+/// First fetches come before refreshes because a caller waits for them, but not without end.
 const FIRST_FETCHES_IN_A_ROW: u8 = 3;

@@ -2,21 +2,20 @@ use std::fmt;
 
 use crate::Timestamp;
 
-/// Where the time comes from.
+/// A source of the wall-clock time.
 ///
-/// The logic of this crate takes `now` as an argument; drivers read it from a `Clock`, so that a test
-/// can set it. [`SystemClock`] is the default.
+/// The logic of this crate takes `now` as an argument. Drivers read it from a `Clock`, which a test can replace.
+/// [`SystemClock`] is the default.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
-    /// The current wall-clock time.
+    /// Returns the current wall-clock time.
     fn now(&self) -> Timestamp;
 }
 
 /// The operating system's wall clock.
 ///
-/// On Linux the coarse one (`CLOCK_REALTIME_COARSE`): it is behind by up to a tick of the kernel's
-/// timer, a few milliseconds, and cheaper, and it is read whenever credentials are handed out. It is
-/// asked through the C library, so that tools which set the time of one program, such as libfaketime,
-/// work.
+/// On Linux it is `CLOCK_REALTIME_COARSE`, because the clock is read whenever credentials are handed out and this
+/// one is cheaper. It is late by up to a tick of the kernel's timer, a few milliseconds. It is read through the C
+/// library, so that tools such as libfaketime, which set the time of one program, work.
 ///
 /// ```
 /// use pod_identity_core::{Clock, SystemClock, Timestamp};

@@ -4,8 +4,8 @@ use crate::{Secret, Timestamp};
 
 /// A set of temporary AWS credentials.
 ///
-/// `Debug` shows the access key id, the account and the expiry, never the secret key or the session
-/// token; both are overwritten in memory on drop.
+/// `Debug` prints the access key id, the account and the expiration. It never prints the secret access key or the
+/// session token, whose memory is overwritten on drop.
 ///
 /// ```
 /// use pod_identity_core::{Credentials, Secret, Timestamp};
@@ -28,7 +28,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A set without an account id.
+    /// Creates a set without an account id.
     pub fn new(
         access_key_id: impl Into<String>,
         secret_access_key: Secret,
@@ -44,33 +44,34 @@ impl Credentials {
         }
     }
 
-    /// The same set with the 12-digit account that the role belongs to.
+    /// Sets the 12-digit id of the account that the role belongs to. Defaults to none.
     pub fn with_account_id(mut self, account_id: impl Into<String>) -> Self {
         self.account_id = Some(account_id.into());
         self
     }
 
-    /// The access key id; `ASIA` and 16 more characters for temporary credentials. Not a secret.
+    /// Returns the access key id, which is not a secret. For temporary credentials it is `ASIA` and 16 more
+    /// characters.
     pub fn access_key_id(&self) -> &str {
         &self.access_key_id
     }
 
-    /// The secret access key.
+    /// Returns the secret access key.
     pub fn secret_access_key(&self) -> &Secret {
         &self.secret_access_key
     }
 
-    /// The session token.
+    /// Returns the session token.
     pub fn session_token(&self) -> &Secret {
         &self.session_token
     }
 
-    /// The account that the role belongs to, where the agent told it.
+    /// Returns the id of the account that the role belongs to, if the agent sent it.
     pub fn account_id(&self) -> Option<&str> {
         self.account_id.as_deref()
     }
 
-    /// When the service stops accepting this set.
+    /// Returns when services stop accepting this set.
     pub fn expiration(&self) -> Timestamp {
         self.expiration
     }

@@ -6,24 +6,24 @@ use http::uri::Scheme;
 
 /// Names of the environment variables of the container-credentials chain.
 pub mod variables {
-    /// A path on the ECS address; wins over [`FULL_URI`].
+    /// A path on the ECS agent's address. Takes precedence over [`FULL_URI`].
     pub const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
-    /// A whole URI.
+    /// An absolute URI.
     pub const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-    /// The path of a file with the authorization token; wins over [`TOKEN`].
+    /// The path of a file with the authorization token. Takes precedence over [`TOKEN`].
     pub const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
     /// The authorization token itself.
     pub const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
-    /// All of them.
+    /// All four names.
     pub const ALL: [&str; 4] = [RELATIVE_URI, FULL_URI, TOKEN_FILE, TOKEN];
 }
 
-/// Where credentials are fetched: a URI that is known to be allowed.
+/// The URI that credentials are fetched from. It is an allowed one.
 ///
-/// Plain `http` is allowed to loopback and to the fixed addresses of the ECS and EKS agents only, `https` to
-/// any host; a value of this type cannot hold anything else. A host *name* with `http` is allowed once
-/// every address it resolves to is, which [`check_resolved`](Self::check_resolved) checks. The caller
-/// resolves the name, and does so again for each fetch.
+/// `https` is allowed to any host, plain `http` only to loopback addresses and the fixed addresses of the ECS and
+/// EKS agents. A value of this type cannot hold another address. A host *name* with `http` is allowed if all
+/// addresses that it resolves to are. The caller resolves the name anew for each fetch, and passes the addresses
+/// to [`check_resolved`](Self::check_resolved).
 ///
 /// ```
 /// use pod_identity_core::Endpoint;
@@ -38,8 +38,8 @@ pub mod variables {
 /// # Ok::<(), pod_identity_core::EndpointError>(())
 /// ```
 ///
-/// `Debug` shows scheme, host and port only: the path of a relative URI is a capability on ECS, where
-/// whoever knows it gets the task's credentials.
+/// `Debug` prints only scheme, host and port, because on ECS the path of a relative URI is a secret: whoever knows
+/// it gets the task's credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     uri: Uri,
@@ -53,18 +53,18 @@ impl Endpoint {
     pub const EKS_IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 23);
     /// The EKS agent's IPv6 address, `fd00:ec2::23`.
     pub const EKS_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23);
-    /// The ECS agent's address, which a relative URI is resolved against.
+    /// The ECS agent's address, against which a relative URI is resolved.
     pub const ECS_IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 
     /// Reads the endpoint from the environment, through a lookup function.
     ///
-    /// [`variables::RELATIVE_URI`] wins over [`variables::FULL_URI`]; a blank variable is an unset
-    /// one. `None` means that no URI variable is set: this chain is not configured, whatever the
-    /// token variables say, and the next provider may be asked.
+    /// [`variables::RELATIVE_URI`] takes precedence over [`variables::FULL_URI`]. A blank variable counts as unset.
+    /// Returns `None` if neither is set. Container credentials are then not configured, also if a token variable
+    /// is set, and a chain of providers goes on to the next one.
     ///
     /// # Errors
-    /// [`EndpointError`] when the variable is set to something that is not allowed. That is
-    /// configured but failing, and must not be taken for "not configured".
+    /// [`EndpointError`] if the variable is set to a URI that is not allowed. The caller must report it rather than
+    /// treat container credentials as not configured.
     pub fn from_env(
         lookup: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, EndpointError> {
@@ -77,40 +77,40 @@ impl Endpoint {
             .transpose()
     }
 
-    /// An endpoint given in code: an absolute URI under the same rules.
+    /// Parses an absolute URI that is given in code, by the same rules.
     ///
     /// # Errors
-    /// [`EndpointError`] when the URI is not allowed.
+    /// [`EndpointError`] if the URI is not allowed.
     pub fn parse(uri: &str) -> Result<Self, EndpointError> {
         Self::absolute(uri, "endpoint")
     }
 
-    /// The URI, path and query verbatim.
+    /// Returns the URI, with its path and query unchanged.
     pub fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The address to connect to, or the name to resolve.
+    /// Returns the address to connect to, or the name to resolve.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The port. Defaults to 80 or 443.
+    /// Returns the port. Defaults to 80 for `http` and 443 for `https`.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether the connection uses TLS.
+    /// Returns whether the connection uses TLS.
     pub fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// Returns the addresses to connect to, given those that the host name has resolved to. For a host that
-    /// is an address, it is that address.
+    /// Returns the addresses to connect to, given those that the host name has resolved to. If the host is an
+    /// address, returns that address.
     ///
     /// # Errors
-    /// [`EndpointError`] when a name resolved to nothing, or, with plain `http`, when any one of its
-    /// addresses is not allowed. The next resolution may succeed.
+    /// [`EndpointError`] if the name resolved to no address or, with plain `http`, to one that is not allowed. The
+    /// next resolution may succeed.
     pub fn check_resolved(
         &self,
         resolved: impl IntoIterator<Item = IpAddr>,
@@ -175,7 +175,7 @@ impl Endpoint {
         let host = Host::parse(authority.host())?;
         let port = match authority.as_str().get(authority.host().len()..) {
             None | Some("" | ":") => default_port,
-            // A host that ends before its bracket does leaves more than a port.
+            // `http` may end the host before its bracket, which leaves more than a port.
             Some(port) if port.rfind(':') != Some(0) => return Err(EndpointProblem::NotAUri),
             Some(_) => authority
                 .port_u16()
@@ -247,7 +247,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// An endpoint that is not allowed. It never holds the URI itself, which may carry a password.
+/// The error for an endpoint that is not allowed. It does not contain the URI, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{origin} {problem}")]
 pub struct EndpointError {
@@ -256,50 +256,50 @@ pub struct EndpointError {
 }
 
 impl EndpointError {
-    /// The environment variable that is wrong, or `endpoint` for a URI given in code.
+    /// Returns the name of the environment variable, or `endpoint` for a URI that was given in code.
     pub fn origin(&self) -> &'static str {
         self.origin
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the URI.
     pub fn problem(&self) -> &EndpointProblem {
         &self.problem
     }
 }
 
-/// What can be wrong with an endpoint.
+/// What is wrong with an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointProblem {
-    /// It does not parse. Cure: correct it.
+    /// The text is not a URI. Remedy: correct it.
     #[error("is not a URI such as http://169.254.170.23/v1/credentials")]
     NotAUri,
-    /// It is a path only. Cure: give a whole URI, or use the variable for relative ones.
+    /// The URI has no host. Remedy: use an absolute URI, or the variable for relative ones.
     #[error(
         "names no host (URI did not specify a host); give a whole one such as http://169.254.170.23/v1/credentials"
     )]
     NoHost,
-    /// Neither `http` nor `https`.
+    /// The scheme is neither `http` nor `https`.
     #[error("has a scheme other than http and https")]
     Scheme,
-    /// User name or password in the URI. Cure: send a token instead.
+    /// The URI contains a user name or password. Remedy: send a token instead.
     #[error("holds user information; the authorization token goes into its own variable")]
     UserInfo,
-    /// A `#` in the URI.
+    /// The URI contains a `#`.
     #[error("holds a fragment (#), which no server would see")]
     Fragment,
-    /// A relative URI without a leading slash.
+    /// The relative URI has no leading slash.
     #[error("must start with a slash: it is a path on http://169.254.170.2")]
     NotAbsolutePath,
-    /// Plain `http` to somewhere a token must not travel in the clear.
+    /// The host is not one that a token may be sent to with plain `http`.
     #[error(
         "points at {host}: plain http is only allowed to loopback, ECS and EKS agents; use https or check what set it"
     )]
     Disallowed {
-        /// The host, with the address it resolved to.
+        /// The host, and the address that it resolved to.
         host: String,
     },
-    /// The name has no address at the moment. Trying again may help.
+    /// The name resolved to no address. A later attempt may succeed.
     #[error("points at {name}, which resolved to no address")]
     Unresolved {
         /// The name.
@@ -307,7 +307,7 @@ pub enum EndpointProblem {
     },
 }
 
-/// Plain http is allowed to loopback and to the agents' own addresses, after undoing IPv4-mapped IPv6.
+/// Returns whether plain `http` to this address is allowed. An IPv4-mapped IPv6 address counts as the IPv4 address.
 fn is_allowed(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4 == Endpoint::ECS_IPV4 || v4 == Endpoint::EKS_IPV4,

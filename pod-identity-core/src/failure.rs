@@ -1,33 +1,34 @@
 use std::time::Duration;
 
-/// What a failed fetch means for the next attempt, wherever the failure came from.
+/// The class of a failed attempt, which determines what the slot does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureClass {
-    /// The association or the token is gone (`ResourceNotFoundException`, `InvalidTokenException`): an
-    /// expired set is dropped. Whether a valid one is, the policy decides: an agent drops it, because the
-    /// association is what permits it to hand it out; a client keeps it, because the service accepts it
-    /// until it expires.
+    /// The association or the token is gone (`ResourceNotFoundException`, `InvalidTokenException`). An expired set
+    /// is dropped. A valid one is dropped by the agent, whose permission to hand it out is the association, and
+    /// kept by a client, because the service accepts it until it expires.
     Gone,
-    /// Refused, perhaps on account of the node's own credentials (`AccessDeniedException`,
-    /// `ExpiredTokenException`, other refusals): what is held is kept while it is valid.
+    /// The service refused, perhaps because of the node's own credentials (`AccessDeniedException`,
+    /// `ExpiredTokenException`, other refusals). The held set is kept while it is valid.
     Denied,
-    /// Too many requests (429, any throttling code): kept; next after the service's hint or a backoff.
+    /// There were too many requests (429, any throttling code). The held set is kept. The next attempt waits for
+    /// the service's hint or a backoff.
     Throttled,
-    /// No answer, or one that blames the server (I/O, timeout, 5xx): kept; next after a backoff.
+    /// There was no answer, or a failure of the server (I/O, timeout, 5xx). The held set is kept. The next attempt
+    /// waits for a backoff.
     Transient,
-    /// A success that is incomplete, expired, or cannot be parsed: as `Transient`, but its own message is
-    /// the answer to a caller that waits.
+    /// The answer was a success that is incomplete, has expired, or cannot be parsed. As `Transient`, but the agent
+    /// answers callers that wait with its message at once.
     Malformed,
-    /// The attempt was not carried through, for example because its runtime was shut down. It says nothing
-    /// about the service: it does not count as a failure, and no expired set is handed out because of it.
+    /// The attempt was not carried out, for example because its runtime was shut down. It does not count as a
+    /// failure, and no expired set is handed out because of it.
     Interrupted,
 }
 
 impl FailureClass {
-    /// The class of an error answer: by its code if it has one, else by its HTTP status.
+    /// Returns the class of an error answer. A known code wins over the HTTP status.
     ///
-    /// The code may carry the suffix `Exception`, as on the wire, or not.
+    /// The code may have the suffix `Exception`, as on the wire, or not.
     pub fn of(status: u16, code: Option<&str>) -> Self {
         let code = code.unwrap_or_default();
         let code = code.strip_suffix("Exception").unwrap_or(code);
@@ -40,7 +41,7 @@ impl FailureClass {
         }
     }
 
-    /// Whether another attempt may succeed although nothing is changed.
+    /// Returns whether the same request may succeed later.
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
@@ -53,11 +54,11 @@ impl FailureClass {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure<E> {
-    /// What it means for what comes next.
+    /// Determines what the slot does next.
     pub class: FailureClass,
     /// How long the service asked not to be called (`Retry-After`, `x-amz-retry-after`).
     pub retry_after: Option<Duration>,
-    /// The error itself, for the callers that waited.
+    /// The error for the callers that wait.
     pub error: E,
 }
 
@@ -78,7 +79,7 @@ impl<E> Failure<E> {
     }
 }
 
-/// The codes that AWS services use for "too many requests", without the suffix `Exception`.
+/// The throttling codes of AWS services, without the suffix `Exception`.
 /// Source: the standard retry mode of the AWS SDKs.
 const THROTTLING_CODES: [&str; 13] = [
     "Throttling",

@@ -3,11 +3,10 @@ use std::net::IpAddr;
 
 use hashlink::LinkedHashMap;
 
-/// Keys that wait for their turn, fair between sources and within each of them.
+/// A queue of keys that is fair between sources and within each source.
 ///
-/// Sources take turns, one key each. Within a source, keys that have not been tried take turns with keys
-/// that are tried again, so that neither a backlog of retries nor a stream of newcomers keeps the other
-/// waiting for ever. Keys of one kind keep their order of arrival.
+/// Sources take turns, one key each. Within a source, new keys and retries take turns, so that neither a backlog
+/// of retries nor a stream of new keys blocks the other. Keys of one kind keep their order of arrival.
 #[derive(Debug)]
 pub(crate) struct FairQueue<K> {
     /// The source whose turn is next comes first. No source is empty.
@@ -57,16 +56,16 @@ impl<K: Copy> FairQueue<K> {
         }
     }
 
-    /// The next key of the first source for which `may_go` returns true, whose turn is over with that. The
-    /// key stays in the queue until it is removed.
+    /// Returns the next key of the first source for which `may_go` returns true, and ends the turn of that source.
+    /// The key stays in the queue until it is removed.
     ///
-    /// `may_go` is asked once for each source, until it returns true.
+    /// `may_go` is called at most once for each source, until it returns true.
     pub(crate) fn take_turn(&mut self, mut may_go: impl FnMut(IpAddr) -> bool) -> Option<K> {
         let source = self.sources.keys().copied().find(|from| may_go(*from))?;
         self.sources.to_back(&source)?.take_turn()
     }
 
-    /// How many keys of a source wait.
+    /// Returns the number of keys of a source.
     pub(crate) fn len_of(&self, source: IpAddr) -> usize {
         self.sources.get(&source).map_or(0, Waiting::len)
     }

@@ -6,16 +6,15 @@ use hashlink::LinkedHashMap;
 
 use crate::LogSuppressor;
 
-/// A bounded table of [`LogSuppressor`]s, for messages about things that others can choose, such as
-/// addresses.
+/// A bounded table of [`LogSuppressor`]s, for messages with a key that clients can choose, such as an address.
 ///
-/// What can be made to be logged is bounded too: where the table is full of keys that were logged
-/// within the interval, a new key is suppressed. So at most `capacity` lines are logged per interval.
+/// The log is bounded, too. If the table is full of keys that were logged within the interval, a new key is
+/// suppressed, so at most `capacity` lines are logged per interval.
 #[derive(Debug)]
 pub struct KeyedLogSuppressor<K, T> {
     interval: Duration,
     capacity: usize,
-    /// The key that was logged longest ago first.
+    /// Least recently logged first.
     keys: LinkedHashMap<K, LogSuppressor<T>>,
 }
 
@@ -24,7 +23,7 @@ where
     K: Eq + Hash,
     T: Copy + PartialOrd + Add<Duration, Output = T>,
 {
-    /// Logs at most one line per key and `interval`, and remembers `capacity` keys.
+    /// Creates an empty table of `capacity` keys that allows one line per key and `interval`.
     pub fn new(interval: Duration, capacity: usize) -> Self {
         Self {
             interval,
@@ -33,7 +32,7 @@ where
         }
     }
 
-    /// Notes an occurrence, as [`LogSuppressor::occurred`].
+    /// Takes note of an occurrence, as [`LogSuppressor::occurred`] does.
     pub fn occurred(&mut self, now: T, key: K) -> Option<u64> {
         if let Some(known) = self.keys.get_mut(&key) {
             let logged = known.occurred(now);
@@ -43,7 +42,7 @@ where
             return logged;
         }
         if self.keys.len() >= self.capacity {
-            // Only what would be logged anew may be forgotten, or a flood of keys fills the log.
+            // A key may be removed only if it would be logged again. Otherwise a flood of keys fills the log.
             let oldest = self.keys.front()?.1;
             if !oldest.is_over(now) {
                 return None;
@@ -56,17 +55,17 @@ where
         logged
     }
 
-    /// Notes that the problem with this key is over, as [`LogSuppressor::recovered`].
+    /// Takes note of the recovery of a key, as [`LogSuppressor::recovered`] does.
     pub fn recovered(&mut self, key: &K) -> bool {
         self.keys.get_mut(key).is_some_and(LogSuppressor::recovered)
     }
 
-    /// The number of keys remembered.
+    /// Returns the number of keys in the table.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether no key is remembered.
+    /// Returns whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

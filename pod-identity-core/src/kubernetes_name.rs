@@ -3,12 +3,11 @@ use std::ops::Deref;
 
 use serde::{Serialize, Serializer};
 
-/// A name in the form that Kubernetes allows, RFC 1123: lower-case letters, digits, `-` and, in a
-/// subdomain, `.`. It begins and ends with a letter or a digit.
+/// The name or UID of a Kubernetes object, as RFC 1123 has it: lower-case letters, digits, `-` and, in a subdomain,
+/// `.`. It begins and ends with a letter or a digit.
 ///
-/// A value cannot hold anything else, so that a name which nobody has verified, such as the pod that a
-/// token claims, can be logged or written to a file as it is: it holds no quotes, no white space and
-/// no control characters, and its length is bounded.
+/// A value contains no quotes, white space or control characters, and its length is bounded. An unverified name,
+/// such as the pod that a token claims, can therefore be logged or written to a file as it is.
 ///
 /// ```
 /// use pod_identity_core::KubernetesName;
@@ -22,26 +21,26 @@ use serde::{Serialize, Serializer};
 pub struct KubernetesName(Box<str>);
 
 impl KubernetesName {
-    /// The longest label, in bytes.
+    /// The maximum length of a label, in bytes.
     pub const MAX_LABEL: usize = 63;
-    /// The longest subdomain, in bytes.
+    /// The maximum length of a subdomain, in bytes.
     pub const MAX_SUBDOMAIN: usize = 253;
 
-    /// An RFC 1123 label: the name of a namespace, or a UID. `None` if `name` is not one.
+    /// Parses an RFC 1123 label: the name of a namespace, or a UID. Returns `None` if `name` is not one.
     pub fn label(name: &str) -> Option<Self> {
         (name.len() <= Self::MAX_LABEL && is_label(name)).then(|| Self(name.into()))
     }
 
-    /// An RFC 1123 subdomain, labels joined by dots: the name of a pod, service account or node. `None`
-    /// if `name` is not one.
+    /// Parses an RFC 1123 subdomain, labels joined by dots: the name of a pod, service account or node. Returns
+    /// `None` if `name` is not one.
     ///
-    /// A label in it may be longer than 63 bytes, as in the API server's own check.
+    /// A label of it may be longer than 63 bytes, because the API server does not check that either.
     pub fn subdomain(name: &str) -> Option<Self> {
         (name.len() <= Self::MAX_SUBDOMAIN && name.split('.').all(is_label))
             .then(|| Self(name.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,9 @@
 //! The protocol of Amazon EKS Pod Identity and its refresh logic, without I/O.
 //!
-//! This crate holds what every part agrees on: credentials and tokens that cannot be printed, the
-//! endpoint rules of the container-credentials chain, both wire formats, the token file reader, and
-//! [`Slot`], the life of one credential as a deterministic state machine.
+//! This crate holds what the provider, the agent and the testkit share: credentials and tokens whose
+//! `Debug` hides the secrets, the endpoint rules of the container-credentials chain, both wire formats,
+//! the token file reader, and [`Slot`], the life of one set of credentials as a deterministic state
+//! machine.
 //!
 //! It is not an HTTP client or server, and it has no async runtime, no sockets and no entropy. Time is
 //! an argument of all logic; [`SystemClock`] reads the wall clock for the drivers. The only other input is
@@ -15,7 +16,7 @@
 //! | `cache` | no | `SlotCache`, a bounded cache of slots, and `KeyedLogSuppressor` |
 //! | both | | `VerifiedTokens`, which slot of a cache a token belongs to |
 //!
-//! # Example: one credential's life, by hand
+//! # Example: the life of one set of credentials
 //! ```
 //! use std::sync::Arc;
 //! use pod_identity_core::{Ask, Credentials, RefreshPolicy, Secret, Slot, SlotError, Timestamp};
@@ -23,19 +24,19 @@
 //! let mut slot = Slot::<Credentials, SlotError>::new(Arc::new(RefreshPolicy::provider()), 1);
 //! let now = Timestamp::from_unix_secs(1_772_366_400);
 //!
-//! // A caller asks. Nothing is held, so it gets a ticket, and there is one fetch to start.
+//! // A caller asks. The slot holds nothing, so the caller gets a ticket, and one fetch is to start.
 //! let Ask::Pending(ticket) = slot.ask(now) else { unreachable!() };
 //! let attempt = slot.poll_fetch(now).expect("a fetch is wanted");
 //! assert!(slot.poll_fetch(now).is_none(), "single flight");
 //!
-//! // The driver has fetched: there is an outcome for each ticket.
+//! // The driver reports the result, which is the outcome of each ticket.
 //! let expiry = now + std::time::Duration::from_secs(6 * 3600);
 //! let secret = || Secret::from("…".to_owned());
 //! let fetched = Credentials::new("ASIAEXAMPLE", secret(), secret(), expiry);
 //! slot.handle_fetched(attempt, now, Ok(fetched));
 //! assert_eq!(slot.outcome(ticket).unwrap().unwrap().access_key_id(), "ASIAEXAMPLE");
 //!
-//! // The next thing to do is a refresh, 65 to 77 minutes before the expiry.
+//! // The next deadline is the refresh, 65 to 77 minutes before the expiry.
 //! assert!(slot.poll_timeout().unwrap() <= expiry - std::time::Duration::from_secs(65 * 60));
 //! ```
 

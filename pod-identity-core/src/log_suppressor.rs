@@ -1,15 +1,14 @@
 use std::ops::Add;
 use std::time::Duration;
 
-/// Keeps repeated log messages out of the log: the first occurrence is logged, then at most one line per
-/// interval with the number of occurrences suppressed, and the recovery once.
+/// Suppresses repeated log messages. The first occurrence is logged, then at most one line per interval, with the
+/// number of suppressed occurrences. The recovery is logged once.
 ///
 /// Time is an argument of any type that a `Duration` can be added to, such as
-/// [`Timestamp`](crate::Timestamp) or an `Instant`. If the time goes back, the interval begins anew.
+/// [`Timestamp`](crate::Timestamp) or an `Instant`. If the time goes back, the interval starts again.
 ///
-/// A problem that comes back within the interval after a recovery is suppressed too, and so is that
-/// recovery: where every other attempt fails, there is one pair of lines per interval and not one per
-/// attempt.
+/// If a problem recurs within the interval after a recovery, both the problem and its next recovery are
+/// suppressed. If every other attempt fails, there is one pair of lines per interval and not one per attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,12 +28,12 @@ pub struct LogSuppressor<T> {
     interval: Duration,
     logged_at: Option<T>,
     suppressed: u64,
-    /// A problem is in the log and its end is not.
+    /// Whether a problem has been logged, and its recovery has not.
     open: bool,
 }
 
 impl<T: Copy + PartialOrd + Add<Duration, Output = T>> LogSuppressor<T> {
-    /// Logs at most one line per `interval`.
+    /// Creates a suppressor that allows one line per `interval`.
     pub const fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -44,8 +43,8 @@ impl<T: Copy + PartialOrd + Add<Duration, Output = T>> LogSuppressor<T> {
         }
     }
 
-    /// Notes an occurrence. `Some`: log it, with this number of occurrences that were suppressed since the
-    /// last line. `None`: suppress it.
+    /// Takes note of an occurrence. Returns `Some` if it is to be logged, with the number of occurrences suppressed
+    /// since the last line, and `None` if it is suppressed.
     pub fn occurred(&mut self, now: T) -> Option<u64> {
         if let Some(logged_at) = self.logged_at {
             if now < logged_at {
@@ -61,12 +60,12 @@ impl<T: Copy + PartialOrd + Add<Duration, Output = T>> LogSuppressor<T> {
         Some(std::mem::take(&mut self.suppressed))
     }
 
-    /// Notes that the problem is over. `true`: log it, because the log says that there is a problem.
+    /// Takes note of the recovery. Returns true if it is to be logged, which is when the problem was.
     pub fn recovered(&mut self) -> bool {
         std::mem::take(&mut self.open)
     }
 
-    /// Whether the next occurrence would be logged.
+    /// Returns whether an occurrence at `now` would be logged.
     pub(crate) fn is_over(&self, now: T) -> bool {
         self.logged_at
             .is_none_or(|logged_at| now >= logged_at + self.interval)

@@ -2,12 +2,11 @@ use std::time::Duration;
 
 use crate::{Backoff, Timestamp};
 
-/// The refresh rules as numbers, and the arithmetic on them.
+/// The rules for refreshes and retries, as numbers and pure arithmetic.
 ///
-/// There are three policies: [`provider`](Self::provider) for a client beside its application,
+/// There are three policies: [`provider`](Self::provider) for a client in its application's process,
 /// [`agent`](Self::agent) for the node, and [`cross_sdk`](Self::cross_sdk), the refresh behaviour that is
-/// published for all AWS SDKs, without any rule of our own. Setters change single numbers and clamp values
-/// that make no sense.
+/// published for all AWS SDKs, without additions. Setters change single numbers, and clamp values out of range.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,11 +21,11 @@ use crate::{Backoff, Timestamp};
 pub struct RefreshPolicy {
     pub(crate) schedule: Schedule,
     pub(crate) window: Window,
-    /// A window longer than half the lifetime becomes half the lifetime.
+    /// Whether a window is at most half the lifetime.
     pub(crate) halve_long_windows: bool,
-    /// The shortest time between two refreshes of one slot, unless a caller asks with nothing usable.
+    /// The minimum time between two refreshes of a slot, unless a caller asks and no set is usable.
     pub(crate) spacing: Duration,
-    /// A set with no more life left than this counts as expired.
+    /// A set that is valid for no longer than this counts as expired.
     pub(crate) margin: Duration,
     pub(crate) last_minute: Option<LastMinute>,
     pub(crate) attempt_timeout: Duration,
@@ -35,53 +34,52 @@ pub struct RefreshPolicy {
     /// The rest once refreshing has made no progress for this long.
     pub(crate) long_rest: Option<(Duration, Backoff)>,
     pub(crate) serve_expired: ServeExpired,
-    /// A set with the access key id that is held already is not progress. The published behaviour takes
-    /// any success.
+    /// Whether a fetched set with the access key id of the held one is no progress. In the published behaviour any
+    /// success is progress.
     pub(crate) require_progress: bool,
-    /// A rejected set is not handed out before an attempt has been made since the rejection.
+    /// Whether a rejected set is withheld until an attempt has been made.
     pub(crate) withhold_rejected: bool,
-    /// What is held is dropped when the association is gone, however long it would still be valid.
+    /// Whether a valid set is dropped when the association is gone.
     pub(crate) drop_when_gone: bool,
-    /// A caller that asks while a refresh is due waits for it, although a valid set is held.
+    /// Whether a caller waits for a due refresh although a valid set is held.
     pub(crate) wait_for_due_refresh: bool,
-    /// A refusal is the answer although a valid set is held, and is repeated for this long to callers that
-    /// ask again.
+    /// If set, a refusal is the answer although a valid set is held, and is repeated for this long.
     pub(crate) repeat_refusals: Option<Duration>,
     pub(crate) request_limit: Option<RequestLimit>,
 }
 
-/// How long before its expiry a set may be refreshed.
+/// How long before its expiration a set may be refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Window {
-    /// By lifetime: up to 20 min, 5 min; below 90 min, 15 min; from 90 min, 60 min.
+    /// 5 min for a lifetime of up to 20 min, 15 min for one below 90 min, else 60 min.
     /// Source: the refresh behaviour published for all AWS SDKs.
     ByLifetime,
-    /// The same for every lifetime.
+    /// The same window for every lifetime.
     Fixed(Duration),
 }
 
-/// When within its life a set is refreshed.
+/// When a set is refreshed. U[a, b] is a random number between a and b.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Schedule {
     /// At expiry − window.
     AtWindow,
-    /// At expiry − window × U[1 − spread, 1]. Where the lifetime seems to be 75 min or more, at
-    /// [`CLOCK_SKEW_RESERVE`] before the expiry at the latest, spread by as much.
+    /// At expiry − window × U[1 − spread, 1]. With a lifetime of 75 min or more, at [`CLOCK_SKEW_RESERVE`] before
+    /// the expiry at the latest, with the same spread.
     BeforeExpiry { spread: f64 },
-    /// At the earlier of `retention` and expiry − max(window, min(30 min, lifetime / 2)), counted from
-    /// the fetch, × U[1 − spread, 1]. The reserve is the same.
+    /// At min(`retention`, lifetime − max(window, min(30 min, lifetime / 2))) × U[1 − spread, 1] after the fetch.
+    /// The reserve is the same.
     AfterFetch { retention: Duration, spread: f64 },
 }
 
-/// In the last minute of a set's life the rest between attempts shrinks.
+/// The shorter rest between attempts in the last minute before a set expires.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LastMinute {
     pub(crate) length: Duration,
     pub(crate) rest: Backoff,
 }
 
-/// How a fetch is retried while a caller waits and nothing usable is held.
+/// How a fetch is retried while a caller waits and no set is usable.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Retry {
     pub(crate) attempts: u32,
@@ -93,18 +91,18 @@ pub(crate) struct Retry {
     pub(crate) backoff: Backoff,
 }
 
-/// Whether an expired set is handed out.
+/// When an expired set is handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServeExpired {
     Never,
-    /// While refreshing fails, even if the last failure was before the expiry: the published behaviour.
+    /// While refreshes fail, also if the latest failure was before the expiry. This is the published behaviour.
     WhileFailing,
-    /// For this long after the failure of an attempt that began after the expiry. Then the next caller
-    /// waits for another attempt, so that it gets a live set soon after the agent is back.
+    /// For this long after the failure of an attempt that began after the expiry. Then the next caller waits for
+    /// another attempt, so that callers get a valid set soon after the agent is back.
     AfterFailedAttempt(Duration),
 }
 
-/// The token bucket of one slot's attempts.
+/// The token bucket that limits the attempts of one slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct RequestLimit {
     pub(crate) burst: u32,
@@ -112,22 +110,21 @@ pub(crate) struct RequestLimit {
 }
 
 impl RefreshPolicy {
-    /// For a client beside its application.
+    /// The policy of a client in its application's process.
     ///
-    /// - A set is refreshed within the window before its expiry, spread over a fifth of the window so that
-    ///   pods that started together do not refresh together. A set that seems to live for 75 min or more is
-    ///   refreshed 65 min before its expiry at the latest, because the clock of the node may be an hour
-    ///   slow.
-    /// - An attempt has 5 s. A caller that waits with nothing usable gets five attempts within 10 s, the
-    ///   last of them 2.5 to 5 s after the first, so that an agent that is being replaced is back by then.
-    /// - A refresh that makes no progress rests 1 s doubling to 60 s; in the last minute of a set's life
-    ///   1–5 s. With more than 65 min of life left it rests 300–600 s after 15 minutes, for example when a
-    ///   service has rejected the set and the agent has no other.
-    /// - An expired set is handed out for 1 s after the failure of an attempt that began after the expiry:
-    ///   the service may still accept it, and decides.
-    /// - A valid set is kept when the association is gone: the service accepts it until it expires, and
-    ///   an association that is replaced is gone for some seconds.
-    /// - A loop of failing calls causes 4 attempts per second after a burst of 5.
+    /// - A set is refreshed within the window before its expiry, at a random time in a fifth of the window, so
+    ///   that pods that started together do not refresh together. A set with a lifetime of 75 min or more is
+    ///   refreshed 65 min before its expiry at the latest, because the node's clock may be an hour slow.
+    /// - An attempt takes at most 5 s. A caller that waits without a usable set gets five attempts within 10 s.
+    ///   The last begins 2.5 to 5 s after the first, by when an agent that is being replaced is back.
+    /// - After a refresh without progress, the slot rests for 1 s, doubling to 60 s; in the last minute before the
+    ///   expiry for 1–5 s. After 15 minutes without progress, and with more than 65 min left, it rests for
+    ///   300–600 s; this happens if a service has rejected the set and the agent has no other.
+    /// - An expired set is handed out for 1 s after the failure of an attempt that began after the expiry, because
+    ///   the service may still accept it.
+    /// - A valid set is kept when the association is gone: the service accepts it until it expires, and an
+    ///   association that is being replaced is gone for some seconds.
+    /// - At most 4 attempts per second are made, after a burst of 5, however often callers ask.
     pub fn provider() -> Self {
         Self {
             schedule: Schedule::BeforeExpiry { spread: 0.2 },
@@ -152,17 +149,16 @@ impl RefreshPolicy {
         }
     }
 
-    /// For the node agent.
+    /// The policy of the node agent.
     ///
-    /// - A set is refreshed early enough that what the agent serves has more than 15 minutes left whenever
-    ///   the lifetime allows, because several SDKs go back to the agent on every signature below that; and
-    ///   more than an hour of a set that seems to live that long, because the clock of the node may be an
-    ///   hour slow.
-    /// - An attempt has 3 s. While nothing is held a fetch goes on until 30 s after the last ask, so that
-    ///   a client that gave up finds the answer when it comes back. A malformed success is answered, not
-    ///   retried.
-    /// - An expired set is never handed out, but refreshed until the request ends.
-    /// - What is held is dropped when the association is gone.
+    /// - A set is refreshed while it is valid for more than 15 minutes, whenever the lifetime allows: below that,
+    ///   several SDKs ask the agent for every signature. With a longer lifetime it is refreshed while it is valid
+    ///   for more than an hour, because the node's clock may be an hour slow.
+    /// - An attempt takes at most 3 s. Without a set, a fetch goes on until 30 s after the last request, so that a
+    ///   client that gave up finds the answer when it asks again. A malformed success is an error for the callers
+    ///   and is not retried.
+    /// - An expired set is never handed out. It is refreshed until the request expires.
+    /// - The held set is dropped when the association is gone.
     pub fn agent() -> Self {
         Self {
             schedule: Schedule::AfterFetch {
@@ -183,11 +179,11 @@ impl RefreshPolicy {
         }
     }
 
-    /// The refresh behaviour published for all AWS SDKs, without jitter and without rules of our own: a
-    /// caller waits for a due refresh, an expired or rejected set is handed out when refreshing fails, a
-    /// refusal is the answer and is repeated for 5 s, and the next attempt after any other failure waits.
+    /// The refresh behaviour published for all AWS SDKs, without jitter and without additions. A caller waits for a
+    /// due refresh, and gets an expired or rejected set when the refresh fails. A refusal is the answer, and is
+    /// repeated for 5 s. After any other failure the next attempt waits.
     ///
-    /// The published wait is random between 5 and 10 minutes; here it is 7 minutes, or as set by
+    /// The published wait is random between 5 and 10 minutes. Here it defaults to 7 minutes and can be set by
     /// [`with_rest`](Self::with_rest).
     pub fn cross_sdk() -> Self {
         Self {
@@ -238,14 +234,14 @@ impl RefreshPolicy {
         }
     }
 
-    /// Sets how long before its expiry a set may be refreshed. Defaults to [`Window::ByLifetime`].
+    /// Sets how long before its expiration a set may be refreshed. Defaults to [`Window::ByLifetime`].
     pub fn with_window(mut self, window: Window) -> Self {
         self.window = window;
         self
     }
 
-    /// Sets the longest time until a set is refreshed, however long it lives. Defaults to 3 h for the agent.
-    /// Has no effect on a policy that counts from the expiry.
+    /// Sets after how long a set is refreshed at the latest, whatever its lifetime. Defaults to 3 h for the agent.
+    /// Has no effect on the other policies, which count from the expiry.
     pub fn with_retention(mut self, longest: Duration) -> Self {
         if let Schedule::AfterFetch { retention, .. } = &mut self.schedule {
             *retention = longest.max(self.spacing);
@@ -253,36 +249,36 @@ impl RefreshPolicy {
         self
     }
 
-    /// Sets how long one attempt may take, the answer's body included. Defaults to 5 s for the provider and
-    /// 3 s for the agent; at least 1 ms.
+    /// Sets how long an attempt may take, including the body of the answer; at least 1 ms. Defaults to 5 s for the
+    /// provider and 3 s for the agent.
     pub fn with_attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets how many attempts are made while a caller waits and nothing usable is held. Defaults to 5 for
-    /// the provider, and to no limit but time for the agent; at least 1.
+    /// Sets how many attempts are made while a caller waits and no set is usable; at least 1. Defaults to 5 for the
+    /// provider, and is unlimited for the agent.
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.retry.attempts = attempts.max(1);
         self
     }
 
-    /// Sets how long a caller with nothing usable waits at most, over all attempts. Defaults to 10 s for the
-    /// provider.
+    /// Sets how long a caller waits at most while no set is usable, over all attempts. Defaults to 10 s for the
+    /// provider, and is unlimited for the agent.
     pub fn with_wait(mut self, within: Duration) -> Self {
         self.retry.within = within;
         self
     }
 
-    /// Sets the rest after a failed background refresh, also once it has failed for long.
+    /// Sets the rest after a refresh without progress. It replaces the longer rest after 15 minutes, too.
     pub fn with_rest(mut self, rest: Backoff) -> Self {
         self.rest = rest;
         self.long_rest = None;
         self
     }
 
-    /// Sets whether an expired set is handed out while refreshing fails. Defaults to `true` for the
-    /// provider and `false` for the agent.
+    /// Sets whether an expired set is handed out while refreshes fail. Defaults to `true` for the provider and
+    /// `false` for the agent.
     pub fn with_serve_expired(mut self, serve_expired: bool) -> Self {
         self.serve_expired = match (serve_expired, self.serve_expired) {
             (false, _) => ServeExpired::Never,
@@ -292,22 +288,23 @@ impl RefreshPolicy {
         self
     }
 
-    /// How long one attempt may take.
+    /// Returns how long an attempt may take.
     pub fn attempt_timeout(&self) -> Duration {
         self.attempt_timeout
     }
 
-    /// The longest that a caller waits for a fetch with nothing usable, over all its attempts.
+    /// Returns how long a caller waits at most while no set is usable, over all attempts.
     pub fn wait(&self) -> Duration {
         self.retry.within
     }
 
-    /// A set with no more life left than this counts as expired: 15 s, the official agent's figure.
+    /// Returns the margin: a set that is valid for no longer than this counts as expired. It is 15 s, the official
+    /// agent's figure, and 0 for [`cross_sdk`](Self::cross_sdk).
     pub fn margin(&self) -> Duration {
         self.margin
     }
 
-    /// The window before expiry for a set of this lifetime.
+    /// Returns the window before the expiration of a set with this lifetime.
     pub fn window(&self, lifetime: Duration) -> Duration {
         let window = match self.window {
             Window::Fixed(window) => window,
@@ -322,8 +319,8 @@ impl RefreshPolicy {
         }
     }
 
-    /// When a set that was fetched at `fetched` and expires at `expires` is to be refreshed, for a
-    /// `fraction` drawn from 0..1.
+    /// Returns when a set that was fetched at `fetched` and expires at `expires` is to be refreshed, for a random
+    /// `fraction` of 0..1.
     pub fn due(&self, fetched: Timestamp, expires: Timestamp, fraction: f64) -> Timestamp {
         let lifetime = expires.saturating_since(fetched);
         let window = self.window(lifetime);
@@ -335,7 +332,7 @@ impl RefreshPolicy {
                 let mut range = window.mul_f64(spread);
                 if has_reserve && left < CLOCK_SKEW_RESERVE {
                     left = CLOCK_SKEW_RESERVE;
-                    // A set that is hardly longer than the reserve must not be refreshed all the time.
+                    // A set with a lifetime just above the reserve must not be refreshed all the time.
                     range = range.min(lifetime.saturating_sub(left) / 10);
                 }
                 expires - left - range.mul_f64(1.0 - fraction)
@@ -352,13 +349,12 @@ impl RefreshPolicy {
         due.max(fetched + self.spacing)
     }
 
-    /// How much of the wait that the service asked for (`Retry-After`) is respected, with a set held that
-    /// expires at `expires`.
+    /// Returns how much of the service's `Retry-After` is respected, given when the held set expires.
     ///
-    /// The wait does not reach into the last minute of the set: a caller would find an expired set although
-    /// there was time to try again. In the last 65 minutes, where the set has expired if the clock is an hour
-    /// slow, it is as short as with nothing usable held. While an expired set is handed out it is no longer than a failure
-    /// stands, so that the next caller after the agent is back gets a live set.
+    /// The wait ends before the last minute of the set, so that there is time for another attempt before it expires.
+    /// In the last 65 minutes the wait is as short as without a usable set, because the set has expired if the
+    /// clock is an hour slow. While an expired set is handed out, the wait is no longer than that lasts, so that the
+    /// next caller after the agent is back gets a valid set.
     pub(crate) fn honoured_hint(
         &self,
         hint: Duration,
@@ -379,13 +375,12 @@ impl RefreshPolicy {
         }
     }
 
-    /// The rest after an attempt that brought no progress, for a set that expires at `expires`. `hint` is
-    /// the wait that is [respected](Self::honoured_hint).
+    /// Returns the rest after an attempt without progress, for a set that expires at `expires`. `hint` is the result
+    /// of [`honoured_hint`](Self::honoured_hint).
     ///
-    /// The long rest does not reach into the last 65 minutes of the set: by a clock that is an hour slow the
-    /// set looks valid there and has expired, so that no caller starts an attempt. No rest reaches into the
-    /// last minute, where it is short. Once the set has expired the short rest does not apply either, because
-    /// it could go on for ever.
+    /// The long rest ends before the last 65 minutes of the set. If the clock is an hour slow, the set seems valid
+    /// then and has expired, so no caller would start an attempt. Every rest ends before the last minute, in which
+    /// rests are short. They are not short after the expiry, because that has no end.
     pub(crate) fn rest(
         &self,
         now: Timestamp,
@@ -424,7 +419,7 @@ pub(crate) struct Streak {
 }
 
 impl Streak {
-    /// Adds one attempt to a streak, or begins one.
+    /// Adds an attempt to a streak, or begins one.
     pub(crate) fn lengthen(streak: &mut Option<Self>, now: Timestamp) {
         let streak = streak.get_or_insert(Self {
             since: now,
@@ -434,15 +429,14 @@ impl Streak {
     }
 }
 
-/// A service's hint is honoured up to here while a set is held that is valid for long.
+/// The longest `Retry-After` that is respected while a set is valid for long.
 const LONGEST_HINT: Duration = secs(300);
 
-/// A service's hint is honoured up to here while nothing usable is held, or nothing that is valid for certain.
+/// The longest `Retry-After` that is respected while no set is usable for certain.
 const LONGEST_HINT_UNUSABLE: Duration = secs(60);
 
-/// How long the failure of an attempt stands for the next callers, where an expired set is held. Long
-/// enough that a failing agent does not get a request for each call of the application, short enough that
-/// recovery takes no more than 2 s.
+/// How long an expired set is handed out after a failed attempt. It is long enough that a failing agent does not
+/// get a request for each call of the application, and short enough that recovery takes at most 2 s.
 const FALLBACK: Duration = secs(1);
 
 const fn secs(secs: u64) -> Duration {
@@ -453,9 +447,9 @@ const fn constant(delay: Duration) -> Backoff {
     Backoff::new(delay, delay)
 }
 
-/// The life that a set has left when it is refreshed, if it seems to live for longer than this. By a clock
-/// that is an hour slow a set of 59 min seems to live for 119 min, and is expired when an hour seems to be
-/// left.
+/// How long a set is still valid when it is refreshed, if its lifetime seems to be longer than this. With a clock
+/// that is an hour slow, a set of 59 min seems to have a lifetime of 119 min, and has expired when an hour seems to
+/// be left.
 const CLOCK_SKEW_RESERVE: Duration = secs(65 * 60);
 
 #[cfg(test)]

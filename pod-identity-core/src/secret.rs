@@ -3,10 +3,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// Text that must not be printed: a secret key, a session token, an authorization token.
+/// Text that must not be printed: a secret access key, a session token or an authorization token.
 ///
-/// `Debug` shows the length only, there is no `Display`, and the memory is overwritten on drop.
-/// The one way to the text is [`expose`](Self::expose), so that a reader can search for it.
+/// `Debug` prints only the length, there is no `Display`, and the memory is overwritten on drop. The text is only
+/// accessible through [`expose`](Self::expose), so that all uses can be found by that name.
 ///
 /// ```
 /// use pod_identity_core::Secret;
@@ -19,12 +19,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// The text. It must not reach a log, an error, a metric or a `Debug`.
+    /// Returns the text. It must not reach a log, an error, a metric or a `Debug`.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether the text is empty.
+    /// Returns whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -49,7 +49,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Serialize for Secret {
-    /// Serializes the text: wire types hold secrets, and sending them is their purpose.
+    /// Serializes the text, because wire types hold secrets in order to send them.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())
     }

@@ -2,13 +2,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Which source has how many entries, and which of them is its oldest.
+/// The number of entries of each source, and the oldest of them.
 ///
-/// Entries are numbered in the order of arrival. Every call costs a logarithm.
+/// Entries are numbered in the order of arrival. Every call takes logarithmic time.
 #[derive(Debug)]
 pub(crate) struct Shares<K> {
     by_source: BTreeMap<IpAddr, BTreeMap<u64, K>>,
-    /// Size and oldest entry of each share: among equal sizes, the one with the oldest entry is last.
+    /// Size and oldest entry of each share, in ascending order of size. Among shares of equal size, the one with
+    /// the oldest entry is last.
     by_size: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
@@ -24,7 +25,7 @@ impl<K: Copy> Shares<K> {
         self.by_source.get(&source).map_or(0, BTreeMap::len)
     }
 
-    /// The size of the largest share, and the oldest entry in it. Among equal shares it is the one with the
+    /// Returns the size of the largest share and its oldest entry. Of equally large shares it is the one with the
     /// oldest entry.
     pub(crate) fn largest(&self) -> Option<(usize, K)> {
         let (size, _oldest, source) = self.by_size.last()?;
@@ -63,7 +64,7 @@ impl<K: Copy> Shares<K> {
     }
 }
 
-/// Where a share stands among all; `None` for an empty one.
+/// Returns the entry of a share in [`Shares::by_size`], or `None` for an empty one.
 fn rank<K>(entries: &BTreeMap<u64, K>, source: IpAddr) -> Option<(usize, Reverse<u64>, IpAddr)> {
     let (oldest, _) = entries.first_key_value()?;
     Some((entries.len(), Reverse(*oldest), source))

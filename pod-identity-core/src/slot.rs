@@ -6,76 +6,78 @@ use std::time::Duration;
 use crate::policy::{ServeExpired, Streak};
 use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp, TokenBucket};
 
-/// The life of one credential: empty, wanted, in flight, held, resting after a failure.
+/// The life of one set of credentials, as a deterministic state machine.
 ///
-/// A deterministic state machine. It is told what happened (`handle_*`), asked what to do next
-/// (`poll_*`), and given the time; it does nothing by itself. `T` is what is held, `E` the driver's
-/// error.
+/// A slot is empty, wants a fetch, has an attempt in flight, holds a set, or rests after a failure. It does
+/// nothing by itself: a driver reports events with `handle_*`, reads the next action with `poll_*`, and passes
+/// the current time to both. `T` is the type of the set, `E` the driver's error.
 ///
 /// # The driver's contract
-/// 1. After any call that takes `&mut self`, drain [`poll_fetch`](Self::poll_fetch) and start each attempt
-///    that it returns. A fetch that is wanted waits for as long as the driver needs: call `poll_fetch` from
-///    the task that carries the attempt out, and an attempt that no runtime polls is not an attempt.
+/// 1. After any call that takes `&mut self`, call [`poll_fetch`](Self::poll_fetch) until it returns `None`, and
+///    start each attempt that it returns. A wanted fetch has no deadline. A driver may therefore call
+///    `poll_fetch` in the task that carries the attempt out, so that no attempt begins on a runtime that is not
+///    polled.
 /// 2. Then sleep until [`poll_timeout`](Self::poll_timeout), and call
 ///    [`handle_timeout`](Self::handle_timeout). Read the wall clock every few minutes at least, because it
 ///    may be stepped.
 /// 3. Answer every attempt exactly once, also on timeout, cancellation and panic: with
 ///    [`handle_fetched`](Self::handle_fetched), or with [`abandon`](Self::abandon) if it was not carried
-///    out. An attempt that is never answered is given up after twice its timeout.
+///    out. The slot gives up an attempt without an answer after twice its timeout.
 /// 4. Check the [`outcome`](Self::outcome) of each open [`Ticket`] after each `handle_*`.
 ///
 /// # What is handed out
-/// With a usable set held, an ask returns it, whatever else is going on. A set is usable while it has more
-/// life left than the policy's margin and has not been rejected. With none, an ask begins or joins a
-/// fetch. What is not usable is handed out only if the policy allows it and an attempt that was made
-/// *since it became unusable* has failed: an earlier failure, and an attempt that was not carried out
-/// ([`FailureClass::Interrupted`]), say nothing about whether there is a live set.
+/// [`ask`](Self::ask) returns the held set if it is usable. A set is usable while it is valid for longer than
+/// the policy's margin and has not been rejected. Without a usable set, `ask` begins or joins a fetch.
+///
+/// A set that is not usable is handed out only if the policy allows it and an attempt has failed that began
+/// *after the set became unusable*. An earlier failure, and an attempt that was not carried out
+/// ([`FailureClass::Interrupted`]), do not show that the service has no usable set.
 ///
 /// # Progress
-/// A set with another access key id is progress, whatever its expiry: a role may have been changed to one
-/// with shorter sets. A set with the held access key id is none; it is no failure either, but the next
-/// refresh waits as after one.
+/// A fetched set with another access key id is progress, also if it expires earlier: the association may name
+/// another role, with shorter sessions. A set with the access key id of the held one is no progress. It is not
+/// a failure either, but the next refresh waits as long as after a failure.
 ///
 /// # Clock steps
-/// Whatever began in what is now the future is taken to have begun now: a wall clock that was stepped back
-/// neither delays an attempt or a rest by more than its own length nor cuts it short, and a set that was
-/// fetched "later" than now is refreshed. Whether a set has expired always depends on `now` alone.
+/// After the wall clock is stepped back, whatever began later than `now` counts as begun at `now`. An attempt or
+/// a rest then lasts at most its own length from `now`, and a set that was fetched later than `now` is refreshed.
+/// Whether a set has expired depends on `now` alone.
 pub struct Slot<T, E> {
     policy: Arc<RefreshPolicy>,
     random: fastrand::Rng,
-    /// From here on nothing is kept and nothing is fetched without an ask.
+    /// When the request expires: see [`with_end`](Slot::with_end).
     end: Timestamp,
     held: Option<Held<T>>,
     phase: Phase,
     round: Round,
     attempts: u64,
     settled: Option<Settled>,
-    /// Attempts without progress; decides the rest.
+    /// Attempts in a row without progress. They determine the length of the rest.
     streak: Option<Streak>,
-    /// Attempts that failed; a part of the streak, and what callers are told.
+    /// Attempts in a row that failed, a part of `streak`. Callers can read them.
     failing: Option<Streak>,
-    /// Answers in a row that brought the held set again while a refresh was due.
+    /// Fetches in a row that returned the held set although a refresh was due.
     unchanged: u32,
-    /// When an attempt failed that had begun after the held set expired.
+    /// When the latest attempt failed that had begun after the held set expired.
     failed_expired: Option<Timestamp>,
-    /// The service asked not to be called until this is over.
+    /// The pause that the service asked for.
     hint: Option<Pause>,
-    /// Boxed because few slots have one: the agent holds thousands of slots without.
+    /// Boxed because the agent holds thousands of slots without a limit.
     limit: Option<Box<TokenBucket>>,
     error: Option<E>,
     last_ask: Timestamp,
 }
 
-/// What expires at a known time.
+/// A value that expires at a known time.
 pub trait Expiring {
-    /// When it stops being valid.
+    /// When the value stops being valid.
     fn expiration(&self) -> Timestamp;
 }
 
-/// What a [`Slot`] holds.
+/// The set of credentials that a [`Slot`] holds.
 pub trait CredentialSet: Expiring {
-    /// Whether this is the same set as `other`: the same access key id. Two sets that expire in the same
-    /// second are two sets.
+    /// Returns whether both are the same set, which is when their access key ids are equal. Two sets that
+    /// expire in the same second are different sets.
     fn is_same_set(&self, other: &Self) -> bool;
 }
 
@@ -91,7 +93,7 @@ impl CredentialSet for Credentials {
     }
 }
 
-/// The answer to an ask.
+/// The answer of [`Slot::ask`].
 #[derive(Debug)]
 #[expect(
     clippy::exhaustive_enums,
@@ -100,11 +102,11 @@ impl CredentialSet for Credentials {
 pub enum Ask<'a, T> {
     /// The set.
     Ready(&'a T),
-    /// The set will be the outcome of this fetch.
+    /// The set will be the outcome of a fetch, which the ticket stands for.
     Pending(Ticket),
 }
 
-/// The claim to the result of a fetch, which may take several attempts.
+/// A claim to the outcome of one round: a fetch, which may take several attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
@@ -117,13 +119,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// How long it may take.
+    /// How long the attempt may take.
     pub fn timeout(self) -> Duration {
         self.timeout
     }
 }
 
-/// Failures that the state machine itself finds. A driver's error type is made from it.
+/// Failures that the state machine itself detects. A driver's error type converts from it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlotError {
@@ -133,10 +135,10 @@ pub enum SlotError {
         left.as_secs_f64()
     )]
     Expiring {
-        /// The life that it has left.
+        /// How long it is still valid.
         left: Duration,
     },
-    /// The driver began no attempt for as long as somebody was interested.
+    /// The driver began no attempt while a caller waited for one.
     #[error("no attempt could begin in time")]
     NotBegun,
     /// The driver never answered an attempt.
@@ -149,7 +151,7 @@ struct Held<T> {
     fetched: Timestamp,
     expires: Timestamp,
     due: Timestamp,
-    /// A refresh is due whatever `due` says: the set was rejected, or the clock was stepped back.
+    /// A refresh is due before `due`: the set was rejected, or the clock was stepped back.
     is_overdue: bool,
     rejected: Rejected,
 }
@@ -157,10 +159,11 @@ struct Held<T> {
 #[derive(Clone, Copy, PartialEq)]
 enum Rejected {
     No,
-    /// No attempt with a later number than this has ended: there may be a newer set.
+    /// The set was rejected when this was the number of the latest attempt, and no later one has ended. The
+    /// service may have a newer set.
     Untried(u64),
-    /// An attempt since then brought no newer set, so this one is handed out again. The service may have
-    /// been wrong, and there is nothing better.
+    /// An attempt after the rejection returned no newer set, so this one is handed out again: the rejection
+    /// may have been a mistake, and there is no other set.
     Tried,
 }
 
@@ -177,11 +180,12 @@ struct Round {
 #[derive(Clone, Copy)]
 enum Phase {
     Idle,
-    /// An attempt is to be started. No deadline: how long the driver takes says nothing.
+    /// An attempt is to be started. There is no deadline, because a slow driver is not a failed attempt.
     Wanted,
     /// The attempt is given up when the pause is over.
     InFlight(u64, Pause),
-    /// Before an attempt of a round: after a failed one, or because the service or the limit wants it.
+    /// Waiting for the next attempt of a round: after a failed one, or for the request limit or the service's
+    /// hint.
     Retrying(Pause),
     /// After a refresh without progress; the round is over.
     Resting(Pause),
@@ -215,9 +219,9 @@ impl Pause {
 /// How the latest round ended.
 struct Settled {
     round: u64,
-    /// The outcome is what is held; else the error.
+    /// Whether the outcome is the held set. Otherwise it is the error.
     is_set: bool,
-    /// Refused, under a policy that repeats refusals.
+    /// Whether the service refused, under a policy that repeats refusals.
     is_refused: bool,
 }
 
@@ -229,7 +233,8 @@ enum Verdict {
 }
 
 impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
-    /// Creates an empty slot. The seed drives its jitter; equal seeds give equal lives.
+    /// Creates an empty slot. Its jitter is computed from the seed: with equal seeds and equal calls, two slots
+    /// behave alike.
     pub fn new(policy: Arc<RefreshPolicy>, seed: u64) -> Self {
         let limit = policy.request_limit;
         Self {
@@ -257,29 +262,28 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Sets the time when the request itself expires. From then on what is held is dropped, and nothing is
-    /// fetched without an ask.
+    /// Sets when the request itself expires. From then on the slot drops the held set and begins a fetch only
+    /// when a caller asks. Defaults to never.
     pub fn with_end(mut self, end: Timestamp) -> Self {
         self.end = end;
         self
     }
 
-    /// Changes the time when the request itself expires, because there is a newer one.
+    /// Changes when the request itself expires, because a newer one has replaced it.
     #[cfg(feature = "cache")]
     pub(crate) fn set_end(&mut self, end: Timestamp) {
         self.end = end;
     }
 
-    /// Makes its tickets later than those of a slot with a lower serial.
+    /// Makes the tickets of this slot later than those of any slot with a lower serial.
     #[cfg(feature = "cache")]
     pub(crate) fn with_serial(mut self, serial: u64) -> Self {
         self.round.id = serial << 32;
         self
     }
 
-    /// A caller wants the set.
-    ///
-    /// Returns a usable set at once. With none, all callers share the fetch in flight, or one is begun.
+    /// Returns the held set if it is usable. Otherwise returns a ticket for the fetch in flight, which all callers
+    /// share, and begins a fetch if there is none.
     pub fn ask(&mut self, now: Timestamp) -> Ask<'_, T> {
         self.handle_timeout(now);
         self.last_ask = now;
@@ -297,7 +301,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// As [`ask`](Self::ask), but begins no fetch: returns `None` where an ask would begin one.
+    /// As [`ask`](Self::ask), but returns `None` where that would begin a fetch.
     #[cfg(feature = "cache")]
     pub(crate) fn join(&mut self, now: Timestamp) -> Option<Ask<'_, T>> {
         self.handle_timeout(now);
@@ -307,8 +311,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Returns what is held if an ask would return it and change nothing else. The time must not have been
-    /// stepped back.
+    /// Returns the held set if [`ask`](Self::ask) would return it without another effect. The clock must not have
+    /// been stepped back since the latest call.
     #[cfg(feature = "cache")]
     pub(crate) fn hit(&mut self, now: Timestamp) -> Option<&T> {
         let is_quiet = self.poll_timeout().is_none_or(|at| now < at);
@@ -321,8 +325,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// The result of a fetch, for the callers that wait for it: `None` while it goes on. After a failure it
-    /// is the held set where the policy hands that out.
+    /// Returns the result of a round to a caller with its ticket, or `None` until the round ends. After a failure
+    /// it is the held set if the policy hands that out.
     pub fn outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {
         let settled = self.settled(ticket)?;
         match (&self.held, &self.error) {
@@ -332,7 +336,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// As [`outcome`](Self::outcome), except that a failure is an error whatever is held.
+    /// As [`outcome`](Self::outcome), but after a failure it is always the error.
     pub fn fetch_outcome(&self, ticket: Ticket) -> Option<Result<&T, &E>> {
         self.settled(ticket)?;
         match (&self.held, &self.error) {
@@ -342,19 +346,20 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Returns an attempt to start now, once: single flight is a state, not a lock.
+    /// Returns an attempt that the driver is to start now. Each attempt is returned once, and there is at most one
+    /// in flight.
     pub fn poll_fetch(&mut self, now: Timestamp) -> Option<Attempt> {
         let Phase::Wanted = self.phase else {
             return None;
         };
         if self.round.attempts == 0 {
-            // The driver may have needed long to get here.
+            // The time that the driver took to start the first attempt does not count.
             self.round.began = now;
         }
         self.attempts += 1;
         self.round.attempts += 1;
         if let Some(limit) = &mut self.limit {
-            // Whether there is a token was asked before; one that is missing is owed.
+            // The pauses before an attempt wait for a token. An attempt without such a pause owes it.
             limit.reserve(now, Duration::MAX);
         }
         let mut timeout = self.policy.attempt_timeout;
@@ -388,8 +393,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         true
     }
 
-    /// Takes back an attempt that was not carried out, for example because its runtime is not driven:
-    /// another one is wanted. Returns `false`, and changes nothing, if the attempt is late or unknown.
+    /// Takes back an attempt that was not carried out, for example because its runtime is not polled. The slot
+    /// then wants another one. Returns `false`, and changes nothing, if the attempt is late or unknown.
     pub fn abandon(&mut self, attempt: Attempt) -> bool {
         let is_in_flight = self.is_attempt_in_flight(attempt);
         if is_in_flight {
@@ -399,8 +404,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         is_in_flight
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` if nothing happens before
-    /// another call.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) next, or `None` if the passing of time changes
+    /// nothing.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let kept = self.held.as_ref().map(|_held| self.end);
         let next = match self.phase {
@@ -418,7 +423,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             .filter(|at| *at < Timestamp::MAX)
     }
 
-    /// Time has passed. Harmless to call early, late or often.
+    /// Takes note of the time. Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.notice_step(now);
         if now >= self.end {
@@ -429,7 +434,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
                 let error = E::from(SlotError::Abandoned);
                 self.fail(Failure::new(FailureClass::Interrupted, error), now);
             }
-            // The driver may hold a wanted fetch back, for a budget; nobody has come back for it meanwhile.
+            // The driver may hold a wanted fetch back, for example for a budget. The callers have gone by now.
             Phase::Wanted if self.round.is_awaited && now >= self.end_of_interest() => {
                 self.settle_failed(now);
                 self.rest(now, Duration::ZERO);
@@ -449,12 +454,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// What is held, usable or not.
+    /// Returns the held set, usable or not.
     pub fn held(&self) -> Option<&T> {
         self.held.as_ref().map(|held| &held.value)
     }
 
-    /// Returns what an ask would return at once. Unlike an ask it changes nothing.
+    /// Returns the set that [`ask`](Self::ask) would return, and changes nothing.
     pub fn peek(&self, now: Timestamp) -> Option<&T> {
         match self.verdict(now) {
             Verdict::Serve => self.held(),
@@ -462,10 +467,11 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Until when each ask returns what is held and changes nothing. `None` if an ask at `now` does not.
+    /// Returns the time until which [`ask`](Self::ask) would return the held set and change nothing. `None` if it
+    /// would not do so at `now`.
     ///
-    /// A driver may hand out a copy of what is held until then without asking. While a fetch waits to be
-    /// started there is no such time, because each caller is a chance to start it.
+    /// Until then a driver may hand out a copy of the held set without asking. While a fetch is wanted there is no
+    /// such time, because each call of `ask` is an occasion for the driver to start it.
     pub fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
         let held = self.held.as_ref()?;
         if matches!(self.phase, Phase::Wanted) || !matches!(self.verdict(now), Verdict::Serve) {
@@ -480,12 +486,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         (now < until).then_some(until)
     }
 
-    /// When what is held was fetched.
+    /// Returns when the held set was fetched.
     pub fn fetched_at(&self) -> Option<Timestamp> {
         self.held.as_ref().map(|held| held.fetched)
     }
 
-    /// When what is held is to be refreshed.
+    /// Returns when the held set is to be refreshed.
     pub fn due_at(&self) -> Option<Timestamp> {
         self.held.as_ref().map(|held| match held.is_overdue {
             true => Timestamp::MIN,
@@ -493,52 +499,51 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         })
     }
 
-    /// Whether what is held is valid: it has more life left than the policy's margin, was not rejected
-    /// since the latest attempt, and the request that it was fetched with has not expired.
+    /// Returns whether the held set is usable: it is valid for longer than the policy's margin, it was not rejected
+    /// since the latest attempt, and the request that fetched it has not expired.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         let held = self.held.as_ref();
         now < self.end && held.is_some_and(|held| self.is_usable_set(held, now))
     }
 
-    /// Whether what is held was rejected, and is handed out because there is no newer set.
+    /// Returns whether the held set was rejected and is handed out because there is no newer one.
     pub fn is_rejected(&self) -> bool {
         self.held
             .as_ref()
             .is_some_and(|held| held.rejected == Rejected::Tried)
     }
 
-    /// How many times in a row the held set was fetched again although a refresh was due.
+    /// Returns how many fetches in a row have returned the held set although a refresh was due.
     pub fn unchanged(&self) -> u32 {
         self.unchanged
     }
 
-    /// The latest failure since the latest success.
+    /// Returns the error of the latest failed attempt, unless one has succeeded since.
     pub fn last_error(&self) -> Option<&E> {
         self.error.as_ref()
     }
 
-    /// Failed attempts in a row.
+    /// Returns the number of failed attempts in a row.
     pub fn failures(&self) -> u32 {
         self.failing.map_or(0, |failing| failing.count)
     }
 
-    /// When the first of the failures in a row happened.
+    /// Returns when the first of the failures in a row happened.
     pub fn failing_since(&self) -> Option<Timestamp> {
         self.failing.map(|failing| failing.since)
     }
 
-    /// Whether [`poll_fetch`](Self::poll_fetch) would return an attempt.
+    /// Returns whether [`poll_fetch`](Self::poll_fetch) would return an attempt.
     pub fn wants_fetch(&self) -> bool {
         matches!(self.phase, Phase::Wanted)
     }
 
-    /// Whether a fetch is wanted or in flight.
+    /// Returns whether a fetch is wanted or in flight.
     pub fn is_fetching(&self) -> bool {
         matches!(self.phase, Phase::Wanted | Phase::InFlight(..))
     }
 
-    /// Whether an ask with nothing usable held would join a fetch, or its next attempt, rather than begin
-    /// one.
+    /// Returns whether [`ask`](Self::ask) without a usable set would join a round rather than begin one.
     pub fn is_under_way(&self) -> bool {
         matches!(
             self.phase,
@@ -546,43 +551,43 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         )
     }
 
-    /// Whether nothing is attempted for a while because an attempt brought no progress.
+    /// Returns whether the slot pauses before its next attempt.
     pub fn is_resting(&self) -> bool {
         matches!(self.phase, Phase::Resting(_) | Phase::Retrying(_))
     }
 
-    /// Whether nothing is held and nothing is going on, so that the slot may be dropped.
+    /// Returns whether the slot holds nothing and does nothing, so that it may be dropped.
     pub fn is_vacant(&self) -> bool {
         self.held.is_none() && matches!(self.phase, Phase::Idle)
     }
 
-    /// Whether an attempt has been started and not answered.
+    /// Returns whether an attempt has been started and not answered.
     #[cfg(feature = "cache")]
     pub(crate) fn is_in_flight(&self) -> bool {
         matches!(self.phase, Phase::InFlight(..))
     }
 
-    /// Whether a fetch is wanted, and not by a caller.
+    /// Returns whether a fetch is wanted that no caller waits for.
     #[cfg(feature = "cache")]
     pub(crate) fn wants_refresh(&self) -> bool {
         self.wants_fetch() && !self.round.is_awaited
     }
 
-    /// Whether a fetch is wanted by a caller.
+    /// Returns whether a fetch is wanted that a caller waits for.
     #[cfg(feature = "cache")]
     pub(crate) fn wants_first(&self) -> bool {
         self.wants_fetch() && self.round.is_awaited
     }
 
-    /// Whether the fetch in question has had an attempt that failed.
+    /// Returns whether the current round has already had an attempt.
     #[cfg(feature = "cache")]
     pub(crate) fn is_retry(&self) -> bool {
         self.round.attempts > 0
     }
 
-    /// Refreshes now, whatever is held. Cuts a rest short and joins a fetch under way.
+    /// Begins a fetch now, also if a usable set is held, or joins the one that is under way. Ends a rest.
     ///
-    /// The ticket's [`fetch_outcome`](Self::fetch_outcome) is that fetch's.
+    /// Read the result with [`fetch_outcome`](Self::fetch_outcome).
     pub fn refresh(&mut self, now: Timestamp) -> Ticket {
         self.handle_timeout(now);
         self.last_ask = now;
@@ -618,8 +623,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// The latest round, if it failed and the service asked not to be called for longer than a caller
-    /// waits. A request would not be answered, and waiting for it would only delay the error.
+    /// Returns the latest round if it failed and the service asked not to be called for longer than a caller
+    /// waits. Another attempt could not succeed in time, so callers get the known error at once.
     fn failed_round_to_repeat(&self, now: Timestamp) -> Option<u64> {
         self.limit.as_ref()?;
         self.error.as_ref()?;
@@ -645,7 +650,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         };
     }
 
-    /// When the request limit and the service's hint allow an attempt.
+    /// Returns when the request limit and the service's hint allow an attempt.
     fn earliest_attempt(&self, now: Timestamp) -> Timestamp {
         match &self.limit {
             Some(limit) => limit.ready_at(now).max(self.hint_end()),
@@ -690,7 +695,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         self.phase = Phase::Idle;
     }
 
-    /// The service handed out the held set again.
+    /// Keeps the held set, because the service has returned it again.
     fn keep(&mut self, now: Timestamp) {
         self.forget_failures();
         if self.must_try_since_rejection() {
@@ -707,7 +712,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             Streak::lengthen(&mut self.streak, now);
             self.rest(now, Duration::ZERO);
         } else {
-            // Somebody asked for a refresh before it was due.
+            // A caller asked for a refresh before it was due.
             self.phase = Phase::Idle;
         }
     }
@@ -750,16 +755,16 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// How long the service's wish not to be called (`Retry-After`) is respected.
+    /// Returns how much of the service's `Retry-After` is respected.
     fn honoured_hint(&self, hint: Option<Duration>, now: Timestamp) -> Duration {
         let expires = self.held.as_ref().map(|held| held.expires);
         self.policy
             .honoured_hint(hint.unwrap_or_default(), now, expires)
     }
 
-    /// Whether the attempt that just ended began before the held set was rejected, and so says nothing
-    /// about what the service would hand out now. Another one is wanted then; else the rejection has had
-    /// its attempt.
+    /// Returns whether the attempt that just ended began before the held set was rejected. Its result says nothing
+    /// about the set that the service would return now, so the slot wants another attempt. Otherwise marks the
+    /// rejection as tried.
     fn must_try_since_rejection(&mut self) -> bool {
         let Some(held) = &mut self.held else {
             return false;
@@ -780,7 +785,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// The pause before the next attempt for callers that wait with nothing to hand out, if they get one.
+    /// Returns the pause before the next attempt of the round, or `None` if the round has no other attempt: only
+    /// callers that wait and cannot be answered get one.
     fn retry_pause(
         &mut self,
         class: FailureClass,
@@ -805,8 +811,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         (pause.until <= self.retry_deadline()).then_some(pause)
     }
 
-    /// Ends a round without progress: with something held (rejected or expired too) the next one comes by
-    /// itself, with nothing held when a caller asks.
+    /// Ends a round without progress. With a set held, also a rejected or expired one, the next round begins after
+    /// the rest. Without one, it begins when a caller asks.
     fn rest(&mut self, now: Timestamp, hint: Duration) {
         self.phase = match (&self.held, self.streak) {
             (Some(held), Some(streak)) => {
@@ -826,9 +832,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         });
     }
 
-    /// The outcome of a failed round is what is held, where an ask would return that now. Else it is the
-    /// error of its last attempt; a round always has one, because without an outcome callers would wait for
-    /// ever.
+    /// Settles a failed round. Its outcome is the held set if [`ask`](Self::ask) would return that now, else the
+    /// error of its last attempt. Every round needs an outcome, because callers wait for one.
     fn settle_failed(&mut self, now: Timestamp) {
         let not_begun = || E::from(SlotError::NotBegun);
         self.error.get_or_insert_with(not_begun);
@@ -849,12 +854,12 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         self.error = None;
     }
 
-    /// From here on nobody is taken to be interested in a fetch that was asked for.
+    /// Returns when the callers of a fetch are assumed to have gone.
     fn end_of_interest(&self) -> Timestamp {
         self.last_ask + self.policy.retry.linger
     }
 
-    /// Until when an attempt may begin for callers that wait with nothing usable held.
+    /// Returns until when an attempt may begin for callers that wait.
     fn retry_deadline(&self) -> Timestamp {
         let retry = &self.policy.retry;
         (self.round.began + retry.within)
@@ -870,7 +875,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         self.due_at().is_some_and(|due| now >= due)
     }
 
-    /// The request has expired: what was fetched with it is of no use to anybody, nor is a refresh of it.
+    /// Drops the held set and its refresh, because the request has expired.
     fn drop_held(&mut self) {
         self.held = None;
         let is_refresh = matches!(self.phase, Phase::Wanted) && !self.round.is_awaited;
@@ -879,7 +884,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Moves to now what began in the future: the wall clock was stepped back.
+    /// Moves what began later than `now` to `now`, because the wall clock was stepped back.
     fn notice_step(&mut self, now: Timestamp) {
         self.last_ask = self.last_ask.min(now);
         self.round.began = self.round.began.min(now);
@@ -908,8 +913,8 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         !self.is_withheld(held, now) && held.expires.saturating_since(now) > self.policy.margin
     }
 
-    /// Whether a rejected set is kept back until an attempt has been made. It is not where the service
-    /// asked not to be called for longer than a caller waits.
+    /// Returns whether a rejected set is withheld until an attempt has been made. It is not while the service asks
+    /// not to be called for longer than a caller waits.
     fn is_withheld(&self, held: &Held<T>, now: Timestamp) -> bool {
         self.policy.withhold_rejected
             && matches!(held.rejected, Rejected::Untried(_))
@@ -928,7 +933,7 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
         }
     }
 
-    /// Whether a set that has expired is handed out all the same.
+    /// Returns whether an expired set is handed out.
     fn falls_back(&self, now: Timestamp) -> bool {
         let held = self.held.as_ref();
         held.is_some_and(|held| !self.is_withheld(held, now))
@@ -944,9 +949,9 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
             ServeExpired::Never => None,
             ServeExpired::WhileFailing => self.failing.map(|_failing| Timestamp::MAX),
             ServeExpired::AfterFailedAttempt(length) => {
-                // A failure in the future is not a recent one: the clock was stepped back.
+                // A failure later than now is not a recent one: the clock was stepped back.
                 let failed = self.failed_expired.filter(|failed| *failed <= now)?;
-                // While the service asks not to be called there can be no newer attempt.
+                // No attempt begins while the service asks not to be called.
                 Some((failed + length).max(self.hint_end()))
             }
         }
@@ -954,13 +959,13 @@ impl<T: CredentialSet, E: From<SlotError>> Slot<T, E> {
 }
 
 impl<T: CredentialSet + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
-    /// The service rejected the set with this access key id. A refresh is due at once, and the set is not
-    /// handed out before an attempt has been made since (under [`RefreshPolicy::cross_sdk`] it is).
+    /// Marks the set with this access key id as rejected by a service. A refresh is then due at once, and the set
+    /// is withheld until an attempt has been made (except under [`RefreshPolicy::cross_sdk`]).
     ///
-    /// If that attempt fails or brings the same set, the set is handed out again, and the refresh goes on
-    /// at the pace of a failing one: a service that is wrong once must not cost a valid set. Rejecting it
-    /// once more then changes nothing, because each rejection would be a request. Nothing happens either
-    /// when another set is held by now. Returns whether something was changed.
+    /// If that attempt fails or returns the same set, the set is handed out again and the refresh is repeated as
+    /// after a failure, because the rejection may have been a mistake. Another rejection of the same set has no
+    /// effect, or each would cause a request. Nor has the rejection of a set that is not the held one. Returns
+    /// whether the slot has changed.
     pub fn invalidate(&mut self, access_key_id: &str) -> bool {
         let Some(held) = &mut self.held else {
             return false;
@@ -972,7 +977,7 @@ impl<T: CredentialSet + Borrow<Credentials>, E: From<SlotError>> Slot<T, E> {
         self.unchanged = 0;
         held.is_overdue = true;
         if self.policy.withhold_rejected && matches!(self.phase, Phase::Resting(_)) {
-            // The rest was for the pace of a refresh that nobody was in a hurry for.
+            // The rest was meant for a refresh without urgency.
             self.phase = Phase::Idle;
         }
         true
@@ -997,8 +1002,8 @@ impl<T, E> fmt::Debug for Slot<T, E> {
     }
 }
 
-/// An attempt never gets less time than this: it could only fail.
+/// The shortest timeout of an attempt. With less time it could only fail.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A clock that is corrected by less than this has not been stepped.
+/// A correction of the clock by less than this is not a step.
 const STEP_TOLERANCE: Duration = Duration::from_secs(10);

@@ -4,10 +4,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{BoundPod, TokenDigest};
 
-/// Whom a slot belongs to: a pod whose tokens have been verified, or one token that has not been.
+/// The key of a slot: a pod whose tokens have been verified, or one token that has not been.
 ///
-/// All verified tokens of a pod share a slot. A token that nobody has verified has a slot of its own,
-/// because anybody could have written its claims.
+/// All verified tokens of a pod share a slot. A token that has not been verified has a slot of its own, because
+/// its claims may be forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(
     clippy::exhaustive_enums,
@@ -20,12 +20,12 @@ pub enum SlotKey {
     Token(TokenDigest),
 }
 
-/// The SHA-256 of all that identifies a [`BoundPod`]: a key that is small and can be copied.
+/// The SHA-256 of all names and UIDs of a [`BoundPod`], as a small key that can be copied.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodDigest([u8; 32]);
 
 impl PodDigest {
-    /// The digest of the pod's names and UIDs.
+    /// Returns the digest of the pod's names and UIDs.
     pub fn of(pod: &BoundPod) -> Self {
         let BoundPod {
             namespace,
@@ -37,7 +37,7 @@ impl PodDigest {
         let mut digest = Sha256::new();
         for part in [namespace, service_account, service_account_uid, name, uid] {
             digest.update(part.as_str());
-            // No name holds it, so that no two pods have the same bytes.
+            // No name contains a zero byte, so no two pods have the same input.
             digest.update([0]);
         }
         Self(digest.finalize().into())
@@ -45,7 +45,7 @@ impl PodDigest {
 }
 
 impl fmt::Debug for PodDigest {
-    /// The first four bytes: enough to tell entries apart in a log.
+    /// Prints the first four bytes, which distinguish entries in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0;
         write!(f, "PodDigest({a:02x}{b:02x}{c:02x}{d:02x}…)")

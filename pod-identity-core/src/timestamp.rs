@@ -5,13 +5,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment of wall-clock time: whole milliseconds since 1970-01-01T00:00:00 UTC.
+/// A point in wall-clock time, in whole milliseconds since 1970-01-01T00:00:00 UTC.
 ///
-/// Credentials expire by the wall clock, so the refresh logic counts in it. A finer fraction is cut
-/// off, never rounded up: an expiry must not move into the future. All arithmetic saturates.
+/// The refresh logic uses the wall clock, because credentials expire by it. A finer fraction is rounded down, so
+/// that an expiration never moves into the future. All arithmetic saturates.
 ///
-/// `Display` and serde write RFC 3339 in UTC with a trailing `Z`, which is the only form that every
-/// SDK reads; [`epoch_seconds`] is the codec of EKS Auth.
+/// `Display` and serde write RFC 3339 in UTC with a trailing `Z`, which is the only form that every SDK reads.
+/// [`epoch_seconds`] is the format of EKS Auth.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,17 +26,17 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The earliest moment that can be written: `0000-01-01T00:00:00Z`.
+    /// The earliest value, `0000-01-01T00:00:00Z`.
     pub const MIN: Self = Self(-62_167_219_200_000);
-    /// The latest moment that can be written: `9999-12-31T23:59:59.999Z`.
+    /// The latest value, `9999-12-31T23:59:59.999Z`.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// From whole seconds since the epoch, clamped to [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
+    /// Creates a timestamp from seconds since the epoch, clamped to [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
     pub const fn from_unix_secs(secs: i64) -> Self {
         Self::from_unix_millis(secs.saturating_mul(1000))
     }
 
-    /// From milliseconds since the epoch, clamped to [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
+    /// Creates a timestamp from milliseconds since the epoch, clamped to [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
     pub const fn from_unix_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
             Self::MIN
@@ -47,23 +47,23 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since the epoch; negative before 1970.
+    /// Returns the milliseconds since the epoch, negative before 1970.
     pub const fn as_unix_millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns the seconds since the epoch, rounded down.
     pub const fn as_unix_secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// Reads RFC 3339, with `Z`, an offset or a fraction of a second, and `T` or a space before the time. The
-    /// colon of the offset may be absent (`+0000`), as in ISO 8601 and in what some servers write.
+    /// Parses RFC 3339, with `Z` or an offset, an optional fraction of a second, and `T` or a space before the
+    /// time. The offset may lack its colon (`+0000`), as ISO 8601 allows and some servers write it.
     ///
     /// # Errors
-    /// [`TimestampError`] when the text is not an RFC 3339 date and time between the years 0 and 9999.
+    /// [`TimestampError`] if the text is not such a date and time, or not between the years 0 and 9999.
     pub fn parse_rfc3339(text: &str) -> Result<Self, TimestampError> {
-        // `time` takes any character here.
+        // The parser of `time` accepts any character here.
         if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
             return Err(TimestampError);
         }
@@ -76,7 +76,7 @@ impl Timestamp {
             .map_err(|_out_of_range| TimestampError)
     }
 
-    /// The time from `earlier` until this moment; zero when `earlier` is later.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// `…+0200` as `…+02:00`.
+/// Returns `…+0200` as `…+02:00`.
 fn with_colon(text: &str) -> Result<String, ()> {
     let (before, minutes) = text
         .len()
@@ -161,14 +161,14 @@ fn with_colon(text: &str) -> Result<String, ()> {
     }
 }
 
-/// A text that is not an RFC 3339 date and time, such as `2026-03-01T12:00:00Z`.
+/// The error for a text that is not an RFC 3339 date and time such as `2026-03-01T12:00:00Z`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 date and time such as 2026-03-01T12:00:00Z")]
 pub struct TimestampError;
 
-/// The codec of EKS Auth: seconds since the epoch as a JSON number, whole or with a fraction.
+/// The format of EKS Auth: seconds since the epoch as a JSON number, which may have a fraction.
 ///
-/// For `#[serde(with = "epoch_seconds")]`. Writes a whole number when there is no fraction.
+/// For `#[serde(with = "epoch_seconds")]`. An integer is written if there is no fraction.
 pub mod epoch_seconds {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};
 

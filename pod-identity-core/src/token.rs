@@ -10,12 +10,11 @@ use crate::{ClaimError, KubernetesName, Secret, Timestamp, Validity};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
 ///
-/// Parsing checks the form (three parts of canonical base64url, a signing algorithm, an expiry), not
-/// the signature, which EKS Auth verifies. Until then everybody could have written the claims; the name of
-/// [`UnverifiedClaims`] is a reminder.
+/// Parsing checks the form: three parts of canonical base64url, a signing algorithm, and an expiry. It does not
+/// verify the signature, so the claims may be forged; hence the name of [`UnverifiedClaims`].
 ///
-/// Canonical means without padding and without stray trailing bits. Otherwise one token would have many
-/// spellings, and could fill a cache under many keys.
+/// Canonical base64url has no padding and no set bits after its last byte. Otherwise one token would have several
+/// encodings, and could fill a cache under several keys.
 ///
 /// ```
 /// use pod_identity_core::{ServiceAccountToken, TokenError};
@@ -33,10 +32,10 @@ pub struct ServiceAccountToken {
 }
 
 impl ServiceAccountToken {
-    /// Reads the token and its claims.
+    /// Parses a token with its header and claims.
     ///
     /// # Errors
-    /// [`TokenError`] when the text is empty or not a signed JWT with an expiry.
+    /// [`TokenError`] if the text is empty or not a signed JWT with an expiry.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         if text.is_empty() {
             return Err(TokenError::Empty);
@@ -64,29 +63,29 @@ impl ServiceAccountToken {
         })
     }
 
-    /// The token as sent.
+    /// Returns the text of the token. It must not reach a log, an error, a metric or a `Debug`.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
 
-    /// The claims, which nobody has verified.
+    /// Returns the claims, which have not been verified.
     pub fn claims(&self) -> &UnverifiedClaims {
         &self.claims
     }
 
-    /// The header, which nobody has verified either.
+    /// Returns the header, which has not been verified either.
     pub fn header(&self) -> &TokenHeader {
         &self.header
     }
 
-    /// What the signature is over, header and claims as sent, and the signature.
+    /// Returns the signed bytes, which are header and claims as sent, and the signature.
     pub fn signed(&self) -> (&[u8], &[u8]) {
         let text = self.text.expose();
         let (signed, _signature) = text.rsplit_once('.').unwrap_or((text, ""));
         (signed.as_bytes(), &self.signature)
     }
 
-    /// The key of this token in a cache.
+    /// Returns the digest of this token, its key in a cache.
     #[cfg(feature = "digest")]
     pub fn digest(&self) -> TokenDigest {
         TokenDigest::of(self.text.expose().as_bytes())
@@ -106,23 +105,22 @@ impl fmt::Debug for ServiceAccountToken {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct TokenHeader {
-    /// `alg`: the algorithm of the signature, such as `RS256`. It must not decide how the signature is verified:
-    /// the key does.
+    /// `alg`: the algorithm of the signature, such as `RS256`. A verifier must choose the algorithm by the key and
+    /// not by this member.
     #[serde(default, rename = "alg")]
     pub algorithm: String,
-    /// `kid`: names the key of the signature. `None` if it is not a string.
+    /// `kid`: the name of the key. `None` if it is absent or not a string.
     #[serde(default, rename = "kid", deserialize_with = "text")]
     pub key_id: Option<String>,
-    /// Whether there is `crit`: parameters that a verifier must understand, or else must not accept the
-    /// token.
+    /// Whether there is a `crit`, which lists parameters that a verifier must understand to accept the token.
     #[serde(default, rename = "crit", deserialize_with = "is_present")]
     pub is_critical: bool,
 }
 
-/// The claims of a token that nobody has verified. Names and numbers in it may be invented.
+/// The claims of a token that has not been verified. All of them may be forged.
 ///
-/// Names of Kubernetes objects are [`KubernetesName`]s, so that they can be logged as they are; a claim
-/// that is not such a name is absent. Issuer, subject and audience are text of any kind: escape them.
+/// Names of Kubernetes objects are [`KubernetesName`]s and can be logged as they are. A claim that is not such a
+/// name is `None`. Issuer, subject and audience are arbitrary text, which has to be escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnverifiedClaims {
@@ -130,33 +128,32 @@ pub struct UnverifiedClaims {
     pub issuer: Option<String>,
     /// `sub`: `system:serviceaccount:<namespace>:<name>`.
     pub subject: Option<String>,
-    /// `aud`: the services that may accept the token; `pods.eks.amazonaws.com` for Pod Identity.
+    /// `aud`: the services that may accept the token. For Pod Identity it is `pods.eks.amazonaws.com`.
     pub audience: Vec<String>,
-    /// `exp`: from this time on the token is not accepted.
+    /// `exp`: the token is not accepted at or after this time.
     pub expires_at: Timestamp,
-    /// `nbf`: before this time the token is not accepted.
+    /// `nbf`: the token is not accepted before this time.
     pub not_before: Option<Timestamp>,
-    /// `iat`: when it was issued.
+    /// `iat`: when the token was issued.
     pub issued_at: Option<Timestamp>,
-    /// `kubernetes.io` namespace.
+    /// The namespace of the pod and its service account, from `kubernetes.io`.
     pub namespace: Option<KubernetesName>,
-    /// `kubernetes.io` service account name.
+    /// The name of the service account, from `kubernetes.io`.
     pub service_account: Option<KubernetesName>,
-    /// `kubernetes.io` service account uid.
+    /// The UID of the service account, from `kubernetes.io`.
     pub service_account_uid: Option<KubernetesName>,
-    /// `kubernetes.io` pod name.
+    /// The name of the pod, from `kubernetes.io`.
     pub pod: Option<KubernetesName>,
-    /// `kubernetes.io` pod uid.
+    /// The UID of the pod, from `kubernetes.io`.
     pub pod_uid: Option<KubernetesName>,
-    /// `kubernetes.io` node name; absent before Kubernetes 1.30.
+    /// The name of the node, from `kubernetes.io`. Absent before Kubernetes 1.30.
     pub node: Option<KubernetesName>,
 }
 
 impl UnverifiedClaims {
-    /// Whether the token may be used at `now` for `audience`.
+    /// Checks that the token is valid at `now`, and for `audience`.
     ///
-    /// `leeway` applies to `nbf` only, because a node's clock may be behind the API server's. It does not
-    /// prolong the life of a token.
+    /// `leeway` applies only to `nbf`, as in [`Validity::check`].
     ///
     /// # Errors
     /// [`ClaimError`], with the official agent's text where it has one.
@@ -173,7 +170,7 @@ impl UnverifiedClaims {
         }
     }
 
-    /// When the token may be used.
+    /// Returns the period in which the token is valid.
     pub fn validity(&self) -> Validity {
         Validity {
             expires_at: self.expires_at,
@@ -182,14 +179,14 @@ impl UnverifiedClaims {
     }
 }
 
-/// Why a text is not a service-account token. It never holds the text.
+/// Why a text is not a service-account token. It does not contain the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// There is no token. Cure: send the content of the projected token file.
+    /// The text is empty. Remedy: send the content of the projected token file.
     #[error("token is empty")]
     Empty,
-    /// Not three parts joined by dots. Cure: send the token alone, without `Bearer `.
+    /// The text is not three parts joined by dots. Remedy: send the token alone, without `Bearer `.
     #[error("token is malformed: token contains an invalid number of segments")]
     Segments,
     /// A part is not canonical base64url.
@@ -198,7 +195,7 @@ pub enum TokenError {
         /// `header`, `claims` or `signature`.
         part: &'static str,
     },
-    /// A part is not the JSON object that it should be.
+    /// A part is not the expected JSON object.
     #[error("token is malformed: could not JSON decode {part}")]
     Json {
         /// `header` or `claims`.
@@ -212,24 +209,24 @@ pub enum TokenError {
     NoExpiry,
 }
 
-/// The SHA-256 of exactly the bytes of a token, its key in a cache.
+/// The SHA-256 of the bytes of a token, its key in a cache.
 ///
-/// It is a digest of the whole token: two tokens with the same claims and different signatures must never
-/// share credentials, because only one of them may be genuine.
+/// The digest includes the signature. Two tokens with the same claims and different signatures must not share
+/// credentials, because one of them may be forged.
 #[cfg(feature = "digest")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenDigest([u8; 32]);
 
 #[cfg(feature = "digest")]
 impl TokenDigest {
-    /// The digest of the bytes as sent, which need not be a well-formed token.
+    /// Returns the digest of the bytes as sent, which need not be a well-formed token.
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::Digest;
 
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -237,7 +234,7 @@ impl TokenDigest {
 
 #[cfg(feature = "digest")]
 impl fmt::Debug for TokenDigest {
-    /// The first four bytes: enough to tell entries apart in a log, too few to be used as a key.
+    /// Prints the first four bytes, which distinguish entries in a log and cannot serve as a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0;
         write!(f, "TokenDigest({a:02x}{b:02x}{c:02x}{d:02x}…)")

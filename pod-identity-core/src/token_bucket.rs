@@ -4,9 +4,9 @@ use crate::Timestamp;
 
 /// A token bucket: up to `burst` at once, refilled at `per_second`.
 ///
-/// Time is an argument, tokens are fractional, and a token may be reserved before it is there. The
-/// bucket starts full. A wall clock that is stepped back neither refills the bucket nor adds to the
-/// wait; one that is stepped forward refills it as if the time had passed.
+/// Time is an argument, tokens are fractional, and a token can be reserved before it is available. The bucket
+/// starts full. Stepping the wall clock back neither refills the bucket nor adds to the wait. Stepping it forward
+/// refills the bucket as if the time had passed.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::Timestamp;
 /// assert!(bucket.try_take(now) && bucket.try_take(now));
 /// assert!(!bucket.try_take(now), "the burst is used up");
 ///
-/// // A caller that can wait reserves the next token and sleeps until it is there.
+/// // A caller that can wait reserves the next token and sleeps until it is available.
 /// let quarter = Duration::from_millis(250);
 /// assert_eq!(bucket.reserve(now, Duration::from_secs(1)), Some(quarter));
 /// assert_eq!(bucket.reserve(now, quarter), None, "the next one takes 500 ms");
@@ -25,22 +25,21 @@ use crate::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenBucket {
     burst: u32,
-    /// Nanoseconds that it takes to refill one token.
+    /// Nanoseconds to refill one token.
     price: u64,
     /// Nanoseconds of refill that the bucket holds beyond its burst.
     slack: u64,
-    /// Nanoseconds until the bucket is full, as of `updated`. Counting the missing time instead of the
-    /// tokens keeps fractions of a token exact and needs no floating point on the way.
+    /// Nanoseconds until the bucket is full, as of `updated`. Storing the missing time instead of the tokens keeps
+    /// fractions of a token exact without floating point.
     missing: u64,
     updated: Timestamp,
 }
 
 impl TokenBucket {
-    /// A full bucket of `burst` tokens, refilled at `per_second`.
+    /// Creates a full bucket of `burst` tokens, refilled at `per_second`.
     ///
-    /// A `burst` of 0 lets nothing pass at once. The slowest rate is one token an hour, also for a rate
-    /// that is zero, negative or not a number, so that nobody is locked out for ever. An infinite rate is
-    /// no limit.
+    /// With a `burst` of 0, every token has to be waited for. The slowest rate is one token per hour, also if
+    /// `per_second` is zero, negative or NaN, so that no caller waits for ever. An infinite rate is no limit.
     pub fn new(burst: u32, per_second: f64) -> Self {
         Self {
             burst,
@@ -51,19 +50,19 @@ impl TokenBucket {
         }
     }
 
-    /// Makes up for timers that fire late: a caller that comes up to `slack` after its token was there
-    /// does not slow the rate down. Defaults to zero.
+    /// Compensates for timers that fire late: a token that is taken up to `slack` after it became available does
+    /// not delay the next one. Defaults to zero.
     pub fn with_slack(mut self, slack: Duration) -> Self {
         self.slack = nanos(slack);
         self
     }
 
-    /// Takes a token if there is one now.
+    /// Takes a token if one is available, and returns whether it was.
     pub fn try_take(&mut self, now: Timestamp) -> bool {
         self.reserve(now, Duration::ZERO).is_some()
     }
 
-    /// Takes a token that is there within `max_wait`, and returns the time until then.
+    /// Takes a token that is available within `max_wait`, and returns how long to wait for it.
     ///
     /// Returns `None`, and takes nothing, if the wait would be longer.
     pub fn reserve(&mut self, now: Timestamp, max_wait: Duration) -> Option<Duration> {
@@ -76,34 +75,34 @@ impl TokenBucket {
         Some(Duration::from_nanos(wait))
     }
 
-    /// Gives a token back, for example because what it paid for did not happen.
+    /// Returns a token to the bucket, for example because the action it was taken for did not happen.
     pub fn refund(&mut self, now: Timestamp) {
         self.update(now);
         self.missing = self.missing.saturating_sub(self.price);
     }
 
-    /// How long it takes until `count` tokens are there; zero if they are there already.
+    /// Returns how long it takes until `count` tokens are available; zero if they already are.
     ///
-    /// More tokens than the burst are never there at once: for these it is the time until the last of them,
-    /// where each is taken as soon as it is there.
+    /// More tokens than the burst are never available at once. For such a count, returns the time until the last of
+    /// them can be taken if each is taken as soon as possible.
     pub fn wait_for(&self, now: Timestamp, count: u32) -> Duration {
         let others = self.price.saturating_mul(u64::from(count.max(1) - 1));
         let missing = self.missing_at(now).saturating_add(others);
         Duration::from_nanos(self.wait_nanos(missing))
     }
 
-    /// When the next token is there, rounded up to whole milliseconds; `now` if it is there already.
+    /// Returns when the next token is available, rounded up to whole milliseconds; `now` if it already is.
     pub fn ready_at(&self, now: Timestamp) -> Timestamp {
         let wait = self.wait_nanos(self.missing_at(now));
         now + Duration::from_millis(wait.div_ceil(NANOS_PER_MILLI))
     }
 
-    /// Whether nothing is missing, so that the bucket is as good as a new one.
+    /// Returns whether the bucket is full, as a new one is.
     pub fn is_full(&self, now: Timestamp) -> bool {
         self.missing_at(now) == 0
     }
 
-    /// Changes the rate. The tokens in the bucket, and those owed, stay as many as they are.
+    /// Changes the rate. The number of tokens in the bucket, or owed, stays the same.
     pub fn set_rate(&mut self, now: Timestamp, per_second: f64) {
         self.update(now);
         let price = price(per_second);
@@ -114,8 +113,7 @@ impl TokenBucket {
         self.price = price;
     }
 
-    /// Lets no token be there before `at`, whatever the bucket holds. What it holds beyond one token is
-    /// gone then.
+    /// Makes no token available before `at`, and at most one at that time.
     pub fn block_until(&mut self, now: Timestamp, at: Timestamp) {
         self.update(now);
         let one_token_left = self.capacity().saturating_sub(self.price);
@@ -135,7 +133,7 @@ impl TokenBucket {
         self.missing.saturating_sub(passed)
     }
 
-    /// Until there is a token to take when so much is missing.
+    /// Returns the time until a token is available when so much is missing.
     fn wait_nanos(&self, missing: u64) -> u64 {
         let after_taking = missing.saturating_add(self.price);
         after_taking.saturating_sub(self.capacity())
@@ -148,7 +146,7 @@ impl TokenBucket {
 }
 
 fn price(per_second: f64) -> u64 {
-    // `max` also replaces what is not a number.
+    // `max` also replaces NaN.
     let price = 1e9 / per_second.max(SLOWEST_PER_SECOND);
     price.round() as u64
 }

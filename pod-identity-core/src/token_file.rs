@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use crate::{AuthorizationToken, AuthorizationTokenError};
 
-/// The file that holds the authorization token, read anew for every fetch.
+/// The file with the authorization token, which is read for every fetch.
 ///
-/// kubelet replaces the token by swapping a symlink above it, so the path is followed each time and never
-/// resolved beforehand. The content is read as an [`AuthorizationToken`]. Reading blocks; a projected
-/// token lives in memory (tmpfs) and has about 1.2 KB, but other file systems may hang.
+/// kubelet replaces the token by swapping a symlink in its path, so the path is followed with each read and never
+/// resolved beforehand. The content is parsed as an [`AuthorizationToken`]. Reading blocks. A projected token is in
+/// memory (tmpfs) and has about 1.2 KB, but another file system may hang.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -28,12 +28,12 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// A token file at this path, which need not exist yet.
+    /// Creates a token file from its path, where nothing needs to exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The path as given.
+    /// Returns the path as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -41,7 +41,7 @@ impl TokenFile {
     /// Reads the token.
     ///
     /// # Errors
-    /// [`TokenFileError`], which names the path and what is wrong with it.
+    /// [`TokenFileError`] if the file cannot be read or does not hold a token.
     pub fn read(&self) -> Result<AuthorizationToken, TokenFileError> {
         let bytes = self
             .bytes_through_a_swap()
@@ -49,7 +49,7 @@ impl TokenFile {
         AuthorizationToken::parse(&bytes).map_err(|error| self.failed_with(error))
     }
 
-    /// The error of a reader that could not read this file.
+    /// Returns the error for a problem with this file, for callers that read it themselves.
     pub fn failed_with(&self, problem: impl Into<TokenFileProblem>) -> TokenFileError {
         TokenFileError {
             path: self.path.clone(),
@@ -57,8 +57,8 @@ impl TokenFile {
         }
     }
 
-    /// kubelet removes the old directory right after the swap. A path that is being resolved at that moment
-    /// leads nowhere; resolved again, it leads to the new file.
+    /// Reads the file again if it is not found. kubelet removes the old directory right after the swap, so a path
+    /// that is being resolved at that moment leads nowhere. Resolved again, it leads to the new file.
     fn bytes_through_a_swap(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let mut result = self.bytes();
         for _again in 0..2 {
@@ -76,9 +76,8 @@ impl TokenFile {
         if !metadata.is_file() && !metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, NotAFile));
         }
-        // Reserved at once, because a buffer that grows leaves copies of the token in memory; and not much
-        // larger than the file, because all of it is overwritten when dropped. One byte more than
-        // allowed distinguishes "full" from "too large".
+        // A buffer that grows leaves copies of the token in memory. A buffer much larger than the file takes
+        // long to overwrite on drop. The byte beyond the limit distinguishes "full" from "too large".
         let size = usize::try_from(metadata.len()).unwrap_or(AuthorizationToken::MAX_BYTES);
         let mut bytes = Zeroizing::new(Vec::with_capacity(
             size.min(AuthorizationToken::MAX_BYTES) + 1,
@@ -89,7 +88,7 @@ impl TokenFile {
     }
 }
 
-/// Does not wait for a writer where the path names a FIFO.
+/// Opens a file for reading, without waiting for a writer if it is a FIFO.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true);
@@ -98,7 +97,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// A token file that cannot be used.
+/// The error for a token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("token file {}: {problem}", path.display())]
 pub struct TokenFileError {
@@ -107,37 +106,37 @@ pub struct TokenFileError {
 }
 
 impl TokenFileError {
-    /// The path as given.
+    /// Returns the path as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the file.
     pub fn problem(&self) -> &TokenFileProblem {
         &self.problem
     }
 }
 
-/// What can be wrong with a token file.
+/// What is wrong with a token file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileProblem {
-    /// Nothing is there. Cure: mount the volume in this container, or correct the path.
+    /// The file does not exist. Remedy: mount the volume in this container, or correct the path.
     #[error("does not exist; is the projected token volume mounted in this container?")]
     Missing,
-    /// The process may not read it. Cure: set `fsGroup` for a container that does not run as root.
+    /// The process may not read the file. Remedy: set `fsGroup` for a container that does not run as root.
     #[error("permission denied; a container that does not run as root may need fsGroup")]
     Denied,
-    /// The path names a directory. Cure: name the file in it.
+    /// The path is that of a directory. Remedy: name the file in it.
     #[error("is a directory; name the file in it")]
     Directory,
-    /// A FIFO, a socket or a device, whose reading may wait for ever. Cure: name a regular file.
+    /// The path is that of a FIFO, a socket or a device, which may block for ever. Remedy: name a regular file.
     #[error("is not a regular file")]
     NotAFile,
-    /// Its content is not a token.
+    /// The content of the file is not a token.
     #[error("{0}")]
     Content(AuthorizationTokenError),
-    /// Another failure of the operating system.
+    /// Another error of the operating system.
     #[error("cannot be read: {0}")]
     Io(io::Error),
 }
@@ -162,7 +161,7 @@ impl From<io::Error> for TokenFileProblem {
     }
 }
 
-/// Carried by an [`io::Error`] from where the kind of the file is found out.
+/// The source of the [`io::Error`] for a file that is not a regular one.
 #[derive(Debug, thiserror::Error)]
 #[error("not a regular file")]
 struct NotAFile;

@@ -2,21 +2,21 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// The time in which a token may be used: from `nbf` until `exp`.
+/// The period in which a token is valid: from `nbf` until `exp`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Validity {
-    /// From this time on the token is not accepted.
+    /// `exp`: the token is not accepted at or after this time.
     pub expires_at: Timestamp,
-    /// Before this time the token is not accepted.
+    /// `nbf`: the token is not accepted before this time.
     pub not_before: Option<Timestamp>,
 }
 
 impl Validity {
-    /// Whether the token may be used at `now`.
+    /// Checks that the token is valid at `now`.
     ///
-    /// `leeway` applies to `nbf` only, because a node's clock may be behind the API server's. It does not
-    /// prolong the life of a token.
+    /// `leeway` applies only to `nbf`, because the node's clock may be slower than the API server's. It does not
+    /// extend the validity of a token.
     ///
     /// # Errors
     /// [`ClaimError::Expired`] or [`ClaimError::NotYetValid`].
@@ -32,17 +32,17 @@ impl Validity {
     }
 }
 
-/// Why a token may not be used now or here.
+/// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// `exp` has passed. Cure: read the token file for every fetch.
+    /// `exp` has passed. Remedy: read the token file for every fetch.
     #[error("token is expired")]
     Expired,
-    /// `nbf` has not come. Cure: correct the clocks.
+    /// `nbf` is in the future. Remedy: correct the clocks.
     #[error("token is not valid yet")]
     NotYetValid,
-    /// `aud` names another service. Cure: project the token for the audience that the agent expects.
+    /// `aud` names another service. Remedy: project the token for the audience that the agent expects.
     #[error("token has an invalid audience")]
     Audience,
 }

@@ -7,7 +7,7 @@ use crate::{
     TokenDigest, Validity,
 };
 
-/// A token whose signature has been verified, and the pod that it is therefore known to be bound to.
+/// A token whose signature has been verified, with the pod that it is bound to.
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     pod: Arc<BoundPod>,
@@ -17,9 +17,9 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// A token that was verified with the key that `verified_with` identifies. The caller vouches for it, and
-    /// for that no other key ever has the same text: a `kid` alone would not do, because another key can
-    /// take it over.
+    /// A token that was verified with the key that `verified_with` identifies. The caller guarantees this, and
+    /// that no other key ever has the same identification. A `kid` alone is not enough, because a later key can
+    /// have the same one.
     pub fn new(pod: BoundPod, validity: Validity, verified_with: Arc<str>) -> Self {
         Self {
             key: PodDigest::of(&pod),
@@ -39,7 +39,7 @@ impl VerifiedToken {
         self.validity
     }
 
-    /// What identifies the key of the cluster that the token was verified with.
+    /// The identification of the cluster's key that the token was verified with.
     pub fn verified_with(&self) -> &str {
         &self.verified_with
     }
@@ -50,32 +50,31 @@ impl VerifiedToken {
     }
 }
 
-/// Which slot of a [`SlotCache`] a token belongs to: that of its pod if it has been verified, else one of its
-/// own.
+/// A table that tells which slot of a [`SlotCache`] a token belongs to: the slot of its pod if the token has been
+/// verified, else a slot of its own.
 ///
-/// It remembers verified tokens by their digest, so that each is verified once and not with each request.
-/// The table is bounded: the token that was not used for longest is forgotten, which costs another
-/// verification and nothing else.
+/// It stores verified tokens by their digest, so that each is verified once and not with each request. The table
+/// is bounded. The least recently used token is forgotten, which only costs another verification.
 #[derive(Debug)]
 pub struct VerifiedTokens {
-    /// By use, the least recent first.
+    /// The least recently used first.
     tokens: LinkedHashMap<TokenDigest, VerifiedToken>,
     capacity: usize,
 }
 
-/// What became of a token that has been verified.
+/// The result of [`VerifiedTokens::adopt`].
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "drivers must handle each case")]
 pub enum Adopted<R> {
-    /// It belongs to the slot of its pod. If that replaced another slot, the request of the one that was
-    /// dropped: those who wait for it wait for nothing, and what the pod's slot holds answers them too.
+    /// The token belongs to the slot of its pod now. If another slot was dropped for that, holds its request. The
+    /// callers that wait for the dropped slot get no outcome from it, but what the pod's slot holds is for them too.
     ToPod(Option<R>),
-    /// A fetch of its own is in flight. It is to be adopted when that has ended.
+    /// A fetch for the token itself is in flight. Adopt the token when it has ended.
     Later,
 }
 
 impl VerifiedTokens {
-    /// An empty table for at most so many tokens.
+    /// Creates an empty table for `capacity` tokens, at least 1.
     pub fn new(capacity: usize) -> Self {
         Self {
             tokens: LinkedHashMap::new(),
@@ -83,7 +82,7 @@ impl VerifiedTokens {
         }
     }
 
-    /// Returns a verified token, and counts as a use. `None` for one that is not known to be verified.
+    /// Returns a verified token, and counts as a use. `None` if the token is not in the table.
     pub fn get(&mut self, digest: &TokenDigest) -> Option<&VerifiedToken> {
         self.tokens.to_back(digest).map(|token| &*token)
     }
@@ -94,11 +93,10 @@ impl VerifiedTokens {
         verified.map_or(SlotKey::Token(*digest), VerifiedToken::key)
     }
 
-    /// Takes a token that has been verified: from now on it shares the slot of its pod.
+    /// Adds a token that has been verified. From now on it shares the slot of its pod.
     ///
-    /// What was held for the token alone becomes the pod's, unless the pod holds something usable. `renew`
-    /// is called with the request of the pod's slot, if there is one, and puts this token in its place
-    /// if it is the newer one.
+    /// The slot of the token alone becomes the pod's, unless the pod has a usable set. If the pod has a slot then,
+    /// `renew` is called with its request, and replaces the token in it if this one is newer.
     pub fn adopt<R, T, E>(
         &mut self,
         cache: &mut SlotCache<SlotKey, R, T, E>,
@@ -125,19 +123,19 @@ impl VerifiedTokens {
         Adopted::ToPod(dropped)
     }
 
-    /// Forgets the tokens that were verified with a key for which `is_known` returns false: the cluster has
-    /// withdrawn it. It is called with [`VerifiedToken::verified_with`].
+    /// Forgets the tokens that were verified with a key that the cluster has withdrawn. `is_known` is called with
+    /// [`VerifiedToken::verified_with`], and returns false for such a key.
     pub fn forget_withdrawn(&mut self, mut is_known: impl FnMut(&str) -> bool) {
         self.tokens
             .retain(|_digest, token| is_known(&token.verified_with));
     }
 
-    /// How many tokens are known to be verified.
+    /// Returns the number of tokens in the table.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether none is.
+    /// Returns whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::timestamp::epoch_seconds;
 use crate::{FailureClass, Secret, Timestamp};
 
-/// The request's body.
+/// The body of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -27,7 +27,7 @@ pub struct AssumeRoleRequest {
 }
 
 impl AssumeRoleRequest {
-    /// A request without facts about the node.
+    /// Creates a request without information about the node.
     pub fn new(token: Secret) -> Self {
         Self {
             token,
@@ -42,13 +42,13 @@ impl AssumeRoleRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRoleResponse {
-    /// Who the token belongs to.
+    /// The service account that the token belongs to.
     pub subject: Subject,
     /// The audience of the token.
     pub audience: String,
-    /// The association that led to the role.
+    /// The association that names the role.
     pub pod_identity_association: AssociationRef,
-    /// The session that was made.
+    /// The session of the role.
     pub assumed_role_user: AssumedRoleUser,
     /// The credentials of that session.
     pub credentials: SessionCredentials,
@@ -102,7 +102,7 @@ pub struct SessionCredentials {
     pub expiration: Timestamp,
 }
 
-/// The errors of the operation.
+/// The error codes of the operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -127,7 +127,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// All nine.
+    /// All codes.
     pub const ALL: [Self; 9] = [
         Self::AccessDenied,
         Self::ExpiredToken,
@@ -140,7 +140,7 @@ impl ErrorCode {
         Self::Throttling,
     ];
 
-    /// The name on the wire, with its suffix: `AccessDeniedException`.
+    /// Returns the name on the wire, with its suffix, such as `AccessDeniedException`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
@@ -155,7 +155,7 @@ impl ErrorCode {
         }
     }
 
-    /// The HTTP status that it travels with.
+    /// Returns the HTTP status that the service sends with the code.
     pub const fn status(self) -> u16 {
         match self {
             Self::AccessDenied
@@ -170,7 +170,7 @@ impl ErrorCode {
         }
     }
 
-    /// The code of this name, with or without `Exception`, and with the `:uri` that may follow it.
+    /// Returns the code with this name. The suffix `Exception` is optional, and a `:uri` after the name is ignored.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.split(':').next().unwrap_or(name);
         Self::ALL
@@ -178,13 +178,13 @@ impl ErrorCode {
             .find(|code| code.name() == name || code.name().strip_suffix("Exception") == Some(name))
     }
 
-    /// What the error means for the next attempt.
+    /// Returns the class of a failure with this code.
     pub fn class(self) -> FailureClass {
         FailureClass::of(self.status(), Some(self.name()))
     }
 }
 
-/// The body of an error. The code travels in the header [`ErrorBody::CODE_HEADER`].
+/// The body of an error. The code is in the header [`ErrorBody::CODE_HEADER`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// The service's message.
@@ -192,11 +192,11 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// The header that carries the code.
+    /// The header with the code.
     pub const CODE_HEADER: &str = "x-amzn-ErrorType";
-    /// The header that carries the request id, on every answer.
+    /// The header with the request id, which every answer has.
     pub const REQUEST_ID_HEADER: &str = "x-amzn-RequestId";
-    /// The header that carries how long to wait, in milliseconds.
+    /// The header with the time to wait, in milliseconds.
     pub const RETRY_AFTER_HEADER: &str = "x-amz-retry-after";
 }
 

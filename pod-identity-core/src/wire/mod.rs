@@ -1,8 +1,8 @@
-//! The two wire formats, in both directions: clients, the agent and the mocks share one definition.
+//! The two wire formats, for reading and writing. Clients, the agent and the mocks share them.
 //!
 //! [`agent`] is `GET /v1/credentials`, between an SDK and the node agent. [`eks_auth`] is
-//! `AssumeRoleForPodIdentity`, between the node agent and EKS Auth. [`plain_text`] is the form of
-//! the agent's errors, and of the webhook's.
+//! `AssumeRoleForPodIdentity`, between the node agent and EKS Auth. [`plain_text`] is the form of the errors of
+//! the agent and the webhook.
 
 pub mod agent;
 pub mod eks_auth;

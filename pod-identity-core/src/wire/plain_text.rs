@@ -3,8 +3,8 @@ use std::fmt;
 use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 
-/// A response in the form of Go's `http.Error`: plain text, a trailing newline, and no sniffing of the
-/// content type. The official agent and the official webhook write their errors with that function.
+/// Returns a response as Go's `http.Error` writes it: plain text with a trailing newline, and a header against
+/// sniffing of the content type. The official agent and the official webhook write their errors so.
 ///
 /// ```
 /// use http::StatusCode;

@@ -3,11 +3,11 @@ use std::net::IpAddr;
 use crate::Endpoint;
 use crate::wire::agent::Refusal;
 
-/// The hosts that a client may name in the `Host` header.
+/// The hosts that the `Host` header of a request may name.
 ///
-/// The check protects against DNS rebinding: a web page whose host name resolves to the agent's address
-/// still sends its own name. Always allowed are the two official addresses, [`Endpoint::EKS_IPV4`] and
-/// [`Endpoint::EKS_IPV6`].
+/// The check protects against DNS rebinding: a web page whose host name resolves to the agent's address still
+/// sends its own name. The two official addresses, [`Endpoint::EKS_IPV4`] and [`Endpoint::EKS_IPV6`], are always
+/// allowed.
 ///
 /// ```
 /// use pod_identity_core::wire::agent::AllowedHosts;
@@ -28,7 +28,7 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// The two official addresses and `addresses`, usually those that the server listens on.
+    /// Allows the two official addresses and `addresses`, usually those that the server listens on.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let official = [Endpoint::EKS_IPV4.into(), Endpoint::EKS_IPV6.into()];
         Self {
@@ -37,16 +37,16 @@ impl AllowedHosts {
         }
     }
 
-    /// Also allows these host names, compared without regard to case.
+    /// Also allows these host names, regardless of case.
     pub fn with_names(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.names.extend(names);
         self
     }
 
-    /// Checks the value of a `Host` header; an absent header is an empty value.
+    /// Checks the value of a `Host` header. Pass an empty value for an absent header.
     ///
-    /// A port and brackets are removed first. An IPv6 address without brackets is allowed too, because
-    /// the AWS Common Runtime sends it so.
+    /// A port and brackets are removed first. An IPv6 address without brackets is allowed, too, because the AWS
+    /// Common Runtime sends it so.
     ///
     /// # Errors
     /// [`Refusal::HostNotAllowed`], which names the host without its port.

@@ -4,27 +4,27 @@ use crate::wire::agent::members::Members;
 use crate::wire::eks_auth::ErrorCode;
 use crate::{FailureClass, Secret};
 
-/// An error answer of a node agent, or of another container-credentials server, as a client reads it.
+/// An error that a client has read from a node agent or another server of container credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The AWS error code in it, such as `AccessDeniedException`.
+    /// The AWS error code, such as `AccessDeniedException`, if the body contains one.
     pub code: Option<String>,
-    /// The server's message: at most [`ErrorResponse::MAX_MESSAGE`] bytes of printable text on one line, with
-    /// `<token>` in place of the sent token.
+    /// The server's message, as one line of at most [`ErrorResponse::MAX_MESSAGE`] bytes without control characters.
+    /// The token that was sent is replaced by `<token>`.
     pub message: String,
 }
 
 impl ErrorResponse {
-    /// The most that is kept of a message, in bytes.
+    /// The maximum length of a message, in bytes. Longer ones are truncated.
     pub const MAX_MESSAGE: usize = 512;
 
-    /// Reads the body of an error: JSON with `Code` or `__type` and `Message` in any case, the official agent's
-    /// `[request id]: (Code): message, fault: client`, or any text.
+    /// Reads the body of an error. It may be JSON with `Code` or `__type` and `Message`, in any case, the official
+    /// agent's `[request id]: (Code): message, fault: client`, or any other text.
     ///
-    /// `sent` is the authorization token of the request, which a careless server may have echoed.
+    /// `sent` is the authorization token of the request, which the server may have echoed.
     pub fn read(status: u16, body: &[u8], sent: Option<&Secret>) -> Self {
         match serde_json::from_slice::<Members>(body) {
             Ok(members) => Self::of_members(status, &members, sent),
@@ -48,10 +48,10 @@ impl ErrorResponse {
         }
     }
 
-    /// What it means for the next attempt.
+    /// Returns the class of a failure with this error.
     ///
-    /// The status of a success says nothing: it is that of the code where EKS Auth has such a code, else
-    /// 400, because a server that answers at once with a message of its own will do so again.
+    /// If the status is that of a success, the status of the code in EKS Auth is used instead. If EKS Auth has no
+    /// such code, 400 is used: the server answers with this error on purpose, so a retry would fail, too.
     pub fn class(&self) -> FailureClass {
         let code = self.code.as_deref();
         let status = match self.status {
@@ -78,7 +78,7 @@ impl fmt::Display for ErrorResponse {
     }
 }
 
-/// The code in the official agent's `[request id]: (Code): message, fault: …`.
+/// Returns the code in the official agent's `[request id]: (Code): message, fault: …`.
 fn code_in(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("]: (")?;
     let (code, _) = rest.split_once("): ")?;
@@ -95,7 +95,7 @@ fn without(text: &str, secret: Option<&Secret>) -> String {
     }
 }
 
-/// `text` on one line, without control characters, cut at a character's border.
+/// Returns `text` as one line without control characters, truncated between two characters.
 fn printable(text: &str) -> String {
     let mut out = String::new();
     for char in text.trim().chars() {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::Secret;
 
-/// The members of an answer that have a meaning, whatever the case of their names. All are optional, and
-/// none of a wrong type is an error here.
+/// The known members of an answer. The case of their names does not matter. All are optional, and a member of a
+/// wrong type is not an error here.
 #[derive(Default)]
 pub(super) struct Members {
     pub(super) access_key_id: Member,
@@ -20,14 +20,14 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Whether there is a code, and it does not say that all is well.
+    /// Returns whether there is a code other than `Success`.
     pub(super) fn has_error_code(&self) -> bool {
         self.code
             .non_empty()
             .is_some_and(|code| !code.expose().eq_ignore_ascii_case("Success"))
     }
 
-    /// Whether it is an error where there are no credentials.
+    /// Returns whether an answer without credentials is an error with a code or a message.
     pub(super) fn has_error(&self) -> bool {
         let members = [&self.code, &self.error_type, &self.message];
         members.iter().any(|member| member.non_empty().is_some())
@@ -43,21 +43,21 @@ impl Members {
     }
 }
 
-/// `com.amazon.coral.service#AccessDenied:http://…` is `AccessDenied`. Source: the error code rules of
+/// Returns `AccessDenied` of `com.amazon.coral.service#AccessDenied:http://…`. Source: the error code rules of
 /// Smithy's AWS JSON protocols.
 fn without_namespace(code: &str) -> &str {
     let code = code.split_once('#').map_or(code, |(_namespace, code)| code);
     code.split_once(':').map_or(code, |(code, _uri)| code)
 }
 
-/// The value of a member, as far as it matters.
+/// The value of a member. Only text is kept.
 #[derive(Default)]
 pub(super) enum Member {
-    /// Not there, or null.
+    /// The member is absent or null.
     #[default]
     Absent,
     Text(Secret),
-    /// A value of another type: its name with an article.
+    /// The member has another type, which is named with an article.
     Other(&'static str),
 }
 
@@ -73,7 +73,7 @@ impl Member {
         self.text().filter(|text| !text.is_empty())
     }
 
-    /// Takes the value of the member's usual name.
+    /// Sets the value, unless that would replace a text by none.
     fn set(&mut self, value: Self) {
         if value.non_empty().is_some() || self.non_empty().is_none() {
             *self = value;
@@ -115,7 +115,7 @@ impl<'de> Deserialize<'de> for Members {
                     };
                     member.set(map.next_value()?);
                 }
-                // The other names count only where the usual one has no text, whatever their order.
+                // The other names count only if the usual one has no text, in whatever order they come.
                 for (member, other) in [
                     (&mut members.token, session_token),
                     (&mut members.expiration, expires_at),

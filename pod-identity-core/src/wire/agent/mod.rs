@@ -1,4 +1,4 @@
-//! `GET /v1/credentials`, in both directions: what a node agent writes and what a client reads.
+//! `GET /v1/credentials`: the answers that a node agent writes and a client reads.
 //!
 //! | answer | written by the agent | read by the client |
 //! |---|---|---|
@@ -18,5 +18,5 @@ pub use error_response::ErrorResponse;
 pub use refusal::Refusal;
 pub use success::{DecodeError, decode, encode};
 
-/// The path that the agent answers on.
+/// The path of the agent's credentials.
 pub const PATH: &str = "/v1/credentials";

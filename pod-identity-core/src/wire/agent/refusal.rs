@@ -6,9 +6,9 @@ use http::{Response, StatusCode};
 use crate::wire::{eks_auth, plain_text};
 use crate::{ClaimError, TokenError};
 
-/// Every answer of the official agent that is not a set of credentials.
+/// An answer of the official agent that is not a set of credentials.
 ///
-/// [`Display`](fmt::Display) is the message, [`status`](Self::status) the HTTP status, and
+/// [`Display`](fmt::Display) writes the message, [`status`](Self::status) returns the HTTP status, and
 /// [`to_response`](Self::to_response) the whole answer. Source: aws/eks-pod-identity-agent v0.1.37.
 ///
 /// ```
@@ -22,32 +22,32 @@ use crate::{ClaimError, TokenError};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// 404: the path is not [`PATH`](super::PATH). Probes of other software rely on it.
+    /// 404: the path is not [`PATH`](super::PATH). The probes of other software rely on this status.
     NotFound,
     /// 405: the method is not `GET`.
     MethodNotAllowed,
-    /// 403: see [`AllowedHosts`](super::AllowedHosts).
+    /// 403: the `Host` header names a host that is not one of the [`AllowedHosts`](super::AllowedHosts).
     HostNotAllowed {
         /// The host as sent, without port and brackets.
         host: String,
     },
-    /// 429: the official agent's own limit, 1000 requests a second. Some SDKs do not retry it.
+    /// 429: more than 1000 requests per second, the official agent's own limit. Some SDKs do not retry it.
     TooManyRequests,
     /// 400: the token is empty or cannot be parsed.
     Token(TokenError),
-    /// 400: the token's claims are not valid now.
+    /// 400: the claims of the token are not valid at this time or for this agent.
     Claims(ClaimError),
-    /// 500: the credentials expire within 15 s, or have expired.
+    /// 500: the credentials have expired, or expire within 15 s.
     Expiring {
         /// Milliseconds until the expiration; negative if it has passed.
         millis_left: i64,
     },
-    /// EKS Auth refused; its status and message are passed on.
+    /// EKS Auth refused. Its status and message are passed on.
     EksAuth(eks_auth::ErrorResponse),
 }
 
 impl Refusal {
-    /// The HTTP status. 500 if EKS Auth's is not a valid one.
+    /// Returns the HTTP status. It is 500 if EKS Auth's is not a valid one.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -62,8 +62,8 @@ impl Refusal {
         }
     }
 
-    /// The whole answer: [plain text](plain_text), with `Allow: GET` for a method that is
-    /// not allowed.
+    /// Returns the whole answer, which is [plain text](plain_text). For a method that is not allowed, it has the
+    /// header `Allow: GET`.
     pub fn to_response(&self) -> Response<String> {
         let mut response = plain_text(self.status(), self);
         if matches!(self, Self::MethodNotAllowed) {

@@ -8,8 +8,8 @@ use crate::{Credentials, Secret, Timestamp, TimestampError};
 /// Writes the body of a success: one JSON object with the keys `AccessKeyId`, `SecretAccessKey`,
 /// `Token`, `AccountId`, `Expiration`, in this order, as the official agent does.
 ///
-/// `Expiration` is RFC 3339 and ends in `Z`: the JavaScript and Rust SDKs refuse an offset. `AccountId`
-/// is left out when it is not known. The buffer is overwritten when dropped.
+/// `Expiration` is RFC 3339 and ends in `Z`, because the JavaScript and Rust SDKs refuse an offset. `AccountId` is
+/// omitted if it is not known. The buffer is overwritten when dropped.
 pub fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
@@ -28,28 +28,30 @@ pub fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         account_id: credentials.account_id(),
         expiration: credentials.expiration(),
     };
-    // Room for the largest body, so that growing leaves no copies of it behind.
+    // A buffer that grows leaves copies behind, so its capacity is enough for the largest body.
     let room = 256 + body.secret_access_key.expose().len() + body.token.expose().len();
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *bytes, &body).expect("strings must serialize into memory");
-    // An agent keeps the body for hours, so it goes without the room that was not needed. A buffer that shrinks
-    // may move and leave a copy behind.
+    // The agent keeps the body for hours, so unused capacity is dropped. Shrinking the buffer could leave a copy
+    // behind.
     Zeroizing::new(bytes.to_vec())
 }
 
 /// Reads the body of an answer with the status 200.
 ///
-/// As tolerant as the AWS SDKs: keys in any case and order; `SessionToken` for `Token` and `ExpiresAt` for
-/// `Expiration` where the usual name has no text; unknown keys ignored, and an `AccountId` that is not a
-/// text; `Expiration` with `Z`, a fraction or an offset. An empty `Token` is accepted for long-lived keys,
-/// which have none; a key id that begins with `ASIA` is worthless without a token.
+/// It is as tolerant as the AWS SDKs:
+/// - Keys may be in any case and order. Unknown keys are ignored, and so is an `AccountId` that is not a string.
+/// - `SessionToken` is read if `Token` has no text, and `ExpiresAt` if `Expiration` has none.
+/// - `Expiration` may have `Z`, a fraction or an offset.
+/// - An empty `Token` is accepted for long-lived keys, which have none. A key id that begins with `ASIA` needs a
+///   token.
 ///
 /// `sent` is the authorization token of the request, which an error message may echo.
 ///
 /// # Errors
-/// [`DecodeError`] if it is not a JSON object, if a key id, secret, token or expiry is missing, or if it is
-/// an error in JSON: a `Code` other than `Success`, whatever stands beside it, or a `__type` or `Message`
-/// in place of credentials.
+/// [`DecodeError`] if the body is not a JSON object, if the key id, secret, token or expiration is missing, or if
+/// the object is an error. It is an error if it has a `Code` other than `Success`, or a `__type` or `Message` and
+/// no credentials.
 pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeError> {
     let members: Members = serde_json::from_slice(body).map_err(|error| DecodeError::Json {
         line: error.line(),
@@ -97,11 +99,11 @@ fn required<'a>(member: &'a Member, field: &'static str) -> Result<&'a Secret, D
     }
 }
 
-/// A body that cannot be used. It never quotes the body, the message of an error excepted.
+/// The error for a body that cannot be used. It does not quote the body, except for the message of an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not a JSON object.
+    /// The body is not a JSON object.
     #[error("the body is not the expected JSON object (line {line}, column {column})")]
     Json {
         /// Where parsing stopped, from 1.
@@ -115,7 +117,7 @@ pub enum DecodeError {
         /// The member's name.
         field: &'static str,
     },
-    /// A member is not a text.
+    /// A member is not a string.
     #[error("{field} is {found}, not a text")]
     WrongType {
         /// The member's name.
@@ -126,7 +128,7 @@ pub enum DecodeError {
     /// `Expiration` is not a date and time.
     #[error("Expiration is {0}")]
     Expiration(TimestampError),
-    /// The body is an error. The server meant to refuse, in spite of the status.
+    /// The body is an error: the server refused, although the status is 200.
     #[error("{0}")]
     Refused(ErrorResponse),
 }
