@@ -66,9 +66,7 @@
 //! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use pod_identity_core::wire::eks_auth::ErrorCode;
-//! use pod_identity_core::{Clock, SystemClock};
-//! use pod_identity_testkit::{MockEksAuth, ProjectedVolume};
+//! use pod_identity_testkit::{Clock, ErrorCode, MockEksAuth, ProjectedVolume, SystemClock};
 //!
 //! let eks = MockEksAuth::start().await;
 //! eks.associate("shop", "cart", "arn:aws:iam::111122223333:role/cart");
@@ -137,6 +135,11 @@ pub use fault::fault::Fault;
 pub use fault::field_defect::{Defect, Field, TimeFormat};
 pub use fault::operation::Operation;
 pub use fault::operation_faults::OperationFaults;
+/// What the methods of mocks and fixtures take and return.
+#[doc(no_inline)]
+pub use pod_identity_core::{
+    Clock, Credentials, Secret, SystemClock, Timestamp, TokenDigest, wire::eks_auth::ErrorCode,
+};
 pub use scenario::{Scenario, ScenarioError};
 pub use token::builder::TokenBuilder;
 pub use token::clock::SettableClock;

@@ -6,7 +6,7 @@ use crate::{Fault, Operation};
 
 /// Checks what holds for the mock of an API server.
 pub(super) fn check(fault: &Fault) -> Result<(), FaultError> {
-    if fault.refuse.is_some() {
+    if fault.outage().is_some() {
         return Ok(());
     }
     let foreign = [

@@ -75,7 +75,12 @@ pub(super) trait Controls: Send + Sync + 'static {
     fn clear_faults(&self) -> impl Future<Output = io::Result<()>> + Send {
         self.clear_queues();
         let server = &**self.server();
-        let is_of_fault = |action: &Action| matches!(action, Action::Refuse(_) | Action::Listen);
+        let is_of_fault = |action: &Action| {
+            matches!(
+                action,
+                Action::Refuse(_) | Action::Ignore(_) | Action::Listen
+            )
+        };
         server.timeline().forget(is_of_fault);
         apply_now(server, &[Action::Listen])
     }

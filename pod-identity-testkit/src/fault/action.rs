@@ -14,6 +14,8 @@ pub(crate) enum Action {
     Release(String),
     /// Closes the port and every connection, for a fault.
     Refuse(Usage),
+    /// Closes every connection and accepts none, for a fault.
+    Ignore(Usage),
     /// Listens again, after such a fault.
     Listen,
     /// Closes the port and every connection, and listens again.

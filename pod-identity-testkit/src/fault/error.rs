@@ -39,11 +39,12 @@ pub(crate) enum FaultError {
     NoTime(&'static str),
     #[error("retry_after of the agent is in whole seconds; expected one such as \"2s\"")]
     PartsOfSeconds,
-    #[error("refuse is for everybody who connects; beside it there can be after only")]
-    Refuse,
+    #[error("{0} is for everybody who connects; beside it there can be after only")]
+    Outage(&'static str),
     #[error(
         "there is no fault in it; expected error, status, body, malformed, empty, html, close, reset, \
-         a change such as expires_in, a delay such as latency or stall, or refuse"
+         a change such as expires_in, a delay such as latency or stall, refuse, \
+         or unreachable"
     )]
     Nothing,
     #[error(

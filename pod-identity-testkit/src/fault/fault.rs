@@ -170,6 +170,7 @@ fault! {
         hold: Holds,
         drip: Option<Span>,
         refuse: Option<Span>,
+        unreachable: Option<Span>,
     }
     requests: {
         operation: Option<Operation>,
@@ -437,6 +438,16 @@ impl Fault {
         }
     }
 
+    /// Leaves every attempt to connect without an answer for this long, by the mock's clock, and closes every
+    /// connection, so that clients run into their connect timeout: the port listens, but its queue is full. It
+    /// can only be combined with [`after`](Self::after).
+    pub fn unreachable(time: Duration) -> Self {
+        Self {
+            unreachable: Some(Span(time)),
+            ..Self::default()
+        }
+    }
+
     /// Adds the effects of the other fault, for the same requests. Members that both have keep their value.
     pub fn and(mut self, other: Self) -> Self {
         self.absorb(other);
@@ -528,8 +539,8 @@ impl Fault {
         if let Some(member) = self.zero_length() {
             return Err(FaultError::NoTime(member));
         }
-        if self.refuse.is_some() {
-            return self.check_refuse();
+        if self.outage().is_some() {
+            return self.check_outage();
         }
         let is_empty = self.members().iter().all(|member| *member == "message");
         if is_empty {
@@ -560,6 +571,12 @@ impl Fault {
             (None, None, _) => Ok(Requests::Next(1)),
             _ => Err(FaultError::Both("count, nth and always")),
         }
+    }
+
+    /// Returns for how long nobody can connect, if that is the fault.
+    pub(crate) fn outage(&self) -> Option<Duration> {
+        let time = self.refuse.or(self.unreachable)?;
+        Some(time.0)
     }
 
     /// Returns the name of the gate that the fault waits for, if it has one.
@@ -597,6 +614,7 @@ impl Fault {
             ("latency", self.latency),
             ("drip", self.drip),
             ("refuse", self.refuse),
+            ("unreachable", self.unreachable),
             ("lasting", self.lasting),
             ("after", self.after),
         ];
@@ -605,9 +623,14 @@ impl Fault {
         zero.map(|(member, _)| member)
     }
 
-    fn check_refuse(&self) -> Result<(), FaultError> {
+    fn check_outage(&self) -> Result<(), FaultError> {
+        let (member, beside) = match self.refuse {
+            Some(_) => ("refuse", self.unreachable),
+            None => ("unreachable", None),
+        };
         let only = Self {
             refuse: None,
+            unreachable: beside,
             after: None,
             optional: false,
             ..self.clone()
@@ -616,7 +639,7 @@ impl Fault {
         if format!("{only:?}") == "Fault" {
             Ok(())
         } else {
-            Err(FaultError::Refuse)
+            Err(FaultError::Outage(member))
         }
     }
 

@@ -74,14 +74,15 @@ impl<M: Mock> MockServer<M> {
         from: Timestamp,
     ) -> Result<(), FaultError> {
         fault.check_for::<M>()?;
-        if let Some(time) = fault.refuse {
+        if let Some(time) = fault.outage() {
             let begins = from + fault.after.map(|time| time.0).unwrap_or_default();
             let usage = self.service().queue(None).watch(&fault);
+            let outage = match fault.refuse {
+                Some(_) => Action::Refuse(usage),
+                None => Action::Ignore(usage),
+            };
             let step = |at, action| Step { at, action };
-            let steps = vec![
-                step(begins, Action::Refuse(usage)),
-                step(begins + time.0, Action::Listen),
-            ];
+            let steps = vec![step(begins, outage), step(begins + time, Action::Listen)];
             Timeline::add(self, steps);
         } else {
             let mock = self.service();
@@ -151,6 +152,10 @@ impl<M: Mock> Target for MockServer<M> {
                 // Nobody sees who is refused, so the closed port has to be enough.
                 usage.mark();
                 self.stop().await;
+            }
+            Action::Ignore(usage) => {
+                usage.mark();
+                self.server.ignore().await?;
             }
             Action::Listen => self.restart().await?,
             Action::Restart => {

@@ -11,6 +11,7 @@ pub(crate) mod delivery;
 )]
 pub(crate) mod feed;
 pub(crate) mod form;
+pub(crate) mod full_queue;
 pub(crate) mod gate;
 pub(crate) mod gates;
 pub(crate) mod gzip;

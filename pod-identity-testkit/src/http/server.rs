@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
+use crate::http::full_queue::FullQueue;
 use crate::http::host;
 
 /// A service behind a server's socket.
@@ -23,8 +25,16 @@ pub(crate) struct Server<S> {
     service: Arc<S>,
     address: SocketAddr,
     /// Tokio's mutex, because stopping and starting wait for each other across awaits.
-    running: Mutex<Option<Running>>,
+    port: Mutex<Port>,
     runtime: Handle,
+}
+
+/// What is behind the port.
+#[derive(Debug)]
+enum Port {
+    Served(Running),
+    Ignored { _queue: FullQueue },
+    Closed,
 }
 
 /// One run of the server, which owns the accepting task, which owns the connections.
@@ -51,7 +61,7 @@ impl<S: Service> Server<S> {
         Ok(Self {
             service,
             address,
-            running: Mutex::new(Some(running)),
+            port: Mutex::new(Port::Served(running)),
             runtime,
         })
     }
@@ -64,34 +74,45 @@ impl<S: Service> Server<S> {
         self.address
     }
 
-    /// Returns the address, with loopback in place of all addresses: clients connect to one.
     pub(crate) fn reachable(&self) -> SocketAddr {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        SocketAddr::new(ip, self.address.port())
+        host::reachable(self.address)
     }
 
     /// Closes the listener and every connection, and returns when they are closed.
     pub(crate) async fn stop(&self) {
-        let mut running = self.running.lock().await;
-        if let Some(mut was) = running.take() {
-            drop(was.stop);
-            while was.task.join_next().await.is_some() {}
-        }
+        let mut port = self.port.lock().await;
+        port.close().await;
+    }
+
+    /// Closes every connection, and leaves each further attempt to connect without an answer.
+    pub(crate) async fn ignore(&self) -> io::Result<()> {
+        let mut port = self.port.lock().await;
+        port.close().await;
+        let queue = FullQueue::bind(&self.runtime, self.address).await?;
+        *port = Port::Ignored { _queue: queue };
+        Ok(())
     }
 
     /// Listens again on the same address. Does nothing when it is running.
     pub(crate) async fn restart(&self) -> io::Result<()> {
-        let mut running = self.running.lock().await;
-        if running.is_none() {
+        let mut port = self.port.lock().await;
+        if !matches!(*port, Port::Served(_)) {
+            port.close().await;
             let listener = host::bind(&self.runtime, self.address)?;
             let service = Arc::clone(&self.service);
-            *running = Some(Running::start(&self.runtime, listener, service));
+            *port = Port::Served(Running::start(&self.runtime, listener, service));
         }
         Ok(())
+    }
+}
+
+impl Port {
+    /// Returns when the listener and every connection are closed.
+    async fn close(&mut self) {
+        if let Self::Served(mut was) = mem::replace(self, Self::Closed) {
+            drop(was.stop);
+            while was.task.join_next().await.is_some() {}
+        }
     }
 }
 

@@ -119,6 +119,10 @@ mod tests {
             ),
             (r#"{"refuse": "30s"}"#, Fault::refuse(time(30_000))),
             (
+                r#"{"unreachable": "30s"}"#,
+                Fault::unreachable(time(30_000)),
+            ),
+            (
                 r#"{"status": 500, "nth": 3, "pod": "cart-7", "after": "1s", "lasting": "2s"}"#,
                 Fault::status(500)
                     .nth(3)
@@ -264,6 +268,11 @@ mod tests {
                 "\"5 parsecs\" is no length of time",
             ),
             (r#"{"refuse": "5s", "count": 1}"#, "there can be after only"),
+            (
+                r#"{"refuse": "5s", "unreachable": "5s"}"#,
+                "refuse is for everybody",
+            ),
+            (r#"{"unreachable": "0s"}"#, "unreachable of 0s does nothing"),
             (
                 r#"{"refuse": "5s", "status": 500}"#,
                 "there can be after only",

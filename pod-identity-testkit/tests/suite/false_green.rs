@@ -36,6 +36,7 @@ async fn a_fault_that_no_request_meets_fails_the_test() {
         Fault::status(503).after(hour),
         Fault::latency(hour).after(hour).always(),
         Fault::refuse(hour).after(hour),
+        Fault::unreachable(hour).after(hour),
         Fault::status(503).until(&gate),
     ] {
         gate.release();

@@ -1,19 +1,26 @@
 //! The timeline of a scenario.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use pod_identity_core::wire::eks_auth::path;
 use pod_identity_core::{Clock, Timestamp};
-use pod_identity_testkit::{MockAgent, MockEksAuth, Role, Scenario, SettableClock, TokenPolicy};
+use pod_identity_testkit::{
+    Fault, MockAgent, MockEksAuth, Role, Scenario, SettableClock, TokenPolicy,
+};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::common::{Client, NOW, assume, soon, token};
 use crate::raw::{Raw, ask, ask_with};
 use crate::signing::{Signer, send};
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Far longer than a listener on loopback takes to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn clock() -> (Arc<SettableClock>, Arc<dyn Clock>) {
     let clock = Arc::new(SettableClock::at(NOW));
@@ -88,6 +95,42 @@ async fn after_an_outage_the_port_is_the_same() {
     TcpStream::connect(agent.address()).await.unwrap_err();
     clock.advance(MINUTE / 2);
     agent.catch_up().await.unwrap();
+    assert_eq!(ask(&agent).await.status(), 200);
+}
+
+#[tokio::test]
+async fn attempts_to_connect_time_out_until_the_outage_ends() {
+    let (agent, clock) = agent_of(
+        r#"
+        [[timeline]]
+        at = "1m"
+        agent_fault = { unreachable = "30s" }
+        "#,
+    )
+    .await;
+    let mut kept = Raw::connect(&agent).await;
+    clock.advance(MINUTE);
+    agent.catch_up().await.unwrap();
+    assert_eq!(kept.rest().await.0, b"", "open connections end, too");
+    for _ in 0..3 {
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(agent.address())).await;
+        connected.expect_err("neither accepted nor refused");
+    }
+    clock.advance(MINUTE / 2);
+    agent.catch_up().await.unwrap();
+    assert_eq!(ask(&agent).await.status(), 200);
+    agent.verify();
+}
+
+#[tokio::test]
+async fn an_unreachable_mock_can_be_stopped_and_restarted() {
+    let (agent, _clock) = agent_of("").await;
+    agent.inject(Fault::unreachable(MINUTE));
+    agent.catch_up().await.unwrap();
+    agent.stop().await;
+    let refused = TcpStream::connect(agent.address()).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    agent.restart().await.unwrap();
     assert_eq!(ask(&agent).await.status(), 200);
 }
 

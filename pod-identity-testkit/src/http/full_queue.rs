@@ -1,0 +1,60 @@
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+
+use crate::http::host;
+
+/// A listener that accepts nothing and whose queue is full: the kernel drops each further attempt to connect,
+/// and the client tries again until its connect timeout. Dropping it closes the port.
+#[derive(Debug)]
+pub(crate) struct FullQueue {
+    _listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl FullQueue {
+    /// # Errors
+    /// Fails if the address is taken, or if the system answers however many connections wait.
+    pub(crate) async fn bind(runtime: &Handle, address: SocketAddr) -> io::Result<Self> {
+        let listener = {
+            let _inside = runtime.enter();
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(0)?
+        };
+        // A blocking thread, because the clock of the runtime may be paused.
+        let filling = runtime.spawn_blocking(move || fill(host::reachable(address)));
+        Ok(Self {
+            _listener: listener,
+            _queued: filling.await.map_err(io::Error::other)??,
+        })
+    }
+}
+
+/// Connects until nothing answers. How many connections a queue of length 0 holds depends on the system.
+fn fill(address: SocketAddr) -> io::Result<Vec<TcpStream>> {
+    let mut queued = Vec::new();
+    while queued.len() < MOST_QUEUED {
+        match TcpStream::connect_timeout(&address, ANSWERED_WITHIN) {
+            Ok(stream) => queued.push(stream),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(queued),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(
+        "the queue of a listener does not fill on this system; use refuse instead of unreachable",
+    ))
+}
+
+/// The kernel answers on loopback within microseconds.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Linux queues one.
+const MOST_QUEUED: usize = 256;
