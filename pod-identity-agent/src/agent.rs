@@ -26,7 +26,6 @@ use crate::kubernetes::api_server::ApiServer;
 use crate::kubernetes::gone_pods::GonePods;
 use crate::kubernetes::pod_watch::PodWatch;
 use crate::kubernetes::startup_taint::StartupTaint;
-use crate::node::addresses::NodeAddresses;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
 #[cfg(target_os = "linux")]
@@ -104,18 +103,7 @@ impl Agent {
             token_keys: TokenKeys::none(),
             audit: AuditLog::off(),
             lost_lines: Vec::new(),
-            settings: Settings {
-                audience: DEFAULT_AUDIENCE.to_owned(),
-                max_wait: DEFAULT_ANSWER_WITHIN,
-                policy: RefreshPolicy::agent(),
-                limits: CacheLimits::default(),
-                pod_budget: Budget::POD,
-                node_budget: Budget::NODE,
-                node_addresses: NodeAddresses::loopback(),
-                gone_pods: Arc::default(),
-                audit_hits: false,
-                seed: fastrand::u64(..),
-            },
+            settings: Settings::new(fastrand::u64(..)),
             strict_readiness: false,
             open_files: usize::MAX,
             reuse_port: false,
@@ -578,14 +566,8 @@ impl AgentBuilder {
     }
 }
 
-/// The audience of Pod Identity tokens.
-pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
-
 /// No SDK waits for longer; an unbounded time could not be added to a clock.
 pub(crate) const MAX_ANSWER_WITHIN: Duration = Duration::from_secs(300);
-
-/// The least patient SDKs give up after 1 s.
-pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);
 
 /// Limits for metrics, and likewise for probes.
 ///

@@ -86,7 +86,7 @@ pub(super) struct Server {
     #[arg(long, value_parser = answer_within, default_value = "900ms")]
     answer_within: Duration,
     /// Audience that a service-account token must name
-    #[arg(long, default_value = crate::agent::DEFAULT_AUDIENCE)]
+    #[arg(long, default_value = crate::credentials::settings::DEFAULT_AUDIENCE)]
     audience: String,
     /// Exchanges with EKS Auth that one pod may cause: burst/per-second
     #[arg(long, value_parser = values::budget, default_value = "10/2")]

@@ -314,10 +314,10 @@ impl fmt::Debug for CredentialCache {
 pub(crate) const MAX_IN_FLIGHT: usize = 32;
 
 /// The wall clock is read at least this often, because it may be stepped and a node may sleep.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// A fetch that is due, but has to wait for a free place or the pace, is tried again after this.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
+pub(crate) const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 
 fn abandoned() -> Failure<EksAuthError> {
     Unavailable::other("the attempt ended without an answer; this is a defect").into()

@@ -24,3 +24,27 @@ pub(crate) struct Settings {
     pub(crate) audit_hits: bool,
     pub(crate) seed: u64,
 }
+
+impl Settings {
+    /// The defaults. The seed drives the jitter.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            audience: DEFAULT_AUDIENCE.to_owned(),
+            max_wait: DEFAULT_ANSWER_WITHIN,
+            policy: RefreshPolicy::agent(),
+            limits: CacheLimits::default(),
+            pod_budget: Budget::POD,
+            node_budget: Budget::NODE,
+            node_addresses: NodeAddresses::loopback(),
+            gone_pods: Arc::default(),
+            audit_hits: false,
+            seed,
+        }
+    }
+}
+
+/// The audience of Pod Identity tokens.
+pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
+
+/// The least patient SDKs give up after 1 s.
+pub(crate) const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_millis(900);

@@ -574,30 +574,17 @@ const MAX_UNVERIFIED: usize = 1024;
 mod tests {
     use std::net::Ipv4Addr;
 
-    use pod_identity_core::{CacheLimits, Credentials, RefreshPolicy};
+    use pod_identity_core::Credentials;
     use pod_identity_testkit::{Issuer, SigningKey};
 
     use super::*;
-    use crate::credentials::rate_limit::Budget;
     use crate::eks_auth::exchange::Session;
 
     const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
     const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
 
     fn state() -> State {
-        let settings = Settings {
-            audience: "pods.eks.amazonaws.com".to_owned(),
-            max_wait: Duration::from_secs(1),
-            policy: RefreshPolicy::agent(),
-            limits: CacheLimits::default(),
-            pod_budget: Budget::POD,
-            node_budget: Budget::NODE,
-            node_addresses: NodeAddresses::default(),
-            gone_pods: Arc::default(),
-            audit_hits: false,
-            seed: 7,
-        };
-        State::new(&settings, Arc::default())
+        State::new(&Settings::new(7), Arc::default())
     }
 
     fn token(issuer: &Issuer) -> ServiceAccountToken {

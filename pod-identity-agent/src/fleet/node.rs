@@ -1,18 +1,15 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use pod_identity_core::wire::agent::decode;
-use pod_identity_core::{CacheLimits, Failure, RefreshPolicy, ServiceAccountToken, Timestamp};
+use pod_identity_core::{Failure, ServiceAccountToken, Timestamp};
 use tokio::sync::Notify;
 
 use super::pod::{Pod, token};
-use crate::credentials::cache::MAX_IN_FLIGHT;
+use crate::credentials::cache::{LONGEST_SLEEP, MAX_IN_FLIGHT, SHORTEST_SLEEP};
 use crate::credentials::entry::Entry;
-use crate::credentials::rate_limit::Budget;
 use crate::credentials::settings::Settings;
 use crate::credentials::state::{Lookup, Pending, Running, State};
 use crate::eks_auth::subject::Subject;
-use crate::node::addresses::NodeAddresses;
 use crate::{EksAuthError, Session};
 
 /// A node with this agent's state, driven as its driver drives it.
@@ -33,20 +30,8 @@ pub(super) enum Answer {
 
 impl Node {
     pub(super) fn new(seed: u64) -> Self {
-        let settings = Settings {
-            audience: crate::agent::DEFAULT_AUDIENCE.to_owned(),
-            max_wait: crate::agent::DEFAULT_ANSWER_WITHIN,
-            policy: RefreshPolicy::agent(),
-            limits: CacheLimits::default(),
-            pod_budget: Budget::POD,
-            node_budget: Budget::NODE,
-            node_addresses: NodeAddresses::loopback(),
-            gone_pods: Arc::default(),
-            audit_hits: false,
-            seed,
-        };
         Self {
-            state: State::new(&settings, Arc::new(Notify::new())),
+            state: State::new(&Settings::new(seed), Arc::new(Notify::new())),
             in_flight: 0,
             waiting: Vec::new(),
         }
@@ -124,7 +109,3 @@ fn expires(body: &[u8]) -> Timestamp {
         .expect("an agent must answer with credentials")
         .expiration()
 }
-
-/// Those of the driver in `credentials/cache.rs`.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);

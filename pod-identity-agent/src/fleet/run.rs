@@ -12,7 +12,7 @@ use super::pod::{PATIENCE, Pod};
 use super::scenario::{
     Agents, EXCHANGES_PER_SECOND, NODES, PODS_PER_NODE, START, Scenario, UPGRADE_STEP,
 };
-use crate::agent::DEFAULT_ANSWER_WITHIN;
+use crate::credentials::settings::DEFAULT_ANSWER_WITHIN;
 use crate::credentials::state::Running;
 use crate::eks_auth::subject::Subject;
 

@@ -5,7 +5,7 @@ use pod_identity_core::{
     UnverifiedClaims, variables,
 };
 
-use crate::agent::DEFAULT_AUDIENCE;
+use crate::credentials::settings::DEFAULT_AUDIENCE;
 use crate::doctor::finding::Found;
 use crate::doctor::findings::{
     FARGATE, TOKEN_AUDIENCE, TOKEN_BEARER, TOKEN_EARLY, TOKEN_EXPIRED, TOKEN_FILE, TOKEN_MALFORMED,
