@@ -113,7 +113,7 @@ initialize:
 
 # Pages that are made from the source: docs/flags.md, docs/metrics.md, docs/troubleshooting.md
 pages:
-    cargo test --workspace --all-features --lib write_the_page -- --ignored
+    cargo test --workspace --all-features --lib write_the_pages -- --ignored
 
 # The image, run as the official DaemonSet runs it; as root
 image:

@@ -5,6 +5,8 @@ mod env;
 #[cfg(unix)]
 mod flags;
 mod kubernetes;
+#[cfg(all(test, target_os = "linux"))]
+mod pages;
 mod pflag;
 #[cfg(unix)]
 mod probe;

@@ -6,21 +6,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/flags.md");
-
-#[test]
-fn the_page_in_the_documentation_is_made_from_the_flags() {
-    let written = std::fs::read_to_string(PAGE).unwrap();
-    assert_eq!(written, page(), "`just pages` renews it");
-}
-
-#[test]
-#[ignore = "writes docs/flags.md; `just pages` runs it"]
-fn write_the_page() {
-    std::fs::write(PAGE, page()).unwrap();
-}
-
-fn page() -> String {
+pub(super) fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     let program = Cli::command();
     let verbosity = program.get_arguments().filter(is_shown);

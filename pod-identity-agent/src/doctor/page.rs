@@ -60,22 +60,3 @@ fn span(text: &str) -> String {
 }
 
 const INTRODUCTION: &str = include_str!("page.md");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
-
-    #[test]
-    fn the_page_in_the_documentation_is_the_one_made_from_the_findings() {
-        let written = std::fs::read_to_string(PAGE).unwrap();
-        assert_eq!(written, page(), "`just pages` makes it anew");
-    }
-
-    #[test]
-    #[ignore = "writes docs/troubleshooting.md; `just pages` runs it"]
-    fn write_the_page() {
-        std::fs::write(PAGE, page()).unwrap();
-    }
-}

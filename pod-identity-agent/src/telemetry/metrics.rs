@@ -375,26 +375,12 @@ fn register<C: Collector + Clone + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fmt::Write;
 
     use prometheus::proto::{MetricFamily, MetricType};
 
     use super::*;
-
-    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
-
-    #[test]
-    fn the_page_in_the_documentation_is_made_from_the_metrics() {
-        let written = std::fs::read_to_string(PAGE).unwrap();
-        assert_eq!(written, page(), "`just pages` renews it");
-    }
-
-    #[test]
-    #[ignore = "writes docs/metrics.md; `just pages` runs it"]
-    fn write_the_page() {
-        std::fs::write(PAGE, page()).unwrap();
-    }
 
     #[test]
     fn what_only_grows_is_a_counter() {
@@ -410,7 +396,7 @@ mod tests {
     }
 
     /// The reference: every metric with a series, of which each labelled one gets one here.
-    fn page() -> String {
+    pub(crate) fn page() -> String {
         let metrics = Metrics::new();
         metrics.count_response(StatusCode::BAD_REQUEST, Duration::ZERO);
         metrics.count_given_up();
