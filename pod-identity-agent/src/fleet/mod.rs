@@ -5,7 +5,6 @@
 //! of the official one. Equal seeds give equal runs.
 
 mod eks_auth;
-mod figure;
 mod node;
 mod official;
 mod page;

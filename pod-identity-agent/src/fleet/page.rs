@@ -3,7 +3,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::figure::{Line, draw};
+use pod_identity_figure::{Figure, Line};
+
 use super::run::{Record, Run};
 use super::scenario::{Agents, SCENARIOS, START, Scenario};
 
@@ -22,12 +23,12 @@ pub(super) fn write() {
              | | this agent | the official agent's rules |\n|---|---|---|\n"
         )
         .unwrap();
-        for (what, figure) in FIGURES {
+        for (what, cell) in CELLS {
             writeln!(
                 page,
                 "| {what} | {} | {} |",
-                figure(&ours, scenario),
-                figure(&official, scenario)
+                cell(&ours, scenario),
+                cell(&official, scenario)
             )
             .unwrap();
         }
@@ -48,20 +49,27 @@ pub(super) fn write() {
                 colour,
                 values: values(record),
             });
-            let highest = lines
-                .iter()
-                .flat_map(|line| &line.values)
-                .fold(0.0, |most: f64, value| most.max(*value));
-            let figure = draw(title, unit, round_up(highest), &lines);
+            // One value for each minute.
+            let minutes = lines.iter().map(|line| line.values.len()).max();
+            let hours = (0..minutes.unwrap_or_default()).step_by(60);
+            let figure = Figure {
+                title,
+                unit,
+                scale: hours
+                    .map(|minute| (minute, format!("{} h", minute / 60)))
+                    .collect(),
+                lines: lines.into(),
+            }
+            .draw();
             fs::write(docs.join(format!("fleet/{name}-{kind}.svg")), figure).unwrap();
         }
     }
     fs::write(docs.join("fleet.md"), page).unwrap();
 }
 
-type Figure = fn(&Record, &Scenario) -> String;
+type Cell = fn(&Record, &Scenario) -> String;
 
-const FIGURES: [(&str, Figure); 7] = [
+const CELLS: [(&str, Cell); 7] = [
     ("pods that were without credentials", |record, _| {
         thousands(record.gaps.len() as u64)
     }),
@@ -101,13 +109,6 @@ fn calls(record: &Record) -> Vec<f64> {
 
 fn without(record: &Record) -> Vec<f64> {
     record.without.clone()
-}
-
-/// The next of the numbers that are easily divided by four.
-fn round_up(value: f64) -> f64 {
-    let scales = (0..9).map(|exponent| 10_f64.powi(exponent));
-    let mut steps = scales.flat_map(|scale| [4.0, 8.0, 12.0, 20.0].map(|step| step * scale));
-    steps.find(|step| value <= *step).unwrap_or(value)
 }
 
 fn shown(time: Duration) -> String {
