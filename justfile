@@ -143,9 +143,7 @@ fuzz seconds='60' *targets:
 fleet:
     cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
 
-# Figures; they compare only with others from the same machine
-bench:
+# All benches: writes docs/benchmarks.md and its figures; as root also in the limits of a node
+bench *names:
     cargo build --release --package pod-identity-benches
-    target/release/provider
-    target/release/agent "$(image/program)"
-    target/release/testkit
+    benches/run "$(image/program)" {{names}}

@@ -1,5 +1,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 pub struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
+    refused: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -26,7 +29,14 @@ impl Connection {
         Ok(Self {
             stream,
             answer: Vec::with_capacity(4096),
+            refused: Arc::default(),
         })
+    }
+
+    /// Also counts here the answers that are not 200.
+    pub(crate) fn counting(mut self, refused: Arc<AtomicU64>) -> Self {
+        self.refused = refused;
+        self
     }
 
     /// Sends bytes, as far as they are taken.
@@ -47,6 +57,10 @@ impl Connection {
             "GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}\r\n\r\n"
         );
         let status = self.exchange(request.as_bytes()).await?;
+        if status != 200 {
+            // A figure, which is read when the requests have ended.
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         Ok((status, began.elapsed()))
     }
 

@@ -1,25 +1,39 @@
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::cgroup::Cgroup;
+use crate::load::Connection;
 
 /// A server as a process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    address: SocketAddr,
+    target: Target,
 }
 
 impl Program {
-    /// The agent, ours or one that takes the same flags, on free ports of loopback.
+    /// The agent, ours or one that takes the same flags, on free ports of loopback, where one is given within the
+    /// limits of a cgroup.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn agent(path: &Path, endpoint: &str, more: &[&str]) -> io::Result<Self> {
+    pub fn agent(
+        path: &Path,
+        endpoint: &str,
+        more: &[&str],
+        within: Option<&Cgroup>,
+    ) -> io::Result<Self> {
         let [credentials, probes, metrics] = [free_port()?, free_port()?, free_port()?];
-        let mut command = Command::new(path);
+        let mut command = match within {
+            Some(cgroup) => cgroup.command(path),
+            None => Command::new(path),
+        };
         command
             .args(["server", "--cluster-name", "test-cluster"])
             .args(["--endpoint", endpoint, "--bind-hosts", "127.0.0.1"])
@@ -48,13 +62,29 @@ impl Program {
             .spawn()?;
         Ok(Self {
             child,
-            address: (Ipv4Addr::LOCALHOST, port).into(),
+            target: Target {
+                address: (Ipv4Addr::LOCALHOST, port).into(),
+                refused: Arc::default(),
+            },
         })
     }
 
     /// Where it serves.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn target(&self) -> Target {
+        self.target.clone()
+    }
+
+    /// Connects as a pod.
+    ///
+    /// # Errors
+    /// When it cannot connect.
+    pub async fn connect(&self, source: IpAddr) -> io::Result<Connection> {
+        self.target.connect(source).await
+    }
+
+    /// How many answers to requests for credentials were not 200.
+    pub fn refused(&self) -> u64 {
+        self.target.refused()
     }
 
     /// The memory that it occupies now, in MiB: `VmRSS`.
@@ -62,13 +92,25 @@ impl Program {
     /// # Errors
     /// When it has ended, or where there is no `/proc`.
     pub fn memory(&self) -> io::Result<f64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that it has occupied, in MiB: `VmHWM`.
+    ///
+    /// # Errors
+    /// When it has ended, or where there is no `/proc`.
+    pub fn peak_memory(&self) -> io::Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, member: &str) -> io::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let mut lines = status.lines();
         let kib = lines
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(member))
             .and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
         kib.map(|kib| kib / 1024.0)
-            .ok_or_else(|| io::Error::other("no VmRSS"))
+            .ok_or_else(|| io::Error::other(format!("no {member} in /proc: the program has ended")))
     }
 
     /// The time that its threads have spent on a processor.
@@ -94,6 +136,30 @@ impl Drop for Program {
         // It may have ended by itself.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+/// Where a program serves, and how many of its answers were not 200.
+#[derive(Debug, Clone)]
+pub struct Target {
+    address: SocketAddr,
+    refused: Arc<AtomicU64>,
+}
+
+impl Target {
+    /// Connects as a pod.
+    ///
+    /// # Errors
+    /// When it cannot connect.
+    pub async fn connect(&self, source: IpAddr) -> io::Result<Connection> {
+        let connection = Connection::open(source, self.address).await?;
+        Ok(connection.counting(Arc::clone(&self.refused)))
+    }
+
+    /// How many answers to requests for credentials were not 200.
+    pub fn refused(&self) -> u64 {
+        // Read when the requests have ended; nothing else depends on it.
+        self.refused.load(Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,9 @@
+use std::env;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use crate::page::Page;
 
 /// What was measured, and how it compares with what must be reached.
 #[derive(Debug, Default)]
@@ -25,13 +29,14 @@ impl Table {
         self.rows.push((what.to_owned(), measured, unit, limit));
     }
 
-    /// Writes the table to standard output. The exit code is 0 if all limits were met.
+    /// Writes the table to standard output, and to the page where one is wanted. The exit code is 0 if all limits were met.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn print(&self) -> io::Result<ExitCode> {
         let mut out = io::stdout().lock();
         let mut missed = 0;
+        let mut page = "| | measured | limit |\n|---|---:|---|\n".to_owned();
         for (what, measured, unit, limit) in &self.rows {
             let (met, bound) = match limit {
                 Limit::None => (true, String::new()),
@@ -44,10 +49,15 @@ impl Table {
                 (false, _) => "MISSES",
             };
             missed += usize::from(!met);
+            writeln!(page, "| {what} | {measured:.1} {unit} | {verdict}{bound} |")
+                .expect("a string must be writable");
             writeln!(
                 out,
                 "{what:<44} {measured:>10.1} {unit:<4} {verdict}{bound}"
             )?;
+        }
+        if let (Some(wanted), Some(name)) = (Page::wanted(), env::current_exe()?.file_stem()) {
+            wanted.write(&name.to_string_lossy(), &page)?;
         }
         Ok(if missed == 0 {
             ExitCode::SUCCESS
