@@ -90,6 +90,10 @@ testkit-program:
     pod-identity-testkit/tests/aws-cli.sh
     examples/associations.sh
 
+# What pipelines call of EKS, by boto3 and the AWS SDK for Go, against the testkit's program
+eks-sequences:
+    pod-identity-testkit/tests/eks-sequences
+
 # The cookbook's recipes in Python and Node.js; those in Rust are tests of the workspace
 cookbook:
     npm ci --prefix examples/cookbook --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -23,7 +23,6 @@ pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
         Trouble::Pause(stage) => pause(client, *stage).await,
         Trouble::Elsewhere(status) => elsewhere(client, *status).await,
         Trouble::Absent => absent(client).await,
-        Trouble::Unreachable => unreachable(client).await,
         Trouble::Outage(time) => outage(client, *time).await,
         Trouble::Limiter => limiter(client).await,
         Trouble::TokenFile(spoil) => token_file(client, *spoil).await,
@@ -131,20 +130,6 @@ async fn absent(client: &Client) -> io::Result<Cell> {
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?).uncounted();
     let mut cell = seen.cell();
-    agent.restart().await?;
-    recovers(&mut cell, &mut process, &agent, &seen).await?;
-    Ok(cell)
-}
-
-/// Attempts to connect get no answer until the client has failed.
-async fn unreachable(client: &Client) -> io::Result<Cell> {
-    let agent = mock_agent().await?;
-    agent.inject(Fault::unreachable(UNTIL_RESTART));
-    agent.catch_up().await?;
-    let mut process = ClientProcess::start(client, &agent)?;
-    let seen = Seen::of(&agent, process.ask(&agent).await?).uncounted();
-    let mut cell = seen.cell();
-    cell.add(&seen.time());
     agent.restart().await?;
     recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
@@ -364,9 +349,6 @@ fn life(faults: &[Fault]) -> i64 {
         expiry.as_unix_secs() - now.as_unix_secs()
     })
 }
-
-/// Longer than any client is waited for.
-const UNTIL_RESTART: Duration = Duration::from_secs(600);
 
 /// The burst of the official limiter.
 const LIMIT: usize = 500;

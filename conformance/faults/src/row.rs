@@ -37,8 +37,6 @@ pub(crate) enum Trouble {
     Elsewhere(u16),
     /// No server listens.
     Absent,
-    /// Attempts to connect get no answer.
-    Unreachable,
     /// The first request is reset, and then no server listens for this time.
     Outage(Duration),
     /// The official agent's limiter, after a full burst of other requests.
@@ -116,7 +114,6 @@ impl Row {
             Trouble::Pause(stage) => vec![format!("{:?}", Fault::hold(*stage, &Gate::new()))],
             Trouble::Elsewhere(status) => vec![format!("{:?}", Fault::redirect(*status, "/"))],
             Trouble::Outage(time) => vec![format!("{:?}", Fault::refuse(*time))],
-            Trouble::Unreachable => vec![format!("{:?}", Fault::unreachable(Duration::ZERO))],
             Trouble::TokenFile(TokenFileState::Defect(defect)) => vec![format!("{defect:?}")],
             Trouble::Renewal(..) | Trouble::Absent | Trouble::Limiter | Trouble::TokenFile(_) => {
                 Vec::new()

@@ -156,7 +156,6 @@ fn breaks() -> Vec<Row> {
 }
 
 fn delays() -> Vec<Row> {
-    let unreachable = Row::new("connection attempt", "no answer", Trouble::Unreachable);
     let late = [500, 1500, 3000, 6000].map(|millis| {
         let time = Duration::from_millis(millis);
         Row::answers("answer", format!("after {time:?}"), Fault::latency(time))
@@ -171,9 +170,7 @@ fn delays() -> Vec<Row> {
     });
     let paused = STAGES.map(|stage| Row::new("answer pauses", at(stage), Trouble::Pause(stage)));
     let stalled = STAGES.map(|stage| Row::answers("answer stalls", at(stage), Fault::stall(stage)));
-    [unreachable]
-        .into_iter()
-        .chain(late)
+    late.into_iter()
         .chain(dripping)
         .chain(paused)
         .chain(stalled)
