@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, RETRY_AFTER};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,7 +19,7 @@ use crate::serve::connection_state::Phase;
 use crate::serve::connections::ConnectionPermit;
 use crate::serve::drain::{Drain, DrainWatcher};
 use crate::serve::header_timeout::HeaderDeadline;
-use crate::serve::respond::{ConnectionRejected, Respond};
+use crate::serve::respond::{ConnectionRejected, Respond, text};
 use crate::serve::write_timeout::WriteDeadline;
 
 /// Serves one connection to its end.
@@ -41,6 +41,26 @@ pub(crate) async fn serve_connection(
         ))
         .await;
     }
+}
+
+/// Answers the request of a connection that got no permit with 503, if it arrives within this time.
+///
+/// Nothing is held for it while it is waited for, and a header that is incomplete then is not: the connection is
+/// closed abortively, like one that stays silent.
+pub(crate) async fn turn_away(socket: ClientSocket, patience: Duration) {
+    if timeout(patience, socket.sends_something()).await != Ok(true) {
+        return;
+    }
+    let service = service_fn(|_request: Request<Incoming>| async {
+        let message = "too many connections are open from this address; try again";
+        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, HeaderValue::from(1));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http().serve_connection(TokioIo::new(socket), service);
+    let _unanswered = Box::pin(connection).now_or_never();
 }
 
 /// Waits for the first byte. `false`: there is none, and the connection is to be closed.
@@ -89,12 +109,7 @@ async fn serve_requests(
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
-        .max_buf_size(MAX_HEADER_BYTES)
-        .max_headers(MAX_HEADERS)
-        // One buffer for head and body: for so few bytes a copy is cheaper than two pieces in one write.
-        .writev(false)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = http().serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -130,6 +145,16 @@ async fn serve_requests(
         Err(error) => debug!(%error, "connection failed"),
         Ok(()) => {}
     }
+}
+
+/// Returns how HTTP is served.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        // One buffer for head and body: for so few bytes a copy is cheaper than two pieces in one write.
+        .writev(false);
+    http
 }
 
 /// Waits until a shutdown ends the connection. Where another process has taken over, an idle connection is

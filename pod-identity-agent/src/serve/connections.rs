@@ -17,7 +17,8 @@ use crate::serve::connection_state::{ConnectionState, Phase};
 /// Only a connection that does not have a request under way makes room: one that has sent nothing for
 /// half a second, the oldest first, or else the one that has been idle for longest, of the source that has most
 /// connections. A new connection beyond the limit of its source waits for up to [`QUEUE_TIMEOUT`] until one
-/// of them closes, so that a crowd of clients at one address is served although it connects at once.
+/// of them closes, so that a crowd of clients at one address is served although it connects at once. After
+/// that its request is answered with 503.
 ///
 /// Request headers that arrive in pieces are the exception: they occupy memory, so their number has a
 /// limit that is enforced at once, and the oldest is closed.
@@ -182,14 +183,26 @@ pub(crate) enum Admission {
 }
 
 impl Admission {
-    /// Waits for the permit, if there is to be one.
-    pub(crate) async fn permit(self) -> Option<ConnectionPermit> {
+    /// Waits for the permit.
+    pub(crate) async fn permit(self) -> Result<ConnectionPermit, NoPermit> {
         match self {
-            Self::Admitted(permit) => Some(permit),
-            Self::Queued(mut queued) => timeout(QUEUE_TIMEOUT, queued.turn()).await.ok()?,
-            Self::Rejected => None,
+            Self::Admitted(permit) => Ok(permit),
+            Self::Queued(mut queued) => match timeout(QUEUE_TIMEOUT, queued.turn()).await {
+                Ok(turn) => turn.ok_or(NoPermit::Displaced),
+                Err(_elapsed) => queued.give_up(),
+            },
+            Self::Rejected => Err(NoPermit::Displaced),
         }
     }
+}
+
+/// Why a connection gets no permit.
+#[derive(Debug)]
+pub(crate) enum NoPermit {
+    /// It is to be closed at once: others need the room.
+    Displaced,
+    /// It has waited for [`QUEUE_TIMEOUT`]. It counts as waiting until this is dropped.
+    TimedOut(Queued),
 }
 
 /// A place in the queue of a source.
@@ -210,13 +223,25 @@ impl Queued {
             registry.make_room_in(self.source, Instant::now());
         }
     }
+
+    /// Leaves the queue, unless the permit has come meanwhile.
+    fn give_up(mut self) -> Result<ConnectionPermit, NoPermit> {
+        self.turn.close();
+        if let Ok(permit) = self.turn.try_recv() {
+            return Ok(permit);
+        }
+        self.connections.lock().shorten_queue(self.source);
+        Err(NoPermit::TimedOut(self))
+    }
 }
 
 impl Drop for Queued {
     fn drop(&mut self) {
         // First, because a permit that has been sent meanwhile takes the lock when it is dropped.
         self.turn.close();
-        self.connections.lock().leave_queue(self.source);
+        let mut registry = self.connections.lock();
+        registry.queued = registry.queued.saturating_sub(1);
+        registry.shorten_queue(self.source);
     }
 }
 
@@ -288,7 +313,7 @@ struct Registry {
     /// The sources by their number of connections.
     by_size: BTreeSet<(usize, IpAddr)>,
     no_idle: Recently,
-    /// In the queues of all sources.
+    /// In the queues of all sources, and those that have left one to be told so.
     queued: usize,
     silent: List,
     /// With an incomplete header.
@@ -394,8 +419,7 @@ impl Registry {
     }
 
     /// Forgets those in the queue of a source that have given up or got their permit.
-    fn leave_queue(&mut self, source: IpAddr) {
-        self.queued = self.queued.saturating_sub(1);
+    fn shorten_queue(&mut self, source: IpAddr) {
         if let Some(of_source) = self.sources.get_mut(&source) {
             of_source.queue.retain(|turn| !turn.is_closed());
         }
@@ -728,7 +752,7 @@ mod tests {
         let connections = connections();
         let busy = [7; 4].map(|last| busy(&connections, source(last)).unwrap());
         let began = Instant::now();
-        assert!(connections.admit(source(7)).permit().await.is_none());
+        assert!(connections.admit(source(7)).permit().await.is_err());
         assert_eq!(began.elapsed(), QUEUE_TIMEOUT);
         assert_eq!(connections.lock().queued, 0);
         drop(busy);
@@ -746,7 +770,7 @@ mod tests {
         }
         assert!(admit(&connections, source(8)).is_some());
         let [.., last] = &mut queued;
-        assert!(last.as_mut().now_or_never().unwrap().is_none(), "the last");
+        assert!(last.as_mut().now_or_never().unwrap().is_err(), "the last");
     }
 
     #[tokio::test(start_paused = true)]
@@ -763,7 +787,7 @@ mod tests {
             silent
         };
         let (admitted, _silent) = tokio::join!(waiting, closing);
-        assert!(admitted.is_some());
+        assert!(admitted.is_ok());
         assert_eq!(began.elapsed(), GRACE);
     }
 

@@ -40,7 +40,7 @@ impl Reply<'_> {
 /// Why a connection ended without an answerable request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConnectionRejected {
-    #[error("too many connections; this one is closed")]
+    #[error("too many connections; this one is not served")]
     TooMany,
     #[error("the request header is larger than 16 KiB")]
     HeaderTooLarge,

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug_span, info, warn};
 
 use crate::serve::client_socket::{self, ClientSocket};
-use crate::serve::connection::serve_connection;
-use crate::serve::connections::{Admission, Connections};
+use crate::serve::connection::{serve_connection, turn_away};
+use crate::serve::connections::{Admission, Connections, NoPermit};
 use crate::serve::drain::{self, Drain, DrainWatcher};
 use crate::serve::respond::{ConnectionRejected, Respond};
 
@@ -45,8 +45,15 @@ pub(crate) async fn serve(
         let span = debug_span!("connection", "client-addr" = %peer);
         let serving = async move {
             match admission.permit().await {
-                Some(permit) => serve_connection(socket, address, permit, &*responder, drain).await,
-                None => responder.note_rejected(ConnectionRejected::TooMany, address),
+                Ok(permit) => serve_connection(socket, address, permit, &*responder, drain).await,
+                Err(no_permit) => {
+                    responder.note_rejected(ConnectionRejected::TooMany, address);
+                    let (patience, _place) = match no_permit {
+                        NoPermit::Displaced => (Duration::ZERO, None),
+                        NoPermit::TimedOut(queued) => (LATE_REQUEST_TIMEOUT, Some(queued)),
+                    };
+                    turn_away(socket, patience).await;
+                }
             }
         };
         tasks.spawn(serving.instrument(span));
@@ -133,6 +140,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// At a shutdown, connections that the kernel has accepted already are found in much less.
 const ACCEPT_DRAIN: Duration = Duration::from_millis(50);
+
+/// A connection that has waited in vain has this long to send its request, so that its client gets an answer
+/// also on a machine that is too busy to send at once.
+const LATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After a failed accept: long enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

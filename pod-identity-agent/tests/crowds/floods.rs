@@ -179,10 +179,8 @@ async fn nine_hundred_simultaneous_clients_of_one_address_are_all_answered_witho
 
 /// A client that asks for 900 pods, such as a CSI driver, at a node that has just started.
 ///
-/// Each answer may take as long as an exchange, so the connections above the limit of an address may wait for longer
-/// than they may, and are reset then.
+/// Each answer may take as long as an exchange, so connections above the limit of an address may wait in vain.
 #[tokio::test]
-#[ignore = "on a busy machine connections that wait for a place are reset after 2 seconds"]
 async fn nine_hundred_simultaneous_clients_of_one_address_with_a_token_each_are_all_answered() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
@@ -204,6 +202,33 @@ async fn nine_hundred_simultaneous_clients_of_one_address_with_a_token_each_are_
             answer.assert_try_again();
         }
     }
+}
+
+#[tokio::test]
+async fn connections_that_wait_for_room_in_vain_get_a_retryable_response() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &["--answer-within=30s"]).await;
+    let (token, gate) = (token(&eks), eks.gate());
+    let mut crowd = JoinSet::new();
+    // A pod's limit is 256.
+    for _ in 0..300 {
+        let mut client = Client::connect_from(pod(0), server.credentials).await;
+        client.send(Request::with_token(&token)).await;
+        crowd.spawn(async move { client.answer().await });
+    }
+    let first = soon(crowd.join_next()).await.unwrap().unwrap();
+    first.assert_try_again();
+    gate.release();
+    let mut refused = 1;
+    for answer in soon(crowd.join_all()).await {
+        if answer.status != 200 {
+            answer.assert_try_again();
+            refused += 1;
+        }
+    }
+    let page = client::ask(server.metrics, Request::of("/metrics")).await;
+    let counted = format!("pod_identity_refusals{{reason=\"Connections\"}} {refused}\n");
+    assert!(page.body.contains(&counted), "{}", page.body);
 }
 
 #[tokio::test]
