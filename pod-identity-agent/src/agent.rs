@@ -506,7 +506,8 @@ impl AgentBuilder {
             metrics.show(lost);
         }
         let readiness = Readiness::new(self.strict_readiness);
-        let listening = readiness.blocker("no credentials address can be listened on yet");
+        let listening =
+            readiness.blocker("listening", "no credentials address can be listened on yet");
         let upstream = Arc::new(Upstream {
             eks_auth: self.eks_auth,
             clock: Arc::clone(&self.clock),

@@ -25,7 +25,7 @@ struct State {
 impl Reachability {
     pub(crate) fn new(readiness: &Arc<Readiness>) -> Self {
         Self {
-            blocker: readiness.blocker("EKS Auth has not been reached yet"),
+            blocker: readiness.blocker("eks-auth", "EKS Auth has not been reached yet"),
             state: Mutex::default(),
         }
     }

@@ -128,7 +128,7 @@ mod tests {
         let api_server = ApiServer::new(&mock.url(), mock.service_account_dir()).unwrap();
         let node = KubernetesName::subdomain("node-1").unwrap();
         let readiness = Readiness::new(false);
-        let blocker = readiness.blocker("not yet");
+        let blocker = readiness.blocker("it", "not yet");
         let mut running = JoinSet::new();
         let taint = StartupTaint::new(api_server, node, "mine".to_owned());
         running.spawn(taint.run(readiness));

@@ -141,7 +141,10 @@ impl Sharing {
         info!(%address, "another process listens at the address; this one joins it when EKS Auth is within reach");
         let reason =
             format!("{address} is served by another process until this one has reached EKS Auth");
-        Waiting(self.readiness.blocker(&reason))
+        Waiting(
+            self.readiness
+                .blocker(format!("address {address}"), &reason),
+        )
     }
 }
 

@@ -323,7 +323,7 @@ impl Gauges {
                 IntGaugeVec::new(
                     Opts::new(
                         "pod_identity_verification_mode",
-                        "1 for where the keys of the cluster come from: api-server, issuer, disk, or off while there are none.",
+                        "1 for where the keys of the cluster come from: api-server, issuer, disk, or off while there are none. There is one series at a time, that of the mode of now; the others are absent, not 0.",
                     ),
                     &["mode"],
                 ),

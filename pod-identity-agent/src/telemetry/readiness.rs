@@ -19,6 +19,8 @@ pub(crate) struct Readiness {
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Blocker {
+    /// What pods need.
+    name: String,
     /// Why it blocks; `None` when released.
     reason: Option<String>,
     /// Whether it has been released at least once.
@@ -51,10 +53,15 @@ impl Readiness {
         })
     }
 
-    /// A new blocker, which blocks.
-    pub(crate) fn blocker(self: &Arc<Self>, reason: &str) -> ReadinessBlocker {
+    /// A new blocker, which blocks. `name` says what pods need: it tells the blockers apart when nothing is wrong.
+    pub(crate) fn blocker(
+        self: &Arc<Self>,
+        name: impl Into<String>,
+        reason: &str,
+    ) -> ReadinessBlocker {
         let mut blockers = self.lock();
         blockers.push(Blocker {
+            name: name.into(),
             reason: Some(reason.to_owned()),
             released: false,
         });
@@ -144,7 +151,7 @@ mod tests {
     #[test]
     fn the_agent_is_ready_once_every_blocker_is_released() {
         let readiness = Readiness::new(false);
-        let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
+        let [first, second] = ["first", "second"].map(|name| readiness.blocker(name, name));
         assert_eq!(report(&readiness), (false, "first; second".to_owned()));
         first.release();
         second.block("still second".to_owned());
@@ -158,7 +165,7 @@ mod tests {
     fn a_blocker_that_blocks_again_degrades_the_agent_and_in_strict_mode_makes_it_unready() {
         for strict in [false, true] {
             let readiness = Readiness::new(strict);
-            let blocker = readiness.blocker("not yet");
+            let blocker = readiness.blocker("it", "not yet");
             blocker.release();
             blocker.block("outage".to_owned());
             assert_eq!(report(&readiness), (!strict, "degraded: outage".to_owned()));
@@ -170,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_readiness_is_told() {
         let readiness = Readiness::new(false);
-        let [first, second] = ["first", "second"].map(|reason| readiness.blocker(reason));
+        let [first, second] = ["first", "second"].map(|name| readiness.blocker(name, name));
         let mut waiting = Box::pin(readiness.ready());
         first.release();
         assert_eq!(waiting.as_mut().now_or_never(), None);
@@ -181,7 +188,7 @@ mod tests {
     #[test]
     fn a_blocker_that_is_dropped_still_blocks() {
         let readiness = Readiness::new(false);
-        drop(readiness.blocker("never came up"));
+        drop(readiness.blocker("it", "never came up"));
         assert_eq!(report(&readiness), (false, "never came up".to_owned()));
     }
 }

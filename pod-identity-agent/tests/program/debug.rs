@@ -29,6 +29,9 @@ async fn the_state_names_pods_and_sources_and_holds_no_secret() {
     assert_eq!(state["flags"]["cluster-name"], eks.cluster());
     assert_eq!(state["flags"]["max-cache-size"], "2000");
     assert_eq!(state["readiness"]["ready"], true);
+    let blockers = state["readiness"]["blockers"].as_array().unwrap();
+    let names: Vec<_> = blockers.iter().map(|blocker| &blocker["name"]).collect();
+    assert_eq!(names, ["listening", "eks-auth"], "{text}");
     assert_eq!(state["eks-auth"]["reachable"], false);
     assert_eq!(state["keys"]["mode"], "off");
     let credentials = &state["credentials"];
