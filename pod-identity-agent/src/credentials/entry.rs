@@ -37,6 +37,8 @@ pub(crate) type Outcome = Result<Bytes, EksAuthError>;
 struct Waiters {
     ticket: Ticket,
     outcome: watch::Sender<Option<Outcome>>,
+    /// Those of other slots that have turned out to be of the same pod.
+    others: Vec<watch::Sender<Option<Outcome>>>,
 }
 
 impl TokenRequest {
@@ -88,9 +90,23 @@ impl TokenRequest {
         let waiters = self.waiters.get_or_insert_with(|| Waiters {
             ticket,
             outcome: watch::channel(None).0,
+            others: Vec::new(),
         });
         waiters.ticket = ticket;
         waiters.outcome.subscribe()
+    }
+
+    /// Lets those who wait for another slot, which is dropped, wait for the fetch of this ticket.
+    pub(crate) fn take_over(&mut self, ticket: Ticket, dropped: Self) {
+        let Some(mut waiters) = dropped.waiters else {
+            return;
+        };
+        if let Some(own) = self.waiters.take() {
+            waiters.others.push(own.outcome);
+            waiters.others.extend(own.others);
+        }
+        waiters.ticket = ticket;
+        self.waiters = Some(waiters);
     }
 
     /// The ticket of those who wait, if there are any.
@@ -101,6 +117,9 @@ impl TokenRequest {
     /// Tells those who wait; they wait no longer.
     pub(crate) fn settle(&mut self, outcome: Outcome) {
         if let Some(waiters) = self.waiters.take() {
+            for other in waiters.others {
+                other.send_replace(Some(outcome.clone()));
+            }
             waiters.outcome.send_replace(Some(outcome));
         }
     }

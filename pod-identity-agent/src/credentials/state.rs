@@ -249,14 +249,32 @@ impl State {
         let cache = &mut self.cache;
         let adopted = self.verified.adopt(cache, now, digest, verified, renew);
         if let Adopted::ToPod(dropped) = adopted {
-            let slot = self.cache.peek(&key).filter(|slot| slot.is_usable(now));
-            if let (Some(mut dropped), Some(held)) = (dropped, slot.and_then(Slot::held)) {
-                dropped.settle(Ok(held.body.clone()));
+            if let Some(dropped) = dropped {
+                self.go_on_waiting(now, key, dropped);
             }
             self.settle(&key);
             self.wake.notify_one();
         }
         true
+    }
+
+    /// Those who waited for a slot that was dropped wait for that of the pod.
+    fn go_on_waiting(&mut self, now: Timestamp, key: SlotKey, mut dropped: TokenRequest) {
+        let slot = self.cache.peek(&key).filter(|slot| slot.is_usable(now));
+        if let Some(held) = slot.and_then(Slot::held) {
+            return dropped.settle(Ok(held.body.clone()));
+        }
+        if dropped.ticket().is_none() {
+            return;
+        }
+        let source = self.node_addresses.source_of(dropped.address);
+        let mut dropped = Some(dropped);
+        let request = || dropped.take().expect("a request must be asked for once");
+        if let Asked::Pending(ticket) = self.cache.ask(now, key, source, request)
+            && let (Some(dropped), Some(request)) = (dropped, self.cache.request_mut(&key))
+        {
+            request.take_over(ticket, dropped);
+        }
     }
 
     /// Forgets what the keys before these have said.
@@ -666,6 +684,45 @@ mod tests {
         state.handle_timeout(later);
         let found = state.look_up(later, new.digest());
         assert!(matches!(found, Ok(Some(Lookup::Ready(_)))));
+    }
+
+    #[test]
+    fn who_waits_for_a_token_that_turns_out_to_be_of_a_pod_waits_for_the_pods_credentials() {
+        let issuer = Issuer::new();
+        let keys = keys(&issuer);
+        for is_pod_waited_for in [true, false] {
+            let mut state = state();
+            let [first, second] = [token(&issuer), token(&issuer)];
+            assert!(adopt(&mut state, &first, &keys, &keys));
+            let wait = |state: &mut State, token: &ServiceAccountToken| match state
+                .begin(NOW, token.digest(), POD, token)
+                .unwrap()
+            {
+                Lookup::Pending(pending) => pending.outcome,
+                Lookup::Ready(_) => panic!("it has no credentials"),
+            };
+            let of_pod = wait(&mut state, &first);
+            let of_token = wait(&mut state, &second);
+            if !is_pod_waited_for {
+                // A refusal ends the round of the pod's slot.
+                let (running, _) = state.poll_fetch(NOW).unwrap();
+                let refused = EksAuthError::Malformed("no credentials".to_owned());
+                let refused = Failure::new(FailureClass::Denied, refused);
+                state.finish(&running, NOW, Err(refused));
+            }
+            assert!(adopt(&mut state, &second, &keys, &keys));
+            let later = NOW + Duration::from_secs(60);
+            state.handle_timeout(later);
+            let (running, input) = state.poll_fetch(later).unwrap();
+            let secret = || Secret::from("s".to_owned());
+            let end = NOW + Duration::from_secs(6 * 3600);
+            let credentials = Credentials::new("key", secret(), secret(), end);
+            let session = Session::new(credentials, "shop", "cart");
+            let entry = Entry::new(&session, &input.subject);
+            state.finish(&running, later, Ok(entry));
+            assert!(matches!(*of_token.borrow(), Some(Ok(_))));
+            assert_eq!(of_pod.borrow().as_ref().unwrap().is_ok(), is_pod_waited_for);
+        }
     }
 
     #[test]
