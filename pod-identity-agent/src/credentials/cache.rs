@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pod_identity_core::{
-    Clock, Failure, ServiceAccountToken, SlotKey, Timestamp, TokenDigest, TokenError, VerifiedToken,
+    BoundPod, Clock, Failure, PodDigest, ServiceAccountToken, SlotKey, Timestamp, TokenDigest,
+    TokenError, VerifiedToken,
 };
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
@@ -104,9 +105,10 @@ impl CredentialCache {
             self.metrics.count_validation("skipped");
             return Ok(None);
         }
+        let claimed = BoundPod::of(token.claims()).map(|pod| PodDigest::of(&pod));
         let is_new = self
             .lock()
-            .needs_verification(self.clock.now(), &digest, address)?;
+            .needs_verification(self.clock.now(), &digest, address, claimed)?;
         if !is_new {
             return Ok(None);
         }
@@ -123,7 +125,7 @@ impl CredentialCache {
         let mut state = self.lock();
         // Other keys that have come meanwhile may judge otherwise.
         if Arc::ptr_eq(&keys, &self.keys.keys()) {
-            state.note_unverified(self.clock.now(), digest, address, why);
+            state.note_unverified(self.clock.now(), digest, address, claimed, why);
         }
         match why {
             Unverified::WrongSignature => Err(Denial::WrongSignature),

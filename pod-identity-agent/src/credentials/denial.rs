@@ -34,8 +34,8 @@ pub(crate) enum Denial {
     },
     /// The signature of the token is not that of the cluster's key which the token names.
     WrongSignature,
-    /// The source has sent as many tokens with a wrong signature as its budget allows: its tokens are not
-    /// verified for now.
+    /// The source has sent as many tokens with a wrong signature in the name of this pod as the budget of a pod
+    /// allows: they are not verified for now.
     TooManyForged {
         /// The flag that sets the budget.
         flag: &'static str,
@@ -161,7 +161,7 @@ impl Denial {
                     .to_owned()
             }
             Self::TooManyForged { flag } => format!(
-                "this address has sent as many tokens with a wrong signature as {flag} allows; try again"
+                "this address has sent as many tokens of this pod with a wrong signature as {flag} allows; try again"
             ),
             Self::QueueFull => "too many tokens wait for EKS Auth already; try again".to_owned(),
         }

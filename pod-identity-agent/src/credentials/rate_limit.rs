@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
-use pod_identity_core::{Timestamp, TokenBucket};
+use pod_identity_core::{PodDigest, Timestamp, TokenBucket};
 
 use crate::credentials::details::{MAX_LISTED, Source, Sources};
 use crate::node::addresses::NODE;
@@ -15,16 +15,19 @@ use crate::node::addresses::NODE;
 /// because where nothing is kept (a cache of size 0) good tokens could cause exchanges without end.
 ///
 /// Tokens with a wrong signature have a bucket of the same size: they cost no exchange, but a verification
-/// each. A source without any left has no token verified, so that it costs no more than that.
+/// each. Within it, each pod that such tokens claim to be of has a bucket with the budget of a pod, so that whoever
+/// sends them in the name of one pod leaves the others their verifications.
 ///
-/// The table of sources is bounded: the source that was quiet for longest is forgotten, and with it what it
-/// had used up.
+/// The tables are bounded: the source that was quiet for longest is forgotten, and with it what it had used up;
+/// and so is the claim.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     pod: Budget,
     node: Budget,
     /// The source that was quiet for longest comes first.
     accounts: LinkedHashMap<IpAddr, Account>,
+    /// For tokens with a wrong signature, by source and claimed pod. The one that was quiet for longest comes first.
+    claims: LinkedHashMap<(IpAddr, Option<PodDigest>), TokenBucket>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Budgets {
             pod,
             node,
             accounts: LinkedHashMap::new(),
+            claims: LinkedHashMap::new(),
         }
     }
 
@@ -92,16 +96,46 @@ impl Budgets {
         }
     }
 
-    /// Whether a token of this source may be verified.
-    pub(crate) fn may_verify(&self, now: Timestamp, source: IpAddr) -> bool {
-        let account = self.accounts.get(&source);
-        account.is_none_or(|account| account.forged.wait_for(now, 1).is_zero())
+    /// Whether a token of this source may be verified that claims to be of this pod. `is_known`: credentials are
+    /// held for that pod. There are only so many of them, so that invented ones cannot use up their verifications.
+    pub(crate) fn may_verify(
+        &self,
+        now: Timestamp,
+        source: IpAddr,
+        claimed: Option<PodDigest>,
+        is_known: bool,
+    ) -> MayVerify {
+        let is_spent = |bucket: Option<&TokenBucket>| {
+            bucket.is_some_and(|one| !one.wait_for(now, 1).is_zero())
+        };
+        let of_source = self.accounts.get(&source).map(|account| &account.forged);
+        if is_spent(self.claims.get(&(source, claimed))) {
+            MayVerify::No
+        } else if is_known || !is_spent(of_source) {
+            MayVerify::Yes
+        } else {
+            MayVerify::NotHere
+        }
     }
 
-    /// Charges the source for a token with a wrong signature.
-    pub(crate) fn charge_forged(&mut self, now: Timestamp, source: IpAddr) {
+    /// Charges the source, and the pod that it claims to be, for a token with a wrong signature.
+    pub(crate) fn charge_forged(
+        &mut self,
+        now: Timestamp,
+        source: IpAddr,
+        claimed: Option<PodDigest>,
+    ) {
         // Where threads have verified at once, one of them may find nothing left.
         let _was_left = self.account(source).forged.try_take(now);
+        let mut bucket = match self.claims.remove(&(source, claimed)) {
+            Some(bucket) => bucket,
+            None => self.pod.bucket(),
+        };
+        let _was_left = bucket.try_take(now);
+        self.claims.insert((source, claimed), bucket);
+        if self.claims.len() > MAX_CLAIMS {
+            self.claims.pop_front();
+        }
     }
 
     /// How long one more exchange has to wait for the budget, after the `ahead` that wait already.
@@ -173,11 +207,27 @@ impl Budgets {
     }
 }
 
+/// What becomes of a token that is not verified yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MayVerify {
+    Yes,
+    /// Too many tokens with a wrong signature have claimed to be of its pod.
+    No,
+    /// Too many have come from its source, in other names: it is left to EKS Auth.
+    NotHere,
+}
+
+/// More than one source gets charged for with [`Budget::NODE`] until a bucket that was forgotten would be full again.
+const MAX_CLAIMS: usize = 1024;
+
 /// More than the pods that a node can run, several times.
 const MAX_SOURCES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use pod_identity_core::{BoundPod, ServiceAccountToken};
+    use pod_identity_testkit::Issuer;
+
     use super::*;
 
     const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
@@ -249,13 +299,46 @@ mod tests {
     fn forged_tokens_are_verified_within_a_budget_that_leaves_the_exchanges_alone() {
         let mut budgets = budgets();
         for _ in 0..10 {
-            assert!(budgets.may_verify(START, POD));
-            budgets.charge_forged(START, POD);
+            assert_eq!(may_verify(&budgets, START, POD), MayVerify::Yes);
+            budgets.charge_forged(START, POD, None);
         }
-        assert!(!budgets.may_verify(START, POD));
-        assert!(budgets.may_verify(START + SECOND / 2, POD));
-        assert!(budgets.may_verify(START, NODE));
+        assert_eq!(may_verify(&budgets, START, POD), MayVerify::No);
+        let later = START + SECOND / 2;
+        assert_eq!(may_verify(&budgets, later, POD), MayVerify::Yes);
+        assert_eq!(may_verify(&budgets, START, NODE), MayVerify::Yes);
         assert_eq!(failing(&mut budgets, START, POD), 10);
+    }
+
+    fn may_verify(budgets: &Budgets, now: Timestamp, source: IpAddr) -> MayVerify {
+        budgets.may_verify(now, source, None, false)
+    }
+
+    #[test]
+    fn forged_tokens_in_the_name_of_one_pod_leave_the_verifications_of_others_alone() {
+        let mut budgets = budgets();
+        let claimed = |number: usize| {
+            let token = Issuer::new()
+                .token("shop", "cart")
+                .pod(format!("cart-{number}"));
+            let token = ServiceAccountToken::parse(&token.mint(START)).unwrap();
+            Some(PodDigest::of(&BoundPod::of(token.claims()).unwrap()))
+        };
+        let [forged, other, known] = [0, 1, 2].map(claimed);
+        let may =
+            |budgets: &Budgets, claimed| budgets.may_verify(START, NODE, claimed, claimed == known);
+        for _ in 0..10 {
+            budgets.charge_forged(START, NODE, forged);
+        }
+        let verdicts = [forged, other, known].map(|claimed| may(&budgets, claimed));
+        assert_eq!(verdicts, [MayVerify::No, MayVerify::Yes, MayVerify::Yes]);
+        for _ in 10..200 {
+            budgets.charge_forged(START, NODE, forged);
+        }
+        let verdicts = [forged, other, known].map(|claimed| may(&budgets, claimed));
+        assert_eq!(
+            verdicts,
+            [MayVerify::No, MayVerify::NotHere, MayVerify::Yes]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashlink::LinkedHashMap;
 use pod_identity_core::{
-    Adopted, Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, Secret,
+    Adopted, Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, PodDigest, Secret,
     ServiceAccountToken, Slot, SlotCache, SlotKey, Timestamp, TokenDigest, VerifiedToken,
     VerifiedTokens,
 };
@@ -15,7 +15,7 @@ use crate::credentials::denial::Denial;
 use crate::credentials::details::{Details, Pace, Slots};
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY, Outcome, TokenRequest};
 use crate::credentials::other_sources::{OtherSources, OtherUse};
-use crate::credentials::rate_limit::Budgets;
+use crate::credentials::rate_limit::{Budgets, MayVerify};
 use crate::credentials::settings::Settings;
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::pace::UpstreamPace;
@@ -177,15 +177,18 @@ impl State {
         Ok(found)
     }
 
-    /// Whether a token is still to be verified: each is verified once.
+    /// Whether a token that claims to be of this pod is still to be verified: each is verified once, and none
+    /// whose source has sent too many with a wrong signature.
     ///
     /// # Errors
-    /// Fails if its signature is known to be wrong, or if its source has sent too many such tokens.
+    /// Fails if its signature is known to be wrong, or if its source has sent too many such tokens in the name of
+    /// this pod.
     pub(crate) fn needs_verification(
         &mut self,
         now: Timestamp,
         digest: &TokenDigest,
         address: IpAddr,
+        claimed: Option<PodDigest>,
     ) -> Result<bool, Denial> {
         match self.unverified.why(digest) {
             Some(Unverified::WrongSignature) => return Err(Denial::WrongSignature),
@@ -194,10 +197,13 @@ impl State {
             None => {}
         }
         let source = self.node_addresses.source_of(address);
-        match self.budgets.may_verify(now, source) {
-            true => Ok(true),
-            false => Err(Denial::TooManyForged {
-                flag: self.budgets.flag(source),
+        let of_pod = claimed.and_then(|pod| self.cache.peek(&SlotKey::Pod(pod)));
+        let is_known = of_pod.and_then(Slot::held).is_some();
+        match self.budgets.may_verify(now, source, claimed, is_known) {
+            MayVerify::Yes => Ok(true),
+            MayVerify::NotHere => Ok(false),
+            MayVerify::No => Err(Denial::TooManyForged {
+                flag: "--pod-budget",
             }),
         }
     }
@@ -208,11 +214,12 @@ impl State {
         now: Timestamp,
         digest: TokenDigest,
         address: IpAddr,
+        claimed: Option<PodDigest>,
         why: Unverified,
     ) {
         if why == Unverified::WrongSignature {
             let source = self.node_addresses.source_of(address);
-            self.budgets.charge_forged(now, source);
+            self.budgets.charge_forged(now, source, claimed);
         }
         self.unverified.note(digest, why);
     }
