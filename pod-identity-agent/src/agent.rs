@@ -254,7 +254,7 @@ impl Agent {
 
         let cache = Arc::clone(&self.cache);
         background.spawn("verification", async move {
-            cache.verify_with_new_keys().await;
+            cache.verify_with_fetched_keys().await;
         });
         background.spawn("keys of the cluster", async move {
             self.keys.run(self.seed).await;

@@ -133,14 +133,17 @@ impl CredentialCache {
         }
     }
 
-    /// Verifies the tokens that are known already whenever the keys of the cluster change, until dropped:
-    /// credentials that were fetched before are then the pod's, whichever of its tokens asks next.
-    pub(crate) async fn verify_with_new_keys(&self) {
-        let mut changes = self.keys.changes();
+    /// Verifies the tokens that are known already whenever the keys of the cluster have been fetched, until
+    /// dropped: credentials that were fetched before are then the pod's, whichever of its tokens asks next.
+    ///
+    /// Also where the keys are the same: a token that names another key causes the next fetch that way, until the
+    /// source has that key too.
+    pub(crate) async fn verify_with_fetched_keys(&self) {
+        let mut fetched = self.keys.fetched();
         // Those that are there at the start are news too.
-        changes.mark_changed();
-        while changes.changed().await.is_ok() {
-            let keys = Arc::clone(&changes.borrow_and_update());
+        fetched.mark_changed();
+        while fetched.changed().await.is_ok() {
+            let keys = Arc::clone(&fetched.borrow_and_update());
             let tokens = {
                 let mut state = self.lock();
                 state.handle_keys(&keys);

@@ -161,7 +161,7 @@ impl Denial {
                     .to_owned()
             }
             Self::TooManyForged { flag } => format!(
-                "this address has sent as many tokens of this pod with a wrong signature as {flag} allows; try again"
+                "this address has sent as many tokens with a wrong signature as {flag} allows for one pod; try again"
             ),
             Self::QueueFull => "too many tokens wait for EKS Auth already; try again".to_owned(),
         }

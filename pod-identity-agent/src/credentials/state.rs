@@ -718,9 +718,14 @@ mod tests {
                 state.finish(&running, NOW, Err(refused));
             }
             assert!(adopt(&mut state, &second, &keys, &keys));
-            let later = NOW + Duration::from_secs(60);
-            state.handle_timeout(later);
-            let (running, input) = state.poll_fetch(later).unwrap();
+            let mut seconds = (0..30).map(|second| NOW + Duration::from_secs(second));
+            let (later, running, input) = seconds
+                .find_map(|later| {
+                    state.handle_timeout(later);
+                    let (running, input) = state.poll_fetch(later)?;
+                    Some((later, running, input))
+                })
+                .unwrap();
             let secret = || Secret::from("s".to_owned());
             let end = NOW + Duration::from_secs(6 * 3600);
             let credentials = Credentials::new("key", secret(), secret(), end);

@@ -64,6 +64,10 @@ impl KeySource for ApiServerKeys {
     fn name(&self) -> &'static str {
         "api-server"
     }
+
+    fn origin(&self) -> String {
+        self.api_server.authority()
+    }
 }
 
 /// Major and minor version.

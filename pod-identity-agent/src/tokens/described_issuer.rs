@@ -52,4 +52,8 @@ impl KeySource for DescribedIssuer {
     fn name(&self) -> &'static str {
         "issuer"
     }
+
+    fn origin(&self) -> String {
+        "eks:DescribeCluster".to_owned()
+    }
 }

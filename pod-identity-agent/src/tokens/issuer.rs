@@ -79,6 +79,10 @@ impl KeySource for IssuerKeys {
     fn name(&self) -> &'static str {
         "issuer"
     }
+
+    fn origin(&self) -> String {
+        self.issuer.to_string()
+    }
 }
 
 impl fmt::Debug for IssuerKeys {

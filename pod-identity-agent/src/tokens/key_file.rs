@@ -1,9 +1,10 @@
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::tokens::key_set::{KeySet, KeySetError};
@@ -11,8 +12,8 @@ use crate::tokens::key_set::{KeySet, KeySetError};
 /// The keys of the cluster on the node's disk, so that an agent that starts in an outage of the API server
 /// verifies tokens at once.
 ///
-/// The file is a JSON Web Key Set with the name of the cluster. Its directory is only for its owner: whoever
-/// could write to it could make the agent trust other keys.
+/// The file is a JSON Web Key Set with the name of the cluster and of where the keys came from. Its directory is
+/// only for its owner: whoever could write to it could make the agent trust other keys.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
     path: PathBuf,
@@ -28,8 +29,12 @@ pub(crate) enum KeyFileError {
     KeySet(#[from] KeySetError),
     #[error("it is of the cluster {0:?}")]
     OtherCluster(String),
+    #[error("its keys are of another source, {0:?}")]
+    OtherOrigin(String),
     #[error("others than its owner may write to it")]
     Writable,
+    #[error("it is owned by the user {0}, who is neither root nor the agent's")]
+    OtherOwner(u32),
 }
 
 impl KeyFile {
@@ -54,31 +59,44 @@ impl KeyFile {
     /// Reads the keys. `None` if there is no file.
     ///
     /// # Errors
-    /// Fails if the file cannot be read, is not a set of keys of this cluster, or may have been written by
-    /// others.
-    pub(crate) fn read(&self) -> Result<Option<KeySet>, KeyFileError> {
-        let file = match File::open(&self.path) {
+    /// Fails if the file cannot be read, is not a set of keys of this cluster that came from one of the
+    /// `origins`, or may have been written by others.
+    pub(crate) fn read(&self, origins: &[String]) -> Result<Option<KeySet>, KeyFileError> {
+        // A FIFO must not hold up the start.
+        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(nonblocking)
+            .open(&self.path);
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.permissions().mode() & 0o022 != 0 {
+        let mode = metadata.permissions().mode();
+        if !metadata.is_file() {
             return Err(KeyFileError::Writable);
         }
+        check_access(metadata.uid(), rustix::process::geteuid().as_raw(), mode)?;
         let mut text = Vec::new();
         file.take(KeySet::MAX_BYTES as u64 + 1)
             .read_to_end(&mut text)?;
         let keys = KeySet::parse(&text)?;
         let file: Option<Value> = serde_json::from_slice(&text).ok();
-        let cluster = file.as_ref().and_then(|file| file.get("cluster")?.as_str());
-        match cluster.unwrap_or_default() {
-            cluster if cluster == self.cluster => Ok(Some(keys)),
-            other => {
-                let other = other.chars().take(MAX_CLUSTER_NAME).collect();
-                Err(KeyFileError::OtherCluster(other))
-            }
+        let text = |name: &str| {
+            let text = file.as_ref().and_then(|file| file.get(name)?.as_str());
+            text.unwrap_or_default()
+        };
+        let short = |text: &str| text.chars().take(MAX_NAME).collect();
+        let (cluster, origin) = (text("cluster"), text("origin"));
+        if cluster != self.cluster {
+            return Err(KeyFileError::OtherCluster(short(cluster)));
         }
+        if !origins.iter().any(|known| known == origin) {
+            return Err(KeyFileError::OtherOrigin(short(origin)));
+        }
+        Ok(Some(keys))
     }
 
     /// Replaces the file at once: a reader finds the old keys or the new ones. The directory is created for
@@ -86,7 +104,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// Fails if the directory or the file cannot be written.
-    pub(crate) fn write(&self, keys: &KeySet) -> io::Result<()> {
+    pub(crate) fn write(&self, keys: &KeySet, origin: &str) -> io::Result<()> {
         let parent = self.path.parent();
         let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
         let directory = parent.unwrap_or(Path::new("."));
@@ -98,7 +116,8 @@ impl KeyFile {
         } else if self.is_ours() {
             fs::set_permissions(directory, Permissions::from_mode(0o700))?;
         }
-        let text = json!({ "cluster": self.cluster, "keys": keys.document() }).to_string();
+        let (cluster, keys) = (&self.cluster, keys.document());
+        let text = json!({ "cluster": cluster, "origin": origin, "keys": keys }).to_string();
         let next = self.path.with_extension("next");
         match fs::remove_file(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -121,11 +140,22 @@ impl KeyFile {
     }
 }
 
+/// Checks whether others than root and the agent, whose user is `own`, may have written a file.
+fn check_access(owner: u32, own: u32, mode: u32) -> Result<(), KeyFileError> {
+    if owner != 0 && owner != own {
+        return Err(KeyFileError::OtherOwner(owner));
+    }
+    match mode & 0o022 {
+        0 => Ok(()),
+        _ => Err(KeyFileError::Writable),
+    }
+}
+
 /// Where the keys are kept, as by the official agent.
 pub(crate) const DEFAULT_KEY_FILE: &str = "/var/lib/eks-pod-identity-agent/jwks-cache.json";
 
-/// The longest name that EKS allows.
-const MAX_CLUSTER_NAME: usize = 100;
+/// A name of a cluster has at most 100 characters. The URL of an issuer is seldom longer, and is shown only.
+const MAX_NAME: usize = 100;
 
 const DIRECTORY: &str = "eks-pod-identity-agent";
 
@@ -139,6 +169,12 @@ mod tests {
         KeySet::parse(issuer.jwks().as_bytes()).unwrap()
     }
 
+    const ORIGIN: &str = "https://issuer.example";
+
+    fn origins() -> [String; 1] {
+        [ORIGIN.to_owned()]
+    }
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -148,16 +184,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(DIRECTORY).join("jwks-cache.json");
         let file = KeyFile::new(path.clone(), "shop".to_owned());
-        assert_eq!(file.read().unwrap(), None);
+        assert_eq!(file.read(&origins()).unwrap(), None);
         let issuer = Issuer::new();
-        file.write(&keys(&issuer)).unwrap();
-        assert_eq!(file.read().unwrap(), Some(keys(&issuer)));
+        file.write(&keys(&issuer), ORIGIN).unwrap();
+        assert_eq!(file.read(&origins()).unwrap(), Some(keys(&issuer)));
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
 
         fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
         issuer.sign_with(SigningKey::Es256);
-        file.write(&keys(&issuer)).unwrap();
-        assert_eq!(file.read().unwrap().unwrap().len(), 2);
+        file.write(&keys(&issuer), ORIGIN).unwrap();
+        assert_eq!(file.read(&origins()).unwrap().unwrap().len(), 2);
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
@@ -172,24 +208,53 @@ mod tests {
         for garbage in ["", "{", "{\"cluster\":\"shop\",\"keys\":[]}", "\u{1}"] {
             write(garbage);
             assert!(
-                matches!(file.read(), Err(KeyFileError::KeySet(_))),
+                matches!(file.read(&origins()), Err(KeyFileError::KeySet(_))),
                 "{garbage}"
             );
         }
         write(&good.to_string());
-        assert!(matches!(file.read(), Err(KeyFileError::OtherCluster(_))));
+        assert!(matches!(
+            file.read(&origins()),
+            Err(KeyFileError::OtherCluster(_))
+        ));
         let mut other = good;
         other["cluster"] = json!("bank");
         write(&other.to_string());
-        assert!(matches!(file.read(), Err(KeyFileError::OtherCluster(name)) if name == "bank"));
+        assert!(
+            matches!(file.read(&origins()), Err(KeyFileError::OtherCluster(name)) if name == "bank")
+        );
         other["cluster"] = json!("shop");
         write(&other.to_string());
-        assert!(file.read().unwrap().is_some());
+        assert!(matches!(
+            file.read(&origins()),
+            Err(KeyFileError::OtherOrigin(_))
+        ));
+        other["origin"] = json!("https://other.example");
+        write(&other.to_string());
+        assert!(matches!(
+            file.read(&origins()),
+            Err(KeyFileError::OtherOrigin(_))
+        ));
+        other["origin"] = json!(ORIGIN);
+        write(&other.to_string());
+        assert!(file.read(&origins()).unwrap().is_some());
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(file.read(), Err(KeyFileError::Writable)));
+        assert!(matches!(file.read(&origins()), Err(KeyFileError::Writable)));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(file.read().is_err());
-        assert!(file.write(&keys(&Issuer::new())).is_err());
+        assert!(file.read(&origins()).is_err());
+        assert!(file.write(&keys(&Issuer::new()), ORIGIN).is_err());
+    }
+
+    #[test]
+    fn only_root_and_the_agents_user_may_own_the_file_and_only_its_owner_may_write_to_it() {
+        let access = |owner, mode| check_access(owner, 7, mode);
+        for (owner, mode) in [(0, 0o600), (7, 0o600), (7, 0o100_644)] {
+            assert!(access(owner, mode).is_ok(), "{owner} {mode:o}");
+        }
+        assert!(matches!(access(8, 0o600), Err(KeyFileError::OtherOwner(8))));
+        for mode in [0o620, 0o602, 0o100_666] {
+            assert!(matches!(access(7, mode), Err(KeyFileError::Writable)));
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use pod_identity_core::{Backoff, ServiceAccountToken, VerifiedToken};
@@ -9,12 +9,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::tokens::key_file::KeyFile;
+use crate::tokens::key_file::{KeyFile, KeyFileError};
 use crate::tokens::key_set::{KeySet, Unverified};
 use crate::tokens::key_source::{KeySource, KeysUnavailable};
 
 /// The keys that tokens are verified with: fetched at the start, every quarter of an hour, and when a token
-/// names a key that is not known.
+/// names a key that is not known, or has not the signature of the key that it names: a new key may have taken
+/// over the name.
 ///
 /// Without a source, or until it answers, there are none, and no token is verified.
 #[derive(Debug)]
@@ -22,11 +23,13 @@ pub(crate) struct KeyRing {
     /// In this order: a later one is only asked when those before it have no keys.
     sources: Vec<Box<dyn KeySource>>,
     file: Option<Arc<KeyFile>>,
+    /// Locked while the file is written, also by a thread that nobody waits for any more.
+    disk: Arc<tokio::sync::Mutex<()>>,
     keys: watch::Sender<Arc<KeySet>>,
     /// The index in [`MODES`]. Relaxed: a figure for people, on which nothing depends.
     mode: AtomicU8,
-    /// A token has named a key that is not known.
-    unknown_key: Notify,
+    /// A token has been found that other keys may judge otherwise.
+    not_verified: Notify,
     /// Held to read or write it.
     record: Mutex<Record>,
 }
@@ -65,27 +68,25 @@ impl KeyRing {
         let ring = Self {
             sources,
             file: file.map(Arc::new),
+            disk: Arc::default(),
             keys: watch::Sender::default(),
             mode: AtomicU8::new(0),
-            unknown_key: Notify::new(),
+            not_verified: Notify::new(),
             record: Mutex::default(),
         };
         ring.read_file();
         ring
     }
 
-    /// Verifies a token. Where the token names a key that is not known, the keys are soon fetched again.
+    /// Verifies a token. Where other keys may judge otherwise, they are soon fetched again.
     ///
     /// # Errors
     /// Fails as [`KeySet::verify`].
     pub(crate) fn verify(&self, token: &ServiceAccountToken) -> Result<VerifiedToken, Unverified> {
         let keys = Arc::clone(&self.keys.borrow());
         let verified = keys.verify(token);
-        if verified
-            .as_ref()
-            .is_err_and(|why| *why == Unverified::UnknownKey)
-        {
-            self.unknown_key.notify_one();
+        if let Err(Unverified::UnknownKey | Unverified::WrongSignature) = verified {
+            self.not_verified.notify_one();
         }
         verified
     }
@@ -95,8 +96,8 @@ impl KeyRing {
         Arc::clone(&self.keys.borrow())
     }
 
-    /// A receiver that is told whenever the keys change.
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<KeySet>> {
+    /// A receiver that is told whenever the keys have been fetched, changed or not.
+    pub(crate) fn fetched(&self) -> watch::Receiver<Arc<KeySet>> {
         self.keys.subscribe()
     }
 
@@ -159,7 +160,7 @@ impl KeyRing {
             let next = began + pause;
             tokio::select! {
                 () = sleep_until(next) => {}
-                () = self.unknown_key.notified() => {
+                () = self.not_verified.notified() => {
                     sleep_until(next.min(began + LEAST_INTERVAL)).await;
                 }
             }
@@ -167,7 +168,7 @@ impl KeyRing {
     }
 
     async fn fetch(&self) -> Result<(), String> {
-        let (keys, source) = self.ask_sources().await?;
+        let (keys, source) = self.ask().await?;
         self.take(keys, source).await;
         Ok(())
     }
@@ -182,6 +183,11 @@ impl KeyRing {
     /// # Errors
     /// Fails with the reasons of all of them.
     pub(crate) async fn ask_sources(&self) -> Result<(KeySet, &'static str), String> {
+        let (keys, source) = self.ask().await?;
+        Ok((keys, source.name()))
+    }
+
+    async fn ask(&self) -> Result<(KeySet, &dyn KeySource), String> {
         let mut reasons = Vec::new();
         for source in &self.sources {
             let fetched = timeout(TIMEOUT, source.fetch()).await;
@@ -193,17 +199,20 @@ impl KeyRing {
                 .map_err(|error| error.to_string())
                 .and_then(|text| KeySet::parse(&text).map_err(|error| error.to_string()));
             match keys {
-                Ok(keys) => return Ok((keys, source.name())),
+                Ok(keys) => return Ok((keys, source.as_ref())),
                 Err(reason) => reasons.push(format!("{}: {reason}", source.name())),
             }
         }
         Err(reasons.join("; "))
     }
 
-    async fn take(&self, keys: KeySet, source: &'static str) {
+    async fn take(&self, keys: KeySet, origin: &dyn KeySource) {
+        let source = origin.name();
         self.set_mode(source);
         self.confirm(Duration::ZERO);
-        if *self.keys.borrow().as_ref() == keys {
+        let known = self.keys();
+        if *known == keys {
+            self.keys.send_replace(known);
             return;
         }
         info!(
@@ -216,8 +225,18 @@ impl KeyRing {
         }
         let keys = Arc::new(keys);
         self.keys.send_replace(Arc::clone(&keys));
-        if let Some(file) = self.file.clone() {
-            keep(file, keys).await;
+        if let Some(file) = &self.file {
+            self.keep(file, keys, origin.origin()).await;
+        }
+    }
+
+    /// Writes the keys to the disk.
+    async fn keep(&self, file: &Arc<KeyFile>, keys: Arc<KeySet>, origin: String) {
+        let writer = Arc::clone(file);
+        let write = move || writer.write(&keys, &origin);
+        if let Err(error) = on_disk(&self.disk, DISK_TIMEOUT, write).await {
+            let path = file.path().display();
+            warn!(%path, %error, "the keys of the cluster are not kept for the next start");
         }
     }
 
@@ -226,11 +245,17 @@ impl KeyRing {
             return;
         };
         let path = file.path().display();
-        match file.read() {
-            Ok(Some(keys)) => {
+        let origins: Vec<_> = self.sources.iter().map(|source| source.origin()).collect();
+        let reader = Arc::clone(file);
+        let read = within(DISK_TIMEOUT, move || {
+            let keys = reader.read(&origins)?;
+            Ok(keys.map(|keys| (keys, reader.age().unwrap_or_default())))
+        });
+        match read.map_err(KeyFileError::from).flatten() {
+            Ok(Some((keys, age))) => {
                 info!(%path, number = keys.len(), "tokens are verified with the keys of the last start");
                 self.set_mode(DISK);
-                self.confirm(file.age().unwrap_or_default());
+                self.confirm(age);
                 self.keys.send_replace(Arc::new(keys));
             }
             Ok(None) => {}
@@ -268,14 +293,45 @@ impl KeyRing {
     }
 }
 
-/// Writes the keys to the disk, which may be slow.
-async fn keep(file: Arc<KeyFile>, keys: Arc<KeySet>) {
-    let path = file.path().to_owned();
-    let written = tokio::task::spawn_blocking(move || file.write(&keys)).await;
-    if let Err(error) = written.map_err(io::Error::other).flatten() {
-        let path = path.display();
-        warn!(%path, %error, "the keys of the cluster are not kept for the next start");
+/// Works on the disk, which may hang, and fails after this time. Threads that hang must not add up: while `disk` is
+/// locked, another does, and this fails at once.
+async fn on_disk(
+    disk: &Arc<tokio::sync::Mutex<()>>,
+    limit: Duration,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let Ok(lock) = Arc::clone(disk).try_lock_owned() else {
+        return Err(hangs());
+    };
+    let work = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(lock);
+        done
+    });
+    match timeout(limit, work).await {
+        Ok(done) => done.map_err(io::Error::other).flatten(),
+        Err(_elapsed) => Err(hangs()),
     }
+}
+
+/// The same where there is no runtime to wait in.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = mpsc::channel();
+    let work = move || {
+        // Whoever waited may have given up.
+        let _given_up = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("key-file".to_owned())
+        .spawn(work)?;
+    result.recv_timeout(limit).map_err(|_elapsed| hangs())
+}
+
+fn hangs() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")
 }
 
 /// Where keys can come from; the first is that there are none.
@@ -290,10 +346,14 @@ pub(crate) const STALE: Duration = Duration::from_secs(2 * INTERVAL.as_secs() + 
 /// A rotation is noticed within this time, and sooner by the first token that is signed with a new key.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// Tokens that name keys which do not exist cause no more fetches than one in this time.
+/// Tokens that name keys which do not exist, or are forged, cause no more fetches than one in this time. A source
+/// that has a new key late is asked again after as long.
 const LEAST_INTERVAL: Duration = Duration::from_secs(30);
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A disk that takes longer for so small a file hangs. The start waits for as long, too.
+const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A broken set may have thousands of keys that cannot be used.
 const MAX_WARNINGS: usize = 8;
@@ -342,6 +402,10 @@ mod tests {
 
         fn name(&self) -> &'static str {
             "api-server"
+        }
+
+        fn origin(&self) -> String {
+            "https://10.0.0.1".to_owned()
         }
     }
 
@@ -413,6 +477,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_wrong_signature_causes_a_fetch_because_another_key_may_have_taken_over_the_name() {
+        let running = start(None).await;
+        sleep(MINUTE).await;
+        let forged = running.issuer.token("shop", "cart").forged().mint(NOW);
+        let forged = ServiceAccountToken::parse(&forged).unwrap();
+        for _ in 0..600 {
+            let why = running.ring.verify(&forged).unwrap_err();
+            assert_eq!(why, Unverified::WrongSignature);
+            sleep(SECOND).await;
+        }
+        let fetches = running.fetches();
+        assert!((20..=22).contains(&fetches), "{fetches} fetches");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_rotation_of_the_keys_is_noticed_without_a_token() {
         let running = start(None).await;
         running.issuer.sign_with(SigningKey::Es256);
@@ -445,9 +524,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = || KeyFile::new(folder.path().join("keys.json"), "shop".to_owned());
         let keys = KeySet::parse(Issuer::new().jwks().as_bytes()).unwrap();
-        file().write(&keys).unwrap();
-        let ring = KeyRing::new(Vec::new(), Some(file()));
-        assert_eq!((ring.keys().len(), ring.mode()), (1, "disk"));
+        let ring = || {
+            let source = Source {
+                issuer: Issuer::new(),
+                fetched: Arc::default(),
+                outage: Some(MINUTE),
+                began: Instant::now(),
+            };
+            KeyRing::new(vec![Box::new(source)], Some(file()))
+        };
+        file().write(&keys, "https://10.0.0.1").unwrap();
+        assert_eq!((ring().keys().len(), ring().mode()), (1, "disk"));
+        file().write(&keys, "https://10.0.0.2").unwrap();
+        assert_eq!((ring().keys().len(), ring().mode()), (0, "off"));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_given_up_and_occupies_one_thread() {
+        let limit = Duration::from_millis(10);
+        let (end, hanging) = mpsc::channel::<()>();
+        let disk = Arc::default();
+        let hang = move || hanging.recv().map_err(io::Error::other);
+        let error = on_disk(&disk, limit, hang).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = on_disk(&disk, limit, || panic!("not another thread")).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        end.send(()).unwrap();
+        let free = disk.lock().await;
+        drop(free);
+        on_disk(&disk, MINUTE, || Ok(())).await.unwrap();
+
+        let (_end, hanging) = mpsc::channel::<()>();
+        let error = within(limit, move || hanging.recv()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(within(MINUTE, || 7).unwrap(), 7);
     }
 
     const MINUTE: Duration = Duration::from_secs(60);

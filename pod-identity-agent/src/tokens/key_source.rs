@@ -12,6 +12,9 @@ pub(crate) trait KeySource: fmt::Debug + Send + Sync + 'static {
 
     /// The value of the label `source` in a metric.
     fn name(&self) -> &'static str;
+
+    /// Where exactly the keys come from. Stored keys are used only if they came from there.
+    fn origin(&self) -> String;
 }
 
 /// The future of [`KeySource::fetch`].

@@ -1,8 +1,9 @@
 //! What changes when the agent verifies tokens with the keys of the cluster.
 
 use http::Response;
+use pod_identity_agent::Budget;
 use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_testkit::{Fault, SigningKey, TokenBuilder};
+use pod_identity_testkit::{Fault, Issuer, Operation, SigningKey, TokenBuilder};
 use tokio::time::sleep;
 
 use crate::support::scene::Scene;
@@ -92,7 +93,7 @@ async fn a_token_with_a_wrong_signature_is_refused_at_once_and_costs_eks_auth_no
     let scene = scene().await;
     let forged = |scene: &Scene| scene.builder().forged().mint(scene.now());
     scene.get(&scene.token()).await.key();
-    let count = scene.eks.request_count();
+    let count = all_exchanges(&scene);
     let first = forged(&scene);
     for _ in 0..20 {
         let answer = scene.get_as(pod(0), &first).await;
@@ -125,7 +126,7 @@ async fn a_token_with_a_wrong_signature_is_refused_at_once_and_costs_eks_auth_no
         .get_as(pod(8), &scene.builder().pod("cart-8").mint(scene.now()))
         .await
         .key();
-    assert_eq!(scene.eks.request_count(), count + 1, "for the new pod");
+    assert_eq!(all_exchanges(&scene), count + 1, "for the new pod");
     let page = scene.exposition().await;
     assert!(
         page.contains("pod_identity_local_validation{result=\"failure\"} 10\n"),
@@ -135,6 +136,64 @@ async fn a_token_with_a_wrong_signature_is_refused_at_once_and_costs_eks_auth_no
         page.contains("pod_identity_refusals{reason=\"Signature\"} 29\n"),
         "{page}"
     );
+}
+
+/// A scene in which all pods are of the host network, and share the address of the node.
+async fn scene_of_the_host_network(node_budget: Budget) -> Scene {
+    let everywhere = "127.0.0.0/8".parse().unwrap();
+    let scene = Scene::here(VERIFYING, |agent| {
+        agent.node_addresses([everywhere]).node_budget(node_budget)
+    })
+    .await;
+    scene.has_keys(1).await;
+    scene
+}
+
+#[tokio::test]
+async fn forged_tokens_of_one_pod_of_the_host_network_do_not_keep_the_others_from_being_verified() {
+    let scene = scene_of_the_host_network(Budget::new(20, 2.0)).await;
+    let evil = || scene.builder().pod("evil-0").forged().mint(scene.now());
+    let mut statuses = [0; 2];
+    for _ in 0..30 {
+        match scene.get(&evil()).await.status {
+            400 => statuses[0] += 1,
+            503 => statuses[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(statuses, [10, 20], "the budget of a pod");
+    for number in 0..3 {
+        let of_pod = || scene.builder().pod(format!("cart-{number}"));
+        let [first, next] = [of_pod(), of_pod()].map(|pod| pod.mint(scene.now()));
+        let key = scene.get(&first).await.key();
+        assert_eq!(scene.get(&next).await.key(), key);
+        assert_eq!(scene.exchanges(&next), 0, "it was verified");
+    }
+    assert_eq!(all_exchanges(&scene), 3, "the forged ones cost none");
+}
+
+#[tokio::test]
+async fn forged_tokens_of_invented_pods_leave_new_tokens_of_known_pods_verified_and_new_pods_served()
+ {
+    let scene = scene_of_the_host_network(Budget::new(20, 2.0)).await;
+    let known = || scene.builder().pod("cart-0").mint(scene.now());
+    let key = scene.get(&known()).await.key();
+    for number in 0..25 {
+        let invented = scene.builder().pod(format!("evil-{number}")).forged();
+        let answer = scene.get(&invented.mint(scene.now())).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+    }
+    let beyond = 1 + 5;
+    assert_eq!(
+        all_exchanges(&scene),
+        beyond,
+        "beyond the budget EKS Auth judges"
+    );
+    assert_eq!(scene.get(&known()).await.key(), key);
+    assert_eq!(all_exchanges(&scene), beyond, "it was verified");
+    let other = scene.builder().pod("cart-1").mint(scene.now());
+    scene.get(&other).await.key();
+    assert_eq!(scene.exchanges(&other), 1);
 }
 
 #[tokio::test]
@@ -251,6 +310,45 @@ async fn a_token_of_a_new_key_is_answered_in_an_outage_as_soon_as_the_key_is_fet
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_key_that_its_source_serves_late_is_fetched_half_a_minute_later() {
+    let scene = Scene::flowing(VERIFYING).await;
+    sleep(SECOND).await;
+    let key = scene.get(&scene.token()).await.key();
+    sleep(MINUTE).await;
+    scene.eks.inject_always(ErrorCode::ServiceUnavailable);
+    scene.eks.inject(served_keys(scene.eks.issuer().jwks()));
+    scene.eks.issuer().sign_with(SigningKey::Es256);
+    let next = scene.token();
+    // The first fetch brings the old keys.
+    let _first_answer = scene.get(&next).await;
+    sleep(35 * SECOND).await;
+    assert_eq!(scene.get(&next).await.key(), key);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_under_a_name_that_is_known_is_fetched_after_the_first_wrong_signature() {
+    let scene = Scene::flowing_where(VERIFYING, |eks| {
+        let other = Issuer::new();
+        other.sign_with(SigningKey::OtherRs256);
+        other.forget_old_keys();
+        let keys = other.jwks();
+        let keys = keys.replace(SigningKey::OtherRs256.id(), Issuer::KEY_ID);
+        eks.inject(served_keys(keys));
+    })
+    .await;
+    sleep(SECOND).await;
+    let token = scene.token();
+    assert_eq!(scene.get(&token).await.status, 400);
+    sleep(30 * SECOND).await;
+    scene.get(&token).await.key();
+}
+
+/// What the issuer answers when it is asked for its keys the next time.
+fn served_keys(keys: String) -> Fault {
+    Fault::respond(move |_| Response::new(keys.clone())).on(Operation::JsonWebKeySet)
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_of_eks_auth_with_a_rotation_in_it_is_noticed_by_no_pod() {
     const PODS: usize = 8;
     let scene = Scene::flowing(VERIFYING).await;
@@ -313,6 +411,12 @@ async fn a_rotation_in_an_outage_of_almost_six_hours_is_noticed_by_no_pod() {
         scene.get_as(pod(number), token).await.key();
         assert!(scene.exchanges(token) >= 1, "refreshed with the new token");
     }
+}
+
+/// How many there were, of any token. On a slow machine the keys are fetched meanwhile, too.
+fn all_exchanges(scene: &Scene) -> usize {
+    let requests = scene.eks.requests();
+    requests.iter().filter(|seen| seen.token.is_some()).count()
 }
 
 /// What EKS Auth would answer for a pod of `shop/till`.
