@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
@@ -25,7 +26,8 @@ use aws_smithy_runtime_api::client::identity::{ResolveCachedIdentity, SharedIden
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
 use aws_smithy_types::config_bag::ConfigBag;
 use pod_identity_benches::{Limit, LocalAgent, Table, median, nanoseconds_per_call};
-use pod_identity_provider::{PodIdentityProvider, Secret};
+use pod_identity_provider::{Clock, PodIdentityProvider, Secret, SystemClock};
+use pod_identity_testkit::SettableClock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
@@ -172,10 +174,14 @@ fn fetches(agent: &LocalAgent, table: &mut Table) -> Result<()> {
 /// In the child: all fetch turn by turn, so that they meet the same disturbances. The fetch with a fixed token
 /// tells what reading the token file costs, which takes a thread.
 fn turn_by_turn() -> Result<ExitCode> {
-    let ours = PodIdentityProvider::from_env();
+    let clock = Arc::new(SettableClock::at(SystemClock.now()));
+    let ours = PodIdentityProvider::builder()
+        .clock(clock.clone())
+        .build()?;
     let token = env::args().nth(2).ok_or("the token's path is missing")?;
     let token = fs::read_to_string(token)?;
     let fixed = PodIdentityProvider::builder()
+        .clock(clock.clone())
         .token(Secret::from(token))
         .build()?;
     let existing = EcsCredentialsProvider::builder().build();
@@ -185,6 +191,8 @@ fn turn_by_turn() -> Result<ExitCode> {
         fixed.warm_up().await?;
         existing.provide_credentials().await?;
         for _fetch in 0..FETCHES {
+            // A second apart, or the limit of four fetches a second would be measured.
+            clock.advance(Duration::from_secs(1));
             let began = Instant::now();
             ours.refresh_now().await?;
             our_times.push(began.elapsed());
