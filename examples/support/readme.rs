@@ -1,5 +1,9 @@
-//! The README's code compiles.
+//! The code of the READMEs compiles.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../pod-identity-provider/README.md")]
+struct ReadmeOfTheProvider;
