@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use pod_identity_core::{AuthorizationToken, TokenFile, TokenFileError};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 /// Reads the token file without blocking the runtime.
 ///
 /// A read from a mount that hangs (NFS, a CSI driver that has died) never returns, and cannot be cancelled.
 /// On a worker of the runtime it would block the tasks there; on a blocking thread it would block the shutdown
-/// of the runtime, which waits for those. Therefore the read has a thread of its own, and a blocking thread
-/// waits for it, for at most the time of the attempt. At most one read is in progress: a mount that hangs costs
-/// one thread, however often it is tried.
+/// of the runtime, which waits for those. Therefore the read has a thread of its own. At most one read is in
+/// progress: a mount that hangs costs one thread, however often it is tried.
+///
+/// A second thread, which is a blocking one and waits for the first, is only used while an earlier read is in
+/// progress, and under paused time. On a busy machine each change of threads takes milliseconds, in which the first
+/// caller waits.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenReader {
     file: TokenFile,
@@ -38,6 +43,19 @@ impl TokenReader {
 
     /// Reads the token within this time.
     pub(crate) async fn read(&self, within: Duration) -> Outcome {
+        if is_time_paused() || !self.claim() {
+            return self.read_with_blocking_thread(within).await;
+        }
+        let (sender, receiver) = oneshot::channel();
+        // The receiver is gone if the time is up.
+        self.start(|outcome| drop(sender.send(outcome)))?;
+        match timeout(within, receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(self.timed_out(within)),
+        }
+    }
+
+    async fn read_with_blocking_thread(&self, within: Duration) -> Outcome {
         let (sender, receiver) = mpsc::channel();
         let _cancel = CancelOnDrop(sender.clone());
         let reader = self.clone();
@@ -64,10 +82,8 @@ impl TokenReader {
         receiver: &mpsc::Receiver<Option<Outcome>>,
         within: Duration,
     ) -> Outcome {
-        // Acquire and release order nothing but the reads among themselves; the token goes through the
-        // channel.
         let mut left = within;
-        while self.reading.swap(process::id(), Ordering::AcqRel) == process::id() {
+        while !self.claim() {
             // The read of an attempt that was given up a moment ago is about to return. It is no sign of a mount
             // that hangs.
             if left.is_zero() {
@@ -81,6 +97,21 @@ impl TokenReader {
             }
             left -= pause;
         }
+        self.start(move |outcome| drop(sender.send(Some(outcome))))?;
+        match receiver.recv_timeout(left) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(self.timed_out(within)),
+        }
+    }
+
+    /// Claims the right to start a read. Returns `false` while one is in progress.
+    fn claim(&self) -> bool {
+        // Acquire and release order nothing but the reads among themselves; the token goes through a channel.
+        self.reading.swap(process::id(), Ordering::AcqRel) != process::id()
+    }
+
+    /// Starts the read that was claimed. `deliver` gets its outcome, whenever that is.
+    fn start(&self, deliver: impl FnOnce(Outcome) + Send + 'static) -> Result<(), TokenFileError> {
         let (file, read) = (self.file.clone(), self.read);
         let done = ClearOnDrop(self.reading.clone());
         let started = thread::Builder::new()
@@ -88,17 +119,20 @@ impl TokenReader {
             .spawn(move || {
                 let outcome = read(&file);
                 drop(done);
-                // The receiver is gone if the time is up.
-                let _ignored = sender.send(Some(outcome));
+                deliver(outcome);
             });
-        if let Err(error) = started {
-            return Err(self.file.failed_with(error));
-        }
-        match receiver.recv_timeout(left) {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) | Err(_) => Err(self.timed_out(within)),
+        match started {
+            Ok(_detached) => Ok(()),
+            Err(error) => Err(self.file.failed_with(error)),
         }
     }
+}
+
+/// Whether tokio's time stands still, as in a test. It then goes to the next timer as soon as all tasks wait, unless
+/// a blocking task is under way. A clock of low resolution may look paused, which costs a thread.
+fn is_time_paused() -> bool {
+    let before = Instant::now();
+    before == Instant::now()
 }
 
 /// The time between two checks whether an earlier read has returned.
@@ -174,14 +208,36 @@ mod tests {
     }
 
     #[test]
+    fn a_read_needs_none_of_the_applications_blocking_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "token").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        let (release, blocked) = mpsc::channel::<()>();
+        runtime.spawn_blocking(move || blocked.recv());
+        let reader = TokenReader::new(TokenFile::new(&path));
+        let token = runtime.block_on(reader.read(Duration::from_secs(30)));
+        drop(release);
+        assert_eq!(token.unwrap().expose(), "token");
+    }
+
+    #[test]
     fn a_runtime_shuts_down_though_a_read_hangs() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
+        let reader = hanging();
         runtime.block_on(async {
-            let read = tokio::time::timeout(WITHIN, async { hanging().read(Duration::MAX).await });
-            read.await.unwrap_err();
+            // The second waits for the first, on a blocking thread.
+            for _read in 0..2 {
+                let read = timeout(WITHIN, async { reader.read(Duration::MAX).await });
+                read.await.unwrap_err();
+            }
         });
         // Returns, because the wait was cancelled with the attempt.
         drop(runtime);
