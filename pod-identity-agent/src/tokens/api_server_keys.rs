@@ -29,7 +29,9 @@ impl ApiServerKeys {
 
     async fn keys(&self) -> Result<Vec<u8>, KeysUnavailable> {
         if !self.is_new.load(Ordering::Relaxed) {
-            let version = self.get("/version", MAX_VERSION).await?;
+            let version = self
+                .get("/version", "application/json", MAX_VERSION)
+                .await?;
             let version = Version::parse(&version)
                 .ok_or_else(|| KeysUnavailable("/version names no version".to_owned()))?;
             if version < OLDEST {
@@ -42,13 +44,20 @@ impl ApiServerKeys {
             }
             self.is_new.store(true, Ordering::Relaxed);
         }
-        let keys = self.get("/openid/v1/jwks", KeySet::MAX_BYTES).await?;
+        let keys = self
+            .get("/openid/v1/jwks", KEY_SET, KeySet::MAX_BYTES)
+            .await?;
         Ok(keys.to_vec())
     }
 
-    async fn get(&self, path: &str, limit: usize) -> Result<Bytes, KeysUnavailable> {
+    async fn get(
+        &self,
+        path: &str,
+        accept: &'static str,
+        limit: usize,
+    ) -> Result<Bytes, KeysUnavailable> {
         let got = async {
-            let response = self.api_server.get(path, "application/json").await?;
+            let response = self.api_server.get(path, accept).await?;
             response.succeeded().await?.bytes(limit).await
         };
         let failed = |error: ApiServerError| KeysUnavailable(format!("GET {path}: {error}"));
@@ -88,6 +97,10 @@ impl Version {
 }
 
 const OLDEST: Version = Version(1, 34);
+
+/// The API server has the keys in the first of these types only: it answers 406 to those who do not accept it
+/// (Kubernetes, `pkg/routes/openidmetadata.go`).
+const KEY_SET: &str = "application/jwk-set+json, application/json";
 
 const MAX_VERSION: usize = 16 * 1024;
 

@@ -77,6 +77,17 @@ impl Call {
         })
     }
 
+    /// Whether the client accepts this media type; one without the header `Accept` accepts all.
+    pub(crate) fn accepts(&self, media_type: &str) -> bool {
+        let Some(accept) = &self.accept else {
+            return true;
+        };
+        let mut accepted = accept
+            .split(',')
+            .map(|one| one.split(';').next().unwrap_or_default().trim());
+        accepted.any(|one| one == "*/*" || one == media_type)
+    }
+
     pub(crate) fn recorded(&self, connection: u64, at: Timestamp) -> ApiServerRequest {
         let token = self.token.as_ref().map(Secret::expose);
         ApiServerRequest {

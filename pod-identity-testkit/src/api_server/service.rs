@@ -139,7 +139,7 @@ impl ApiServerService {
         match call.operation {
             Operation::GetVersion => Ok(json_answer(&self.version())),
             Operation::OpenIdConfiguration => Ok(json_answer(&self.open_id_configuration(call))),
-            Operation::JsonWebKeySet => Ok(self.keys()),
+            Operation::JsonWebKeySet => Ok(self.keys(call)),
             Operation::ListPods => {
                 let selection = call.selection()?;
                 let objects = lock(&self.objects);
@@ -217,13 +217,20 @@ impl ApiServerService {
         })
     }
 
-    fn keys(&self) -> Answer {
+    fn keys(&self, call: &Call) -> Answer {
+        if !call.accepts(KEY_SET) {
+            let message = format!("406: Not Acceptable\n\nAvailable representations: {KEY_SET}");
+            return answer::bare(406, message);
+        }
         let mut answer = answer::bare(200, Bytes::from(self.issuer.key_set().to_string()));
-        let content_type = HeaderValue::from_static("application/jwk-set+json");
+        let content_type = HeaderValue::from_static(KEY_SET);
         answer.headers_mut().insert(CONTENT_TYPE, content_type);
         answer
     }
 }
+
+/// The type of `/openid/v1/jwks`, and the only one that the API server has it in.
+const KEY_SET: &str = "application/jwk-set+json";
 
 impl fmt::Debug for ApiServerService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -156,6 +156,21 @@ async fn keys_and_version_are_served_to_the_token_in_the_files_of_the_service_ac
 }
 
 #[tokio::test]
+async fn the_keys_are_refused_to_those_who_accept_json_only() {
+    let server = start().await;
+    for (accept, status) in [
+        ("application/json", 406),
+        ("application/json, application/jwk-set+json;q=0.5", 200),
+        ("*/*", 200),
+    ] {
+        let mut client = Client::connect(&server).await;
+        let request = client.request("GET", "/openid/v1/jwks");
+        let request = request.header("accept", accept).body(Full::default());
+        assert_eq!(client.send(request.unwrap()).await.0, status, "{accept}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_or_revoked_token_is_refused_and_no_token_reads_the_version_only() {
     let server = start().await;
     let mut client = Client::connect(&server).await;
