@@ -88,10 +88,13 @@ pub(crate) struct Found {
 }
 
 impl Finding {
+    /// Reports print the message before the detail, so a detail that begins with the message loses it.
     pub(crate) fn with(&'static self, detail: impl Into<String>) -> Found {
+        let detail = detail.into();
+        let new = detail.strip_prefix(self.message).unwrap_or(&detail);
         Found {
             finding: self,
-            detail: detail.into(),
+            detail: new.trim_start_matches(": ").to_owned(),
         }
     }
 

@@ -137,7 +137,8 @@ fn write_found(f: &mut fmt::Formatter<'_>, step: &str, found: &Found) -> fmt::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::findings::{NODE_ROLE, OLD_SDK, REFUSED, TOKEN_EXPIRED};
+    use crate::doctor::findings::{LINK_MISSING, NODE_ROLE, OLD_SDK, REFUSED, TOKEN_EXPIRED};
+    use crate::node::problem::Problem;
 
     fn report(outcomes: Vec<Outcome>) -> Report {
         let taken = outcomes.into_iter();
@@ -164,6 +165,15 @@ mod tests {
             Outcome::found(&TOKEN_EXPIRED, ""),
         ];
         assert_eq!(report(faults).exit_code(), 5);
+    }
+
+    #[test]
+    fn a_detail_that_begins_with_the_message_does_not_repeat_it() {
+        let problem = Problem::NoLink.to_string();
+        let text = report(vec![Outcome::found(&LINK_MISSING, problem)]).to_string();
+        let line = "✗ step: the link pod-id-link0 is not there: run `pod-identity-agent initialize` \
+                    [link-missing]";
+        assert_eq!(text.lines().next(), Some(line));
     }
 
     #[test]

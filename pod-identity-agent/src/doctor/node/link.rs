@@ -1,14 +1,22 @@
+use std::net::IpAddr;
+
+use pod_identity_core::Endpoint;
+
 use crate::doctor::finding::Finding;
 use crate::doctor::findings::{
     ADDRESS_ELSEWHERE, ADDRESS_MISSING, LINK_DOWN, LINK_MISSING, NO_IPV6, NO_NETLINK,
     ROUTE_ELSEWHERE, ROUTE_MISSING, ROUTE_REFUSES,
 };
+use crate::doctor::node::known::Known;
 use crate::doctor::step::Outcome;
 use crate::node::network::{LINK, Network};
 use crate::node::problem::{Problem, has_ipv6, problems};
 
 /// The link, its addresses and the routes to them.
-pub(super) async fn check() -> Outcome {
+pub(super) async fn check(known: &mut Known) -> Outcome {
+    if !known.agent.hosts.iter().any(is_on_the_link) {
+        return Outcome::Skipped("the agent serves no address that the link has");
+    }
     let found = async { problems(&Network::open()?).await }.await;
     match found {
         Ok(found) => Outcome::of(
@@ -28,6 +36,10 @@ pub(super) async fn check_ipv6() -> Outcome {
     } else {
         Outcome::found(&NO_IPV6, "")
     }
+}
+
+fn is_on_the_link(host: &IpAddr) -> bool {
+    *host == Endpoint::EKS_IPV4 || *host == Endpoint::EKS_IPV6
 }
 
 fn finding_of(problem: &Problem) -> &'static Finding {

@@ -47,7 +47,7 @@ pub(crate) async fn examine(
 const STEPS: [Step<Known>; 9] = [
     Step {
         name: "link",
-        run: |_known| Box::pin(link::check()),
+        run: |known| Box::pin(link::check(known)),
     },
     Step {
         name: "IPv6",
