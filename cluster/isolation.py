@@ -23,6 +23,8 @@ SYSCTLS = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/pa
 SYSCTLS += ["kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"]
 # Each is a folder of WORK inside.
 PRIVATE = ["/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/var/log", "/etc/cni", "/eks-hybrid"]
+# Where the chart keeps the keys of the cluster.
+PRIVATE += ["/var/lib/eks-pod-identity-agent"]
 # Lists those that were not there, so that they are removed again.
 MADE = WORK / "made"
 INSIDE = "POD_IDENTITY_CLUSTER_INSIDE"
