@@ -135,6 +135,10 @@ deploy:
 cluster *cases:
     cluster/run {{cases}}
 
+# A Prometheus scrapes the agent of a cluster for 9 minutes, with an outage: writes docs/soak.svg (Debian: prometheus)
+soak-cluster:
+    cluster/run install soak
+
 # Instructions and allocations of the hot paths, at most 3 % above benches/instructions/baseline.txt; needs valgrind
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
