@@ -40,42 +40,24 @@
 //! assert!(slot.poll_timeout().unwrap() <= expiry - std::time::Duration::from_secs(65 * 60));
 //! ```
 
-mod authorization_token;
 mod backoff;
-mod bound_pod;
 #[cfg(feature = "cache")]
 mod cache;
 mod clock;
 mod credentials;
 mod endpoint;
 mod failure;
-#[cfg(feature = "cache")]
-mod fair_queue;
-#[cfg(feature = "cache")]
-mod keyed_log_suppressor;
-mod kubernetes_name;
-mod log_suppressor;
-mod policy;
-#[cfg(feature = "cache")]
-mod refresh_pace;
+mod log;
 mod secret;
-#[cfg(feature = "cache")]
-mod shares;
 mod slot;
-#[cfg(feature = "digest")]
-mod slot_key;
 mod timestamp;
 mod token;
 mod token_bucket;
-mod token_file;
-mod validity;
-#[cfg(all(feature = "cache", feature = "digest"))]
-mod verified_tokens;
 pub mod wire;
 
-pub use authorization_token::{AuthorizationToken, AuthorizationTokenError};
 pub use backoff::Backoff;
-pub use bound_pod::BoundPod;
+#[cfg(all(feature = "cache", feature = "digest"))]
+pub use cache::{Adopted, VerifiedToken, VerifiedTokens};
 #[cfg(feature = "cache")]
 pub use cache::{Asked, CacheAttempt, CacheLimits, Found, Merge, SlotCache};
 pub use clock::{Clock, SystemClock};
@@ -83,20 +65,20 @@ pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
 pub use failure::{Failure, FailureClass};
 #[cfg(feature = "cache")]
-pub use keyed_log_suppressor::KeyedLogSuppressor;
-pub use kubernetes_name::KubernetesName;
-pub use log_suppressor::LogSuppressor;
-pub use policy::{RefreshPolicy, Window};
+pub use log::KeyedLogSuppressor;
+pub use log::LogSuppressor;
 pub use secret::Secret;
-pub use slot::{Ask, Attempt, CredentialSet, Expiring, Slot, SlotError, Ticket};
+pub use slot::{
+    Ask, Attempt, CredentialSet, Expiring, RefreshPolicy, Slot, SlotError, Ticket, Window,
+};
 #[cfg(feature = "digest")]
-pub use slot_key::{PodDigest, SlotKey};
+pub use slot::{PodDigest, SlotKey};
 pub use timestamp::{Timestamp, TimestampError, epoch_seconds};
 #[cfg(feature = "digest")]
 pub use token::TokenDigest;
-pub use token::{ServiceAccountToken, TokenError, TokenHeader, UnverifiedClaims};
+pub use token::{
+    AuthorizationToken, AuthorizationTokenError, BoundPod, ClaimError, KubernetesName,
+    ServiceAccountToken, TokenError, TokenFile, TokenFileError, TokenFileProblem, TokenHeader,
+    UnverifiedClaims, Validity,
+};
 pub use token_bucket::TokenBucket;
-pub use token_file::{TokenFile, TokenFileError, TokenFileProblem};
-pub use validity::{ClaimError, Validity};
-#[cfg(all(feature = "cache", feature = "digest"))]
-pub use verified_tokens::{Adopted, VerifiedToken, VerifiedTokens};

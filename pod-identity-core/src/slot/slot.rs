@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{ServeExpired, Streak};
+use super::policy::{ServeExpired, Streak};
 use crate::{Credentials, Failure, FailureClass, RefreshPolicy, Timestamp, TokenBucket};
 
 /// The life of one set of credentials, as a deterministic state machine.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use crate::fair_queue::{FairQueue, Place};
-use crate::refresh_pace::RefreshPace;
-use crate::shares::Shares;
+use super::fair_queue::{FairQueue, Place};
+use super::refresh_pace::RefreshPace;
+use super::shares::Shares;
 use crate::{
     Ask, Attempt, CredentialSet, Expiring, Failure, FailureClass, RefreshPolicy, Slot, SlotError,
     Ticket, Timestamp,
