@@ -267,7 +267,8 @@ async fn malformed_requests_are_counted_and_logged_too() {
     }
     scene.catch_up().await;
     let mut one_more = Client::connect_from(pod(0), scene.address).await;
-    one_more.closed().await;
+    one_more.send(Request::with_token(&token)).await;
+    assert_eq!(one_more.answer().await.status, 503);
     gate.release();
     for mut client in crowd {
         client.answer().await.key();
