@@ -109,8 +109,12 @@ impl Program {
         let kib = lines
             .find_map(|line| line.strip_prefix(member))
             .and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        kib.map(|kib| kib / 1024.0)
-            .ok_or_else(|| io::Error::other(format!("no {member} in /proc: the program has ended")))
+        // A program that was killed and not waited for has no memory any more.
+        kib.map(|kib| kib / 1024.0).ok_or_else(|| {
+            io::Error::other(
+                "the program has ended, perhaps killed for more memory than it may use",
+            )
+        })
     }
 
     /// The time that its threads have spent on a processor.

@@ -40,6 +40,9 @@ def run(cluster, report):
             wait_for("the pods of the node in the agent's metrics", lambda: is_watched(api))
             api.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/app?gracePeriodSeconds=0")
             wait_for("one pod fewer", lambda: not exists(api) and is_watched(api))
+        cluster.install()
+        with report.case("the agent is replaced by one without a service account of its own"):
+            wait_for("the agent to be replaced", lambda: is_replaced(api), 90)
 
 
 def is_unschedulable(api):

@@ -58,8 +58,10 @@ impl Figure<'_> {
         }
         for (place, label) in &self.scale {
             let (at, below) = (x(*place), HEIGHT - BOTTOM + 16.0);
+            // The last one would leave the figure.
+            let anchor = if *place == last { "end" } else { "middle" };
             add(format!(
-                "<text x=\"{at:.1}\" y=\"{below:.1}\" text-anchor=\"middle\">{label}</text>"
+                "<text x=\"{at:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{label}</text>"
             ));
         }
         add(format!(

@@ -160,7 +160,7 @@ async fn where_the_keys_of_the_cluster_come_from_is_told_and_why_they_are_missin
     assert_eq!(outcome(&report, KEYS), "fine", "{report:#}");
     let text = report.to_string();
     assert!(
-        text.contains("1 keys from issuer, fetched 0 minutes ago"),
+        text.contains("1 key from issuer, fetched 0 min ago"),
         "{text}"
     );
     soon(async {
@@ -177,7 +177,7 @@ async fn where_the_keys_of_the_cluster_come_from_is_told_and_why_they_are_missin
     assert_eq!(outcome(&report, KEYS), "advice", "{report:#}");
     let detail = finding(&report, "old-token-keys").unwrap()["detail"].to_string();
     assert!(
-        detail.contains("1 keys from disk, stored 0 minutes ago; issuer: "),
+        detail.contains("1 key from disk, stored 0 min ago; issuer: "),
         "{detail}"
     );
     drop(agent);

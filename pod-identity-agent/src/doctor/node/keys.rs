@@ -39,7 +39,7 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
 
 /// The keys that a running agent has.
 struct Held {
-    number: u64,
+    number: usize,
     mode: String,
     age: Duration,
 }
@@ -71,7 +71,7 @@ impl Held {
         let Self { number, mode, age } = self;
         let verb = if mode == DISK { "stored" } else { "fetched" };
         let minutes = age.as_secs() / 60;
-        format!("{number} keys from {mode}, {verb} {minutes} minutes ago")
+        format!("{} from {mode}, {verb} {minutes} min ago", counted(*number))
     }
 }
 
@@ -81,5 +81,12 @@ async fn ask_sources(ring: &KeyRing) -> Result<String, String> {
         return Err("neither an API server nor an issuer is known".to_owned());
     }
     let (keys, source) = ring.ask_sources().await?;
-    Ok(format!("{source} has {} keys now", keys.len()))
+    Ok(format!("{source} has {} now", counted(keys.len())))
+}
+
+fn counted(keys: usize) -> String {
+    match keys {
+        1 => "1 key".to_owned(),
+        _ => format!("{keys} keys"),
+    }
 }
