@@ -42,7 +42,7 @@ impl Reply<'_> {
 pub(crate) enum ConnectionRejected {
     #[error("too many connections; this one is not served")]
     TooMany,
-    #[error("the request header is larger than 16 KiB")]
+    #[error("the request header is larger than 16 KiB or has more than 200 lines")]
     HeaderTooLarge,
     #[error("this is not an HTTP/1.1 request")]
     NotHttp,
