@@ -125,7 +125,10 @@ impl CredentialCache {
         let mut state = self.lock();
         // Other keys that have come meanwhile may judge otherwise.
         if Arc::ptr_eq(&keys, &self.keys.keys()) {
-            state.note_unverified(self.clock.now(), digest, address, claimed, why);
+            if why == Unverified::WrongSignature {
+                state.charge_forged(self.clock.now(), address, claimed);
+            }
+            state.note_unverified(digest, why);
         }
         match why {
             Unverified::WrongSignature => Err(Denial::WrongSignature),
@@ -159,7 +162,8 @@ impl CredentialCache {
 
     /// Verifies a token that has a slot of its own.
     fn verify_known(&self, digest: TokenDigest) {
-        if self.keys.keys().is_empty() {
+        let keys = self.keys.keys();
+        if keys.is_empty() {
             return;
         }
         let Some(token) = self.lock().token(&digest) else {
@@ -168,10 +172,16 @@ impl CredentialCache {
         let Ok(token) = ServiceAccountToken::parse(token.expose()) else {
             return;
         };
-        if let Ok(verified) = self.keys.verify(&token) {
-            let mut state = self.lock();
-            let (now, keys) = (self.clock.now(), self.keys.keys());
-            state.adopt(now, digest, verified, &token, &keys);
+        let verified = self.keys.verify(&token);
+        let mut state = self.lock();
+        let keys_now = self.keys.keys();
+        match verified {
+            Ok(verified) => {
+                state.adopt(self.clock.now(), digest, verified, &token, &keys_now);
+            }
+            // A forged token that was left to EKS Auth is not exchanged again.
+            Err(why) if Arc::ptr_eq(&keys, &keys_now) => state.note_unverified(digest, why),
+            Err(_) => {}
         }
     }
 

@@ -208,19 +208,19 @@ impl State {
         }
     }
 
-    /// Takes note that a token has been found not to be a pod's.
-    pub(crate) fn note_unverified(
+    /// Charges a source, and the pod that it claims, with the verification of a forged token.
+    pub(crate) fn charge_forged(
         &mut self,
         now: Timestamp,
-        digest: TokenDigest,
         address: IpAddr,
         claimed: Option<PodDigest>,
-        why: Unverified,
     ) {
-        if why == Unverified::WrongSignature {
-            let source = self.node_addresses.source_of(address);
-            self.budgets.charge_forged(now, source, claimed);
-        }
+        let source = self.node_addresses.source_of(address);
+        self.budgets.charge_forged(now, source, claimed);
+    }
+
+    /// Takes note that a token has been found not to be a pod's.
+    pub(crate) fn note_unverified(&mut self, digest: TokenDigest, why: Unverified) {
         self.unverified.note(digest, why);
     }
 
@@ -244,9 +244,8 @@ impl State {
         }
         let own = SlotKey::Token(digest);
         let held = self.cache.peek(&own).and_then(Slot::held);
-        if held.is_some_and(|held| !held.is_of_subject) {
-            self.cache.forget(&own);
-        }
+        let of_another = held.is_some_and(|held| !held.is_of_subject);
+        let forgotten = of_another.then(|| self.cache.forget(&own)).flatten();
         let key = verified.key();
         let pod = Arc::clone(verified.pod());
         let renew = |request: &mut TokenRequest| {
@@ -256,7 +255,7 @@ impl State {
         let cache = &mut self.cache;
         let adopted = self.verified.adopt(cache, now, digest, verified, renew);
         if let Adopted::ToPod(dropped) = adopted {
-            if let Some(dropped) = dropped {
+            for dropped in [forgotten, dropped].into_iter().flatten() {
                 self.go_on_waiting(now, key, dropped);
             }
             self.settle(&key);

@@ -40,6 +40,18 @@ struct Record {
     confirmed: Option<Confirmed>,
     /// Why the latest fetch failed.
     failure: Option<String>,
+    kept: Kept,
+}
+
+/// Whether the keys that are used are on the disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Kept {
+    /// Not since they were fetched: keys of the disk are written again, which renews their age.
+    #[default]
+    NotYet,
+    Yes,
+    /// The next fetch tries again.
+    Failed(String),
 }
 
 /// When a source last had the keys that are used.
@@ -136,10 +148,14 @@ impl KeyRing {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut failures = 0;
         let mut logged = None;
+        let mut least = LEAST_INTERVAL;
         loop {
-            let began = Instant::now();
+            let (began, known) = (Instant::now(), self.keys());
             let pause = match self.fetch().await {
                 Ok(()) => {
+                    if *self.keys() != *known {
+                        least = LEAST_INTERVAL;
+                    }
                     if logged.take().is_some() {
                         info!("token keys can be fetched again");
                     }
@@ -159,9 +175,13 @@ impl KeyRing {
             };
             let next = began + pause;
             tokio::select! {
-                () = sleep_until(next) => {}
+                () = sleep_until(next) => least = LEAST_INTERVAL,
                 () = self.not_verified.notified() => {
-                    sleep_until(next.min(began + LEAST_INTERVAL)).await;
+                    let is_soon = began.elapsed() < least;
+                    sleep_until(next.min(began + least)).await;
+                    if is_soon {
+                        least = (2 * least).min(MOST_INTERVAL);
+                    }
                 }
             }
         }
@@ -210,33 +230,42 @@ impl KeyRing {
         let source = origin.name();
         self.set_mode(source);
         self.confirm(Duration::ZERO);
-        let known = self.keys();
-        if *known == keys {
-            self.keys.send_replace(known);
-            return;
+        let mut known = self.keys();
+        if *known != keys {
+            info!(
+                source,
+                number = keys.len(),
+                "tokens are verified with the keys of the cluster"
+            );
+            for reason in keys.ignored().iter().take(MAX_WARNINGS) {
+                warn!(source, reason, "a key of the cluster is not used");
+            }
+            known = Arc::new(keys);
+            self.record().kept = Kept::default();
         }
-        info!(
-            source,
-            number = keys.len(),
-            "tokens are verified with the keys of the cluster"
-        );
-        for reason in keys.ignored().iter().take(MAX_WARNINGS) {
-            warn!(source, reason, "a key of the cluster is not used");
-        }
-        let keys = Arc::new(keys);
-        self.keys.send_replace(Arc::clone(&keys));
+        self.keys.send_replace(Arc::clone(&known));
         if let Some(file) = &self.file {
-            self.keep(file, keys, origin.origin()).await;
+            self.keep(file, known, origin.origin()).await;
         }
     }
 
-    /// Writes the keys to the disk.
+    /// Writes the keys to the disk, unless they are there.
     async fn keep(&self, file: &Arc<KeyFile>, keys: Arc<KeySet>, origin: String) {
+        if self.record().kept == Kept::Yes {
+            return;
+        }
         let writer = Arc::clone(file);
         let write = move || writer.write(&keys, &origin);
-        if let Err(error) = on_disk(&self.disk, DISK_TIMEOUT, write).await {
+        let kept = match on_disk(&self.disk, DISK_TIMEOUT, write).await {
+            Ok(()) => Kept::Yes,
+            Err(error) => Kept::Failed(error.to_string()),
+        };
+        let before = std::mem::replace(&mut self.record().kept, kept.clone());
+        if let Kept::Failed(error) = kept
+            && before != Kept::Failed(error.clone())
+        {
             let path = file.path().display();
-            warn!(%path, %error, "the keys of the cluster are not kept for the next start");
+            warn!(%path, error, "the keys of the cluster are not kept for the next start");
         }
     }
 
@@ -349,6 +378,10 @@ const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Tokens that name keys which do not exist, or are forged, cause no more fetches than one in this time. A source
 /// that has a new key late is asked again after as long.
 const LEAST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Fetches that such tokens cause, and that bring no other keys, become rarer up to this: a token whose key never comes
+/// must not make each node of a fleet ask twice a minute.
+const MOST_INTERVAL: Duration = Duration::from_secs(240);
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -487,8 +520,33 @@ mod tests {
             assert_eq!(why, Unverified::WrongSignature);
             sleep(SECOND).await;
         }
-        let fetches = running.fetches();
-        assert!((20..=22).contains(&fetches), "{fetches} fetches");
+        // At the start, at once, and after 30, 60, 120 and 240 seconds.
+        assert_eq!(running.fetches(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_the_disk_did_not_take_are_written_after_the_next_fetch() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_the_way = folder.path().join("keys");
+        std::fs::write(&in_the_way, "").unwrap();
+        let source = Source {
+            issuer: Issuer::new(),
+            fetched: Arc::default(),
+            outage: None,
+            began: Instant::now(),
+        };
+        let path = in_the_way.join("jwks-cache.json");
+        let file = KeyFile::new(path.clone(), "shop".to_owned());
+        let ring = Arc::new(KeyRing::new(vec![Box::new(source)], Some(file)));
+        let mut task = JoinSet::new();
+        let running = Arc::clone(&ring);
+        task.spawn(async move { running.run(7).await });
+        sleep(MINUTE).await;
+        assert_eq!(ring.keys().len(), 1);
+        assert!(!path.exists());
+        std::fs::remove_file(&in_the_way).unwrap();
+        sleep(15 * MINUTE).await;
+        assert!(path.exists());
     }
 
     #[tokio::test(start_paused = true)]

@@ -178,16 +178,26 @@ async fn forged_tokens_of_invented_pods_leave_new_tokens_of_known_pods_verified_
     let scene = scene_of_the_host_network(Budget::new(20, 2.0)).await;
     let known = || scene.builder().pod("cart-0").mint(scene.now());
     let key = scene.get(&known()).await.key();
+    let (mut token, mut bodies) = (String::new(), Vec::new());
     for number in 0..25 {
         let invented = scene.builder().pod(format!("evil-{number}")).forged();
-        let answer = scene.get(&invented.mint(scene.now())).await;
+        token = invented.mint(scene.now());
+        let answer = scene.get(&token).await;
         assert_eq!(answer.status, 400, "{}", answer.body);
+        bodies.push(answer.body);
     }
     let beyond = 1 + 5;
     assert_eq!(
         all_exchanges(&scene),
         beyond,
         "beyond the budget EKS Auth judges"
+    );
+    assert_ne!(bodies[0], bodies[24]);
+    let again = scene.get(&token).await;
+    assert_eq!(
+        (again.status, again.body),
+        (400, bodies.swap_remove(0)),
+        "known to be forged"
     );
     assert_eq!(scene.get(&known()).await.key(), key);
     assert_eq!(all_exchanges(&scene), beyond, "it was verified");
