@@ -22,7 +22,7 @@ use crate::{ConfigError, TransportError};
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// No URI variable is set. Cure: ask the next provider of the chain; on EKS, restart a pod that is
+    /// No URI variable is set. Remedy: ask the next provider of the chain; on EKS, restart a pod that is
     /// older than its association.
     #[error(
         "no container credentials are configured: {} and {} are unset",
@@ -30,10 +30,10 @@ pub enum FetchError {
         variables::RELATIVE_URI
     )]
     NotConfigured,
-    /// A setting is not allowed. Cure: the message names the variable and what is allowed.
+    /// A setting is not allowed. Remedy: the message names the variable and what is allowed.
     #[error("{0}")]
     Configuration(Arc<ConfigError>),
-    /// The token file cannot be used, so nothing was sent. Cure: the message names the path and what
+    /// The token file cannot be used, so nothing was sent. Remedy: the message names the path and what
     /// is wrong with it.
     #[error("{0}")]
     Token(Arc<TokenFileError>),
@@ -45,7 +45,7 @@ pub enum FetchError {
         /// The resolver's error.
         cause: Arc<io::Error>,
     },
-    /// No connection, or one that broke. Cure: check that the agent runs on this node and that no
+    /// No connection, or one that broke. Remedy: check that the agent runs on this node and that no
     /// network policy blocks it.
     #[error("{endpoint} cannot be reached: {cause}")]
     Unreachable {
@@ -54,7 +54,7 @@ pub enum FetchError {
         /// The transport's error.
         cause: Arc<TransportError>,
     },
-    /// It took too long. Cure: as for [`Unreachable`](Self::Unreachable).
+    /// It took too long. Remedy: as for [`Unreachable`](Self::Unreachable).
     #[error("no {stage} {endpoint} within {after:?}")]
     TimedOut {
         /// Host and port.
@@ -64,7 +64,7 @@ pub enum FetchError {
         /// The limit.
         after: Duration,
     },
-    /// The agent answered with an error. Cure: its message says what is wrong, for example that the
+    /// The agent answered with an error. Remedy: its message says what is wrong, for example that the
     /// service account has no association.
     #[error("{endpoint} refused: {response}")]
     Refused {
@@ -79,25 +79,25 @@ pub enum FetchError {
     /// The runtime that the attempt ran on was shut down.
     #[error("the attempt was interrupted before it had a result")]
     Interrupted,
-    /// The transport or the resolver panicked. Cure: correct the custom transport or resolver.
+    /// The transport or the resolver panicked. Remedy: correct the custom transport or resolver.
     #[error("the attempt panicked: {message}")]
     Panicked {
         /// The text of the panic.
         message: Arc<str>,
     },
-    /// Called outside of a tokio runtime, and nothing is held. Cure: call it within one.
+    /// Called outside of a tokio runtime, and nothing is held. Remedy: call it within one.
     #[error("there is no tokio runtime here to fetch with")]
     NoRuntime,
-    /// Called on a tokio runtime whose timers are disabled, and nothing is held. Cure: build the runtime
+    /// Called on a tokio runtime whose timers are disabled, and nothing is held. Remedy: build the runtime
     /// with `enable_all`, or `enable_time`.
     #[error("the tokio runtime has no timers: build it with `enable_all`")]
     RuntimeWithoutTime,
-    /// Called through the handle of a tokio runtime that was shut down, and nothing is held. Cure: call it on one
+    /// Called through the handle of a tokio runtime that was shut down, and nothing is held. Remedy: call it on one
     /// that runs.
     #[error("the tokio runtime was shut down: use one that runs")]
     RuntimeShutDown,
     /// Called in a child process after `fork`, on a tokio runtime that was used before it, and nothing is held.
-    /// The threads that drove the runtime are in the parent. Cure: build a new runtime in the child.
+    /// The threads that drove the runtime are in the parent. Remedy: build a new runtime in the child.
     #[error("the tokio runtime was left in the parent by `fork`: build a new one in the child")]
     RuntimeOfParent,
 }

@@ -134,7 +134,7 @@
 //! not support dropping that runtime in the child: keep it until the process exits.
 //!
 //! # Errors
-//! | [`FetchError`] | means | cure | for the SDK |
+//! | [`FetchError`] | means | remedy | for the SDK |
 //! |---|---|---|---|
 //! | `NotConfigured` | no URI variable in this container | restart a pod that is older than its association; check the service account | `not_loaded` |
 //! | `Configuration` | a variable that is not allowed; the message names it | correct what set it | `invalid_configuration` |

@@ -76,14 +76,14 @@ impl std::error::Error for Refused {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cure = match self.status {
+        let remedy = match self.status {
             401 => "; the token of the service account is not accepted",
             403 => "; give the agent's service account this permission",
             _ => "",
         };
         write!(
             f,
-            "the API server answered {}: {}{cure}",
+            "the API server answered {}: {}{remedy}",
             self.status, self.message
         )
     }

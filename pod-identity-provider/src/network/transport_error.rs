@@ -17,7 +17,7 @@ pub enum TransportError {
     /// The connection broke, or what came over it was not HTTP.
     #[error("the exchange broke off: {}", with_cause(&**.0))]
     Exchange(Box<dyn std::error::Error + Send + Sync>),
-    /// The tokio runtime has no I/O. Cure: build it with `enable_all`, or `enable_io`.
+    /// The tokio runtime has no I/O. Remedy: build it with `enable_all`, or `enable_io`.
     #[error("the tokio runtime has no I/O: build it with `enable_all`")]
     RuntimeWithoutIo,
 }

@@ -1,6 +1,6 @@
 use pod_identity_core::wire::eks_auth::ErrorCode;
 
-/// Why a fault is not injected: the cause, then the cure.
+/// Why a fault is not injected: the cause, then the remedy.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(
     not(feature = "api-server"),
