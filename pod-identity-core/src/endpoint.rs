@@ -397,7 +397,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_names_the_variable_and_the_cure() {
+    fn the_port_is_that_of_the_uri_and_defaults_to_that_of_its_scheme() {
+        for (uri, port) in [
+            ("http://127.0.0.1/", 80),
+            ("http://127.0.0.1:/", 80),
+            ("http://[::1]:8080/x", 8080),
+            ("https://10.0.0.7/", 443),
+            ("https://[2001:db8::1]:8443/", 8443),
+        ] {
+            let endpoint = from(&[(variables::FULL_URI, uri)]).unwrap().unwrap();
+            assert_eq!(endpoint.port(), port, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_names_the_variable_and_the_remedy() {
         for (uri, problem) in [
             ("/credentials", EndpointProblem::NoHost),
             ("credentials", EndpointProblem::NoHost),
