@@ -192,9 +192,9 @@ impl CredentialSet for Set {
 const SLOTS: [usize; 3] = [100, 10_000, 1_000_000];
 const BATCHES: u32 = 40;
 const EVENTS_OF_A_BATCH: u32 = 2000;
-/// From 100 to 1,000,000 a logarithm grows threefold; the rest is memory, a random slot of which is in no cache of the
-/// processor: a hit then took 16 times as long on a busy machine. A scan would take 10,000 times as long.
-const GROWTH: f64 = 100.0;
+/// From 100 to 1,000,000 a logarithm grows threefold; the rest is the processor's memory. A scan would take 10,000
+/// times as long.
+const GROWTH: f64 = 20.0;
 const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
 const LIFETIME: Duration = Duration::from_secs(6 * 3600);
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

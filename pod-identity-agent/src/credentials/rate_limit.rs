@@ -217,7 +217,7 @@ pub(crate) enum MayVerify {
     NotHere,
 }
 
-/// More than one source gets charged for with [`Budget::NODE`] until a bucket that was forgotten would be full again.
+/// With [`Budget::NODE`], one source uses up fewer buckets than this in the time in which the first is full again.
 const MAX_CLAIMS: usize = 1024;
 
 /// More than the pods that a node can run, several times.

@@ -24,20 +24,18 @@ async fn a_process_of_the_node_has_one_budget_for_all_local_addresses() {
         IpAddr::from([127, 7, high, low])
     });
     let mut exchanges_of = async |requests: usize| {
-        let before = scene.eks.request_count();
+        let (before, mut refused) = (scene.eks.request_count(), 0);
         for address in addresses.by_ref().skip(1).take(requests) {
             let number = address.to_string().replace('.', "-");
             let forged = format!("{claims}.{number:A<length$}", length = signature.len());
             let answer = scene.get_as(address, &forged).await;
             assert_ne!(answer.status, 200);
-            if answer.status == 503 {
-                // On a busy machine an exchange may take longer than its client waits; it counts all the same.
-                let reasons = ["--node-budget", "no answer within"];
-                let named = reasons.iter().any(|it| answer.body.contains(it));
-                assert!(named, "{}", answer.body);
-            }
+            refused += usize::from(answer.body.contains("--node-budget"));
         }
-        scene.eks.request_count() - before
+        let exchanges = scene.eks.request_count() - before;
+        // On a busy machine an exchange may take longer than its client waits: that client is told so instead.
+        assert!(refused >= requests - exchanges, "all others name the flag");
+        exchanges
     };
     assert_eq!(exchanges_of(1000).await, 200, "at once");
     scene.get_as(pod(0), &scene.token()).await.key();
