@@ -1,6 +1,8 @@
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
 use std::io::{self, Write};
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
@@ -152,14 +154,26 @@ fn explanation(code: &str) -> String {
 }
 
 /// The command line of an agent that runs on this node, if this process can see it: in the agent's container,
-/// or with the process namespace of the node.
+/// or with the process namespace of the node. An agent of another network is another node's, as under `kind`,
+/// or a test's.
 #[cfg(target_os = "linux")]
 fn running_server() -> Option<Box<Server>> {
+    let own_network = network_of("self");
     let mut processes = procfs::process::all_processes().ok()?.flatten();
     processes.find_map(|process| {
         let arguments = process.cmdline().ok()?.into_iter().map(OsString::from);
-        server_in(&arguments.collect::<Vec<_>>())
+        let server = server_in(&arguments.collect::<Vec<_>>())?;
+        // The network of another user's process may not be readable. Then it counts as this one.
+        let network = network_of(&process.pid.to_string());
+        let is_elsewhere = network.is_some() && network != own_network;
+        (!is_elsewhere).then_some(server)
     })
+}
+
+/// The network namespace of a process.
+#[cfg(target_os = "linux")]
+fn network_of(process: &str) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/ns/net")).ok()
 }
 
 /// The server that a process with these arguments is, also under the official DaemonSet's command

@@ -240,6 +240,29 @@ fn what_is_wrong_with_link_addresses_and_routes_is_told_apart() {
 }
 
 /// As root only.
+#[tokio::test]
+async fn the_agent_whose_flags_count_is_that_of_the_same_network() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    let doctor =
+        "AWS_EC2_METADATA_DISABLED=true AWS_REGION=us-west-2 $0 doctor node --json --timeout 100ms";
+    let eks = shop().await;
+    let _elsewhere = Server::start(&eks, &[]).await;
+    let (_code, report) = network.json(doctor);
+    assert!(finding(&report, "link-missing").is_some(), "{report:#}");
+
+    let server = "server --cluster-name shop --bind-hosts 127.0.0.1 --port 0 --probe-port 0 --metrics-port 0";
+    let server: Vec<_> = server.split(' ').collect();
+    let region = [("AWS_REGION", "us-west-2")];
+    let here = Program::under(network.command().into(), &server, &region);
+    here.stdout.says("listening").await;
+    let (_code, report) = network.json(doctor);
+    // It serves on loopback, which needs no link.
+    assert_eq!(outcome(&report, "link"), "skipped", "{report:#}");
+}
+
+/// As root only.
 #[test]
 fn a_node_without_ipv6_is_advice_and_no_fault() {
     let Some(network) = Namespace::new() else {
