@@ -147,6 +147,10 @@ instructions *arguments:
 fuzz seconds='60' *targets:
     FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
 
+# Changes of one crate that none of its own tests notices, as docs/mutants.md reads them; needs cargo-mutants
+mutants package='pod-identity-core' *arguments:
+    cargo mutants --package {{package}} --sharding round-robin {{arguments}}
+
 # A fleet of nodes in virtual time before one limited EKS Auth: writes docs/fleet.md and its figures
 fleet:
     cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
