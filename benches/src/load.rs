@@ -56,12 +56,21 @@ impl Connection {
         let request = format!(
             "GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}\r\n\r\n"
         );
-        let status = self.exchange(request.as_bytes()).await?;
+        let status = self.ask_as(request.as_bytes()).await?;
+        Ok((status, began.elapsed()))
+    }
+
+    /// The status of the answer to a request for credentials that is already written out.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn ask_as(&mut self, request: &[u8]) -> io::Result<u16> {
+        let status = self.exchange(request).await?;
         if status != 200 {
             // A figure, which is read when the requests have ended.
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
-        Ok((status, began.elapsed()))
+        Ok(status)
     }
 
     /// One request as it goes over the wire, and the status of its answer.

@@ -280,7 +280,7 @@ async fn rate(server: &Program, eks: &Upstream) -> Result<f64> {
         asking.spawn(async move {
             let mut answers = 0_u32;
             while began.elapsed() < TIME {
-                answers += u32::from(connection.exchange(&request).await? == 200);
+                answers += u32::from(connection.ask_as(&request).await? == 200);
             }
             Ok::<_, Box<dyn Error + Send + Sync>>(answers)
         });
