@@ -416,6 +416,7 @@ mod tests {
             ("/credentials", EndpointProblem::NoHost),
             ("credentials", EndpointProblem::NoHost),
             ("http://", EndpointProblem::NotAUri),
+            ("http://:80/credentials", EndpointProblem::NoHost),
             ("http://bad host/", EndpointProblem::NotAUri),
             ("http://localhost:99999/", EndpointProblem::NotAUri),
             ("http://localhost:0/", EndpointProblem::NotAUri),

@@ -246,6 +246,18 @@ fn in_a_full_table_no_source_replaces_a_slot_of_one_that_has_no_more_than_it() {
 }
 
 #[test]
+fn in_a_full_table_a_source_replaces_a_slot_of_one_that_has_at_least_two_more() {
+    for (most, expected) in [(2, Answer::Full), (3, Answer::Wait), (5, Answer::Wait)] {
+        let mut driver = Driver::new(agent(), limits(|limits| limits.empty = most + 1));
+        driver.ask_from(source(2), 0);
+        for key in 1..=most as u32 {
+            driver.ask_from(source(1), key);
+        }
+        assert_eq!(driver.ask_from(source(2), 9), expected, "1 beside {most}");
+    }
+}
+
+#[test]
 fn the_sources_of_first_fetches_take_turns() {
     let mut driver = Driver::new(agent(), CacheLimits::default());
     for (from, key) in [

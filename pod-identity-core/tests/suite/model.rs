@@ -405,6 +405,16 @@ mod tokens {
         }
     }
 
+    #[test]
+    fn the_table_of_verified_tokens_grows_to_its_capacity() {
+        let mut node = Node::new();
+        for which in 0..TOKENS {
+            assert_eq!(node.verified.len(), usize::from(which).min(CAPACITY));
+            node.verify(which);
+        }
+        assert_eq!(node.verified.len(), CAPACITY);
+    }
+
     #[derive(Debug, Clone)]
     enum TokenOp {
         Cache(Op),

@@ -34,6 +34,14 @@ fn refreshing(policy: RefreshPolicy) -> Driver {
     driver
 }
 
+#[test]
+fn a_copy_of_the_held_set_may_be_used_until_the_slot_has_something_to_do() {
+    let driver = Driver::holding(provider(), "old", 6 * HOUR);
+    let due = driver.slot.poll_timeout().unwrap();
+    assert_eq!(driver.slot.quiet_until(due - secs(1)), Some(due));
+    assert_eq!(driver.slot.quiet_until(due), None);
+}
+
 // Sharing
 
 #[test]
@@ -85,12 +93,24 @@ fn a_refresh_on_demand_joins_a_fetch_in_flight_and_ends_a_rest() {
     let joined = driver.slot.refresh(driver.now);
     driver.answer(Err(failure(Transient)));
     assert_eq!(driver.outcome(joined), Some(Ok("old")));
-    assert!(driver.slot.is_resting());
+    assert!(driver.slot.is_resting() && !driver.slot.is_fetching());
     let ticket = driver.slot.refresh(driver.now);
     let attempt = driver.slot.poll_fetch(driver.now).unwrap();
     let fetched = Ok(set("new", driver.now + 6 * HOUR));
     assert!(driver.slot.handle_fetched(attempt, driver.now, fetched));
     assert_eq!(driver.outcome(ticket), Some(Ok("new")));
+}
+
+#[test]
+fn a_refresh_on_demand_does_not_begin_before_the_time_that_the_service_has_set() {
+    let mut driver = Driver::new(provider());
+    driver.wait();
+    driver.answer(Err(failure(Throttled).with_retry_after(Some(secs(2)))));
+    driver.slot.refresh(driver.now);
+    driver.run(millis(1999));
+    assert_eq!(driver.started.len(), 1);
+    driver.run(millis(1));
+    assert_eq!(driver.started.len(), 2);
 }
 
 #[test]
@@ -1165,6 +1185,16 @@ fn under_the_published_behaviour_a_caller_waits_for_a_due_refresh_and_falls_back
     assert_eq!(driver.outcome(ticket), Some(Ok("old")));
     assert_eq!(driver.ask(), ready("old"));
     assert_eq!(driver.slot.poll_timeout(), Some(driver.now + secs(7 * 60)));
+}
+
+#[test]
+fn under_the_published_behaviour_a_rejected_set_is_returned_until_the_next_attempt_is_due() {
+    let mut driver = refreshing(RefreshPolicy::cross_sdk());
+    driver.wait();
+    driver.answer(Err(failure(Transient)));
+    driver.slot.invalidate("old");
+    assert_eq!(driver.ask(), ready("old"));
+    assert_eq!(driver.started.len(), 2);
 }
 
 #[test]
