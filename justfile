@@ -151,6 +151,10 @@ fuzz seconds='60' *targets:
 mutants package='pod-identity-core' *arguments:
     cargo mutants --package {{package}} --sharding round-robin {{arguments}}
 
+# Thirty days of a pod in virtual time, with outages: what its provider fetched and what its callers saw
+soak:
+    cargo run --all-features --example soak
+
 # A fleet of nodes in virtual time before one limited EKS Auth: writes docs/fleet.md and its figures
 fleet:
     cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
