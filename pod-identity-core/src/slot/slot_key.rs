@@ -51,3 +51,22 @@ impl fmt::Debug for PodDigest {
         write!(f, "PodDigest({a:02x}{b:02x}{c:02x}{d:02x}…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KubernetesName;
+
+    #[test]
+    fn debug_of_a_digest_tells_four_bytes_only() {
+        let name = |text| KubernetesName::label(text).unwrap();
+        let digest = PodDigest::of(&BoundPod {
+            namespace: name("shop"),
+            service_account: name("cart"),
+            service_account_uid: name("u2"),
+            name: name("cart-0"),
+            uid: name("u1"),
+        });
+        assert_eq!(format!("{digest:?}"), "PodDigest(839223f0…)");
+    }
+}

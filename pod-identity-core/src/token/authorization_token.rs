@@ -113,4 +113,11 @@ mod tests {
         assert_eq!(value.as_bytes(), "header.claims.signatüre".as_bytes());
         assert_eq!(format!("{value:?}"), "Sensitive");
     }
+
+    #[test]
+    fn debug_tells_the_length_only() {
+        let token = AuthorizationToken::parse(b"header.claims.signature\n").unwrap();
+        assert_eq!(format!("{token:?}"), "AuthorizationToken(23 bytes)");
+        assert_eq!(Secret::from(token).expose(), "header.claims.signature");
+    }
 }

@@ -506,4 +506,11 @@ mod tests {
             "{debug}"
         );
     }
+
+    #[cfg(feature = "digest")]
+    #[test]
+    fn debug_of_a_digest_tells_four_bytes_only() {
+        let digest = TokenDigest::of(b"header.claims.signature");
+        assert_eq!(format!("{digest:?}"), "TokenDigest(d75c7d5a…)");
+    }
 }

@@ -56,6 +56,16 @@ fn the_least_recently_used_slot_is_evicted() {
 }
 
 #[test]
+fn debug_tells_how_full_a_cache_is_and_nothing_of_its_sets() {
+    let mut driver = holding(CacheLimits::default(), 771..773);
+    driver.hold_back();
+    driver.ask(774);
+    let debug = format!("{:?}", driver.cache);
+    assert!(debug.contains("held: 2, empty: 1, evicted: 0"), "{debug}");
+    assert!(!debug.contains("77"), "{debug}");
+}
+
+#[test]
 fn a_usable_set_is_returned_and_starts_no_fetch() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..3);
     let (now, end) = (driver.now, driver.end);

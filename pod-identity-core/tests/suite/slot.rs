@@ -42,6 +42,14 @@ fn a_copy_of_the_held_set_may_be_used_until_the_slot_has_something_to_do() {
     assert_eq!(driver.slot.quiet_until(due), None);
 }
 
+#[test]
+fn debug_tells_the_state_of_a_slot_and_nothing_of_its_set() {
+    let driver = refreshing(provider());
+    let debug = format!("{:?}", driver.slot);
+    assert!(debug.starts_with("Slot { phase: \"in flight\""), "{debug}");
+    assert!(!debug.contains("old"), "{debug}");
+}
+
 // Sharing
 
 #[test]
