@@ -43,9 +43,7 @@ impl TokenFile {
     /// # Errors
     /// [`TokenFileError`] if the file cannot be read or does not hold a token.
     pub fn read(&self) -> Result<AuthorizationToken, TokenFileError> {
-        let bytes = self
-            .bytes_through_a_swap()
-            .map_err(|error| self.failed_with(error))?;
+        let bytes = through_a_swap(|| self.bytes()).map_err(|error| self.failed_with(error))?;
         AuthorizationToken::parse(&bytes).map_err(|error| self.failed_with(error))
     }
 
@@ -55,19 +53,6 @@ impl TokenFile {
             path: self.path.clone(),
             problem: problem.into(),
         }
-    }
-
-    /// Reads the file again if it is not found. kubelet removes the old directory right after the swap, so a path
-    /// that is being resolved at that moment leads nowhere. Resolved again, it leads to the new file.
-    fn bytes_through_a_swap(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut result = self.bytes();
-        for _again in 0..2 {
-            match result {
-                Err(ref error) if error.kind() == io::ErrorKind::NotFound => result = self.bytes(),
-                _ => break,
-            }
-        }
-        result
     }
 
     fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -86,6 +71,19 @@ impl TokenFile {
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Reads again what is not found. kubelet removes the old directory right after the swap, so a path that is being
+/// resolved at that moment leads nowhere. Resolved again, it leads to the new file.
+fn through_a_swap<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut result = read();
+    for _again in 0..2 {
+        match result {
+            Err(ref error) if error.kind() == io::ErrorKind::NotFound => result = read(),
+            _ => break,
+        }
+    }
+    result
 }
 
 /// Opens a file for reading, without waiting for a writer if it is a FIFO.
@@ -262,6 +260,32 @@ mod tests {
                 format!("token file {}: is not a regular file", path.display())
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_found_is_read_twice_more_and_no_other_error_is_repeated() {
+        for (failures, kind, reads, is_read) in [
+            (2, io::ErrorKind::NotFound, 3, true),
+            (3, io::ErrorKind::NotFound, 3, false),
+            (1, io::ErrorKind::PermissionDenied, 1, false),
+        ] {
+            let mut count = 0;
+            let result = through_a_swap(|| {
+                count += 1;
+                if count > failures {
+                    Ok(())
+                } else {
+                    Err(kind.into())
+                }
+            });
+            assert_eq!((count, result.is_ok()), (reads, is_read), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_operating_system_is_passed_on() {
+        let unsupported = io::Error::from(io::ErrorKind::Unsupported);
+        assert!(matches!(unsupported.into(), TokenFileProblem::Io(_)));
     }
 
     #[cfg(unix)]
