@@ -139,6 +139,21 @@ mod tests {
     }
 
     #[test]
+    fn the_code_of_the_official_text_is_a_word_of_at_most_64_letters() {
+        let longest = "E".repeat(64);
+        for (text, code) in [
+            (format!("[id]: ({longest}): no"), Some(&*longest)),
+            (format!("[id]: ({longest}E): no"), None),
+            ("[id]: (): no".to_owned(), None),
+            ("[id]: (two words): no".to_owned(), None),
+            ("(Denied): no".to_owned(), None),
+        ] {
+            let response = ErrorResponse::read(400, text.as_bytes(), None);
+            assert_eq!(response.code.as_deref(), code, "{text}");
+        }
+    }
+
+    #[test]
     fn an_error_response_is_bounded_printable_and_without_the_token() {
         let token = Secret::from("aaa.bbb.ccc".to_owned());
         let response = ErrorResponse::read(
