@@ -16,17 +16,14 @@ pub(crate) struct FullQueue {
 }
 
 impl FullQueue {
+    /// Listens on a bound socket.
+    ///
     /// # Errors
-    /// Fails if the address is taken, or if the system answers however many connections wait.
-    pub(crate) async fn bind(runtime: &Handle, address: SocketAddr) -> io::Result<Self> {
+    /// Fails if the system answers however many connections wait.
+    pub(crate) async fn listen(runtime: &Handle, socket: TcpSocket) -> io::Result<Self> {
+        let address = socket.local_addr()?;
         let listener = {
             let _inside = runtime.enter();
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
             socket.listen(0)?
         };
         // A blocking thread, because the clock of the runtime may be paused.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -96,16 +96,20 @@ impl Host {
     }
 }
 
-/// Binds an address in the runtime of this handle.
+/// Binds an address without listening: attempts to connect are refused, and the system gives the port to nobody
+/// else.
 ///
 /// # Errors
 /// Fails if the address is taken.
-pub(crate) fn bind(handle: &Handle, address: SocketAddr) -> io::Result<TcpListener> {
-    let _inside = handle.enter();
-    // Sets SO_REUSEADDR on Unix, so that closed connections do not hold the port.
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Closed connections do not hold the port on Unix. On Windows the option would let others take it.
+    socket.set_reuseaddr(cfg!(unix))?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Returns the address, with loopback in place of all addresses: clients connect to one.

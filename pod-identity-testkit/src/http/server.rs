@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
@@ -33,8 +33,14 @@ pub(crate) struct Server<S> {
 #[derive(Debug)]
 enum Port {
     Served(Running),
-    Ignored { _queue: FullQueue },
-    Closed,
+    Ignored {
+        _queue: FullQueue,
+    },
+    /// Nobody listens, and other programs cannot get the port. There is no socket if one got it in the moment
+    /// between the listener and the reservation.
+    Closed {
+        reservation: Option<TcpSocket>,
+    },
 }
 
 /// One run of the server, which owns the accepting task, which owns the connections.
@@ -81,14 +87,15 @@ impl<S: Service> Server<S> {
     /// Closes the listener and every connection, and returns when they are closed.
     pub(crate) async fn stop(&self) {
         let mut port = self.port.lock().await;
-        port.close().await;
+        let reservation = port.close(self.address).await.ok();
+        *port = Port::Closed { reservation };
     }
 
     /// Closes every connection, and leaves each further attempt to connect without an answer.
     pub(crate) async fn ignore(&self) -> io::Result<()> {
         let mut port = self.port.lock().await;
-        port.close().await;
-        let queue = FullQueue::bind(&self.runtime, self.address).await?;
+        let socket = port.close(self.address).await?;
+        let queue = FullQueue::listen(&self.runtime, socket).await?;
         *port = Port::Ignored { _queue: queue };
         Ok(())
     }
@@ -97,8 +104,11 @@ impl<S: Service> Server<S> {
     pub(crate) async fn restart(&self) -> io::Result<()> {
         let mut port = self.port.lock().await;
         if !matches!(*port, Port::Served(_)) {
-            port.close().await;
-            let listener = host::bind(&self.runtime, self.address)?;
+            let socket = port.close(self.address).await?;
+            let listener = {
+                let _inside = self.runtime.enter();
+                socket.listen(BACKLOG)?
+            };
             let service = Arc::clone(&self.service);
             *port = Port::Served(Running::start(&self.runtime, listener, service));
         }
@@ -107,12 +117,19 @@ impl<S: Service> Server<S> {
 }
 
 impl Port {
-    /// Returns when the listener and every connection are closed.
-    async fn close(&mut self) {
-        if let Self::Served(mut was) = mem::replace(self, Self::Closed) {
-            drop(was.stop);
-            while was.task.join_next().await.is_some() {}
+    /// Returns the reserved port when the listener and every connection are closed.
+    async fn close(&mut self, address: SocketAddr) -> io::Result<TcpSocket> {
+        match mem::replace(self, Self::Closed { reservation: None }) {
+            Self::Served(mut was) => {
+                drop(was.stop);
+                while was.task.join_next().await.is_some() {}
+            }
+            Self::Closed {
+                reservation: Some(socket),
+            } => return Ok(socket),
+            Self::Ignored { .. } | Self::Closed { .. } => {}
         }
+        host::reserve(address)
     }
 }
 
@@ -154,5 +171,8 @@ async fn serve<S: Service>(stream: TcpStream, service: Arc<S>) {
     stream.set_nodelay(true).ok();
     service.serve(stream).await;
 }
+
+/// That of the standard library.
+const BACKLOG: u32 = 128;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -5,7 +5,7 @@ use std::io;
 use pod_identity_core::TokenDigest;
 use pod_identity_core::wire::eks_auth::{ErrorCode, path};
 use pod_identity_testkit::{Fault, MockEksAuth, Stage};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::common::{Client, NOW, assume, shop, signed, soon, token};
 
@@ -33,6 +33,17 @@ async fn a_stopped_mock_refuses_connections_and_a_restarted_one_keeps_its_port()
         200,
         "what it knows stays"
     );
+}
+
+#[tokio::test]
+async fn the_port_of_a_stopped_mock_is_not_given_to_another_program() {
+    let (eks, _clock) = shop().await;
+    eks.stop().await;
+    let other = TcpSocket::new_v4().unwrap();
+    let taken = other.bind(eks.address()).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    eks.restart().await.unwrap();
+    assert_eq!(assume(&eks, &token(&eks)).await.status, 200);
 }
 
 #[tokio::test]
