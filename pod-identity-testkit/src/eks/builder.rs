@@ -13,6 +13,7 @@ use crate::eks::account::Account;
 use crate::eks::addon::Addons;
 use crate::eks::associations::store::Associations;
 use crate::eks::cluster::{ApiServer, Cluster};
+use crate::eks::expiries::Expiries;
 use crate::eks::iam::roles::Roles;
 use crate::eks::service::EksAuthService;
 use crate::eks::session::Sessions;
@@ -303,6 +304,7 @@ impl MockEksAuthBuilder {
             addons: Addons::default(),
             associations: Associations::new(visibility.unwrap_or_default(), self.api_visibility),
             roles: Roles::new(roles),
+            expiries: Expiries::default(),
         };
         for association in defaults.associations {
             cluster.associations.put(association, self.clock.now());

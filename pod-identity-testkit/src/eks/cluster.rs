@@ -3,6 +3,7 @@ use pod_identity_core::Timestamp;
 use crate::eks::addon::Addons;
 use crate::eks::associations::rules::Owner;
 use crate::eks::associations::store::Associations;
+use crate::eks::expiries::Expiries;
 use crate::eks::iam::roles::Roles;
 use crate::eks::partition::partition;
 use crate::{Association, Issuer};
@@ -21,6 +22,7 @@ pub(crate) struct Cluster {
     pub(crate) associations: Associations,
     pub(crate) addons: Addons,
     pub(crate) roles: Roles,
+    pub(crate) expiries: Expiries,
 }
 
 /// The API server of a real cluster.

@@ -13,6 +13,7 @@ pub(crate) mod cluster;
 pub(crate) mod control_plane;
 pub(crate) mod discovery;
 pub(crate) mod expectation;
+pub(crate) mod expiries;
 pub(crate) mod faults;
 pub(crate) mod granted;
 pub(crate) mod iam;

@@ -1,0 +1,50 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use pod_identity_core::Timestamp;
+
+use crate::sync::lock;
+
+/// The last expiration for each lifetime, so that the next set of that lifetime expires later. Expirations have
+/// whole seconds, and clients compare sets by them: of two sets of the same second none would be the newer one.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries(Mutex<HashMap<Duration, Minted>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Minted {
+    at: Timestamp,
+    expiry: Timestamp,
+}
+
+impl Expiries {
+    /// Returns the expiration of a set that is minted now: after its lifetime, or a second after that of the set
+    /// before it, whichever is later. A clock that was set back begins anew.
+    pub(crate) fn next(&self, now: Timestamp, lifetime: Duration) -> Timestamp {
+        let mut all = lock(&self.0);
+        let usual = Timestamp::from_unix_secs((now + lifetime).as_unix_secs());
+        let expiry = match all.get(&lifetime) {
+            Some(last) if last.at <= now => usual.max(last.expiry + Duration::from_secs(1)),
+            _ => usual,
+        };
+        all.insert(lifetime, Minted { at: now, expiry });
+        expiry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expirations_rise_within_a_second_and_are_exact_otherwise() {
+        let (expiries, hour) = (Expiries::default(), Duration::from_secs(3600));
+        let at = Timestamp::from_unix_secs;
+        let mut seen = Vec::new();
+        for now in [0, 0, 0, 1, 60, 30] {
+            seen.push(expiries.next(at(now), hour).as_unix_secs() - 3600);
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 60, 30]);
+        assert_eq!(expiries.next(at(30), hour * 2), at(7230));
+    }
+}
