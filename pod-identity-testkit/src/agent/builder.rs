@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::agent::service::AgentService;
 use crate::eks::builder::EksAuthDefaults;
+use crate::expect::expectation::Expectation;
 use crate::expect::handle::Hosting;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
@@ -17,8 +18,8 @@ use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
-    AgentMode, Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent, MockEksAuth,
-    TokenBuilder, TokenPolicy,
+    AgentMode, AgentRequest, Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent,
+    MockEksAuth, TokenBuilder, TokenPolicy,
 };
 
 /// Sets up a [`MockAgent`].
@@ -75,6 +76,7 @@ pub(crate) struct AgentDefaults {
     pub(crate) source: Option<DefaultSource>,
     pub(crate) mode: Option<AgentMode>,
     pub(crate) is_limited: bool,
+    pub(crate) expectations: Vec<Expectation<AgentRequest>>,
 }
 
 /// Where credentials come from by default.
@@ -282,6 +284,7 @@ impl MockAgentBuilder {
         server.begin(self.agenda).await?;
         Ok(MockAgent::new(
             server,
+            defaults.expectations,
             Hosting {
                 wait_limit,
                 verifies,

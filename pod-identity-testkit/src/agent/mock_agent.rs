@@ -5,6 +5,7 @@ use pod_identity_core::wire::agent;
 use pod_identity_core::{Secret, variables};
 
 use crate::agent::service::AgentService;
+use crate::expect::expectation::Expectation;
 use crate::expect::handle::{Handle, Hosting};
 use crate::expect::methods::mock_methods;
 use crate::fault::mock_server::MockServer;
@@ -86,9 +87,13 @@ impl MockAgent {
         MockAgentBuilder::default()
     }
 
-    pub(crate) fn new(server: Arc<MockServer<AgentService>>, hosting: Hosting) -> Self {
+    pub(crate) fn new(
+        server: Arc<MockServer<AgentService>>,
+        expectations: Vec<Expectation<AgentRequest>>,
+        hosting: Hosting,
+    ) -> Self {
         Self {
-            handle: Handle::new(server, hosting),
+            handle: Handle::new(server, expectations, hosting),
         }
     }
 

@@ -365,7 +365,7 @@ impl MockApiServer {
         certificate_pem: String,
     ) -> Self {
         Self {
-            handle: Handle::new(server, hosting),
+            handle: Handle::new(server, Vec::new(), hosting),
             certificate_pem,
         }
     }

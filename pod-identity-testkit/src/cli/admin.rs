@@ -23,7 +23,6 @@ use tokio::net::TcpStream;
 
 use super::cluster_controls::ClusterControls;
 use super::controls::Controls;
-use super::expected::Expected;
 use super::moving_clock::MovingClock;
 use super::pod::Listen;
 use crate::Fault;
@@ -35,6 +34,7 @@ use crate::http::answer::{self, Answer};
 use crate::http::recorder::Counts;
 use crate::http::server::{Server, Service};
 use crate::scenario::VERSION;
+use crate::scenario::expected::{Expected, ExpectedError};
 use crate::sync::lock;
 
 /// The endpoint at which a test in another process injects faults and reads recorded requests, on a loopback
@@ -203,7 +203,14 @@ impl<C: Controls> AdminService<C> {
     }
 
     fn expect(&self, body: &[u8]) -> Answer {
-        match Expected::read(body, C::KIND) {
+        let expected =
+            super::body::read(body)
+                .map_err(NotExpected::Json)
+                .and_then(|expected: Expected| {
+                    expected.check(C::KIND)?;
+                    Ok(expected)
+                });
+        match expected {
             Ok(expected) => {
                 self.controls.expect(&expected);
                 done(Ok(()))
@@ -274,7 +281,7 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
-    /// As after the start: no requests, no expectations, the system's time, a new token, no faults but those of the
+    /// As after the start: no requests, the system's time, a new token, no expectations and faults but those of the
     /// scenario, which begins again. Associations, roles and keys of the cluster stay.
     async fn reset(&self) -> io::Result<()> {
         self.clock.reset();
@@ -387,6 +394,15 @@ enum NotInjected {
     Json(serde_json::Error),
     #[error(transparent)]
     Fault(#[from] FaultError),
+}
+
+/// Why expectations are not accepted.
+#[derive(Debug, thiserror::Error)]
+enum NotExpected {
+    #[error("cannot read the expectations: {0}")]
+    Json(serde_json::Error),
+    #[error(transparent)]
+    Expected(#[from] ExpectedError),
 }
 
 /// Why a request is not admitted.
@@ -548,5 +564,17 @@ mod tests {
         assert_eq!(members, expected.collect());
         let operations: Vec<&str> = Operation::ALL.iter().map(|it| it.name()).collect();
         assert_eq!(schemas["Operation"]["enum"], json!(operations));
+    }
+
+    #[test]
+    fn the_document_has_the_members_of_expectations() {
+        let unknown = serde_json::from_str::<Expected>(r#"{"nonsense": 1}"#);
+        let unknown = unknown.unwrap_err().to_string();
+        let (_, known) = unknown.split_once("expected one of ").unwrap();
+        let known: BTreeSet<&str> = known.split('`').skip(1).step_by(2).collect();
+        let document = document();
+        let members = &document["components"]["schemas"]["Expectations"]["properties"];
+        let members = members.as_object().unwrap().keys();
+        assert_eq!(members.map(String::as_str).collect::<BTreeSet<_>>(), known);
     }
 }

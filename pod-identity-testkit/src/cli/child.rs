@@ -36,12 +36,15 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     command.args(arguments);
     environment.apply_to(&mut command);
     let code = pod_identity_cli::run(command, signals.terminate()).await?;
-    let failures = agent.handle.failures();
-    if code == ExitCode::SUCCESS && !failures.is_empty() && !options.allow_unused_faults {
-        let message = format!(
-            "the command succeeded, but {}, or pass --allow-unused-faults",
-            failures.join("; ")
-        );
+    let broken = agent.handle.broken();
+    let all = agent.handle.failures();
+    let (failures, remedy) = match all.len() > broken.len() {
+        true if !options.allow_unused_faults => (all, ", or pass --allow-unused-faults"),
+        _ => (broken, ""),
+    };
+    if code == ExitCode::SUCCESS && !failures.is_empty() {
+        let failures = failures.join("; ");
+        let message = format!("the command succeeded, but {failures}{remedy}");
         return Err(Failure::new(1, message));
     }
     Ok(code)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::cluster_controls::ClusterControls;
-use super::expected::{Expected, Kind};
 use super::pod_volume::PodVolume;
 use super::report;
 use crate::agent::service::AgentService;
@@ -19,6 +18,8 @@ use crate::fault::mock_server::MockServer;
 use crate::fault::queue::Pending;
 use crate::fault::timeline::{Target, Timeline};
 use crate::http::gates::Gates;
+use crate::scenario::expected::{Expected, Kind};
+use crate::sync::lock;
 use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
 
 /// The controls of a mock that the admin endpoint offers. They fail if the token cannot be written, or if
@@ -111,7 +112,7 @@ impl Controls for AgentControls {
     }
 
     fn expect(&self, expected: &Expected) {
-        expected.of_agent(self.agent.expect());
+        expected.of_agent(&self.agent.handle.expectations);
     }
 
     fn clear_queues(&self) {
@@ -137,8 +138,11 @@ impl Controls for AgentControls {
 
     async fn reset(&self) -> io::Result<()> {
         begin_again(&**self.server()).await?;
-        let agenda = self.scenario.as_ref().map(Scenario::agent_agenda);
-        self.server().begin(agenda.unwrap_or_default()).await
+        let Some(scenario) = &self.scenario else {
+            return Ok(());
+        };
+        *lock(&self.agent.handle.expectations) = scenario.agent_expectations();
+        self.server().begin(scenario.agent_agenda()).await
     }
 }
 
@@ -168,10 +172,7 @@ impl Controls for EksControls {
     }
 
     fn expect(&self, expected: &Expected) {
-        expected.of_eks(match expected.operation {
-            Some(operation) => self.eks.expect_on(operation),
-            None => self.eks.expect(),
-        });
+        expected.of_eks(&self.eks.handle.expectations);
     }
 
     fn cluster(&self) -> Option<ClusterControls<'_>> {
@@ -207,6 +208,7 @@ impl Controls for EksControls {
         let Some(scenario) = &self.scenario else {
             return Ok(());
         };
+        *lock(&self.eks.handle.expectations) = scenario.eks_expectations();
         self.server().begin(scenario.eks_agenda()).await?;
         self.pod.begin(scenario.pod_actions()).await
     }
@@ -241,7 +243,11 @@ impl Controls for WebhookControls {
     }
 
     fn expect(&self, expected: &Expected) {
-        expected.of_webhook(self.0.expect());
+        let mut all = expected.common(self.0.expect());
+        if expected.patched {
+            all = all.patched();
+        }
+        expected.end(all);
     }
 
     fn requests(&self) -> Vec<Value> {

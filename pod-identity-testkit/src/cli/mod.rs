@@ -11,7 +11,6 @@ mod cluster_controls;
 mod controls;
 mod download;
 mod eks;
-mod expected;
 mod identities_file;
 mod issuer;
 mod moving_clock;

@@ -19,6 +19,7 @@ use crate::eks::service::EksAuthService;
 use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
+use crate::expect::expectation::Expectation;
 use crate::expect::handle::Hosting;
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock_server::{Agenda, MockServer};
@@ -26,8 +27,8 @@ use crate::http::gates::Gates;
 use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::{
-    Association, Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, Role, SignatureCheck,
-    Visibility,
+    Association, Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, RecordedRequest, Role,
+    SignatureCheck, Visibility,
 };
 
 /// Sets up a [`MockEksAuth`].
@@ -85,6 +86,7 @@ pub(crate) struct EksAuthDefaults {
     pub(crate) node_limit: Option<(u32, u32)>,
     pub(crate) roles: Vec<Role>,
     pub(crate) associations: Vec<Association>,
+    pub(crate) expectations: Vec<Expectation<RecordedRequest>>,
 }
 
 /// A [`Visibility`] whose gate is known by its name.
@@ -263,11 +265,13 @@ impl MockEksAuthBuilder {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let agenda = mem::take(&mut self.agenda);
+        let expectations = mem::take(&mut self.defaults.expectations);
         let (wait_limit, verifies) = (self.wait_limit, self.verifies);
         let server = MockServer::start(&host, listener, self.service())?;
         server.begin(agenda).await?;
         Ok(MockEksAuth::new(
             server,
+            expectations,
             Hosting {
                 wait_limit,
                 verifies,

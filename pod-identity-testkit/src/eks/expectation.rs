@@ -1,4 +1,18 @@
-use crate::{Expectations, RecordedRequest};
+use std::sync::Mutex;
+
+use crate::expect::expectation::Expectation;
+use crate::{Expectations, Operation, RecordedRequest};
+
+impl<'a> Expectations<'a, RecordedRequest> {
+    /// Speaks of the requests to one operation.
+    pub(crate) fn on(
+        all: &'a Mutex<Vec<Expectation<RecordedRequest>>>,
+        operation: Operation,
+    ) -> Self {
+        let is = move |request: &RecordedRequest| request.operation == operation;
+        Self::of(all, operation.name(), is)
+    }
+}
 
 /// What is to be true of requests to the AWS side only.
 impl Expectations<'_, RecordedRequest> {

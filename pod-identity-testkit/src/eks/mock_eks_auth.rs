@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
+use crate::expect::expectation::Expectation;
 use crate::expect::handle::{Handle, Hosting};
 use crate::expect::methods::mock_methods;
 use crate::fault::mock_server::MockServer;
@@ -191,9 +192,13 @@ impl MockEksAuth {
         assert_no_secrets(text, &secrets);
     }
 
-    pub(crate) fn new(server: Arc<MockServer<EksAuthService>>, hosting: Hosting) -> Self {
+    pub(crate) fn new(
+        server: Arc<MockServer<EksAuthService>>,
+        expectations: Vec<Expectation<RecordedRequest>>,
+        hosting: Hosting,
+    ) -> Self {
         Self {
-            handle: Handle::new(server, hosting),
+            handle: Handle::new(server, expectations, hosting),
         }
     }
 
@@ -218,8 +223,7 @@ impl MockEksAuth {
 
     /// Adds expectations of the requests to one operation. See [`expect`](Self::expect).
     pub fn expect_on(&self, operation: Operation) -> Expectations<'_, RecordedRequest> {
-        let is = move |request: &RecordedRequest| request.operation == operation;
-        Expectations::of(&self.handle.expectations, operation.name(), is)
+        Expectations::on(&self.handle.expectations, operation)
     }
 
     pub(crate) fn service(&self) -> &Arc<EksAuthService> {

@@ -27,10 +27,14 @@ pub(crate) struct Hosting {
 }
 
 impl<M: Mock<Record: Seen>> Handle<M> {
-    pub(crate) fn new(server: Arc<MockServer<M>>, hosting: Hosting) -> Self {
+    pub(crate) fn new(
+        server: Arc<MockServer<M>>,
+        expectations: Vec<Expectation<M::Record>>,
+        hosting: Hosting,
+    ) -> Self {
         Self {
             server,
-            expectations: Mutex::default(),
+            expectations: Mutex::new(expectations),
             hosting,
         }
     }
@@ -41,6 +45,12 @@ impl<M: Mock<Record: Seen>> Handle<M> {
 
     pub(crate) fn recorder(&self) -> &Recorder<M::Record> {
         self.service().recorder()
+    }
+
+    /// What is wrong with the requests, however many faults had no effect.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let expectations = lock(&self.expectations).clone();
+        failures(&expectations, &self.recorder().requests(), &[])
     }
 
     /// What [`verify`](Self::verify) panics with.

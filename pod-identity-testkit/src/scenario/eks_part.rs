@@ -2,14 +2,17 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::Secret;
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
+use super::expected::{self, Expected};
 use super::fault_for::FaultFor;
 use super::table;
 use crate::eks::associations::rules::is_role_arn;
 use crate::eks::builder::{DefaultVisibility, EksAuthDefaults};
 use crate::eks::service::EksAuthService;
+use crate::expect::expectation::Expectation;
 use crate::fault::span::Length;
-use crate::{Association, Role, SignatureCheck, TrustPolicyError, Visibility};
+use crate::{Association, RecordedRequest, Role, SignatureCheck, TrustPolicyError, Visibility};
 
 /// `[eks]`: the AWS side of the cluster.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +29,7 @@ pub(super) struct EksPart {
     roles: Vec<RolePart>,
     associations: Vec<AssociationPart>,
     pub(super) faults: Vec<FaultFor<EksAuthService>>,
+    pub(super) expectations: Vec<Spanned<Expected>>,
 }
 
 impl EksPart {
@@ -51,7 +55,13 @@ impl EksPart {
                 .iter()
                 .map(|part| part.0.clone())
                 .collect(),
+            expectations: self.expectations(),
         }
+    }
+
+    /// Returns what is to be true of the requests to the mock.
+    pub(super) fn expectations(&self) -> Vec<Expectation<RecordedRequest>> {
+        expected::all(&self.expectations, Expected::of_eks)
     }
 }
 

@@ -1,16 +1,19 @@
-use serde::Deserialize;
+use std::sync::{Mutex, PoisonError};
 
-use super::body;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::expect::expectation::Expectation;
 use crate::expect::expectations::Expectations;
 use crate::expect::seen::Seen;
 use crate::fault::span::Length;
 use crate::{AgentRequest, Operation, RecordedRequest};
 
-/// Expectations as JSON: the methods of [`Expectations`] by their names.
+/// Expectations in a file or from the admin endpoint: the methods of [`Expectations`] by their names.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Expected {
-    pub(super) operation: Option<Operation>,
+pub(crate) struct Expected {
+    operation: Option<Operation>,
     times: Option<usize>,
     at_least: Option<usize>,
     at_most: Option<usize>,
@@ -21,15 +24,13 @@ pub(super) struct Expected {
     no_bearer_prefix: bool,
     signed: bool,
     succeed: bool,
-    patched: bool,
+    pub(crate) patched: bool,
     optional: bool,
 }
 
 /// Why expectations are not accepted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExpectedError {
-    #[error("cannot read the expectations: {0}")]
-    Json(#[from] serde_json::Error),
+pub(crate) enum ExpectedError {
     #[error(
         "nothing is expected; name times, at_least, at_most, single_flight, connection_reuse, paced, or one \
          that only this mock has"
@@ -41,7 +42,7 @@ pub(super) enum ExpectedError {
 
 /// The kind of a mock, as far as expectations differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Agent,
     Eks,
     #[cfg(feature = "webhook")]
@@ -49,13 +50,9 @@ pub(super) enum Kind {
 }
 
 impl Expected {
-    pub(super) fn read(json: &[u8], kind: Kind) -> Result<Self, ExpectedError> {
-        let expected: Self = body::read(json)?;
-        expected.check(kind)?;
-        Ok(expected)
-    }
-
-    fn check(&self, kind: Kind) -> Result<(), ExpectedError> {
+    /// # Errors
+    /// Fails if this kind of mock has no such expectation, or if nothing is expected.
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), ExpectedError> {
         let own = [
             ("token_reread", self.token_reread, AGENT),
             ("no_bearer_prefix", self.no_bearer_prefix, AGENT),
@@ -83,8 +80,8 @@ impl Expected {
         }
     }
 
-    pub(super) fn of_agent(&self, mut all: Expectations<'_, AgentRequest>) {
-        all = self.common(all);
+    pub(crate) fn of_agent(&self, to: &Mutex<Vec<Expectation<AgentRequest>>>) {
+        let mut all = self.common(Expectations::new(to));
         if self.token_reread {
             all = all.token_reread();
         }
@@ -94,8 +91,11 @@ impl Expected {
         self.end(all);
     }
 
-    pub(super) fn of_eks(&self, mut all: Expectations<'_, RecordedRequest>) {
-        all = self.common(all);
+    pub(crate) fn of_eks(&self, to: &Mutex<Vec<Expectation<RecordedRequest>>>) {
+        let operation = self
+            .operation
+            .unwrap_or(Operation::AssumeRoleForPodIdentity);
+        let mut all = self.common(Expectations::on(to, operation));
         if self.signed {
             all = all.signed();
         }
@@ -105,16 +105,8 @@ impl Expected {
         self.end(all);
     }
 
-    #[cfg(feature = "webhook")]
-    pub(super) fn of_webhook(&self, mut all: Expectations<'_, crate::WebhookRequest>) {
-        all = self.common(all);
-        if self.patched {
-            all = all.patched();
-        }
-        self.end(all);
-    }
-
-    fn common<'a, R: Seen>(&self, mut all: Expectations<'a, R>) -> Expectations<'a, R> {
+    /// Adds those that every mock has.
+    pub(crate) fn common<'a, R: Seen>(&self, mut all: Expectations<'a, R>) -> Expectations<'a, R> {
         if let Some(count) = self.times {
             all = all.times(count);
         }
@@ -136,15 +128,28 @@ impl Expected {
         all
     }
 
-    fn end<R: Seen>(&self, all: Expectations<'_, R>) {
+    /// Adds what concerns all that was added before.
+    pub(crate) fn end<R: Seen>(&self, all: Expectations<'_, R>) {
         if self.optional {
             let _all = all.optional();
         }
     }
 }
 
+/// Returns the expectations of tables, each of which `add` adds.
+pub(super) fn all<R>(
+    tables: &[Spanned<Expected>],
+    add: fn(&Expected, &Mutex<Vec<Expectation<R>>>),
+) -> Vec<Expectation<R>> {
+    let all = Mutex::default();
+    for expected in tables {
+        add(expected.get_ref(), &all);
+    }
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Kind {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Agent => AGENT,
             Self::Eks => EKS,

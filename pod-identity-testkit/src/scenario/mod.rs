@@ -2,6 +2,7 @@
 
 pub(crate) mod eks_part;
 mod error;
+pub(crate) mod expected;
 mod fault_for;
 mod happening;
 mod pod_parts;

@@ -1,11 +1,13 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::expected::{self, Expected};
 use super::fault_for::FaultFor;
 use crate::agent::builder::default_pod;
 use crate::agent::service::AgentService;
+use crate::expect::expectation::Expectation;
 use crate::fault::span::Length;
-use crate::{AgentMode, Issuer, TokenPolicy};
+use crate::{AgentMode, AgentRequest, Issuer, TokenPolicy};
 
 /// `[pod]`: whose token it is.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +40,14 @@ pub(super) struct AgentPart {
     pub(super) mode: Option<AgentMode>,
     pub(super) limited: bool,
     pub(super) faults: Vec<FaultFor<AgentService>>,
+    pub(super) expectations: Vec<Spanned<Expected>>,
+}
+
+impl AgentPart {
+    /// Returns what is to be true of the requests to the mock.
+    pub(super) fn expectations(&self) -> Vec<Expectation<AgentRequest>> {
+        expected::all(&self.expectations, Expected::of_agent)
+    }
 }
 
 /// Where credentials come from.

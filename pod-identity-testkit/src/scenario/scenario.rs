@@ -11,13 +11,15 @@ use toml::Spanned;
 use super::VERSION;
 use super::eks_part::{EksPart, Visible};
 use super::error::ScenarioError;
+use super::expected::Kind;
 use super::happening::{Happening, Which};
 use super::pod_parts::{AgentPart, PodPart, Source};
 use crate::agent::builder::{AgentDefaults, DefaultSource};
 use crate::eks::builder::EksAuthDefaults;
+use crate::expect::expectation::Expectation;
 use crate::fault::action::Action;
 use crate::fault::mock_server::Agenda;
-use crate::{Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder};
+use crate::{AgentRequest, Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder, RecordedRequest};
 
 /// Mocks, their faults, and a timeline of events, from a TOML file.
 ///
@@ -86,6 +88,7 @@ impl Scenario {
         parts.check_version(text)?;
         parts.check_lifetime(text)?;
         parts.check_gates(text)?;
+        parts.check_expectations(text)?;
         Ok(Self(Arc::new(parts)))
     }
 
@@ -132,11 +135,22 @@ impl Scenario {
             },
             mode: agent.mode,
             is_limited: agent.limited,
+            expectations: self.agent_expectations(),
         }
     }
 
     fn eks_defaults(&self) -> EksAuthDefaults {
         self.0.eks.defaults()
+    }
+
+    /// Returns what is to be true of the requests to the agent.
+    pub(crate) fn agent_expectations(&self) -> Vec<Expectation<AgentRequest>> {
+        self.0.agent.expectations()
+    }
+
+    /// Returns what is to be true of the requests to the mock of EKS Auth.
+    pub(crate) fn eks_expectations(&self) -> Vec<Expectation<RecordedRequest>> {
+        self.0.eks.expectations()
     }
 
     /// Returns the events of the agent.
@@ -231,6 +245,16 @@ impl Parts {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_expectations(&self, text: &str) -> Result<(), ScenarioError> {
+        let of_agent = self.agent.expectations.iter().map(|it| (it, Kind::Agent));
+        let of_eks = self.eks.expectations.iter().map(|it| (it, Kind::Eks));
+        for (expected, kind) in of_agent.chain(of_eks) {
+            let checked = expected.get_ref().check(kind);
+            checked.map_err(|cause| ScenarioError::at(expected.span(), text, cause))?;
+        }
+        Ok(())
     }
 
     /// Checks that each gate that is released is one that a fault waits for: otherwise its name is misspelt.
@@ -387,6 +411,16 @@ mod tests {
                 "[[agent.faults]]\nstatus = 503\nuntil = \"back\"\n[[timeline]]\nat = \"1m\"\nrelease = \"bakc\"",
                 6,
                 "nothing waits for the gate bakc",
+            ),
+            (
+                "[[agent.expectations]]\ntimes = 1\n\n[[agent.expectations]]\noptional = true",
+                4,
+                "nothing is expected; name times",
+            ),
+            (
+                "[eks]\nexpectations = [{ token_reread = true }]",
+                2,
+                "this mock has no expectation token_reread; it is one of agent",
             ),
         ];
         for (text, line, expected) in cases {

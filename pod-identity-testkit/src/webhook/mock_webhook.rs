@@ -261,7 +261,7 @@ impl MockWebhookBuilder {
             host,
         };
         Ok(MockWebhook {
-            handle: Handle::new(server, hosting),
+            handle: Handle::new(server, Vec::new(), hosting),
             certificate_pem,
         })
     }

@@ -136,6 +136,27 @@ print(os.environ["AWS_REGION"], status(), status(), status())
 }
 
 #[tokio::test]
+async fn a_scenario_says_what_is_expected() {
+    let file = File::new("[[agent.expectations]]\ntimes = 1");
+    let allowed = "--allow-unused-faults";
+    let output = run(&["run", "--scenario", file.path(), allowed, "--", "true"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let wanted = "the command succeeded, but expected 1 requests, saw 0\n";
+    assert!(stderr.ends_with(wanted), "{stderr}");
+
+    let mock = Mock::start(&["agent", "--scenario", file.path()]).await;
+    let failures = async || mock.admin("POST", "/verify", "").await["failures"].clone();
+    mock.ask().await;
+    assert_eq!(failures().await, serde_json::json!([]));
+    mock.admin("POST", "/reset", "").await;
+    let unmet = serde_json::json!(["expected 1 requests, saw 0"]);
+    assert_eq!(failures().await, unmet, "a reset keeps them");
+    mock.admin("DELETE", "/expectations", "").await;
+    assert_eq!(failures().await, serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn flags_take_precedence_over_the_scenario() {
     let file = File::new(OUTAGE);
     let flags = ["--namespace", "other", "--region", "us-east-1"];

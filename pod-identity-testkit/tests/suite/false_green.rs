@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::Method;
 use pod_identity_testkit::{
-    ApiErrorCode, Defect, Fault, Field, Gate, MockAgent, MockEksAuth, Operation, SignatureCheck,
+    ApiErrorCode, Defect, Fault, Field, Gate, MockAgent, MockEksAuth, Operation, Scenario,
+    SignatureCheck,
 };
 use serde_json::json;
 
@@ -54,6 +55,45 @@ async fn a_fault_that_no_request_meets_fails_the_test() {
             "with the timeline: {complaint}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_expectations_of_a_scenario_are_verified() {
+    let scenario = Scenario::from_toml(
+        r#"
+        [[agent.expectations]]
+        times = 1
+        no_bearer_prefix = true
+
+        [[agent.expectations]]
+        paced = "1s"
+        optional = true
+
+        [[eks.expectations]]
+        operation = "CreatePodIdentityAssociation"
+        at_least = 1
+        "#,
+    );
+    let scenario = scenario.unwrap();
+    let agent = async || {
+        let agent = at_rest().0.scenario(&scenario).start().await.unwrap();
+        ask(&agent).await;
+        agent
+    };
+    assert_eq!(complaint(agent().await), None);
+    let twice = agent().await;
+    ask(&twice).await;
+    let twice = complaint(twice).unwrap();
+    for wanted in [
+        "expected 1 requests, saw 2",
+        "request 2 came less than 1s after the last",
+    ] {
+        assert!(twice.contains(wanted), "{twice}");
+    }
+    let eks = MockEksAuth::builder().scenario(&scenario).start().await;
+    let eks = complaint(eks.unwrap()).unwrap();
+    let wanted = "CreatePodIdentityAssociation: expected at least 1 requests, saw 0";
+    assert!(eks.contains(wanted), "{eks}");
 }
 
 #[tokio::test]

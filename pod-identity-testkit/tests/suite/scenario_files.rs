@@ -113,6 +113,7 @@ fn every_key_is_documented() {
         "[pod]",
         "[agent]",
         "[[agent.faults]]",
+        "[[agent.expectations]]",
         "[eks]",
         "[eks.throttle]",
         "[eks.throttle.node]",
