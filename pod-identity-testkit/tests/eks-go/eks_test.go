@@ -1,5 +1,4 @@
-// Package eks drives the mock of EKS with the AWS SDK for Go: what pipelines do, and in which order eksctl
-// calls EKS when it creates, lists, updates and deletes associations.
+// Package eks drives the mock of EKS with the AWS SDK for Go: what pipelines do, and what eksctl does, call by call.
 package eks
 
 import (
@@ -18,6 +17,7 @@ import (
 const (
 	role    = "arn:aws:iam::111122223333:role/cart"
 	other   = "arn:aws:iam::111122223333:role/checkout"
+	target  = "arn:aws:iam::444455556666:role/cart"
 	patient = 20 * time.Second
 )
 
@@ -58,17 +58,91 @@ func refused[E error](t *testing.T, err error) {
 	}
 }
 
+// The calls that eksctl 0.215.0 makes of EKS, in the order of its package pkg/actions/podidentityassociation: migrator.go,
+// creator.go and tasks.go, getter.go, updater.go, deleter.go. Its own code is not built here, because it takes 1,045
+// packages.
 func TestAssociationsAsEksctlManagesThem(t *testing.T) {
 	client, cluster := start(t)
 	ctx := t.Context()
+
+	// IsPodIdentityAgentInstalled: without auto mode, the agent must be an add-on.
 	described, err := client.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: cluster})
-	if status := must(t, described, err).Cluster.Status; status != types.ClusterStatusActive {
-		t.Fatal(status)
+	if now := must(t, described, err).Cluster; now.Status != types.ClusterStatusActive || now.ComputeConfig != nil {
+		t.Fatal(now)
+	}
+	agent := aws.String("eks-pod-identity-agent")
+	_, err = client.DescribeAddon(ctx, &eks.DescribeAddonInput{AddonName: agent, ClusterName: cluster})
+	refused[*types.ResourceNotFoundException](t, err)
+	installed, err := client.CreateAddon(ctx, &eks.CreateAddonInput{AddonName: agent, ClusterName: cluster})
+	must(t, installed, err)
+	addon, err := client.DescribeAddon(ctx, &eks.DescribeAddonInput{AddonName: agent, ClusterName: cluster})
+	must(t, addon, err)
+
+	// `create podidentityassociation`: all of a configuration file at the same time.
+	accounts := []string{"basket", "cart", "till"}
+	failures := make(chan error)
+	for _, account := range accounts {
+		go func() {
+			_, err := client.CreatePodIdentityAssociation(ctx, &eks.CreatePodIdentityAssociationInput{
+				ClusterName: cluster, Namespace: aws.String("shop"), RoleArn: aws.String(role),
+				ServiceAccount: aws.String(account), Tags: map[string]string{"team": "web"},
+			})
+			failures <- err
+		}()
+	}
+	for range accounts {
+		if err := <-failures; err != nil {
+			t.Fatal(err)
+		}
 	}
 
+	// `get podidentityassociation --namespace shop`: one page, and each of its associations.
+	listed, err := client.ListPodIdentityAssociations(ctx,
+		&eks.ListPodIdentityAssociationsInput{ClusterName: cluster, Namespace: aws.String("shop")})
+	var found []string
+	for _, summary := range must(t, listed, err).Associations {
+		association := describe(t, client, cluster, summary.AssociationId)
+		if *association.AssociationArn == "" || *association.Namespace != "shop" || *association.RoleArn != role {
+			t.Fatal(association)
+		}
+		found = append(found, *association.ServiceAccount)
+	}
+	slices.Sort(found)
+	if !slices.Equal(found, accounts) {
+		t.Fatal(found)
+	}
+
+	// `update podidentityassociation`: exactly one is listed for the service account, and no add-on owns it.
+	id := idOf(t, client, cluster, "cart")
+	before := describe(t, client, cluster, id)
+	updated, err := client.UpdatePodIdentityAssociation(ctx, &eks.UpdatePodIdentityAssociationInput{
+		AssociationId: before.AssociationId, ClusterName: cluster, RoleArn: aws.String(other),
+		TargetRoleArn: aws.String(target), DisableSessionTags: aws.Bool(true),
+	})
+	must(t, updated, err)
+	after := describe(t, client, cluster, id)
+	if *after.RoleArn != other || *after.TargetRoleArn != target || !*after.DisableSessionTags || after.Tags["team"] != "web" || after.OwnerArn != nil ||
+		after.ModifiedAt.Before(*after.CreatedAt) {
+		t.Fatal(after)
+	}
+
+	// `delete podidentityassociation`; the second time it only warns, because none is listed.
+	deleted, err := client.DeletePodIdentityAssociation(ctx, &eks.DeletePodIdentityAssociationInput{
+		ClusterName: cluster, AssociationId: idOf(t, client, cluster, "cart"),
+	})
+	must(t, deleted, err)
+	if id := idOf(t, client, cluster, "cart"); id != nil {
+		t.Fatal(*id)
+	}
+}
+
+// What a pipeline may do besides: repeat a request, or make another one for the same service account.
+func TestAnAssociationIsCreatedOnce(t *testing.T) {
+	client, cluster := start(t)
+	ctx := t.Context()
 	create := &eks.CreatePodIdentityAssociationInput{
 		ClusterName: cluster, Namespace: aws.String("shop"), ServiceAccount: aws.String("cart"),
-		RoleArn: aws.String(role), Tags: map[string]string{"team": "web"},
+		RoleArn: aws.String(role),
 	}
 	created, err := client.CreatePodIdentityAssociation(ctx, create)
 	id := must(t, created, err).Association.AssociationId
@@ -89,42 +163,22 @@ func TestAssociationsAsEksctlManagesThem(t *testing.T) {
 		must(t, output, err)
 	}
 
-	var accounts []string
+	listed := 0
 	pages := eks.NewListPodIdentityAssociationsPaginator(client,
 		&eks.ListPodIdentityAssociationsInput{ClusterName: cluster, MaxResults: aws.Int32(2)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
-		for _, association := range must(t, page, err).Associations {
-			accounts = append(accounts, *association.ServiceAccount)
-		}
+		listed += len(must(t, page, err).Associations)
 	}
-	slices.Sort(accounts)
-	if !slices.Equal(accounts, []string{"basket", "cart", "till"}) {
-		t.Fatal(accounts)
-	}
-
-	listed, err := client.ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{
-		ClusterName: cluster, Namespace: aws.String("shop"), ServiceAccount: aws.String("cart"),
-	})
-	found := must(t, listed, err).Associations
-	if len(found) != 1 || *found[0].AssociationId != *id {
-		t.Fatal(found)
-	}
-	updated, err := client.UpdatePodIdentityAssociation(ctx, &eks.UpdatePodIdentityAssociationInput{
-		ClusterName: cluster, AssociationId: id, RoleArn: aws.String(other),
-	})
-	must(t, updated, err)
-	describe := &eks.DescribePodIdentityAssociationInput{ClusterName: cluster, AssociationId: id}
-	association, err := client.DescribePodIdentityAssociation(ctx, describe)
-	now := must(t, association, err).Association
-	if *now.RoleArn != other || now.Tags["team"] != "web" || now.OwnerArn != nil || now.ModifiedAt.Before(*now.CreatedAt) {
-		t.Fatal(now)
+	if listed != 3 {
+		t.Fatal(listed)
 	}
 
 	deleted, err := client.DeletePodIdentityAssociation(ctx,
 		&eks.DeletePodIdentityAssociationInput{ClusterName: cluster, AssociationId: id})
 	must(t, deleted, err)
-	_, err = client.DescribePodIdentityAssociation(ctx, describe)
+	_, err = client.DescribePodIdentityAssociation(ctx,
+		&eks.DescribePodIdentityAssociationInput{ClusterName: cluster, AssociationId: id})
 	refused[*types.ResourceNotFoundException](t, err)
 }
 
@@ -132,8 +186,8 @@ func TestAnAddonWithItsAssociation(t *testing.T) {
 	client, cluster := start(t)
 	ctx := t.Context()
 	addon := aws.String("vpc-cni")
-	describe := &eks.DescribeAddonInput{ClusterName: cluster, AddonName: addon}
-	_, err := client.DescribeAddon(ctx, describe)
+	addonOf := &eks.DescribeAddonInput{ClusterName: cluster, AddonName: addon}
+	_, err := client.DescribeAddon(ctx, addonOf)
 	refused[*types.ResourceNotFoundException](t, err)
 
 	active := eks.NewClusterActiveWaiter(client)
@@ -147,7 +201,7 @@ func TestAnAddonWithItsAssociation(t *testing.T) {
 		},
 	})
 	must(t, created, err)
-	if err := eks.NewAddonActiveWaiter(client).Wait(ctx, describe, patient); err != nil {
+	if err := eks.NewAddonActiveWaiter(client).Wait(ctx, addonOf, patient); err != nil {
 		t.Fatal(err)
 	}
 	if association := onlyAssociation(t, client, cluster); association.OwnerArn == nil || *association.RoleArn != role {
@@ -171,7 +225,7 @@ func TestAnAddonWithItsAssociation(t *testing.T) {
 
 	deleted, err := client.DeleteAddon(ctx, &eks.DeleteAddonInput{ClusterName: cluster, AddonName: addon})
 	must(t, deleted, err)
-	if err := eks.NewAddonDeletedWaiter(client).Wait(ctx, describe, patient); err != nil {
+	if err := eks.NewAddonDeletedWaiter(client).Wait(ctx, addonOf, patient); err != nil {
 		t.Fatal(err)
 	}
 	listed, err := client.ListPodIdentityAssociations(ctx, &eks.ListPodIdentityAssociationsInput{ClusterName: cluster})
@@ -188,7 +242,28 @@ func onlyAssociation(t *testing.T, client *eks.Client, cluster *string) *types.P
 	if len(found) != 1 {
 		t.Fatal(found)
 	}
+	return describe(t, client, cluster, found[0].AssociationId)
+}
+
+// idOf returns the id of the association of a service account in the namespace shop, or nil.
+func idOf(t *testing.T, client *eks.Client, cluster *string, account string) *string {
+	t.Helper()
+	listed, err := client.ListPodIdentityAssociations(t.Context(), &eks.ListPodIdentityAssociationsInput{
+		ClusterName: cluster, Namespace: aws.String("shop"), ServiceAccount: aws.String(account),
+	})
+	found := must(t, listed, err).Associations
+	if len(found) > 1 {
+		t.Fatal(found)
+	}
+	for _, association := range found {
+		return association.AssociationId
+	}
+	return nil
+}
+
+func describe(t *testing.T, client *eks.Client, cluster, id *string) *types.PodIdentityAssociation {
+	t.Helper()
 	described, err := client.DescribePodIdentityAssociation(t.Context(),
-		&eks.DescribePodIdentityAssociationInput{ClusterName: cluster, AssociationId: found[0].AssociationId})
+		&eks.DescribePodIdentityAssociationInput{ClusterName: cluster, AssociationId: id})
 	return must(t, described, err).Association
 }
