@@ -70,11 +70,20 @@ impl ClientProcess {
     /// to this agent: how long the client takes to start depends on the machine.
     pub(crate) async fn ask(&mut self, agent: &MockAgent) -> io::Result<Reply> {
         let next = agent.request_count() + 1;
-        self.stdin.write_all(b"\n").await?;
-        let timeout = async {
+        self.ask_until(async {
             agent.wait_for_requests(next).await;
             sleep(CLIENT_TIMEOUT).await;
-        };
+        })
+        .await
+    }
+
+    /// Has the client fetch credentials once. Kills it after this time.
+    pub(crate) async fn ask_within(&mut self, time: Duration) -> io::Result<Reply> {
+        self.ask_until(sleep(time)).await
+    }
+
+    async fn ask_until(&mut self, timeout: impl Future<Output = ()>) -> io::Result<Reply> {
+        self.stdin.write_all(b"\n").await?;
         let line = tokio::select! {
             line = self.stdout.next_line() => line?,
             () = timeout => {

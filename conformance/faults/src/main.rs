@@ -32,7 +32,7 @@ use tokio::time::timeout;
 
 use client::Client;
 use document::Cells;
-use row::{Group, Row};
+use row::{Group, Row, Trouble};
 use seen::Cell;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -190,11 +190,15 @@ async fn run(
     Ok(())
 }
 
-/// Returns the cells of all rows, in order. The last rows take longest, so they run first.
+/// Returns the cells of all rows, in order. That with the connect timeouts takes longest, then the last ones, so
+/// they run first.
 async fn play_all(clients: &Arc<Vec<Client>>, rows: &[Row]) -> Result<Vec<Cell>> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut runs = JoinSet::new();
-    for (r, row) in rows.iter().enumerate().rev() {
+    let all = rows.iter().enumerate().rev();
+    let (longest, others): (Vec<_>, Vec<_>) =
+        all.partition(|(_, row)| matches!(row.trouble, Trouble::Unreachable));
+    for (r, row) in longest.into_iter().chain(others) {
         for c in 0..clients.len() {
             let (clients, row, turns) = (Arc::clone(clients), row.clone(), Arc::clone(&turns));
             runs.spawn(async move {

@@ -23,6 +23,7 @@ pub(crate) async fn play(client: &Client, row: &Row) -> io::Result<Cell> {
         Trouble::Pause(stage) => pause(client, *stage).await,
         Trouble::Elsewhere(status) => elsewhere(client, *status).await,
         Trouble::Absent => absent(client).await,
+        Trouble::Unreachable => unreachable(client).await,
         Trouble::Outage(time) => outage(client, *time).await,
         Trouble::Limiter => limiter(client).await,
         Trouble::TokenFile(spoil) => token_file(client, *spoil).await,
@@ -130,6 +131,25 @@ async fn absent(client: &Client) -> io::Result<Cell> {
     let mut process = ClientProcess::start(client, &agent)?;
     let seen = Seen::of(&agent, process.ask(&agent).await?).uncounted();
     let mut cell = seen.cell();
+    agent.restart().await?;
+    recovers(&mut cell, &mut process, &agent, &seen).await?;
+    Ok(cell)
+}
+
+/// The client is refused once before, so that the time it takes to start does not count.
+async fn unreachable(client: &Client) -> io::Result<Cell> {
+    let agent = mock_agent().await?;
+    agent.inject_always(Fault::status(400));
+    let mut process = ClientProcess::start(client, &agent)?;
+    process.ask(&agent).await?;
+    agent.clear_faults();
+    agent.inject(Fault::unreachable(UNREACHABLE));
+    agent.catch_up().await?;
+    let asked = Instant::now();
+    let reply = process.ask_within(CONNECT_LIMIT).await?;
+    let seen = Seen::of(&agent, reply).uncounted().taking(asked.elapsed());
+    let mut cell = seen.cell();
+    cell.add(&seen.time());
     agent.restart().await?;
     recovers(&mut cell, &mut process, &agent, &seen).await?;
     Ok(cell)
@@ -349,6 +369,13 @@ fn life(faults: &[Fault]) -> i64 {
         expiry.as_unix_secs() - now.as_unix_secs()
     })
 }
+
+/// Until the end of the row.
+pub(crate) const UNREACHABLE: Duration = Duration::from_secs(3600);
+
+/// Go needs a minute and a half for three attempts of 30 s each. The kernel gives up an attempt that has no limit
+/// after two minutes.
+const CONNECT_LIMIT: Duration = Duration::from_secs(200);
 
 /// The burst of the official limiter.
 const LIMIT: usize = 500;

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use pod_identity_testkit::{Fault, Gate, Stage, TokenDefect};
 
+use crate::play::UNREACHABLE;
+
 /// A part of the table.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -37,6 +39,8 @@ pub(crate) enum Trouble {
     Elsewhere(u16),
     /// No server listens.
     Absent,
+    /// Every attempt to connect is left without an answer.
+    Unreachable,
     /// The first request is reset, and then no server listens for this time.
     Outage(Duration),
     /// The official agent's limiter, after a full burst of other requests.
@@ -113,6 +117,7 @@ impl Row {
             }
             Trouble::Pause(stage) => vec![format!("{:?}", Fault::hold(*stage, &Gate::new()))],
             Trouble::Elsewhere(status) => vec![format!("{:?}", Fault::redirect(*status, "/"))],
+            Trouble::Unreachable => vec![format!("{:?}", Fault::unreachable(UNREACHABLE))],
             Trouble::Outage(time) => vec![format!("{:?}", Fault::refuse(*time))],
             Trouble::TokenFile(TokenFileState::Defect(defect)) => vec![format!("{defect:?}")],
             Trouble::Renewal(..) | Trouble::Absent | Trouble::Limiter | Trouble::TokenFile(_) => {

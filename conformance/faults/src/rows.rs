@@ -156,6 +156,7 @@ fn breaks() -> Vec<Row> {
 }
 
 fn delays() -> Vec<Row> {
+    let unanswered = Row::new("attempt to connect", "never answered", Trouble::Unreachable);
     let late = [500, 1500, 3000, 6000].map(|millis| {
         let time = Duration::from_millis(millis);
         Row::answers("answer", format!("after {time:?}"), Fault::latency(time))
@@ -170,7 +171,9 @@ fn delays() -> Vec<Row> {
     });
     let paused = STAGES.map(|stage| Row::new("answer pauses", at(stage), Trouble::Pause(stage)));
     let stalled = STAGES.map(|stage| Row::answers("answer stalls", at(stage), Fault::stall(stage)));
-    late.into_iter()
+    [unanswered]
+        .into_iter()
+        .chain(late)
         .chain(dripping)
         .chain(paused)
         .chain(stalled)

@@ -76,6 +76,12 @@ impl Seen {
         self
     }
 
+    /// Sets the time to the reply, if there is no request from which to count it.
+    pub(crate) fn taking(mut self, took: Duration) -> Self {
+        self.took = took;
+        self
+    }
+
     /// Omits the number of requests, which the agent cannot count.
     pub(crate) fn uncounted(mut self) -> Self {
         self.counted = false;
@@ -158,8 +164,9 @@ const DIFFERENT: i64 = 15 * 60;
 const SHORTER: i64 = -DIFFERENT;
 
 /// No client has a limit close to one of these.
-const TIMES: [Duration; 3] = [
+const TIMES: [Duration; 4] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
     CLIENT_TIMEOUT,
+    Duration::from_secs(120),
 ];
