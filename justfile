@@ -155,6 +155,10 @@ mutants package='pod-identity-core' *arguments:
 soak:
     cargo run --all-features --example soak
 
+# Random schedules of everything that can happen to a provider, of these seeds; 0.15 s of processor each
+simulate schedules='3000' first='0':
+    POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --test suite simulation -- --nocapture
+
 # A fleet of nodes in virtual time before one limited EKS Auth: writes docs/fleet.md and its figures
 fleet:
     cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored

@@ -8,6 +8,7 @@ use crate::support::{SECRET_KEY, SESSION_TOKEN, Script, Step, VirtualClock, hour
 use pod_identity_provider::Secret;
 use pod_identity_testkit::assert_no_secrets;
 use tokio::time::sleep;
+use tracing::level_filters::LevelFilter;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -38,13 +39,13 @@ impl Lines {
 }
 
 /// While there is one subscriber only, tracing remembers of a place that logs what the thread that came
-/// there first wanted: that of another test may want nothing. A second subscriber ends that.
+/// there first wanted: that of another test may want nothing. A second subscriber ends that. It wants nothing
+/// either, because it is asked by every other test of this process.
 fn listen_everywhere() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let sink = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(std::io::sink)
+            .with_max_level(LevelFilter::OFF)
             .finish();
         tracing::subscriber::set_global_default(sink).unwrap();
     });
@@ -94,6 +95,38 @@ async fn an_outage_is_logged_once_and_so_is_its_end() {
     assert_eq!(lines.count("DEBUG", "AWS credentials fetched"), 1);
     assert_eq!(lines.count("WARN", ""), 1);
     assert_no_secrets(&lines.text(), &["header.claims", SECRET_KEY, SESSION_TOKEN]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_warning_about_an_expired_set_has_the_reason() {
+    let (lines, _guard) = Lines::collect();
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |call| match call {
+        1 => Step::Fresh(minutes(20)),
+        _ if call % 2 == 0 => Step::Status(503, "down"),
+        _ => Step::Broken,
+    });
+    let provider = script.provider();
+    provider.warm_up().await.unwrap();
+    sleep(minutes(20)).await;
+    for _call in 0..100 {
+        provider.credentials().await.unwrap();
+        sleep(minutes(1)).await;
+    }
+    let said = |reason| {
+        let text = lines.text();
+        let warnings = text
+            .lines()
+            .filter(|line| line.contains(" WARN ") && line.contains("handing out expired"));
+        warnings.filter(|line| line.contains(reason)).count()
+    };
+    let (down, reset) = (said("HTTP 503: down"), said("reset by the script"));
+    assert!(down > 40 && reset > 40, "{}", lines.text());
+    assert_eq!(down + reset, said(""), "{}", lines.text());
+    assert!(
+        down + reset < script.calls(),
+        "once for each failed attempt"
+    );
 }
 
 #[tokio::test(start_paused = true)]

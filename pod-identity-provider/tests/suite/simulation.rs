@@ -1,7 +1,8 @@
 //! Random schedules of everything that can happen to a provider: runtimes that stop and go, suspends, clock
 //! steps, outages, role changes, rejected keys, and callers of every kind. One seed is one schedule.
 //!
-//! `POD_IDENTITY_SCHEDULES` sets their number, `POD_IDENTITY_SEED` the first.
+//! A run of the tests plays a few. `just simulate` plays thousands, or as many as it is told:
+//! `POD_IDENTITY_SCHEDULES` is their number, `POD_IDENTITY_SEED` the first.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashMap;
@@ -22,30 +23,33 @@ use zeroize::Zeroizing;
 #[test]
 fn no_caller_gets_an_expired_set_for_longer_than_an_attempt_while_the_agent_is_healthy() {
     let first = variable("POD_IDENTITY_SEED").unwrap_or(0);
-    let number = variable("POD_IDENTITY_SCHEDULES").unwrap_or(100);
+    let number = variable("POD_IDENTITY_SCHEDULES").unwrap_or(25);
     let mut seen = Seen::default();
     for seed in first..first + number {
         Schedule::new(seed).run(&mut seen);
     }
     println!("{number} schedules: {seen:?}");
-    if number >= 100 {
+    if number >= 25 {
         // A simulation in which nothing happens shows nothing.
         let Seen {
             live, dead, errors, ..
         } = seen;
-        assert!(live > 5000 && dead > 50 && errors > 50, "{seen:?}");
+        assert!(
+            live > 50 * number && dead > number / 2 && errors > number / 2,
+            "{seen:?}"
+        );
     }
 }
 
 /// What the callers of all schedules got.
 #[derive(Debug, Default)]
 struct Seen {
-    live: u32,
+    live: u64,
     /// In an outage, or just after it.
-    dead: u32,
-    errors: u32,
+    dead: u64,
+    errors: u64,
     /// The caller had no time to wait.
-    timeouts: u32,
+    timeouts: u64,
 }
 
 /// The longest that a caller may get a dead set after the agent is back: an attempt that hangs, and the
@@ -366,7 +370,8 @@ impl Parkable {
     fn new() -> Self {
         let mut builder = Builder::new_current_thread();
         Self {
-            runtime: builder.enable_all().start_paused(true).build().unwrap(),
+            // Without I/O, which would be polled at each of some ten thousand steps.
+            runtime: builder.enable_time().start_paused(true).build().unwrap(),
             behind: Duration::ZERO,
         }
     }
