@@ -181,6 +181,23 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_connection_of_another_runtime_is_not_used_because_nobody_may_drive_it() {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+        };
+        let (first, second) = (runtime().unwrap(), runtime().unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let parking = Parking::default();
+        let (stream, _agent) = tokio::io::duplex(64);
+        let connection = first.block_on(Connection::open(stream)).unwrap();
+        first.block_on(async { parking.park(address, connection) });
+        let taken = second.block_on(async { parking.take(&[address]) });
+        assert!(taken.is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_was_parked_for_too_long_is_not_used_although_no_task_has_closed_it()
     {

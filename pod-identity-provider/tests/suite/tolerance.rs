@@ -1,28 +1,40 @@
 //! Answers that are odd and mean something, beside those that mean nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use crate::support::{Notes, Pod, Script, Step, VirtualClock, good_body, hours};
+use crate::support::{Notes, Pod, SESSION_TOKEN, Script, Step, VirtualClock, good_body, hours};
 use pod_identity_provider::{Event, FetchError};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn an_odd_success_is_used() {
-    for (from, to) in [
-        (r#""111122223333""#, "111122223333"),
-        (r#""111122223333""#, r#"{"id":"111122223333"}"#),
-        (r#""111122223333""#, r#"["111122223333"]"#),
+    let account = Some("111122223333");
+    for (from, to, account) in [
+        (r#""111122223333""#, "111122223333", None),
+        (r#""111122223333""#, "true", None),
+        (r#""111122223333""#, r#"{"id":"111122223333"}"#, None),
+        (r#""111122223333""#, r#"["111122223333"]"#, None),
         (
             r#""AccountId""#,
             r#""SessionToken":null,"ExpiresAt":7,"AccountId""#,
+            account,
         ),
-        ("00:00:00Z", "00:00:00+0000"),
-        (r#"{"AccessKeyId""#, r#"{"Code":"Success","AccessKeyId""#),
+        ("00:00:00Z", "00:00:00+0000", account),
+        ("00:00:00Z", "05:30:00+0530", account),
+        (
+            r#"{"AccessKeyId""#,
+            r#"{"Code":"Success","AccessKeyId""#,
+            account,
+        ),
     ] {
         let body = good_body();
         assert!(body.contains(from));
         let pod = Pod::answered(200, body.replacen(from, to, 1)).await;
         let credentials = pod.provider().credentials().await.unwrap();
         assert_eq!(credentials.access_key_id(), "ASIAEXAMPLE", "{to}");
+        assert_eq!(credentials.session_token().expose(), SESSION_TOKEN, "{to}");
+        assert_eq!(credentials.account_id(), account, "{to}");
+        let expiration = credentials.expiration().to_string();
+        assert_eq!(expiration, "2099-01-01T00:00:00Z", "{to}");
         assert_eq!(pod.agent.request_count(), 1, "{to}");
     }
 }
@@ -87,5 +99,6 @@ async fn an_observer_is_notified_of_invalidated_and_dropped_sets() {
         matches!(event, Event::Dropped { access_key_id, error: Some(error), .. }
             if access_key_id == "ASIA2" && error.to_string().contains("gone"))
     });
-    assert_eq!(dropped, usize::from(provider.snapshot().is_none()));
+    assert_eq!(dropped, 1);
+    assert!(provider.snapshot().is_none());
 }
