@@ -2,8 +2,8 @@
 //! `cargo run -p pod-identity-examples --example fixed_keys`
 //!
 //! `rust-s3` is not built here, because it has an HTTP client and hash functions of its own, in other versions than
-//! the SDK's. With it, `Bucket::new` takes the place of [`Bucket::new`], and `s3::creds::Credentials` that of
-//! [`Keys`], with the same values: `access_key`, `secret_key`, and the session token as `session_token`.
+//! the SDK's. `s3::Bucket` takes the place of [`Bucket`], and `s3::creds::Credentials` that of [`Keys`]: README.md
+//! has the code.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 mod support;
