@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_runtime::client::identity::IdentityCache;
@@ -114,12 +114,28 @@ fn held(agent: &LocalAgent, table: &mut Table) -> Result<()> {
         black_box(bare.clone());
     });
     table.row("a clone of the SDK's Credentials", clone, "ns", Limit::None);
+    // The trait's return type takes a part of its own, whoever implements it.
+    let returned = nanoseconds_per_call(|| {
+        at_once(future::ProvideCredentials::ready(Ok(bare.clone())));
+    });
+    table.row(
+        "the same clone in the SDK's future",
+        returned,
+        "ns",
+        Limit::None,
+    );
     let one = provide(&provider);
     table.row(
         "provide_credentials()",
         one,
         "ns",
         Limit::AtMost((lazy / 2.0).min(clone + 15.0)),
+    );
+    table.row(
+        "provide_credentials() beyond the SDK's future",
+        one - returned,
+        "ns",
+        Limit::AtMost(15.0),
     );
     let two = thread::scope(|scope| {
         let threads = [0, 1].map(|_| scope.spawn(|| provide(&provider)));
