@@ -230,20 +230,24 @@ impl KeyRing {
         let source = origin.name();
         self.set_mode(source);
         self.confirm(Duration::ZERO);
-        let mut known = self.keys();
-        if *known != keys {
-            info!(
-                source,
-                number = keys.len(),
-                "tokens are verified with the keys of the cluster"
-            );
-            for reason in keys.ignored().iter().take(MAX_WARNINGS) {
-                warn!(source, reason, "a key of the cluster is not used");
-            }
-            known = Arc::new(keys);
+        let known = self.keys();
+        let are_new = *known != keys;
+        let known = if are_new { Arc::new(keys) } else { known };
+        if are_new {
             self.record().kept = Kept::default();
         }
         self.keys.send_replace(Arc::clone(&known));
+        // After they are in use: who reads this may rely on it.
+        if are_new {
+            info!(
+                source,
+                number = known.len(),
+                "tokens are verified with the keys of the cluster"
+            );
+            for reason in known.ignored().iter().take(MAX_WARNINGS) {
+                warn!(source, reason, "a key of the cluster is not used");
+            }
+        }
         if let Some(file) = &self.file {
             self.keep(file, known, origin.origin()).await;
         }
@@ -282,10 +286,11 @@ impl KeyRing {
         });
         match read.map_err(KeyFileError::from).flatten() {
             Ok(Some((keys, age))) => {
-                info!(%path, number = keys.len(), "tokens are verified with the keys of the last start");
+                let number = keys.len();
                 self.set_mode(DISK);
                 self.confirm(age);
                 self.keys.send_replace(Arc::new(keys));
+                info!(%path, number, "tokens are verified with the keys of the last start");
             }
             Ok(None) => {}
             Err(error) => warn!(%path, %error, "the stored keys of the cluster are not used"),
