@@ -91,7 +91,9 @@ async fn without_free_descriptors_silent_connections_make_room_and_the_agent_con
         silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
     }
     newcomer(&eks, &server).await;
-    let said = server.program.stdout.said("connections cannot be accepted");
+    let log = &server.program.stdout;
+    log.says("connections cannot be accepted").await;
+    let said = log.said("connections cannot be accepted");
     assert_eq!(said.len(), 1, "once, not for each: {said:?}");
     drop(silent);
     newcomer(&eks, &server).await;

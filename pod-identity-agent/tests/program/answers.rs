@@ -233,7 +233,9 @@ async fn clock_skew_is_corrected_and_the_whole_burst_is_answered() {
         "each of the burst at most twice: {asked}"
     );
     let log = &agent.program.stdout;
-    let said = log.said("the node's clock differs from that of EKS Auth");
+    let differs = "the node's clock differs from that of EKS Auth";
+    log.says(differs).await;
+    let said = log.said(differs);
     assert_eq!(said.len(), 1, "{said:?}");
     let behind = said[0]["behind-seconds"].as_i64().unwrap();
     assert!((598..=602).contains(&behind), "{behind}");

@@ -420,7 +420,9 @@ async fn a_wrong_cluster_name_is_logged_at_the_first_404_and_the_server_continue
     for _ in 0..3 {
         assert_eq!(client::insist(address, &token(&eks)).await.status, 404);
     }
-    let said = program.stdout.said("EKS Auth does not know this cluster");
+    let unknown = "EKS Auth does not know this cluster";
+    program.stdout.says(unknown).await;
+    let said = program.stdout.said(unknown);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0]["error"]
