@@ -10,16 +10,15 @@ use tokio::net::TcpListener;
 use crate::agent::service::AgentService;
 use crate::eks::builder::EksAuthDefaults;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::Hosting;
+use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
-use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
-    AgentMode, AgentRequest, Blocking, BlockingMockAgent, CredentialSource, Issuer, MockAgent,
-    MockEksAuth, TokenBuilder, TokenPolicy,
+    AgentMode, AgentRequest, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,
+    TokenPolicy,
 };
 
 /// Sets up a [`MockAgent`].
@@ -60,9 +59,7 @@ pub struct MockAgentBuilder {
     is_limited: bool,
     defaults: AgentDefaults,
     agenda: Agenda,
-    in_this_runtime: bool,
-    wait_limit: Duration,
-    verifies: bool,
+    hosting: HostingOptions,
 }
 
 /// Settings that apply where the builder itself has none.
@@ -202,44 +199,11 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
-    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
-    /// thread, and waits have no limit.
-    pub fn in_this_runtime(mut self) -> Self {
-        self.in_this_runtime = true;
-        self
-    }
-
-    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.wait_limit = limit;
-        self
-    }
-
-    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
-    pub fn unverified(mut self) -> Self {
-        self.verifies = false;
-        self
-    }
-
-    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
-    ///
-    /// # Errors
-    /// Fails if there is no free port, no thread or no temporary directory.
-    pub async fn start(self) -> io::Result<MockAgent> {
-        let host = match self.in_this_runtime {
-            true => Host::current(),
-            false => Host::own_thread(THREAD)?,
-        };
-        self.start_on(host).await
-    }
-
-    async fn start_on(self, host: Host) -> io::Result<MockAgent> {
+    async fn start_on(self, hosting: Hosting) -> io::Result<MockAgent> {
         let listener = match self.listener {
             Some(listener) => listener,
             None => TcpListener::bind((self.bind, 0)).await?,
         };
-        let (wait_limit, verifies) = (self.wait_limit, self.verifies);
         let defaults = self.defaults;
         let is_verified = matches!(self.policy, Some(TokenPolicy::Verified(_)));
         let is_signed = self.issuer.is_some() || defaults.issuer.is_some() || is_verified;
@@ -280,28 +244,9 @@ impl MockAgentBuilder {
             recorder: Recorder::new(),
             last: Mutex::default(),
         };
-        let server = MockServer::start(&host, listener, service)?;
+        let server = MockServer::start(&hosting.host, listener, service)?;
         server.begin(self.agenda).await?;
-        Ok(MockAgent::new(
-            server,
-            defaults.expectations,
-            Hosting {
-                wait_limit,
-                verifies,
-                host,
-            },
-        ))
-    }
-
-    /// Starts the mock for a test without a runtime.
-    ///
-    /// # Errors
-    /// Fails if there is no free port, no thread or no temporary directory.
-    pub fn start_blocking(self) -> io::Result<BlockingMockAgent> {
-        let host = Host::own_thread(THREAD)?;
-        let handle = host.handle().clone();
-        let mock = handle.block_on(self.start_on(host))?;
-        Ok(Blocking::new(mock, handle))
+        Ok(MockAgent::new(server, defaults.expectations, hosting))
     }
 }
 
@@ -316,6 +261,13 @@ fn reachable(bound: IpAddr) -> Vec<IpAddr> {
         false => vec![bound],
     }
 }
+
+builder_methods!(
+    MockAgentBuilder,
+    MockAgent,
+    "mock-agent",
+    "Fails if there is no free port, no thread or no temporary directory."
+);
 
 impl Default for MockAgentBuilder {
     fn default() -> Self {
@@ -334,9 +286,7 @@ impl Default for MockAgentBuilder {
             is_limited: false,
             defaults: AgentDefaults::default(),
             agenda: Agenda::default(),
-            in_this_runtime: false,
-            wait_limit: WAIT_LIMIT,
-            verifies: true,
+            hosting: HostingOptions::default(),
         }
     }
 }
@@ -349,5 +299,3 @@ pub(crate) fn default_pod() -> (String, String) {
 fn official_limiter() -> TokenBucket {
     TokenBucket::new(500, 1000.0)
 }
-
-const THREAD: &str = "mock-agent";

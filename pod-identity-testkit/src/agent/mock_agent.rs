@@ -6,8 +6,9 @@ use pod_identity_core::{Secret, variables};
 
 use crate::agent::service::AgentService;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::{Handle, Hosting};
-use crate::expect::methods::mock_methods;
+use crate::expect::handle::Handle;
+use crate::expect::hosting::Hosting;
+use crate::expect::methods::{gate_method, mock_methods};
 use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
 use crate::{
@@ -156,11 +157,6 @@ impl MockAgent {
         rotated.expect("the volume must be writable")
     }
 
-    /// Removes every fault. Requests that wait go on.
-    pub fn clear_faults(&self) {
-        self.service().faults.clear();
-    }
-
     /// The access key id of every success, in that order. It need not have reached the client.
     pub fn served(&self) -> Vec<String> {
         self.recorder().access_keys()
@@ -198,4 +194,5 @@ impl MockAgent {
     }
 }
 
+gate_method!(MockAgent);
 mock_methods!(MockAgent, MockAgentBuilder, AgentRequest);

@@ -1,8 +1,7 @@
 use http::HeaderMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
-use crate::expect::seen::Seen;
-use crate::fault::mock::Record;
+use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::Recorded;
@@ -40,19 +39,6 @@ pub struct AgentRequest {
     pub outcome: Option<Outcome>,
 }
 
-impl Record for AgentRequest {
-    fn requester(&self) -> Requester<'_> {
-        Requester {
-            token_age: self.token_age,
-            ..Requester::new(self.token, self.claims.as_ref())
-        }
-    }
-
-    fn conclude(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
 impl Recorded for AgentRequest {
     fn is_like(&self, _other: &Self) -> bool {
         true
@@ -63,24 +49,15 @@ impl Recorded for AgentRequest {
     }
 }
 
-impl Seen for AgentRequest {
-    fn at(&self) -> Timestamp {
-        self.at
+impl AgentRequest {
+    fn asked_by(&self) -> Requester<'_> {
+        Requester {
+            token_age: self.token_age,
+            ..Requester::new(self.token, self.claims.as_ref())
+        }
     }
 
-    fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
-    }
-
-    fn line(&self) -> String {
+    fn in_one_line(&self) -> String {
         let token = match (self.token_age, &self.token) {
             (Some(0), _) => "current token".to_owned(),
             (Some(age), _) => format!("token of {age} rotations ago"),
@@ -91,3 +68,5 @@ impl Seen for AgentRequest {
         format!("{} {}  {bearer}{token}", self.method, self.path)
     }
 }
+
+record!(AgentRequest);

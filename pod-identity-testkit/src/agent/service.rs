@@ -16,6 +16,7 @@ use crate::agent::refused::refused;
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
+use crate::fault::faults::Faults;
 use crate::fault::field_defect::Field;
 use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
@@ -102,8 +103,8 @@ impl Mock for AgentService {
         &self.faults
     }
 
-    fn unused_faults(&self) -> Vec<String> {
-        self.faults.unused()
+    fn faults(&self) -> &dyn Faults {
+        &self.faults
     }
 
     fn read(&self, request: &Request) -> Result<(), &'static str> {

@@ -1,5 +1,3 @@
-use std::io;
-
 use crate::{Blocking, MockApiServer};
 
 /// A [`MockApiServer`] on a thread of its own, for tests without a runtime.
@@ -12,23 +10,3 @@ use crate::{Blocking, MockApiServer};
 /// assert!(std::net::TcpStream::connect(api_server.address()).is_ok());
 /// ```
 pub type BlockingMockApiServer = Blocking<MockApiServer>;
-
-impl Blocking<MockApiServer> {
-    /// As [`MockApiServer::stop`].
-    pub fn stop(&self) {
-        self.wait(MockApiServer::stop(self));
-    }
-
-    /// As [`MockApiServer::restart`].
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port.
-    pub fn restart(&self) -> io::Result<()> {
-        self.wait(MockApiServer::restart(self))
-    }
-
-    /// As [`MockApiServer::wait_for_requests`].
-    pub fn wait_for_requests(&self, count: usize) {
-        self.wait(MockApiServer::wait_for_requests(self, count));
-    }
-}

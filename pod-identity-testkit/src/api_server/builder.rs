@@ -1,23 +1,20 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
 
-use crate::api_server::blocking::BlockingMockApiServer;
 use crate::api_server::objects::Objects;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::service_account::ServiceAccount;
-use crate::expect::handle::Hosting;
+use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock_server::MockServer;
 use crate::http::gates::Gates;
-use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::http::tls::Identity;
-use crate::{Blocking, Issuer, MockApiServer};
+use crate::{Issuer, MockApiServer};
 
 /// Sets up a [`MockApiServer`].
 ///
@@ -43,8 +40,7 @@ pub struct MockApiServerBuilder {
     names: Vec<String>,
     clock: Arc<dyn Clock>,
     listener: Option<TcpListener>,
-    in_this_runtime: bool,
-    wait_limit: Duration,
+    hosting: HostingOptions,
 }
 
 impl MockApiServerBuilder {
@@ -90,43 +86,7 @@ impl MockApiServerBuilder {
         self
     }
 
-    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused.
-    /// The mock does not answer while the test blocks that runtime's thread, and waits have no limit.
-    pub fn in_this_runtime(mut self) -> Self {
-        self.in_this_runtime = true;
-        self
-    }
-
-    /// Sets how long to wait for requests before the test fails. Defaults to 30 s.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.wait_limit = limit;
-        self
-    }
-
-    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
-    ///
-    /// # Errors
-    /// Fails without a free port, a thread or a temporary directory, or if a name cannot be in a certificate.
-    pub async fn start(self) -> io::Result<MockApiServer> {
-        let host = match self.in_this_runtime {
-            true => Host::current(),
-            false => Host::own_thread(THREAD)?,
-        };
-        self.start_on(host).await
-    }
-
-    /// Starts the mock for a test without a runtime.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_blocking(self) -> io::Result<BlockingMockApiServer> {
-        let host = Host::own_thread(THREAD)?;
-        let handle = host.handle().clone();
-        let mock = handle.block_on(self.start_on(host))?;
-        Ok(Blocking::new(mock, handle))
-    }
-
-    async fn start_on(self, host: Host) -> io::Result<MockApiServer> {
+    async fn start_on(self, hosting: Hosting) -> io::Result<MockApiServer> {
         let listener = match self.listener {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
@@ -147,18 +107,21 @@ impl MockApiServerBuilder {
             gates: Gates::default(),
             recorder: Recorder::new(),
         };
-        let server = MockServer::start(&host, listener, service)?;
+        let server = MockServer::start(&hosting.host, listener, service)?;
         Ok(MockApiServer::new(
             server,
-            Hosting {
-                wait_limit: self.wait_limit,
-                verifies: true,
-                host,
-            },
+            hosting,
             identity.certificate_pem,
         ))
     }
 }
+
+builder_methods!(
+    MockApiServerBuilder,
+    MockApiServer,
+    "mock-api-server",
+    "Fails if there is no free port, no thread or no temporary directory, or if a name cannot be in a certificate."
+);
 
 impl Default for MockApiServerBuilder {
     fn default() -> Self {
@@ -179,10 +142,7 @@ impl Default for MockApiServerBuilder {
             names: names.map(str::to_owned).into(),
             clock: Arc::new(SystemClock),
             listener: None,
-            in_this_runtime: false,
-            wait_limit: WAIT_LIMIT,
+            hosting: HostingOptions::default(),
         }
     }
 }
-
-const THREAD: &str = "mock-api-server";

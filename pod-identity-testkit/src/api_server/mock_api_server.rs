@@ -1,5 +1,4 @@
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -12,11 +11,13 @@ use crate::api_server::objects::{Objects, set};
 use crate::api_server::request::ApiServerRequest;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::status::{Reason, Status};
-use crate::expect::handle::{Handle, Hosting};
+use crate::expect::handle::Handle;
+use crate::expect::hosting::Hosting;
+use crate::expect::methods::mock_methods;
 use crate::fault::mock_server::MockServer;
-use crate::http::recorder::{Counts, Recorder};
+use crate::http::recorder::Recorder;
 use crate::sync::lock;
-use crate::{Blocking, Fault, Issuer, Operation, OperationFaults, assert_no_secrets};
+use crate::{Blocking, Issuer, Operation, OperationFaults, assert_no_secrets};
 
 /// A mock of a cluster's API server on a loopback port over TLS, as far as a node agent uses it.
 ///
@@ -38,7 +39,7 @@ use crate::{Blocking, Fault, Issuer, Operation, OperationFaults, assert_no_secre
 /// and bookmarks are sent when [told to](Self::send_bookmarks).
 ///
 /// A fault that had no effect fails the test when the mock is dropped, unless it is
-/// [optional](Fault::optional).
+/// [optional](crate::Fault::optional).
 ///
 /// It serves on a thread of its own. Dropping it closes the listener and every connection. It needs the
 /// feature `api-server`.
@@ -94,11 +95,6 @@ impl MockApiServer {
     /// Returns `https://127.0.0.1:{port}`. A restart does not change it.
     pub fn url(&self) -> String {
         format!("https://{}", self.handle.server.reachable())
-    }
-
-    /// Returns the address that it listens on.
-    pub fn address(&self) -> SocketAddr {
-        self.handle.server.address()
     }
 
     /// Returns its certificate in PEM, which is its own authority.
@@ -258,20 +254,6 @@ impl MockApiServer {
         self.objects().pods.watch_count()
     }
 
-    /// Closes the listener and every connection, and returns when they are closed. Connections are refused
-    /// from then on.
-    pub async fn stop(&self) {
-        self.handle.server.stop().await;
-    }
-
-    /// Listens again on the same port. Does nothing if it listens.
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port.
-    pub async fn restart(&self) -> io::Result<()> {
-        self.handle.server.restart().await
-    }
-
     /// Returns the faults of one operation: [`GetVersion`](Operation::GetVersion),
     /// [`OpenIdConfiguration`](Operation::OpenIdConfiguration),
     /// [`JsonWebKeySet`](Operation::JsonWebKeySet), [`ListPods`](Operation::ListPods),
@@ -281,34 +263,6 @@ impl MockApiServer {
     /// `Fault::error` takes a reason of Kubernetes, such as `Forbidden` or `TooManyRequests`.
     pub fn on(&self, operation: Operation) -> OperationFaults<'_> {
         OperationFaults::new(&self.handle.server, operation)
-    }
-
-    /// Injects a fault that says for which operation it is, or that [refuses](Fault::refuse) connections.
-    ///
-    /// # Panics
-    /// Panics if parts of the fault exclude each other, or if the mock has no such fault.
-    #[track_caller]
-    pub fn inject(&self, fault: impl Into<Fault>) {
-        self.handle.server.inject_now(fault.into());
-    }
-
-    /// Removes every fault of every operation. Requests that wait go on.
-    pub fn clear_faults(&self) {
-        self.service().faults.clear();
-    }
-
-    /// Applies what is due by now by the mock's clock, such as the end of [`Fault::refuse`]. Without this
-    /// call it is applied within a second.
-    ///
-    /// # Errors
-    /// Fails if another process has taken the port.
-    pub async fn catch_up(&self) -> io::Result<()> {
-        self.handle.server.catch_up().await
-    }
-
-    /// Returns every request whose body has been read, in the order of arrival.
-    pub fn requests(&self) -> Vec<ApiServerRequest> {
-        self.recorder().requests()
     }
 
     /// Returns the requests of one operation.
@@ -332,16 +286,6 @@ impl MockApiServer {
         let secrets = self.secrets();
         let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
         assert_no_secrets(text, &secrets);
-    }
-
-    /// Waits until so many requests have arrived since the start.
-    ///
-    /// # Panics
-    /// Panics with what it has seen if the [limit](MockApiServerBuilder::wait_limit) passes.
-    pub async fn wait_for_requests(&self, count: usize) {
-        let what = format!("{count} requests");
-        let enough = |counts: &Counts| counts.requests >= count;
-        self.handle.wait(&what, enough).await;
     }
 
     /// Waits until so many requests to one operation have been answered since the start. An open watch has
@@ -383,6 +327,8 @@ impl MockApiServer {
         self.handle.recorder()
     }
 }
+
+mock_methods!(MockApiServer, MockApiServerBuilder, ApiServerRequest);
 
 /// # Panics
 /// Panics if the text has no effect.

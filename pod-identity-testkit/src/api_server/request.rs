@@ -1,7 +1,6 @@
 use pod_identity_core::{Timestamp, TokenDigest};
 
-use crate::expect::seen::Seen;
-use crate::fault::mock::Record;
+use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::recorder::Recorded;
 use crate::{Operation, Outcome};
@@ -36,16 +35,6 @@ pub struct ApiServerRequest {
     pub outcome: Option<Outcome>,
 }
 
-impl Record for ApiServerRequest {
-    fn requester(&self) -> Requester<'_> {
-        Requester::new(self.token, None)
-    }
-
-    fn conclude(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
 impl Recorded for ApiServerRequest {
     fn is_like(&self, other: &Self) -> bool {
         self.operation == other.operation
@@ -56,24 +45,14 @@ impl Recorded for ApiServerRequest {
     }
 }
 
-impl Seen for ApiServerRequest {
-    fn at(&self) -> Timestamp {
-        self.at
+impl ApiServerRequest {
+    fn asked_by(&self) -> Requester<'_> {
+        Requester::new(self.token, None)
     }
 
-    fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
-    }
-
-    fn line(&self) -> String {
+    fn in_one_line(&self) -> String {
         format!("{}  {} {}", self.operation, self.method, self.path)
     }
 }
+
+record!(ApiServerRequest);

@@ -20,6 +20,7 @@ use crate::fault::action::Action;
 use crate::fault::change::change;
 use crate::fault::error::FaultError;
 use crate::fault::fault_queues::FaultQueues;
+use crate::fault::faults::Faults;
 use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, Answer};
@@ -82,8 +83,8 @@ impl Mock for ApiServerService {
         self.faults.of(record.operation)
     }
 
-    fn unused_faults(&self) -> Vec<String> {
-        self.faults.unused()
+    fn faults(&self) -> &dyn Faults {
+        &self.faults
     }
 
     fn read(&self, request: &Request) -> Result<Call, &'static str> {

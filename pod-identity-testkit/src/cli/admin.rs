@@ -29,6 +29,7 @@ use crate::Fault;
 #[cfg(test)]
 use crate::Operation;
 use crate::fault::error::FaultError;
+use crate::fault::mock::Mock;
 use crate::fault::span::Span;
 use crate::http::answer::{self, Answer};
 use crate::http::recorder::Counts;
@@ -136,10 +137,10 @@ impl<C: Controls> AdminService<C> {
         match (head.method.as_str(), segments.as_slice()) {
             ("GET", [""]) => ok(&json!({ "version": VERSION, "mock": C::KIND.name() })),
             ("GET", ["openapi.json"]) => answer::json(200, OPENAPI),
-            ("GET", ["faults"]) => ok(&json!({ "faults": self.controls.pending_faults() })),
+            ("GET", ["faults"]) => self.faults(),
             ("POST", ["faults"]) => self.inject(body).await,
             ("DELETE", ["faults"]) => done(self.controls.clear_faults().await),
-            ("GET", ["gates"]) => ok(&json!({ "gates": self.controls.gates().names() })),
+            ("GET", ["gates"]) => ok(&json!({ "gates": self.controls.service().gates().names() })),
             ("POST", ["gates", name]) => self.release(name),
             ("GET", ["requests"]) => self.requests(),
             ("DELETE", ["requests"]) => {
@@ -172,6 +173,11 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
+    fn faults(&self) -> Answer {
+        let mock = self.controls.service();
+        ok(&json!({ "faults": mock.faults().pending(mock.now()) }))
+    }
+
     /// Injects a fault. Returns after its effect on the port.
     async fn inject(&self, body: &[u8]) -> Answer {
         let injected = super::body::read(body)
@@ -184,7 +190,7 @@ impl<C: Controls> AdminService<C> {
     }
 
     fn release(&self, name: &str) -> Answer {
-        let gates = self.controls.gates();
+        let gates = self.controls.service().gates();
         if gates.release(name) {
             return done(Ok(()));
         }
@@ -286,8 +292,9 @@ impl<C: Controls> AdminService<C> {
     async fn reset(&self) -> io::Result<()> {
         self.clock.reset();
         self.forget_expectations();
-        self.controls.clear_queues();
-        self.controls.forget_faults();
+        let faults = self.controls.service().faults();
+        faults.clear();
+        faults.forget();
         self.controls.reset().await?;
         self.forget_requests();
         Ok(())

@@ -15,9 +15,7 @@ use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
-use crate::fault::queue::Pending;
 use crate::fault::timeline::{Target, Timeline};
-use crate::http::gates::Gates;
 use crate::scenario::expected::{Expected, Kind};
 use crate::sync::lock;
 use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
@@ -30,15 +28,6 @@ pub(super) trait Controls: Send + Sync + 'static {
     const KIND: Kind;
 
     fn handle(&self) -> &Handle<Self::Mock>;
-
-    /// Removes every fault of requests.
-    fn clear_queues(&self);
-
-    /// The faults that wait for requests.
-    fn pending_faults(&self) -> Vec<Pending>;
-
-    /// Forgets which faults had no effect.
-    fn forget_faults(&self);
 
     /// Adds expectations that were checked for this mock.
     fn expect(&self, expected: &Expected);
@@ -64,8 +53,8 @@ pub(super) trait Controls: Send + Sync + 'static {
         &self.handle().server
     }
 
-    fn gates(&self) -> &Gates {
-        self.server().service().gates()
+    fn service(&self) -> &Arc<Self::Mock> {
+        self.server().service()
     }
 
     fn inject(&self, fault: Fault) -> Result<(), FaultError> {
@@ -74,7 +63,7 @@ pub(super) trait Controls: Send + Sync + 'static {
     }
 
     fn clear_faults(&self) -> impl Future<Output = io::Result<()>> + Send {
-        self.clear_queues();
+        self.service().faults().clear();
         let server = &**self.server();
         let is_of_fault = |action: &Action| {
             matches!(
@@ -102,21 +91,8 @@ impl Controls for AgentControls {
         &self.agent.handle
     }
 
-    fn pending_faults(&self) -> Vec<Pending> {
-        let service = self.server().service();
-        service.faults.pending(service.now())
-    }
-
-    fn forget_faults(&self) {
-        self.server().service().faults.forget();
-    }
-
     fn expect(&self, expected: &Expected) {
         expected.of_agent(&self.agent.handle.expectations);
-    }
-
-    fn clear_queues(&self) {
-        self.agent.clear_faults();
     }
 
     fn requests(&self) -> Vec<Value> {
@@ -162,25 +138,12 @@ impl Controls for EksControls {
         &self.eks.handle
     }
 
-    fn pending_faults(&self) -> Vec<Pending> {
-        let service = self.server().service();
-        service.faults.pending(service.now())
-    }
-
-    fn forget_faults(&self) {
-        self.server().service().faults.forget();
-    }
-
     fn expect(&self, expected: &Expected) {
         expected.of_eks(&self.eks.handle.expectations);
     }
 
     fn cluster(&self) -> Option<ClusterControls<'_>> {
         Some(ClusterControls(&self.eks))
-    }
-
-    fn clear_queues(&self) {
-        self.eks.clear_faults();
     }
 
     fn requests(&self) -> Vec<Value> {
@@ -227,19 +190,6 @@ impl Controls for WebhookControls {
 
     fn handle(&self) -> &Handle<crate::webhook::WebhookService> {
         &self.0.handle
-    }
-
-    fn clear_queues(&self) {
-        self.0.clear_faults();
-    }
-
-    fn pending_faults(&self) -> Vec<Pending> {
-        let service = self.server().service();
-        service.faults.pending(service.now())
-    }
-
-    fn forget_faults(&self) {
-        self.server().service().faults.forget();
     }
 
     fn expect(&self, expected: &Expected) {

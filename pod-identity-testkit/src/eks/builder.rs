@@ -4,7 +4,6 @@ use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use pod_identity_core::{Clock, Secret, SystemClock};
 use tokio::net::TcpListener;
@@ -20,16 +19,12 @@ use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::Hosting;
+use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::mock_server::{Agenda, MockServer};
 use crate::http::gates::Gates;
-use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
-use crate::{
-    Association, Blocking, BlockingMockEksAuth, Issuer, MockEksAuth, RecordedRequest, Role,
-    SignatureCheck, Visibility,
-};
+use crate::{Association, Issuer, MockEksAuth, RecordedRequest, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].
 ///
@@ -67,9 +62,7 @@ pub struct MockEksAuthBuilder {
     node_limit: Option<(u32, u32)>,
     defaults: EksAuthDefaults,
     agenda: Agenda,
-    in_this_runtime: bool,
-    wait_limit: Duration,
-    verifies: bool,
+    hosting: HostingOptions,
 }
 
 /// Settings that apply where the builder itself has none. Roles and keys are added to the builder's.
@@ -227,57 +220,16 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
-    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
-    /// thread, and waits have no limit.
-    pub fn in_this_runtime(mut self) -> Self {
-        self.in_this_runtime = true;
-        self
-    }
-
-    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.wait_limit = limit;
-        self
-    }
-
-    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
-    pub fn unverified(mut self) -> Self {
-        self.verifies = false;
-        self
-    }
-
-    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
-    ///
-    /// # Errors
-    /// Fails if there is no free port, no thread or no temporary directory.
-    pub async fn start(self) -> io::Result<MockEksAuth> {
-        let host = match self.in_this_runtime {
-            true => Host::current(),
-            false => Host::own_thread(THREAD)?,
-        };
-        self.start_on(host).await
-    }
-
-    async fn start_on(mut self, host: Host) -> io::Result<MockEksAuth> {
+    async fn start_on(mut self, hosting: Hosting) -> io::Result<MockEksAuth> {
         let listener = match self.listener.take() {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let agenda = mem::take(&mut self.agenda);
         let expectations = mem::take(&mut self.defaults.expectations);
-        let (wait_limit, verifies) = (self.wait_limit, self.verifies);
-        let server = MockServer::start(&host, listener, self.service())?;
+        let server = MockServer::start(&hosting.host, listener, self.service())?;
         server.begin(agenda).await?;
-        Ok(MockEksAuth::new(
-            server,
-            expectations,
-            Hosting {
-                wait_limit,
-                verifies,
-                host,
-            },
-        ))
+        Ok(MockEksAuth::new(server, expectations, hosting))
     }
 
     /// The service without its socket.
@@ -332,18 +284,14 @@ impl MockEksAuthBuilder {
             issuer_is_down: AtomicBool::new(false),
         }
     }
-
-    /// Starts the mock for a test without a runtime.
-    ///
-    /// # Errors
-    /// Fails if there is no free port, no thread or no temporary directory.
-    pub fn start_blocking(self) -> io::Result<BlockingMockEksAuth> {
-        let host = Host::own_thread(THREAD)?;
-        let handle = host.handle().clone();
-        let mock = handle.block_on(self.start_on(host))?;
-        Ok(Blocking::new(mock, handle))
-    }
 }
+
+builder_methods!(
+    MockEksAuthBuilder,
+    MockEksAuth,
+    "mock-eks-auth",
+    "Fails if there is no free port or no thread."
+);
 
 impl Default for MockEksAuthBuilder {
     fn default() -> Self {
@@ -366,11 +314,7 @@ impl Default for MockEksAuthBuilder {
             node_limit: None,
             defaults: EksAuthDefaults::default(),
             agenda: Agenda::default(),
-            in_this_runtime: false,
-            wait_limit: WAIT_LIMIT,
-            verifies: true,
+            hosting: HostingOptions::default(),
         }
     }
 }
-
-const THREAD: &str = "mock-eks-auth";

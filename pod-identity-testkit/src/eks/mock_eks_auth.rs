@@ -5,8 +5,9 @@ use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::{Handle, Hosting};
-use crate::expect::methods::mock_methods;
+use crate::expect::handle::Handle;
+use crate::expect::hosting::Hosting;
+use crate::expect::methods::{gate_method, mock_methods};
 use crate::fault::mock_server::MockServer;
 use crate::http::recorder::Recorder;
 use crate::{
@@ -166,11 +167,6 @@ impl MockEksAuth {
         OperationFaults::new(&self.handle.server, operation)
     }
 
-    /// Removes every fault of every operation. Requests that are held continue.
-    pub fn clear_faults(&self) {
-        self.service().faults.clear();
-    }
-
     /// Every access key id that has been minted, in that order. It need not have reached the client.
     pub fn minted(&self) -> Vec<String> {
         self.recorder().access_keys()
@@ -235,4 +231,5 @@ impl MockEksAuth {
     }
 }
 
+gate_method!(MockEksAuth);
 mock_methods!(MockEksAuth, MockEksAuthBuilder, RecordedRequest);

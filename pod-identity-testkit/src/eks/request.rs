@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
 
-use crate::expect::seen::Seen;
-use crate::fault::mock::Record;
+use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::recorder::Recorded;
 use crate::{Operation, Outcome, SignatureError};
@@ -58,16 +57,6 @@ pub struct RecordedRequest {
     pub outcome: Option<Outcome>,
 }
 
-impl Record for RecordedRequest {
-    fn requester(&self) -> Requester<'_> {
-        Requester::new(self.token, self.claims.as_ref())
-    }
-
-    fn conclude(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
 impl Recorded for RecordedRequest {
     fn is_like(&self, other: &Self) -> bool {
         (&self.action, self.token) == (&other.action, other.token)
@@ -78,24 +67,14 @@ impl Recorded for RecordedRequest {
     }
 }
 
-impl Seen for RecordedRequest {
-    fn at(&self) -> Timestamp {
-        self.at
+impl RecordedRequest {
+    fn asked_by(&self) -> Requester<'_> {
+        Requester::new(self.token, self.claims.as_ref())
     }
 
-    fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
-    }
-
-    fn line(&self) -> String {
+    fn in_one_line(&self) -> String {
         format!("{}  {} {}", self.action, self.method, self.path)
     }
 }
+
+record!(RecordedRequest);

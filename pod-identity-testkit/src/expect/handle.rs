@@ -2,10 +2,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::expect::expectation::{Expectation, assert_none, failures};
+use crate::expect::hosting::Hosting;
 use crate::expect::seen::{Seen, timeline};
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
-use crate::http::host::Host;
 use crate::http::recorder::{Counts, Recorder};
 use crate::sync::lock;
 
@@ -15,15 +15,6 @@ pub(crate) struct Handle<M: Mock<Record: Seen>> {
     pub(crate) server: Arc<MockServer<M>>,
     pub(crate) expectations: Mutex<Vec<Expectation<M::Record>>>,
     hosting: Hosting,
-}
-
-/// Where a mock runs, and how a test uses it.
-#[derive(Debug)]
-pub(crate) struct Hosting {
-    pub(crate) wait_limit: Duration,
-    /// Whether the end of the mock verifies.
-    pub(crate) verifies: bool,
-    pub(crate) host: Host,
 }
 
 impl<M: Mock<Record: Seen>> Handle<M> {
@@ -61,7 +52,7 @@ impl<M: Mock<Record: Seen>> Handle<M> {
     /// What is wrong, with the first so many requests forgotten.
     pub(crate) fn failures_since(&self, forgotten: usize) -> Vec<String> {
         let expectations = lock(&self.expectations).clone();
-        let unused = self.service().unused_faults();
+        let unused = self.service().faults().unused();
         let requests = self.recorder().requests();
         let requests = requests.get(forgotten..).unwrap_or_default();
         failures(&expectations, requests, &unused)

@@ -50,11 +50,10 @@ macro_rules! mock_methods {
                 self.inject(fault.into().always());
             }
 
-            /// Holds every request before its answer until the gate is released.
-            pub fn gate(&self) -> crate::Gate {
-                let gate = crate::Gate::new();
-                self.inject_always(crate::Fault::hold(crate::Stage::BeforeHeaders, &gate));
-                gate
+            /// Removes every fault of every operation. Requests that are held continue.
+            pub fn clear_faults(&self) {
+                use crate::fault::mock::Mock as _;
+                self.handle.service().faults().clear();
             }
 
             /// The gate that a scenario or the member `until` of a fault calls by this name, if it has not been
@@ -177,4 +176,18 @@ macro_rules! mock_methods {
     };
 }
 
-pub(crate) use mock_methods;
+/// Declares the method that injects into the queue of a mock's main operation.
+macro_rules! gate_method {
+    ($mock:ident) => {
+        impl $mock {
+            /// Holds every request before its answer until the gate is released.
+            pub fn gate(&self) -> crate::Gate {
+                let gate = crate::Gate::new();
+                self.inject_always(crate::Fault::hold(crate::Stage::BeforeHeaders, &gate));
+                gate
+            }
+        }
+    };
+}
+
+pub(crate) use {gate_method, mock_methods};

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::Timestamp;
 
+use crate::fault::faults::{Faults, Pending};
 use crate::fault::operation::Operation;
-use crate::fault::queue::{FaultQueue, Pending};
+use crate::fault::queue::FaultQueue;
 
 /// The faults of each operation.
 #[derive(Debug)]
@@ -22,9 +23,11 @@ impl FaultQueues {
         let faults = self.0.get(&operation);
         faults.expect("every operation must have its faults")
     }
+}
 
-    /// The faults that had no effect, each with its operation.
-    pub(crate) fn unused(&self) -> Vec<String> {
+impl Faults for FaultQueues {
+    /// Each with its operation.
+    fn unused(&self) -> Vec<String> {
         let queues = self.0.iter();
         queues
             .flat_map(|(operation, queue)| {
@@ -34,16 +37,16 @@ impl FaultQueues {
             .collect()
     }
 
-    pub(crate) fn pending(&self, now: Timestamp) -> Vec<Pending> {
+    fn pending(&self, now: Timestamp) -> Vec<Pending> {
         let queues = self.0.values();
         queues.flat_map(|queue| queue.pending(now)).collect()
     }
 
-    pub(crate) fn forget(&self) {
+    fn forget(&self) {
         self.0.values().for_each(FaultQueue::forget);
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         self.0.values().for_each(FaultQueue::clear);
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
+use crate::fault::faults::Faults;
 use crate::fault::operation::Operation;
 use crate::fault::queue::FaultQueue;
 use crate::fault::requester::Requester;
@@ -56,8 +57,8 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// Returns the faults that apply to a request.
     fn queue_of(&self, record: &Self::Record) -> &FaultQueue;
 
-    /// The faults that no request has met.
-    fn unused_faults(&self) -> Vec<String>;
+    /// Returns all its faults.
+    fn faults(&self) -> &dyn Faults;
 
     /// # Errors
     /// Returns what follows `400 Bad Request`, if this is not a request that the mock could answer.

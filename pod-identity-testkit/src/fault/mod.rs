@@ -9,6 +9,7 @@ pub(crate) mod exchange;
 #[expect(clippy::module_inception, reason = "it is the noun of that file")]
 pub(crate) mod fault;
 pub(crate) mod fault_queues;
+pub(crate) mod faults;
 pub(crate) mod field_defect;
 pub(crate) mod headers;
 pub(crate) mod hidden;

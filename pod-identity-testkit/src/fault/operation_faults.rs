@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
+use crate::fault::faults::Faults;
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
 use crate::fault::operation::Operation;

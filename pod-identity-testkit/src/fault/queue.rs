@@ -1,9 +1,9 @@
 use std::sync::Mutex;
 
 use pod_identity_core::Timestamp;
-use serde::Serialize;
 
 use crate::fault::fault::Fault;
+use crate::fault::faults::{Faults, Pending};
 use crate::fault::requester::Requester;
 use crate::fault::schedule::Schedule;
 use crate::fault::usage::Usage;
@@ -15,7 +15,7 @@ use crate::sync::lock;
 #[derive(Debug, Default)]
 pub(crate) struct FaultQueue {
     rules: Mutex<Vec<Rule>>,
-    /// Of every fault since the start, also of those that are over: [`clear`](Self::clear) does not make a test
+    /// Of every fault since the start, also of those that are over: [`clear`](Faults::clear) does not make a test
     /// that injected a fault in vain a good one.
     usages: Mutex<Vec<Usage>>,
     clearings: Clearings,
@@ -52,39 +52,8 @@ impl FaultQueue {
         usage
     }
 
-    pub(crate) fn clear(&self) {
-        lock(&self.rules).clear();
-        self.clearings.add();
-    }
-
-    /// Forgets which faults have not been used, as after the start.
-    pub(crate) fn forget(&self) {
-        lock(&self.usages).clear();
-    }
-
     pub(crate) fn clearing(&self) -> Clearing {
         self.clearings.watch()
-    }
-
-    /// The faults that had no effect on any request.
-    pub(crate) fn unused(&self) -> Vec<String> {
-        let usages = lock(&self.usages);
-        usages.iter().filter_map(Usage::complaint).collect()
-    }
-
-    /// The faults that are still for requests, in the order of their injection.
-    pub(crate) fn pending(&self, now: Timestamp) -> Vec<Pending> {
-        let rules = lock(&self.rules);
-        let pending = rules
-            .iter()
-            .filter(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
-        pending
-            .map(|rule| Pending {
-                fault: rule.fault.clone(),
-                left: rule.schedule.left(),
-                used: rule.usage.is_used(),
-            })
-            .collect()
     }
 
     /// All that happens to the next request, and what is used if that changes its success.
@@ -122,14 +91,34 @@ impl FaultQueue {
     }
 }
 
-/// A fault that waits for requests.
-#[derive(Debug, Serialize)]
-pub(crate) struct Pending {
-    fault: Fault,
-    /// For how many requests it still is; `None` for every one.
-    left: Option<usize>,
-    /// Whether it has had an effect.
-    used: bool,
+impl Faults for FaultQueue {
+    fn unused(&self) -> Vec<String> {
+        let usages = lock(&self.usages);
+        usages.iter().filter_map(Usage::complaint).collect()
+    }
+
+    fn pending(&self, now: Timestamp) -> Vec<Pending> {
+        let rules = lock(&self.rules);
+        let pending = rules
+            .iter()
+            .filter(|rule| !rule.fault.is_spent() && !rule.schedule.is_over(now));
+        pending
+            .map(|rule| Pending {
+                fault: rule.fault.clone(),
+                left: rule.schedule.left(),
+                used: rule.usage.is_used(),
+            })
+            .collect()
+    }
+
+    fn forget(&self) {
+        lock(&self.usages).clear();
+    }
+
+    fn clear(&self) {
+        lock(&self.rules).clear();
+        self.clearings.add();
+    }
 }
 
 #[derive(Default)]

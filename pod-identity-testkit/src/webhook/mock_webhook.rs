@@ -2,7 +2,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pod_identity_core::{Clock, SystemClock};
 use tokio::net::TcpListener;
@@ -11,12 +10,12 @@ use super::certificate_files::load_or_generate;
 use super::identities_file::IdentitiesFile;
 use super::request::WebhookRequest;
 use super::service::{Acceptor, PATH, WebhookService};
-use crate::expect::handle::{Handle, Hosting};
-use crate::expect::methods::mock_methods;
+use crate::expect::handle::Handle;
+use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
+use crate::expect::methods::{gate_method, mock_methods};
 use crate::fault::mock_server::MockServer;
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
-use crate::http::host::{Host, WAIT_LIMIT};
 use crate::http::recorder::Recorder;
 use crate::http::tls::Identity;
 use crate::{Blocking, Expectations, WebhookConfig};
@@ -82,9 +81,7 @@ impl MockWebhook {
             listener: None,
             plain: false,
             clock: Arc::new(SystemClock),
-            in_this_runtime: false,
-            wait_limit: WAIT_LIMIT,
-            verifies: true,
+            hosting: HostingOptions::default(),
         }
     }
 
@@ -108,13 +105,9 @@ impl MockWebhook {
     pub fn expect(&self) -> Expectations<'_, WebhookRequest> {
         Expectations::new(&self.handle.expectations)
     }
-
-    /// Removes every fault. Requests that wait go on.
-    pub fn clear_faults(&self) {
-        self.handle.service().faults.clear();
-    }
 }
 
+gate_method!(MockWebhook);
 mock_methods!(MockWebhook, MockWebhookBuilder, WebhookRequest);
 
 /// Sets up a [`MockWebhook`].
@@ -128,9 +121,7 @@ pub struct MockWebhookBuilder {
     listener: Option<TcpListener>,
     plain: bool,
     clock: Arc<dyn Clock>,
-    in_this_runtime: bool,
-    wait_limit: Duration,
-    verifies: bool,
+    hosting: HostingOptions,
 }
 
 impl MockWebhookBuilder {
@@ -184,51 +175,7 @@ impl MockWebhookBuilder {
         self
     }
 
-    /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
-    /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
-    /// thread, and waits have no limit.
-    pub fn in_this_runtime(mut self) -> Self {
-        self.in_this_runtime = true;
-        self
-    }
-
-    /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
-    pub fn wait_limit(mut self, limit: Duration) -> Self {
-        self.wait_limit = limit;
-        self
-    }
-
-    /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
-    pub fn unverified(mut self) -> Self {
-        self.verifies = false;
-        self
-    }
-
-    /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
-    ///
-    /// # Errors
-    /// Fails if no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot
-    /// be read, written or used.
-    pub async fn start(self) -> io::Result<MockWebhook> {
-        let host = match self.in_this_runtime {
-            true => Host::current(),
-            false => Host::own_thread(THREAD)?,
-        };
-        self.start_on(host).await
-    }
-
-    /// Starts the mock for a test without a runtime.
-    ///
-    /// # Errors
-    /// Fails as [`start`](Self::start).
-    pub fn start_blocking(self) -> io::Result<Blocking<MockWebhook>> {
-        let host = Host::own_thread(THREAD)?;
-        let handle = host.handle().clone();
-        let mock = handle.block_on(self.start_on(host))?;
-        Ok(Blocking::new(mock, handle))
-    }
-
-    async fn start_on(self, host: Host) -> io::Result<MockWebhook> {
+    async fn start_on(self, hosting: Hosting) -> io::Result<MockWebhook> {
         let listener = match self.listener {
             Some(listener) => listener,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
@@ -254,12 +201,7 @@ impl MockWebhookBuilder {
             gates: Gates::default(),
             recorder: Recorder::new(),
         };
-        let server = MockServer::start(&host, listener, service)?;
-        let hosting = Hosting {
-            wait_limit: self.wait_limit,
-            verifies: self.verifies,
-            host,
-        };
+        let server = MockServer::start(&hosting.host, listener, service)?;
         Ok(MockWebhook {
             handle: Handle::new(server, Vec::new(), hosting),
             certificate_pem,
@@ -267,4 +209,9 @@ impl MockWebhookBuilder {
     }
 }
 
-const THREAD: &str = "mock-webhook";
+builder_methods!(
+    MockWebhookBuilder,
+    MockWebhook,
+    "mock-webhook",
+    "Fails if no loopback port is free, a name cannot be in a certificate, or the files of a certificate cannot be read, written or used."
+);

@@ -1,8 +1,7 @@
 use pod_identity_core::Timestamp;
 use serde_json::Value;
 
-use crate::expect::seen::Seen;
-use crate::fault::mock::Record;
+use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::Recorded;
@@ -41,19 +40,6 @@ pub struct WebhookRequest {
     pub outcome: Option<Outcome>,
 }
 
-impl Record for WebhookRequest {
-    fn requester(&self) -> Requester<'_> {
-        Requester {
-            pod: self.pod.as_deref(),
-            ..Requester::new(None, None)
-        }
-    }
-
-    fn conclude(&mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
 impl Recorded for WebhookRequest {
     fn is_like(&self, _other: &Self) -> bool {
         true
@@ -64,29 +50,22 @@ impl Recorded for WebhookRequest {
     }
 }
 
-impl Seen for WebhookRequest {
-    fn at(&self) -> Timestamp {
-        self.at
+impl WebhookRequest {
+    fn asked_by(&self) -> Requester<'_> {
+        Requester {
+            pod: self.pod.as_deref(),
+            ..Requester::new(None, None)
+        }
     }
 
-    fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
-    }
-
-    fn line(&self) -> String {
+    fn in_one_line(&self) -> String {
         let namespace = self.namespace.as_deref().unwrap_or_default();
         let pod = self.pod.as_deref().unwrap_or("no pod");
         format!("{} {}  {namespace}/{pod}", self.method, self.path)
     }
 }
+
+record!(WebhookRequest);
 
 /// What is to be true of requests to the webhook only.
 impl Expectations<'_, WebhookRequest> {

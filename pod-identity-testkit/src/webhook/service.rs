@@ -15,6 +15,7 @@ use super::review::Review;
 use crate::fault::action::Action;
 use crate::fault::change::change;
 use crate::fault::error::FaultError;
+use crate::fault::faults::Faults;
 use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, Answer};
@@ -102,8 +103,8 @@ impl Mock for WebhookService {
         &self.faults
     }
 
-    fn unused_faults(&self) -> Vec<String> {
-        self.faults.unused()
+    fn faults(&self) -> &dyn Faults {
+        &self.faults
     }
 
     async fn open(&self, stream: TcpStream) -> Option<Box<dyn Stream>> {

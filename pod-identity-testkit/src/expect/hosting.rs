@@ -1,0 +1,106 @@
+use std::io;
+use std::time::Duration;
+
+use crate::http::host::{Host, WAIT_LIMIT};
+
+/// Where a mock runs, and how a test uses it.
+#[derive(Debug)]
+pub(crate) struct Hosting {
+    pub(crate) wait_limit: Duration,
+    /// Whether the end of the mock verifies.
+    pub(crate) verifies: bool,
+    pub(crate) host: Host,
+}
+
+/// What the builder of a mock sets of its [`Hosting`].
+#[derive(Debug)]
+pub(crate) struct HostingOptions {
+    pub(crate) in_this_runtime: bool,
+    pub(crate) wait_limit: Duration,
+    pub(crate) verifies: bool,
+}
+
+impl HostingOptions {
+    /// # Errors
+    /// Fails if a thread is needed and there is none.
+    pub(crate) fn start(&self, thread: &str) -> io::Result<Hosting> {
+        match self.in_this_runtime {
+            true => Ok(self.on(Host::current())),
+            false => self.start_thread(thread),
+        }
+    }
+
+    /// # Errors
+    /// Fails if there is no thread.
+    pub(crate) fn start_thread(&self, name: &str) -> io::Result<Hosting> {
+        Ok(self.on(Host::own_thread(name)?))
+    }
+
+    fn on(&self, host: Host) -> Hosting {
+        Hosting {
+            wait_limit: self.wait_limit,
+            verifies: self.verifies,
+            host,
+        }
+    }
+}
+
+impl Default for HostingOptions {
+    fn default() -> Self {
+        Self {
+            in_this_runtime: false,
+            wait_limit: WAIT_LIMIT,
+            verifies: true,
+        }
+    }
+}
+
+/// Declares the methods that the builder of every mock has, for a type with a field `hosting` and a method
+/// `start_on`. The last text says when the mock cannot be started.
+macro_rules! builder_methods {
+    ($builder:ident, $mock:ident, $thread:literal, $errors:literal) => {
+        impl $builder {
+            /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
+            /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
+            /// thread, and waits have no limit.
+            pub fn in_this_runtime(mut self) -> Self {
+                self.hosting.in_this_runtime = true;
+                self
+            }
+
+            /// Sets how long to wait for requests and answers before the test fails. Defaults to 30 s.
+            pub fn wait_limit(mut self, limit: std::time::Duration) -> Self {
+                self.hosting.wait_limit = limit;
+                self
+            }
+
+            /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
+            pub fn unverified(mut self) -> Self {
+                self.hosting.verifies = false;
+                self
+            }
+
+            /// Starts the mock, on a thread of its own unless [`in_this_runtime`](Self::in_this_runtime) is set.
+            ///
+            /// # Errors
+            #[doc = $errors]
+            pub async fn start(self) -> std::io::Result<$mock> {
+                let hosting = self.hosting.start($thread)?;
+                self.start_on(hosting).await
+            }
+
+            /// Starts the mock for a test without a runtime.
+            ///
+            /// # Errors
+            /// Fails as [`start`](Self::start).
+            pub fn start_blocking(self) -> std::io::Result<crate::Blocking<$mock>> {
+                let hosting = self.hosting.start_thread($thread)?;
+                let handle = hosting.host.handle().clone();
+                let mock = handle.block_on(self.start_on(hosting))?;
+                Ok(crate::Blocking::new(mock, handle))
+            }
+        }
+    };
+}
+
+pub(crate) use builder_methods;
