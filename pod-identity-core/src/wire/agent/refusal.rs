@@ -103,14 +103,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::EksAuth(error) => error.source(),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for Refusal {}
 
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {

@@ -195,8 +195,11 @@ mod tests {
             }
             for (value, found) in [
                 ("7", "a number"),
+                ("-7", "a number"),
+                ("0.7", "a number"),
                 ("true", "a boolean"),
-                ("{}", "an object"),
+                ("[7]", "an array"),
+                (r#"{"a":7}"#, "an object"),
             ] {
                 let broken = format!(r#""{name}":{value}"#);
                 let error = decode(whole.replace(&member, &broken).as_bytes(), None).unwrap_err();
