@@ -430,6 +430,7 @@ mod tests {
         ] {
             let error = from(&[(variables::FULL_URI, uri)]).unwrap_err();
             assert_eq!(error.problem(), &problem, "{uri}");
+            assert_eq!(error.origin(), variables::FULL_URI);
             assert!(
                 error.to_string().starts_with(variables::FULL_URI),
                 "{error}"
