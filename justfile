@@ -151,6 +151,10 @@ fuzz seconds='60' *targets:
 mutants package='pod-identity-core' *arguments:
     cargo mutants --package {{package}} --sharding round-robin {{arguments}}
 
+# Changes of the published interfaces since a revision that need a new version; needs cargo-semver-checks
+semver revision:
+    cargo semver-checks {{published}} --all-features --baseline-rev {{revision}}
+
 # Thirty days of a pod in virtual time, with outages: what its provider fetched and what its callers saw
 soak:
     cargo run --all-features --example soak
