@@ -1,6 +1,6 @@
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, FileType, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) enum KeyFileError {
     OtherCluster(String),
     #[error("its keys are of another source, {0:?}")]
     OtherOrigin(String),
+    #[error("it is {0}, and not a regular file")]
+    NotAFile(&'static str),
     #[error("others than its owner may write to it")]
     Writable,
     #[error("it is owned by the user {0}, who is neither root nor the agent's")]
@@ -76,7 +78,7 @@ impl KeyFile {
         let metadata = file.metadata()?;
         let mode = metadata.permissions().mode();
         if !metadata.is_file() {
-            return Err(KeyFileError::Writable);
+            return Err(KeyFileError::NotAFile(kind(metadata.file_type())));
         }
         check_access(metadata.uid(), rustix::process::geteuid().as_raw(), mode)?;
         let mut text = Vec::new();
@@ -118,25 +120,30 @@ impl KeyFile {
         }
         let (cluster, keys) = (&self.cluster, keys.document());
         let text = json!({ "cluster": cluster, "origin": origin, "keys": keys }).to_string();
-        let next = self.path.with_extension("next");
-        match fs::remove_file(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&next)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&next, &self.path)
+        // Each write has a file of its own, which only its owner may read: in a handover two agents write at once.
+        let mut next = tempfile::Builder::new()
+            .prefix(".jwks-")
+            .tempfile_in(directory)?;
+        next.write_all(text.as_bytes())?;
+        next.as_file().sync_all()?;
+        next.persist(&self.path)?;
+        Ok(())
     }
 
     /// Whether the directory is named after the agent, and so for nothing else.
     fn is_ours(&self) -> bool {
         let directory = self.path.parent().and_then(Path::file_name);
         directory.is_some_and(|name| name == DIRECTORY)
+    }
+}
+
+/// Returns what a file is that is not a regular one.
+fn kind(of: FileType) -> &'static str {
+    match of {
+        of if of.is_dir() => "a directory",
+        of if of.is_fifo() => "a FIFO",
+        of if of.is_char_device() || of.is_block_device() => "a device",
+        _ => "a special file",
     }
 }
 
@@ -161,6 +168,8 @@ const DIRECTORY: &str = "eks-pod-identity-agent";
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use pod_identity_testkit::{Issuer, SigningKey};
 
     use super::*;
@@ -242,8 +251,41 @@ mod tests {
         assert!(matches!(file.read(&origins()), Err(KeyFileError::Writable)));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(file.read(&origins()).is_err());
+        let error = file.read(&origins()).unwrap_err().to_string();
+        assert_eq!(error, "it is a directory, and not a regular file");
         assert!(file.write(&keys(&Issuer::new()), ORIGIN).is_err());
+        let left = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 1, "a write that fails leaves nothing");
+    }
+
+    #[test]
+    fn a_fifo_is_named_and_does_not_hold_up_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        let file = KeyFile::new(path, "shop".to_owned());
+        let error = file.read(&origins()).unwrap_err().to_string();
+        assert_eq!(error, "it is a FIFO, and not a regular file");
+    }
+
+    #[test]
+    fn agents_that_write_at_the_same_time_leave_a_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let sets = [keys(&Issuer::new()), keys(&Issuer::new())];
+        thread::scope(|scope| {
+            for keys in &sets {
+                let file = KeyFile::new(path.clone(), "shop".to_owned());
+                scope.spawn(move || {
+                    for _write in 0..20 {
+                        file.write(keys, ORIGIN).unwrap();
+                        assert!(file.read(&origins()).unwrap().is_some());
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
