@@ -17,7 +17,7 @@ use crate::credentials::details::Details;
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY};
 use crate::credentials::other_sources::OtherUse;
 use crate::credentials::settings::Settings;
-use crate::credentials::state::{ExchangeInput, Lookup, Pending, Running, State};
+use crate::credentials::state::{ExchangeInput, Lookup, Pending, Running, State, Verification};
 use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::upstream::Upstream;
@@ -106,11 +106,16 @@ impl CredentialCache {
             return Ok(None);
         }
         let claimed = BoundPod::of(token.claims()).map(|pod| PodDigest::of(&pod));
-        let is_new = self
-            .lock()
-            .needs_verification(self.clock.now(), &digest, address, claimed)?;
-        if !is_new {
-            return Ok(None);
+        let verification =
+            self.lock()
+                .needs_verification(self.clock.now(), &digest, address, claimed)?;
+        match verification {
+            Verification::Due => {}
+            Verification::Done => return Ok(None),
+            Verification::LeftToEksAuth => {
+                self.metrics.count_validation("skipped");
+                return Ok(None);
+            }
         }
         let verified = self.keys.verify(token);
         self.metrics.count_validation(match verified {

@@ -71,6 +71,15 @@ pub(crate) struct Pending {
     pub(crate) outcome: watch::Receiver<Option<Outcome>>,
 }
 
+/// Whether a token is to be verified.
+pub(crate) enum Verification {
+    Due,
+    /// Each token is verified once.
+    Done,
+    /// Its source has sent too many with a wrong signature.
+    LeftToEksAuth,
+}
+
 /// A fetch that is under way.
 pub(crate) struct Running {
     pub(crate) attempt: CacheAttempt<SlotKey>,
@@ -177,8 +186,7 @@ impl State {
         Ok(found)
     }
 
-    /// Whether a token that claims to be of this pod is still to be verified: each is verified once, and none
-    /// whose source has sent too many with a wrong signature.
+    /// Whether a token that claims to be of this pod is still to be verified.
     ///
     /// # Errors
     /// Fails if its signature is known to be wrong, or if its source has sent too many such tokens in the name of
@@ -189,19 +197,19 @@ impl State {
         digest: &TokenDigest,
         address: IpAddr,
         claimed: Option<PodDigest>,
-    ) -> Result<bool, Denial> {
+    ) -> Result<Verification, Denial> {
         match self.unverified.why(digest) {
             Some(Unverified::WrongSignature) => return Err(Denial::WrongSignature),
-            Some(Unverified::UnknownKey | Unverified::NotOfPod) => return Ok(false),
-            None if self.verified.get(digest).is_some() => return Ok(false),
+            Some(Unverified::UnknownKey | Unverified::NotOfPod) => return Ok(Verification::Done),
+            None if self.verified.get(digest).is_some() => return Ok(Verification::Done),
             None => {}
         }
         let source = self.node_addresses.source_of(address);
         let of_pod = claimed.and_then(|pod| self.cache.peek(&SlotKey::Pod(pod)));
         let is_known = of_pod.and_then(Slot::held).is_some();
         match self.budgets.may_verify(now, source, claimed, is_known) {
-            MayVerify::Yes => Ok(true),
-            MayVerify::NotHere => Ok(false),
+            MayVerify::Yes => Ok(Verification::Due),
+            MayVerify::NotHere => Ok(Verification::LeftToEksAuth),
             MayVerify::No => Err(Denial::TooManyForged {
                 flag: "--pod-budget",
             }),

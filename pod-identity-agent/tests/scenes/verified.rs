@@ -193,6 +193,11 @@ async fn forged_tokens_of_invented_pods_leave_new_tokens_of_known_pods_verified_
         "beyond the budget EKS Auth judges"
     );
     assert_ne!(bodies[0], bodies[24]);
+    let page = scene.exposition().await;
+    assert!(
+        page.contains("pod_identity_local_validation{result=\"skipped\"} 5\n"),
+        "{page}"
+    );
     let again = scene.get(&token).await;
     assert_eq!(
         (again.status, again.body),
