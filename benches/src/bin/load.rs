@@ -3,8 +3,8 @@
 //! cgroups of 100 and 50 millicores and 64 MiB. Where `PEER_AGENT` names the program of another agent, each figure is
 //! measured with both in turn.
 //!
-//! `target/release/load "$(image/program)"`; as root for the cgroups. Further arguments select settings, as in
-//! `… unlimited 50m`.
+//! `target/release/load "$(image/program)"`; as root for the cgroups. Further arguments select settings, and parts of
+//! them, as in `… unlimited 50m` or `… 100m restarts`.
 
 use std::collections::HashMap;
 use std::env;
@@ -32,13 +32,16 @@ fn main() -> Result<ExitCode> {
         None => env::current_exe()?.with_file_name("pod-identity-agent"),
     };
     let chosen: Vec<String> = arguments.collect();
-    let known = SETTINGS.map(|setting| setting.name);
+    let settings = SETTINGS.map(|setting| setting.name);
+    let known = [settings.as_slice(), &PARTS].concat();
     if let Some(other) = chosen.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(format!("there is no setting {other}; there are {known:?}").into());
+        return Err(format!("there is no setting or part {other}; there are {known:?}").into());
     }
-    let settings = SETTINGS
-        .iter()
-        .filter(|setting| chosen.is_empty() || chosen.iter().any(|name| name == setting.name));
+    let is_chosen = |name: &str, among: &[&str]| {
+        let mut of_kind = chosen.iter().filter(|name| among.contains(&name.as_str()));
+        of_kind.clone().next().is_none() || of_kind.any(|chosen| chosen == name)
+    };
+    let parts = PARTS.map(|part| is_chosen(part, &PARTS));
     let mut agents = vec![Agent {
         name: "this agent",
         program: ours,
@@ -50,11 +53,22 @@ fn main() -> Result<ExitCode> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut report = Report::default();
-        for setting in settings {
+        for setting in &SETTINGS {
+            if !is_chosen(setting.name, &settings) {
+                continue;
+            }
             report.say(&format!("\n### {}\n", setting.title))?;
             // It is made anew for each agent.
             match setting.cgroup().map(drop) {
-                Ok(()) => measure(setting, &agents, &mut report).await?,
+                Ok(()) => {
+                    let [load, restarts] = parts;
+                    if load {
+                        measure_load(setting, &agents, &mut report).await?;
+                    }
+                    if restarts {
+                        measure_restarts(setting, &agents, &mut report).await?;
+                    }
+                }
                 Err(error) => report.say(&format!("Not measured: no such cgroup: {error}\n"))?,
             }
         }
@@ -83,7 +97,7 @@ impl Setting {
     }
 }
 
-async fn measure(setting: &Setting, agents: &[Agent], report: &mut Report) -> Result<()> {
+async fn measure_load(setting: &Setting, agents: &[Agent], report: &mut Report) -> Result<()> {
     let mut tails = HashMap::new();
     for (kind, _lines) in KINDS {
         report.say(&format!("\n#### {}\n\n{CELLS}", kind.title()))?;
@@ -126,8 +140,10 @@ async fn measure(setting: &Setting, agents: &[Agent], report: &mut Report) -> Re
         scale: scale(&CONNECTIONS),
         lines: lines.collect(),
     };
-    report.figure(&format!("load-{}", setting.name), &figure)?;
+    report.figure(&format!("load-{}", setting.name), &figure)
+}
 
+async fn measure_restarts(setting: &Setting, agents: &[Agent], report: &mut Report) -> Result<()> {
     report.say(&format!("\n#### Restarts\n\n{STORMS}"))?;
     let mut times = vec![Vec::new(); agents.len()];
     for pods in PODS {
@@ -506,6 +522,7 @@ const SETTINGS: [Setting; 3] = [
         time: Duration::from_secs(3),
     },
 ];
+const PARTS: [&str; 2] = ["load", "restarts"];
 const MEBIBYTES: u64 = 64;
 const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
 const PODS: [usize; 4] = [100, 500, 1000, 2000];
