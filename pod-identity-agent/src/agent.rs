@@ -106,6 +106,7 @@ impl Agent {
             settings: Settings::new(fastrand::u64(..)),
             strict_readiness: false,
             open_files: usize::MAX,
+            memory: u64::MAX,
             reuse_port: false,
             hosts: Vec::new(),
             credentials: Vec::new(),
@@ -300,6 +301,7 @@ pub struct AgentBuilder {
     settings: Settings,
     strict_readiness: bool,
     open_files: usize,
+    memory: u64,
     reuse_port: bool,
     hosts: Vec<IpAddr>,
     credentials: Vec<Listen>,
@@ -462,6 +464,14 @@ impl AgentBuilder {
         self
     }
 
+    /// Sets the limit of memory of this process in bytes, of which the buffers of connections occupy a
+    /// sixteenth at most. Defaults to no limit.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(mut self, limit: u64) -> Self {
+        self.memory = limit;
+        self
+    }
+
     /// Watches the pods of the node of this name, and no longer refreshes the credentials of pods that are
     /// gone. Defaults to no watch.
     ///
@@ -520,7 +530,7 @@ impl AgentBuilder {
             node_addresses: self.settings.node_addresses.clone(),
             ..ConnectionLimits::default()
         }
-        .within(self.open_files);
+        .within(self.open_files, self.memory);
         let pod_watch = self.watched_by.map(|(api_server, node)| {
             let pods: Arc<GonePods> = Arc::clone(&self.settings.gone_pods);
             PodWatch::new(api_server, node, pods, Arc::clone(&self.clock))

@@ -394,6 +394,10 @@ impl Server {
         if let Some(limit) = crate::node::open_files::raise_limit() {
             agent = agent.open_files(limit);
         }
+        #[cfg(target_os = "linux")]
+        if let Some(limit) = crate::node::memory_limit::memory_limit() {
+            agent = agent.memory(limit);
+        }
         if let Some(tasks) = tasks {
             agent = tasks.apply_to(agent);
         }

@@ -107,7 +107,7 @@ impl Respond for CredentialsHandler {
 
     fn note_rejected(&self, rejected: ConnectionRejected, address: IpAddr) {
         let reason = match rejected {
-            ConnectionRejected::TooMany => "Connections",
+            ConnectionRejected::TooMany | ConnectionRejected::TooManyRequests => "Connections",
             ConnectionRejected::HeaderTooLarge => "TooLarge",
             ConnectionRejected::NotHttp => "Http",
         };

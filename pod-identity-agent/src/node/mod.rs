@@ -1,8 +1,10 @@
-//! What belongs to the node and the process: the link with the addresses, open files.
+//! What belongs to the node and the process: the link with the addresses, open files, memory.
 
 pub(crate) mod addresses;
 #[cfg(target_os = "linux")]
 pub(crate) mod initialize;
+#[cfg(target_os = "linux")]
+pub(crate) mod memory_limit;
 #[cfg(target_os = "linux")]
 pub(crate) mod network;
 #[cfg(unix)]

@@ -3,8 +3,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
@@ -60,6 +61,12 @@ impl ClientSocket {
     pub(crate) async fn sends_something(&self) -> bool {
         // Not `readable`, which can be ready without data: that would cost a buffer for nothing.
         matches!(self.stream.peek(&mut [0]).await, Ok(1..))
+    }
+
+    /// Whether the client has closed the connection, perhaps after it has sent a request.
+    pub(crate) fn is_closed_by_client(&self) -> bool {
+        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tracing::debug;
 
 use crate::serve::client_socket::ClientSocket;
 use crate::serve::connection_state::Phase;
-use crate::serve::connections::ConnectionPermit;
+use crate::serve::connections::{Admission, ConnectionPermit, NoPermit};
 use crate::serve::drain::{Drain, DrainWatcher};
 use crate::serve::header_timeout::HeaderDeadline;
 use crate::serve::respond::{ConnectionRejected, Respond, text};
@@ -31,15 +32,38 @@ pub(crate) async fn serve_connection(
     mut drain: DrainWatcher,
 ) {
     if waits_for_request(&socket, &permit, &mut drain).await {
+        let permit = Arc::new(permit);
+        let mut buffers = permit.free_buffers();
+        // Where there are none, who has given up costs no answer: an agent with too little processor would have time
+        // for nothing else. The HTTP library does not answer those who close while they wait for credentials either.
+        if buffers.is_none() {
+            if !socket.is_closed_by_client() {
+                buffers = permit.wait_for_buffers().await;
+            }
+            if socket.is_closed_by_client() {
+                return;
+            }
+        }
+        let Some(_buffers) = buffers else {
+            responder.note_rejected(ConnectionRejected::TooManyRequests, address);
+            return answer_busy(socket, ConnectionRejected::TooManyRequests);
+        };
         // On the heap only now: a silent connection costs next to nothing.
-        Box::pin(serve_requests(
-            socket,
-            address,
-            Arc::new(permit),
-            responder,
-            drain,
-        ))
-        .await;
+        let permit = Arc::clone(&permit);
+        Box::pin(serve_requests(socket, address, permit, responder, drain)).await;
+    }
+}
+
+/// Waits for the permit of a connection. `None`: it is to be closed, because it sends nothing while the server ends.
+pub(crate) async fn wait_for_permit(
+    admission: Admission,
+    socket: &ClientSocket,
+    drain: &mut DrainWatcher,
+) -> Option<Result<ConnectionPermit, NoPermit>> {
+    tokio::select! {
+        biased;
+        permit = admission.permit() => Some(permit),
+        () = stays_silent_in_drain(socket, drain) => None,
     }
 }
 
@@ -47,13 +71,26 @@ pub(crate) async fn serve_connection(
 ///
 /// Nothing is held for it while it is waited for, and a header that is incomplete then is not: the connection is
 /// closed abortively, like one that stays silent.
-pub(crate) async fn turn_away(socket: ClientSocket, patience: Duration) {
-    if timeout(patience, socket.sends_something()).await != Ok(true) {
-        return;
+pub(crate) async fn turn_away(socket: ClientSocket, patience: Duration, drain: &mut DrainWatcher) {
+    let sends = tokio::select! {
+        biased;
+        sends = timeout(patience, socket.sends_something()) => sends,
+        () = stays_silent_in_drain(&socket, drain) => return,
+    };
+    if sends == Ok(true) {
+        answer_busy(socket, ConnectionRejected::TooMany);
     }
+}
+
+/// Answers the request that waits in the socket with 503.
+fn answer_busy(socket: ClientSocket, why: ConnectionRejected) {
     let service = service_fn(|_request: Request<Incoming>| async {
-        let message = "too many connections are open from this address; try again";
-        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message.to_owned());
+        let message = match why {
+            ConnectionRejected::TooManyRequests => "too many requests wait for the agent",
+            _ => "too many connections are open from this address",
+        };
+        let message = format!("{message}; try again");
+        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, message);
         let headers = response.headers_mut();
         headers.insert(RETRY_AFTER, HeaderValue::from(1));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -87,6 +124,15 @@ async fn waits_for_request(
     sends.unwrap_or(false)
 }
 
+/// Ends if the client sends nothing for a moment after the shutdown has started. Whoever has sent a request gets an
+/// answer.
+async fn stays_silent_in_drain(socket: &ClientSocket, drain: &mut DrainWatcher) {
+    drain.started().await;
+    if timeout(FIRST_REQUEST_TIMEOUT, socket.sends_something()).await == Ok(true) {
+        pending().await
+    }
+}
+
 async fn serve_requests(
     socket: ClientSocket,
     address: IpAddr,
@@ -101,7 +147,7 @@ async fn serve_requests(
         let reply = responder.respond(&request, address);
         async {
             let mut response = reply.response().await;
-            let is_last = permit.state().end_answer();
+            let is_last = permit.end_answer();
             if is_last {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::node::addresses::{NODE, NodeAddresses};
@@ -28,6 +28,8 @@ pub(crate) struct Connections {
     /// Held to change or search the registry, never across an await. It is the only lock here: a permit
     /// must not be dropped under it, because dropping takes it too.
     registry: Mutex<Registry>,
+    /// One for each connection that may have buffers. Those that come first are first.
+    buffers: Semaphore,
 }
 
 /// The largest numbers of open connections.
@@ -39,6 +41,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) per_node_address: usize,
     /// From all addresses, with those that wait for another to close.
     pub(crate) total: usize,
+    /// With buffers for a request and its response: those that have sent something.
+    pub(crate) buffered: usize,
     /// That have sent nothing for half a second, from one address; likewise with an incomplete request header.
     pub(crate) awaiting_header_per_source: usize,
     /// That have sent nothing for half a second, from all addresses; likewise with an incomplete request header.
@@ -52,6 +56,7 @@ impl Default for ConnectionLimits {
             per_source: 256,
             per_node_address: 1024,
             total: 4096,
+            buffered: 4096,
             awaiting_header_per_source: 128,
             awaiting_header: 512,
             node_addresses: NodeAddresses::default(),
@@ -60,12 +65,26 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Lowers the total so that a process with this limit of open files keeps some for probes, for EKS Auth
-    /// and for its own files: three in four of them, or 256 if that is less.
-    pub(crate) fn within(mut self, open_files: usize) -> Self {
+    /// Lowers the limits to what a process may have that is limited itself.
+    ///
+    /// It keeps some open files for probes, for EKS Auth and for its own files: three in four of them, or 256 if
+    /// that is less. `memory` is in bytes; one source has half of the buffers at most.
+    pub(crate) fn within(mut self, open_files: usize, memory: u64) -> Self {
         let kept = (open_files / 4 * 3).min(256);
         self.total = self.total.min(open_files - kept);
+        let buffered = usize::try_from(memory / MEMORY_PER_BUFFERED).unwrap_or(usize::MAX);
+        self.buffered = self.buffered.min(buffered.max(MIN_BUFFERED));
+        let half = self.buffered / 2;
+        self.per_source = self.per_source.min(half);
+        self.per_node_address = self.per_node_address.min(half);
+        self.awaiting_header_per_source = self.awaiting_header_per_source.min(half / 2);
+        self.awaiting_header = self.awaiting_header.min(half);
         self
+    }
+
+    /// With those that were told to close and have not: where the processor is busy, that takes them a while.
+    fn with_leaving(&self) -> usize {
+        self.total + self.total / 16 + 128
     }
 
     fn of(&self, source: IpAddr) -> usize {
@@ -76,6 +95,18 @@ impl ConnectionLimits {
         }
     }
 }
+
+/// The HTTP library allocates 16 KiB for a connection, so that all of them occupy a sixteenth of the memory. More of
+/// them would fit, but a container with little memory has little processor: where 2,000 pods start at once before 100
+/// millicores, it answers 256 requests at a time before their clients give up, and 512 too late, so that nobody gets
+/// credentials.
+const MEMORY_PER_BUFFERED: u64 = 256 * 1024;
+
+/// With 16 MiB of memory or less, which is hardly more than the program needs.
+const MIN_BUFFERED: usize = 64;
+
+/// How long a request waits for buffers. Most SDKs give up after one or two seconds, and the answer may take one.
+const BUFFERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a new connection waits for room. Most SDKs give up after one or two seconds.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -89,6 +120,7 @@ const QUEUE_FACTOR: usize = 3;
 impl Connections {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
+            buffers: Semaphore::new(limits.buffered),
             limits,
             registry: Mutex::default(),
         }
@@ -100,10 +132,17 @@ impl Connections {
         let now = Instant::now();
         let limit = self.limits.of(source);
         let mut registry = self.lock();
-        let (open, queued) = registry.count(source);
+        let Count {
+            open,
+            waiting,
+            queued,
+        } = registry.count(source);
         let is_full = registry.open + registry.queued >= self.limits.total;
-        // One that is told to close counts until it has closed: the limits are exceeded for that moment.
-        let has_room = if queued > 0 {
+        if registry.open + registry.queued >= self.limits.with_leaving() {
+            return Admission::Rejected;
+        }
+        // One that is told to close counts until it has closed: the limits are exceeded a little for that moment.
+        let has_room = if waiting > 0 {
             false
         } else if open >= limit {
             registry.make_room_in(source, now).is_some()
@@ -156,6 +195,12 @@ impl Connections {
     /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.lock().open
+    }
+
+    /// The number of connections that wait for room, with those that are told that there was none.
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().queued
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -241,6 +286,9 @@ impl Drop for Queued {
         self.turn.close();
         let mut registry = self.connections.lock();
         registry.queued = registry.queued.saturating_sub(1);
+        if let Some(of_source) = registry.sources.get_mut(&self.source) {
+            of_source.queued = of_source.queued.saturating_sub(1);
+        }
         registry.shorten_queue(self.source);
     }
 }
@@ -261,6 +309,26 @@ impl ConnectionPermit {
     /// What the connection is doing.
     pub(crate) fn state(&self) -> &ConnectionState {
         &self.state
+    }
+
+    /// The right to have buffers, if another connection may.
+    pub(crate) fn free_buffers(&self) -> Option<SemaphorePermit<'_>> {
+        self.connections.buffers.try_acquire().ok()
+    }
+
+    /// Waits until the connection may have buffers, and lets an idle one close that has some. `None`: there were
+    /// none in time.
+    pub(crate) async fn wait_for_buffers(&self) -> Option<SemaphorePermit<'_>> {
+        let connections = &*self.connections;
+        connections.lock().close_idlest(Instant::now());
+        let acquired = timeout(BUFFERS_TIMEOUT, connections.buffers.acquire());
+        acquired.await.ok()?.ok()
+    }
+
+    /// Notes that the response is ready. `true`: it is the last one of this connection.
+    pub(crate) fn end_answer(&self) -> bool {
+        // An idle connection keeps its buffers, so there must be some for others.
+        self.state.end_answer() || self.connections.buffers.available_permits() == 0
     }
 
     /// Notes that the first byte of a header has arrived.
@@ -327,7 +395,19 @@ struct Source {
     no_idle: Recently,
     /// Those that wait for room, the oldest first.
     queue: VecDeque<oneshot::Sender<ConnectionPermit>>,
+    /// In the queue, and those that have left it to be told so.
+    queued: usize,
     is_crowded: Arc<AtomicBool>,
+}
+
+/// The connections of one source, in numbers.
+#[derive(Debug, Default)]
+struct Count {
+    open: usize,
+    /// For room.
+    waiting: usize,
+    /// With those that have left the queue to be told so.
+    queued: usize,
 }
 
 /// Some of the connections, the oldest first: ids ascend.
@@ -370,10 +450,13 @@ impl List {
 }
 
 impl Registry {
-    /// Open and queued connections of a source.
-    fn count(&self, source: IpAddr) -> (usize, usize) {
+    fn count(&self, source: IpAddr) -> Count {
         let of_source = self.sources.get(&source);
-        of_source.map_or((0, 0), |source| (source.open.len(), source.queue.len()))
+        of_source.map_or(Count::default(), |source| Count {
+            open: source.open.len(),
+            waiting: source.queue.len(),
+            queued: source.queued,
+        })
     }
 
     fn permit(
@@ -406,6 +489,7 @@ impl Registry {
         let (sender, turn) = oneshot::channel();
         let of_source = self.sources.entry(source).or_default();
         of_source.queue.push_back(sender);
+        of_source.queued += 1;
         of_source.is_crowded.store(true, Ordering::Relaxed);
         self.queued += 1;
         turn
@@ -431,7 +515,7 @@ impl Registry {
             && of_source.queue.is_empty()
         {
             of_source.is_crowded.store(false, Ordering::Relaxed);
-            if of_source.open.is_empty() {
+            if of_source.open.is_empty() && of_source.queued == 0 {
                 self.sources.remove(&source);
             }
         }
@@ -617,6 +701,8 @@ const NOT_AGAIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_util::FutureExt;
     use tokio::task::JoinSet;
     use tokio::time::{advance, sleep};
@@ -633,6 +719,7 @@ mod tests {
             per_source: 4,
             per_node_address: 8,
             total: 10,
+            buffered: 10,
             awaiting_header_per_source: 2,
             awaiting_header: 5,
             node_addresses: [source(1).into()].into_iter().collect(),
@@ -758,6 +845,38 @@ mod tests {
         drop(busy);
         assert_eq!(connections.open(), 0);
         assert!(connections.lock().sources.is_empty());
+    }
+
+    #[test]
+    fn connections_that_are_told_to_close_and_do_not_are_bounded() {
+        let connections = connections();
+        let silent = (0..200).map_while(|last| admit(&connections, source(last + 2)));
+        let silent: Vec<_> = silent.collect();
+        assert_eq!(silent.len(), 10 + 128, "and not as many as come");
+        drop(silent);
+        assert!(admit(&connections, source(7)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_told_that_there_was_no_room_count_for_their_source() {
+        let limits = ConnectionLimits {
+            total: 100,
+            ..connections().limits.clone()
+        };
+        let connections = Arc::new(Connections::new(limits));
+        let busy: Vec<_> = (0..4).map(|_| busy(&connections, source(7))).collect();
+        let mut waiting = JoinSet::new();
+        for _connection in 0..4 * QUEUE_FACTOR {
+            waiting.spawn(connections.admit(source(7)).permit());
+        }
+        let told = waiting.join_all().await;
+        let another = || connections.admit(source(7));
+        assert!(matches!(another(), Admission::Rejected));
+        assert!(admit(&connections, source(8)).is_some());
+        drop(told);
+        assert!(matches!(another(), Admission::Queued(_)));
+        drop(busy);
+        assert_eq!(connections.lock().sources.len(), 0, "nothing is left");
     }
 
     #[tokio::test]
@@ -920,7 +1039,61 @@ mod tests {
 
     #[test]
     fn with_few_open_files_most_are_reserved_for_other_uses() {
-        let total = |open_files| ConnectionLimits::default().within(open_files).total;
+        let total = |files| ConnectionLimits::default().within(files, u64::MAX).total;
         assert_eq!([64, 1024, 8192].map(total), [16, 768, 4096]);
+    }
+
+    #[test]
+    fn buffers_occupy_a_sixteenth_of_the_memory_and_those_of_one_source_half_of_that() {
+        let limits = |mebibytes: u64| {
+            let limits = ConnectionLimits::default().within(8192, mebibytes << 20);
+            let of_source = [limits.per_source, limits.per_node_address];
+            (limits.buffered, of_source, limits.awaiting_header)
+        };
+        assert_eq!(limits(8), (64, [32, 32], 32));
+        assert_eq!(limits(64), (256, [128, 128], 128));
+        assert_eq!(limits(128), (512, [256, 256], 256));
+        assert_eq!(limits(u64::MAX >> 20), (4096, [256, 1024], 512));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_up_to_a_second_for_buffers() {
+        let limits = ConnectionLimits {
+            buffered: 1,
+            ..connections().limits.clone()
+        };
+        let connections = Arc::new(Connections::new(limits));
+        let [first, second] = [7, 8].map(|last| busy(&connections, source(last)).unwrap());
+        let taken = first.free_buffers().unwrap();
+        assert!(
+            first.end_answer(),
+            "its response is the last while others may wait"
+        );
+        first.begin_answer();
+        let began = Instant::now();
+        assert!(second.free_buffers().is_none());
+        assert!(second.wait_for_buffers().await.is_none());
+        assert_eq!(began.elapsed(), BUFFERS_TIMEOUT);
+        assert!(!is_closing(&first), "it is answering");
+
+        let mut waiting = pin!(second.wait_for_buffers());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(taken);
+        assert!(waiting.now_or_never().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_closes_where_its_buffers_are_needed() {
+        let limits = ConnectionLimits {
+            buffered: 2,
+            ..connections().limits.clone()
+        };
+        let connections = Arc::new(Connections::new(limits));
+        let permits = [7, 8, 9].map(|last| busy(&connections, source(last)).unwrap());
+        let [idle, busy, newcomer] = &permits;
+        let _taken = [idle, busy].map(|permit| permit.free_buffers().unwrap());
+        idle.state().end_answer();
+        assert!(newcomer.wait_for_buffers().now_or_never().is_none());
+        assert!(is_closing(idle) && !is_closing(busy));
     }
 }

@@ -42,6 +42,8 @@ impl Reply<'_> {
 pub(crate) enum ConnectionRejected {
     #[error("too many connections; this one is not served")]
     TooMany,
+    #[error("more requests wait than the agent has memory for; this one is answered 503")]
+    TooManyRequests,
     #[error("the request header is larger than 16 KiB or has more than 200 lines")]
     HeaderTooLarge,
     #[error("this is not an HTTP/1.1 request")]

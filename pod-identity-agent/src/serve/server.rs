@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use pod_identity_core::LogSuppressor;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug_span, info, warn};
 
 use crate::serve::client_socket::{self, ClientSocket};
-use crate::serve::connection::{serve_connection, turn_away};
+use crate::serve::connection::{serve_connection, turn_away, wait_for_permit};
 use crate::serve::connections::{Admission, Connections, NoPermit};
 use crate::serve::drain::{self, Drain, DrainWatcher};
 use crate::serve::respond::{ConnectionRejected, Respond};
@@ -31,7 +32,11 @@ pub(crate) async fn serve(
     client_socket::configure_listening(&listener);
     let mut tasks = JoinSet::new();
     let mut exhaustion = LogSuppressor::new(EXHAUSTION_LOG_INTERVAL);
-    let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr| {
+    let unseen = Arc::new(Semaphore::new(MAX_UNSEEN));
+    let admit = |tasks: &mut JoinSet<()>,
+                 stream: TcpStream,
+                 peer: SocketAddr,
+                 unseen: Option<OwnedSemaphorePermit>| {
         let address = peer.ip().to_canonical();
         let admission = connections.admit(address);
         let (socket, responder) = (ClientSocket::new(stream), Arc::clone(&responder));
@@ -39,20 +44,24 @@ pub(crate) async fn serve(
             responder.note_rejected(ConnectionRejected::TooMany, address);
             return;
         }
-        let drain = watcher.clone();
+        let mut drain = watcher.clone();
         // Disabled unless debug lines are logged: an enabled span costs work whenever its task is polled,
         // which is for every request.
         let span = debug_span!("connection", "client-addr" = %peer);
         let serving = async move {
-            match admission.permit().await {
-                Ok(permit) => serve_connection(socket, address, permit, &*responder, drain).await,
-                Err(no_permit) => {
+            drop(unseen);
+            match wait_for_permit(admission, &socket, &mut drain).await {
+                None => {}
+                Some(Ok(permit)) => {
+                    serve_connection(socket, address, permit, &*responder, drain).await;
+                }
+                Some(Err(no_permit)) => {
                     responder.note_rejected(ConnectionRejected::TooMany, address);
                     let (patience, _place) = match no_permit {
                         NoPermit::Displaced => (Duration::ZERO, None),
                         NoPermit::TimedOut(queued) => (LATE_REQUEST_TIMEOUT, Some(queued)),
                     };
-                    turn_away(socket, patience).await;
+                    turn_away(socket, patience, &mut drain).await;
                 }
             }
         };
@@ -60,16 +69,16 @@ pub(crate) async fn serve(
     };
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &unseen) => accepted,
             Some(_ended) = tasks.join_next() => continue,
             _drain = drain.started() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, unseen)) => {
                 if exhaustion.recovered() {
                     info!("connections are accepted again");
                 }
-                admit(&mut tasks, stream, peer);
+                admit(&mut tasks, stream, peer, Some(unseen));
             }
             Err(error) => {
                 if is_exhaustion(&error) {
@@ -82,7 +91,10 @@ pub(crate) async fn serve(
             }
         }
     }
-    let handed_over = hand_over(&listener, |stream, peer| admit(&mut tasks, stream, peer)).await;
+    let handed_over = hand_over(&listener, |stream, peer| {
+        admit(&mut tasks, stream, peer, None)
+    })
+    .await;
     leave.start(match handed_over {
         true => Drain::HandedOver,
         false => Drain::Ending,
@@ -92,10 +104,10 @@ pub(crate) async fn serve(
     while Instant::now() < accept_end
         && let Ok(Ok((stream, peer))) = timeout_at(accept_end, listener.accept()).await
     {
-        admit(&mut tasks, stream, peer);
+        admit(&mut tasks, stream, peer, None);
     }
     for (stream, peer) in accept_rest(listener) {
-        admit(&mut tasks, stream, peer);
+        admit(&mut tasks, stream, peer, None);
     }
     let ended = async { while tasks.join_next().await.is_some() {} };
     if timeout(DRAIN_TIMEOUT, ended).await.is_err() {
@@ -104,6 +116,17 @@ pub(crate) async fn serve(
             "requests were still in flight at the deadline of the shutdown"
         );
     }
+}
+
+/// Accepts a connection, unless too many have not been looked at since.
+async fn accept(
+    listener: &TcpListener,
+    unseen: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(unseen).acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
 #[cfg(target_os = "linux")]
@@ -135,6 +158,10 @@ fn accept_rest(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
 /// No listener of the agent has a longer queue in the kernel: Linux allows 4,096 by default.
 const LONGEST_QUEUE: usize = 4096;
 
+/// Accepted connections that have not been looked at yet. More wait in the kernel, where they cost the agent nothing:
+/// with too little processor it would otherwise accept thousands before it answers the first.
+const MAX_UNSEEN: usize = 64;
+
 /// Requests in flight have this long at a shutdown; a response takes a second at most by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -158,4 +185,150 @@ fn is_exhaustion(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::Request;
+    use hyper::body::Incoming;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::yield_now;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::serve::connections::ConnectionLimits;
+    use crate::serve::respond::{Reply, text};
+
+    /// Answers when it is released.
+    struct Held {
+        asked: Semaphore,
+        released: Semaphore,
+    }
+
+    impl Respond for Held {
+        fn respond(&self, _request: &Request<Incoming>, _address: IpAddr) -> Reply<'_> {
+            self.asked.add_permits(1);
+            Reply::Pending(Box::pin(async {
+                let _released = self.released.acquire().await;
+                text(http::StatusCode::OK, String::new())
+            }))
+        }
+    }
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A server, and a client whose request is being answered.
+    struct Busy {
+        responder: Arc<Held>,
+        connections: Arc<Connections>,
+        address: SocketAddr,
+        trigger: drain::DrainTrigger,
+        serving: JoinSet<()>,
+        client: TcpStream,
+    }
+
+    async fn busy(limits: ConnectionLimits) -> Busy {
+        let responder = Arc::new(Held {
+            asked: Semaphore::new(0),
+            released: Semaphore::new(0),
+        });
+        let connections = Arc::new(Connections::new(limits));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (trigger, watcher) = drain::channel();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(
+            listener,
+            Arc::clone(&connections),
+            Arc::clone(&responder),
+            watcher,
+        ));
+        let client = asking(address).await;
+        // Time stands still while a task is ready, however busy the machine is.
+        while responder.asked.available_permits() == 0 {
+            yield_now().await;
+        }
+        Busy {
+            responder,
+            connections,
+            address,
+            trigger,
+            serving,
+            client,
+        }
+    }
+
+    async fn asking(address: SocketAddr) -> TcpStream {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        client
+    }
+
+    fn one_with_buffers() -> ConnectionLimits {
+        ConnectionLimits {
+            buffered: 1,
+            ..ConnectionLimits::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_for_which_there_are_no_buffers_in_time_is_answered_503() {
+        let busy = busy(one_with_buffers()).await;
+        let mut late = asking(busy.address).await;
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(
+            answer.contains("too many requests wait for the agent; try again"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_gone_while_it_waited_for_buffers_is_not_answered() {
+        let mut busy = busy(one_with_buffers()).await;
+        let pause = Duration::from_millis(100);
+        let gone = asking(busy.address).await;
+        sleep(pause).await;
+        drop(gone);
+        sleep(pause).await;
+        busy.responder.released.add_permits(1);
+        let mut answer = [0; 12];
+        busy.client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        sleep(pause).await;
+        assert_eq!(busy.responder.asked.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_connections_that_wait_for_room_do_not_hold_up_a_shutdown() {
+        let mut busy = busy(ConnectionLimits {
+            per_source: 1,
+            ..ConnectionLimits::default()
+        })
+        .await;
+        let connections = Arc::clone(&busy.connections);
+        let queued = async |count| {
+            while connections.queued() < count {
+                yield_now().await;
+            }
+        };
+        let _told = TcpStream::connect(busy.address).await.unwrap();
+        queued(1).await;
+        sleep(Duration::from_millis(2100)).await;
+        let _waiting = TcpStream::connect(busy.address).await.unwrap();
+        queued(2).await;
+        let began = Instant::now();
+        busy.trigger.start(Drain::Ending);
+        busy.responder.released.add_permits(1);
+        busy.serving.join_next().await.unwrap().unwrap();
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            began.elapsed()
+        );
+    }
 }
