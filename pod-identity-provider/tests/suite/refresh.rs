@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{Notes, START, Script, Step, VirtualClock, hours, minutes};
 use pod_identity_provider::{Clock, Event, FetchError, PodIdentityProvider, RefreshPolicy};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 async fn key(provider: &PodIdentityProvider) -> String {
     provider
@@ -594,6 +594,38 @@ async fn after_an_old_failure_and_a_sleep_past_the_expiry_the_first_caller_gets_
     let credentials = provider.credentials().await.unwrap();
     assert_ne!(credentials.access_key_id(), "ASIA1");
     assert!(credentials.expiration() > clock.now() + minutes(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_polled_after_the_expiry_gets_a_new_set() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(1)));
+    let provider = script.provider();
+    let mut late = std::pin::pin!(provider.credentials());
+    assert!(timeout(Duration::ZERO, late.as_mut()).await.is_err());
+    provider.warm_up().await.unwrap();
+    clock.suspend(hours(2));
+    assert_eq!(late.await.unwrap().access_key_id(), "ASIA2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_timers_ran_while_nothing_was_polled_is_no_failure() {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |call| match call {
+        1 => Step::Hang,
+        _ => Step::Fresh(hours(6)),
+    });
+    let notes = Notes::new();
+    let provider = script.builder().observer(notes.clone()).build().unwrap();
+    let (set, ()) = tokio::join!(provider.credentials(), async {
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(script.calls(), 1);
+        advance(Duration::from_secs(6)).await;
+    });
+    let set = set.unwrap();
+    assert_eq!(set.access_key_id(), "ASIA2");
+    let failed = notes.count(|event| matches!(event, Event::Failed { .. }));
+    assert_eq!(failed, 0, "{}", notes.text());
 }
 
 #[tokio::test(start_paused = true)]

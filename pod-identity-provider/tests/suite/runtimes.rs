@@ -324,6 +324,20 @@ fn a_background_task_on_an_idle_runtime_is_replaced() {
 }
 
 #[test]
+fn a_fetch_that_an_idle_runtime_has_not_begun_is_carried_out_on_the_next() {
+    let (script, provider) = scripted(for_a_century);
+    let parked = runtime();
+    parked.block_on(async {
+        let mut asked = std::pin::pin!(provider.credentials());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asked.as_mut().poll(&mut context).is_pending());
+    });
+    assert_eq!(script.calls(), 0, "no task of it has run");
+    let set = runtime().block_on(provider.credentials()).unwrap();
+    assert_eq!(set.access_key_id(), "ASIA1");
+}
+
+#[test]
 fn an_attempt_on_an_idle_runtime_is_taken_over_within_100_ms() {
     let (script, provider) = scripted(|call| {
         if call == 1 {
