@@ -85,8 +85,17 @@ async fn a_private_root_is_trusted_only_if_aws_ca_bundle_names_it() {
     assert_eq!(trusting.get(&token).await.key(), eks.minted()[0]);
 
     let strict = Agent::start(&front.endpoint(), &[]).await;
-    let answer = client::ask(strict.address, Request::with_token(&token)).await;
-    answer.assert_try_again();
+    let refused = async {
+        loop {
+            let answer = client::ask(strict.address, Request::with_token(&token)).await;
+            answer.assert_try_again();
+            // The first exchange reads the roots of the system, for which a busy machine needs its whole time.
+            if !answer.body.contains("has not answered in time") {
+                break answer;
+            }
+        }
+    };
+    let answer = soon(refused).await;
     assert!(answer.body.contains("certificate"), "{}", answer.body);
     assert_eq!(eks.request_count(), 1);
 }
