@@ -159,7 +159,7 @@ semver revision:
 soak:
     cargo run --all-features --example soak
 
-# Random schedules of everything that can happen to a provider, of these seeds; 0.15 s of processor each
+# Random schedules of everything that can happen to a provider, of these seeds; 0.16 s of processor each
 simulate schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --test suite simulation -- --nocapture
 
