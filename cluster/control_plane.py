@@ -87,7 +87,7 @@ def start(daemons, programs, api):
         "--allow-privileged",
         "--profiling=false",
     ])
-    # 4 s on a quiet machine of 2 cores, 42 s were seen on one that compiles.
+    # A few seconds on a quiet machine, ten times that on a busy one.
     wait_for("the API server", lambda: daemons.check() or api.request("GET", "/readyz")[0] == 200, 180)
     daemons.start("kube-controller-manager", [
         programs["kube-controller-manager"], "--kubeconfig", CREDENTIALS / "controller-manager.conf",
