@@ -465,7 +465,7 @@ impl AgentBuilder {
     }
 
     /// Sets the limit of memory of this process in bytes, of which the buffers of connections occupy a
-    /// sixteenth at most. Defaults to no limit.
+    /// sixteenth at most, or 1 MiB if that is more. Defaults to no limit.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(mut self, limit: u64) -> Self {
         self.memory = limit;

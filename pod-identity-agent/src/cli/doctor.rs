@@ -158,22 +158,24 @@ fn explanation(code: &str) -> String {
 /// or a test's.
 #[cfg(target_os = "linux")]
 fn running_server() -> Option<Box<Server>> {
-    let own_network = network_of("self");
+    let own_network = network_of("self").ok();
     let mut processes = procfs::process::all_processes().ok()?.flatten();
     processes.find_map(|process| {
         let arguments = process.cmdline().ok()?.into_iter().map(OsString::from);
-        let server = server_in(&arguments.collect::<Vec<_>>())?;
-        // The network of another user's process may not be readable. Then it counts as this one.
-        let network = network_of(&process.pid.to_string());
-        let is_elsewhere = network.is_some() && network != own_network;
-        (!is_elsewhere).then_some(server)
+        let is_here = match network_of(&process.pid.to_string()) {
+            Ok(network) => own_network.as_ref().is_none_or(|own| *own == network),
+            // That of another user's process may not be read, so it counts as this one. A process that has ended
+            // has none.
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        };
+        is_here.then(|| server_in(&arguments.collect::<Vec<_>>()))?
     })
 }
 
 /// The network namespace of a process.
 #[cfg(target_os = "linux")]
-fn network_of(process: &str) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{process}/ns/net")).ok()
+fn network_of(process: &str) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/ns/net"))
 }
 
 /// The server that a process with these arguments is, also under the official DaemonSet's command

@@ -116,6 +116,10 @@ impl Respond for CredentialsHandler {
         self.refusal_log
             .note(Instant::now(), address, reason, &message);
     }
+
+    fn note_gone(&self) {
+        self.metrics.count_given_up();
+    }
 }
 
 /// Counts a client that disconnected before its answer: hyper then drops the future of the answer, and

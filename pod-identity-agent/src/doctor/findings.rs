@@ -285,10 +285,12 @@ findings! {
             "has caused as many exchanges with EKS Auth as",
             "has sent as many tokens with a wrong signature as",
             "too many tokens wait for EKS Auth",
+            "too many requests wait for the agent",
+            "too many connections are open from this address",
             "Too Many Requests",
         ],
         cause: "One address has caused many requests that EKS Auth refused or did not answer, or has sent many \
-                tokens with a wrong signature, or an outage has filled the queue. The official agent answers 429 to more than 1,000 requests per second.",
+                tokens with a wrong signature, or keeps many connections open, or an outage has filled the queue. The official agent answers 429 to more than 1,000 requests per second.",
         remedy: "Find the client by the address in the agent's log, and see what its tokens are refused for. The \
                  message names the flag that sets the limit.",
     };

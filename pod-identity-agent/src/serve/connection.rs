@@ -37,11 +37,13 @@ pub(crate) async fn serve_connection(
         // Where there are none, who has given up costs no answer: an agent with too little processor would have time
         // for nothing else. The HTTP library does not answer those who close while they wait for credentials either.
         if buffers.is_none() {
+            // It is not silent any more, so nobody closes it to make room.
+            permit.begin_header();
             if !socket.is_closed_by_client() {
                 buffers = permit.wait_for_buffers().await;
             }
             if socket.is_closed_by_client() {
-                return;
+                return responder.note_gone();
             }
         }
         let Some(_buffers) = buffers else {

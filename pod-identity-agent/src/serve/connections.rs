@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -68,16 +69,16 @@ impl ConnectionLimits {
     /// Lowers the limits to what a process may have that is limited itself.
     ///
     /// It keeps some open files for probes, for EKS Auth and for its own files: three in four of them, or 256 if
-    /// that is less. `memory` is in bytes; one source has half of the buffers at most.
+    /// that is less. `memory` is in bytes; one pod has a quarter of the buffers at most, and the node half of them.
     pub(crate) fn within(mut self, open_files: usize, memory: u64) -> Self {
         let kept = (open_files / 4 * 3).min(256);
         self.total = self.total.min(open_files - kept);
         let buffered = usize::try_from(memory / MEMORY_PER_BUFFERED).unwrap_or(usize::MAX);
         self.buffered = self.buffered.min(buffered.max(MIN_BUFFERED));
         let half = self.buffered / 2;
-        self.per_source = self.per_source.min(half);
+        self.per_source = self.per_source.min(half / 2);
         self.per_node_address = self.per_node_address.min(half);
-        self.awaiting_header_per_source = self.awaiting_header_per_source.min(half / 2);
+        self.awaiting_header_per_source = self.awaiting_header_per_source.min(half / 4);
         self.awaiting_header = self.awaiting_header.min(half);
         self
     }
@@ -316,13 +317,21 @@ impl ConnectionPermit {
         self.connections.buffers.try_acquire().ok()
     }
 
-    /// Waits until the connection may have buffers, and lets an idle one close that has some. `None`: there were
+    /// Waits until the connection may have buffers, and lets idle ones close that have some. `None`: there were
     /// none in time.
     pub(crate) async fn wait_for_buffers(&self) -> Option<SemaphorePermit<'_>> {
         let connections = &*self.connections;
-        connections.lock().close_idlest(Instant::now());
-        let acquired = timeout(BUFFERS_TIMEOUT, connections.buffers.acquire());
-        acquired.await.ok()?.ok()
+        // Kept over all rounds, and with it the place in the semaphore's queue.
+        let mut acquire = pin!(connections.buffers.acquire());
+        let acquired = async {
+            loop {
+                connections.lock().close_idlest(Instant::now());
+                if let Ok(acquired) = timeout(QUEUE_INTERVAL, &mut acquire).await {
+                    return acquired.ok();
+                }
+            }
+        };
+        timeout(BUFFERS_TIMEOUT, acquired).await.ok()?
     }
 
     /// Notes that the response is ready. `true`: it is the last one of this connection.
@@ -701,8 +710,6 @@ const NOT_AGAIN: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
     use futures_util::FutureExt;
     use tokio::task::JoinSet;
     use tokio::time::{advance, sleep};
@@ -1044,15 +1051,15 @@ mod tests {
     }
 
     #[test]
-    fn buffers_occupy_a_sixteenth_of_the_memory_and_those_of_one_source_half_of_that() {
+    fn buffers_occupy_a_sixteenth_of_the_memory_and_those_of_one_pod_a_quarter_of_that() {
         let limits = |mebibytes: u64| {
             let limits = ConnectionLimits::default().within(8192, mebibytes << 20);
             let of_source = [limits.per_source, limits.per_node_address];
             (limits.buffered, of_source, limits.awaiting_header)
         };
-        assert_eq!(limits(8), (64, [32, 32], 32));
-        assert_eq!(limits(64), (256, [128, 128], 128));
-        assert_eq!(limits(128), (512, [256, 256], 256));
+        assert_eq!(limits(8), (64, [16, 32], 32));
+        assert_eq!(limits(64), (256, [64, 128], 128));
+        assert_eq!(limits(128), (512, [128, 256], 256));
         assert_eq!(limits(u64::MAX >> 20), (4096, [256, 1024], 512));
     }
 

@@ -20,6 +20,9 @@ pub(crate) trait Respond: Send + Sync + 'static {
     fn note_rejected(&self, rejected: ConnectionRejected, address: IpAddr) {
         debug!("client-addr" = %address, "{rejected}");
     }
+
+    /// Called when a client has disconnected before its request was read.
+    fn note_gone(&self) {}
 }
 
 /// A response, now or later. Most are ready: only a pending one costs an allocation.

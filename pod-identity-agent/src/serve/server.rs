@@ -292,6 +292,9 @@ mod tests {
         let mut busy = busy(one_with_buffers()).await;
         let pause = Duration::from_millis(100);
         let gone = asking(busy.address).await;
+        while busy.connections.open() < 2 {
+            yield_now().await;
+        }
         sleep(pause).await;
         drop(gone);
         sleep(pause).await;

@@ -45,6 +45,7 @@ async fn after_a_day_the_rotated_token_is_used() {
         let credentials = chain.credentials().await;
         // A token in flight does not age by an hour.
         chain.scene.catch_up().await;
+        chain.scene.eks_auth_catches_up().await;
         assert!(expiry(&credentials) > NOW + hour * HOUR, "hour {hour}");
         if keys.last().unwrap() != credentials.access_key_id() {
             keys.push(credentials.access_key_id().to_owned());

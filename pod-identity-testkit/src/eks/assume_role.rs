@@ -44,8 +44,9 @@ impl Cluster {
             session_tags(self.arn(), self.name.clone(), &claims)
         };
         self.check_trust(association, &tags)?;
-        let expiry =
-            expiry.unwrap_or_else(|| self.expiries.next(now, association.credential_lifetime()));
+        let pod = format!("{}/{}", caller.namespace, caller.pod);
+        let lifetime = association.credential_lifetime();
+        let expiry = expiry.unwrap_or_else(|| self.expiries.next(now, pod, lifetime));
         Ok(Granted {
             response: self.session(&caller, &associated, expiry),
             external_id: self.external_id(association),
