@@ -128,9 +128,10 @@ impl Seen {
         cell
     }
 
-    /// Returns the approximate time in which a client failed: the exact one depends on the machine.
+    /// Returns the approximate time in which a client failed: the exact one depends on the machine. Empty for one that
+    /// has not failed.
     pub(crate) fn time(&self) -> String {
-        if self.has_credentials() {
+        if self.has_credentials() || matches!(self.reply, Reply::Nothing) {
             return String::new();
         }
         let within = TIMES.into_iter().find(|time| self.took < *time);
