@@ -21,8 +21,9 @@ macro_rules! mock_methods {
                 self.handle.server.restart().await
             }
 
-            /// Injects a fault: for the next request, unless the fault says for which. A fault that has no effect
-            /// on any request fails the test at the end, unless it is [optional](crate::Fault::optional).
+            /// Injects a fault: for the next request, unless the fault says for which. The API server has no main
+            /// operation, so there a fault names its own with [`Fault::on`](crate::Fault::on). A fault that has no
+            /// effect on any request fails the test at the end, unless it is [optional](crate::Fault::optional).
             /// [`MockAgent`](crate::MockAgent#faults) says how faults queue.
             ///
             /// # Panics
@@ -62,7 +63,8 @@ macro_rules! mock_methods {
                 self.handle.server.named_gate(name)
             }
 
-            /// Applies what is due by the mock's clock: the timeline of a scenario, and the ends of a refusal.
+            /// Applies what is due by the mock's clock: the timeline of a scenario, if it has one, and the ends of
+            /// a refusal.
             /// Without this call it is applied within a second.
             ///
             /// # Errors
@@ -125,8 +127,8 @@ macro_rules! mock_methods {
                 idle.await;
             }
 
-            /// Verifies now that the expectations are met, and that each fault had an effect, unless it is
-            /// [optional](crate::Fault::optional). Dropping the mock does the same.
+            /// Verifies now that all expectations are met, if there are any, and that each fault had an effect,
+            /// unless it is [optional](crate::Fault::optional). Dropping the mock does the same.
             ///
             /// # Panics
             /// Panics if an expectation is not met, or a fault had no effect, with every request in order.
