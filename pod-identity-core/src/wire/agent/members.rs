@@ -147,10 +147,6 @@ impl<'de> Deserialize<'de> for Member {
                 Ok(Member::Text(Secret::from(text.to_owned())))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Member, E> {
-                Ok(Member::Text(Secret::from(text)))
-            }
-
             fn visit_unit<E>(self) -> Result<Member, E> {
                 Ok(Member::Absent)
             }
