@@ -411,6 +411,17 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_displayed_without_brackets_and_port() {
+        for (uri, host) in [
+            ("http://localhost:8080/x", "localhost"),
+            ("http://[fd00:ec2::23]:80/", "fd00:ec2::23"),
+        ] {
+            let endpoint = Endpoint::parse(uri).unwrap();
+            assert_eq!(endpoint.host().to_string(), host);
+        }
+    }
+
+    #[test]
     fn what_is_no_endpoint_names_the_variable_and_the_remedy() {
         for (uri, problem) in [
             ("/credentials", EndpointProblem::NoHost),
@@ -423,6 +434,8 @@ mod tests {
             ("http://[::1%eth0]/", EndpointProblem::NotAUri),
             ("http://agent[::1]:8080/", EndpointProblem::NotAUri),
             ("http://agent[:]:80/", EndpointProblem::NotAUri),
+            ("http://agent[x]/", EndpointProblem::NotAUri),
+            ("http://[::1]x:80/", EndpointProblem::NotAUri),
             ("ftp://localhost/", EndpointProblem::Scheme),
             ("unix:///run/agent.sock", EndpointProblem::NotAUri),
             ("http://user:hunter2@localhost/", EndpointProblem::UserInfo),

@@ -87,3 +87,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// Timers fire some milliseconds late, which must not slow down the pace. The bucket also gains this much after a
 /// quiet time, so the value is far below the time between two refreshes.
 const LATE_TIMERS: Duration = Duration::from_millis(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_an_outage_no_refresh_starts_before_the_pause_is_over_and_then_one() {
+        let start = Timestamp::from_unix_secs(1_772_366_400);
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut pace = RefreshPace::new(3.0);
+        pace.failed(start, 1.0);
+        let tried = [0, 1, 2, 3, 5, 6].map(|secs| pace.try_take(at(secs), 1.0));
+        assert_eq!(tried, [false, false, true, false, false, true]);
+        pace.answered();
+        assert!(pace.try_take(at(7), 1.0));
+        assert!(pace.try_take(at(8), 1.0));
+    }
+}

@@ -140,3 +140,83 @@ impl VerifiedTokens {
         self.tokens.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+    use crate::{CacheLimits, Credentials, RefreshPolicy, ServiceAccountToken};
+
+    struct Request;
+
+    impl Expiring for Request {
+        fn expiration(&self) -> Timestamp {
+            Timestamp::MAX
+        }
+    }
+
+    /// A token of a pod of this name, verified with the key `verified_with`.
+    fn verified(pod: &str, verified_with: &str) -> (TokenDigest, VerifiedToken) {
+        let claims = format!(
+            r#"{{"exp":2000,"nbf":1000,"sub":"system:serviceaccount:shop:cart","kubernetes.io":{{
+                "namespace":"shop","pod":{{"name":"{pod}","uid":"u1"}},
+                "serviceaccount":{{"name":"cart","uid":"u2"}}}}}}"#
+        );
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let text = format!("{}.{}.AQ", part(r#"{"alg":"RS256"}"#), part(&claims));
+        let token = ServiceAccountToken::parse(&text).unwrap();
+        let claims = token.claims();
+        let bound = BoundPod::of(claims).unwrap();
+        let verified = VerifiedToken::new(bound, claims.validity(), verified_with.into());
+        (token.digest(), verified)
+    }
+
+    /// A table that has adopted these tokens, and their digests.
+    fn table<const N: usize>(
+        capacity: usize,
+        tokens: [(&str, &str); N],
+    ) -> (VerifiedTokens, [TokenDigest; N]) {
+        let mut table = VerifiedTokens::new(capacity);
+        let policy = Arc::new(RefreshPolicy::agent());
+        let mut cache = SlotCache::<SlotKey, Request, Credentials, SlotError>::new(
+            policy,
+            CacheLimits::default(),
+            7,
+        );
+        let digests = tokens.map(|(pod, verified_with)| {
+            let (digest, token) = verified(pod, verified_with);
+            let adopted = table.adopt(&mut cache, Timestamp::MIN, digest, token, |_request| {});
+            assert!(matches!(adopted, Adopted::ToPod(None)));
+            digest
+        });
+        (table, digests)
+    }
+
+    #[test]
+    fn a_verified_token_is_found_with_its_pod_its_validity_and_its_key() {
+        let (mut table, [digest]) = table(2, [("cart-0", "k1")]);
+        assert!(!table.is_empty());
+        let slot = table.key_of(&digest);
+        let token = table.get(&digest).unwrap();
+        assert_eq!(&*token.pod().name, "cart-0");
+        assert_eq!(token.validity().expires_at, Timestamp::from_unix_secs(2000));
+        assert_eq!(token.verified_with(), "k1");
+        assert_eq!(token.key(), slot);
+        assert_eq!(slot, SlotKey::Pod(PodDigest::of(token.pod())));
+        let (other, _) = verified("cart-1", "k1");
+        assert!(table.get(&other).is_none());
+        assert_eq!(table.key_of(&other), SlotKey::Token(other));
+    }
+
+    #[test]
+    fn only_tokens_that_were_verified_with_a_withdrawn_key_are_forgotten() {
+        let tokens = [("cart-0", "k1"), ("cart-1", "k2"), ("cart-2", "k1")];
+        let (mut table, digests) = table(4, tokens);
+        table.forget_withdrawn(|key| key == "k2");
+        assert_eq!(table.len(), 1);
+        let known = digests.map(|digest| table.get(&digest).is_some());
+        assert_eq!(known, [false, true, false]);
+    }
+}

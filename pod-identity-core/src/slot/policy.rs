@@ -128,7 +128,6 @@ impl RefreshPolicy {
     pub fn provider() -> Self {
         Self {
             schedule: Schedule::BeforeExpiry { spread: 0.2 },
-            attempt_timeout: secs(5),
             retry: Retry {
                 attempts: 5,
                 within: secs(10),
@@ -192,7 +191,6 @@ impl RefreshPolicy {
             spacing: Duration::ZERO,
             margin: Duration::ZERO,
             last_minute: None,
-            attempt_timeout: secs(5),
             rest: constant(secs(7 * 60)),
             serve_expired: ServeExpired::WhileFailing,
             require_progress: false,
@@ -464,6 +462,52 @@ mod tests {
     }
 
     #[test]
+    fn timeout_wait_and_margin_are_the_documented_ones() {
+        for (policy, timeout, wait, margin) in [
+            (RefreshPolicy::provider(), secs(5), secs(10), secs(15)),
+            (RefreshPolicy::agent(), secs(3), Duration::MAX, secs(15)),
+            (RefreshPolicy::cross_sdk(), secs(5), Duration::MAX, secs(0)),
+        ] {
+            assert_eq!(policy.attempt_timeout(), timeout, "{policy:?}");
+            assert_eq!(policy.wait(), wait, "{policy:?}");
+            assert_eq!(policy.margin(), margin, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_setter_changes_its_number_and_clamps_it() {
+        let policy = RefreshPolicy::provider()
+            .with_attempt_timeout(secs(2))
+            .with_attempts(3)
+            .with_wait(secs(7));
+        assert_eq!(policy.attempt_timeout(), secs(2));
+        assert_eq!(policy.retry.attempts, 3);
+        assert_eq!(policy.wait(), secs(7));
+        let least = policy.with_attempt_timeout(secs(0)).with_attempts(0);
+        assert_eq!(least.attempt_timeout(), Duration::from_millis(1));
+        assert_eq!(least.retry.attempts, 1);
+        let short = RefreshPolicy::agent().with_retention(secs(0));
+        assert_eq!(due_after(&short, secs(21_600), 0.0), 10);
+    }
+
+    #[test]
+    fn the_published_behaviour_has_no_spacing_and_no_shorter_window_or_rest() {
+        let published = RefreshPolicy::cross_sdk();
+        assert_eq!(published.window(secs(300)), secs(300));
+        assert_eq!(due_after(&published, secs(300), 0.0), 0);
+        let expires = START + secs(300);
+        for left in [300, 30] {
+            let streak = Streak {
+                since: START,
+                count: 9,
+            };
+            let now = expires - secs(left);
+            let rest = published.rest(now, streak, expires, Duration::ZERO, 0.5);
+            assert_eq!(rest, secs(7 * 60), "{left} s left");
+        }
+    }
+
+    #[test]
     fn the_window_follows_the_lifetime() {
         let published = RefreshPolicy::cross_sdk();
         for (lifetime, window) in [
@@ -495,6 +539,10 @@ mod tests {
         assert_eq!(due_after(&policy, secs(21_600), 0.0), 21_600 - 3900 - 720);
         assert_eq!(due_after(&policy, secs(21_600), 1.0), 21_600 - 3900);
         assert_eq!(due_after(&policy, secs(20), 0.0), 10);
+        // The reserve begins at 75 min, with a tenth of what is left before it as the spread.
+        assert_eq!(due_after(&policy, secs(4499), 0.0), 4499 - 900);
+        assert_eq!(due_after(&policy, secs(4500), 0.0), 600 - 60);
+        assert_eq!(due_after(&policy, secs(4500), 1.0), 600);
     }
 
     #[test]
@@ -515,6 +563,8 @@ mod tests {
             "retention is the shorter"
         );
         assert_eq!(due_after(&policy, secs(7200), 0.0), 55 * 60);
+        assert_eq!(due_after(&policy, secs(4500), 0.0), 600);
+        assert_eq!(due_after(&policy, secs(4499), 0.0), 4499 - 1800);
         assert_eq!(
             due_after(&policy, secs(59 * 60), 0.0),
             59 * 30,
@@ -557,6 +607,7 @@ mod tests {
             "until the last minute begins"
         );
         assert_eq!(rest_after(20, expires - secs(30), expires), secs(5));
+        assert_eq!(rest_after(20, expires, expires), secs(5));
         assert_eq!(rest_after(20, expires + secs(1), expires), secs(60));
     }
 

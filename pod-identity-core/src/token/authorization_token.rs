@@ -118,6 +118,7 @@ mod tests {
     fn debug_tells_the_length_only() {
         let token = AuthorizationToken::parse(b"header.claims.signature\n").unwrap();
         assert_eq!(format!("{token:?}"), "AuthorizationToken(23 bytes)");
+        assert_eq!(token.as_secret().expose(), "header.claims.signature");
         assert_eq!(Secret::from(token).expose(), "header.claims.signature");
     }
 }

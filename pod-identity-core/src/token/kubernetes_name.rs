@@ -129,6 +129,8 @@ mod tests {
     fn a_name_is_used_and_printed_as_its_text() {
         let name = KubernetesName::label("cart-0").unwrap();
         assert_eq!((&*name, name.as_ref()), ("cart-0", "cart-0"));
+        assert_eq!(name.as_str(), "cart-0");
+        assert!(name == *"cart-0" && name != *"cart-1");
         assert_eq!(format!("{name:>7} {name:?}"), r#" cart-0 "cart-0""#);
         assert_eq!(String::from(name), "cart-0");
     }

@@ -509,8 +509,12 @@ mod tests {
 
     #[cfg(feature = "digest")]
     #[test]
-    fn debug_of_a_digest_tells_four_bytes_only() {
+    fn a_digest_is_the_sha_256_of_all_bytes_and_debug_tells_four_of_them_only() {
         let digest = TokenDigest::of(b"header.claims.signature");
+        assert_eq!(
+            digest.as_bytes().map(|byte| format!("{byte:02x}")).concat(),
+            "d75c7d5abfc3b40ffe10a6f88e944df66c57b19ddc919c1ee49911beab59690c"
+        );
         assert_eq!(format!("{digest:?}"), "TokenDigest(d75c7d5a…)");
     }
 }

@@ -24,3 +24,18 @@ pub fn plain_text(status: StatusCode, message: impl fmt::Display) -> Response<St
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_plain_text_that_no_browser_sniffs() {
+        let response = plain_text(StatusCode::NOT_FOUND, "404 page not found");
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.body(), "404 page not found\n");
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+}

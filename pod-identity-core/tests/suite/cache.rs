@@ -114,6 +114,25 @@ fn a_lookup_without_a_usable_set_starts_no_fetch() {
 }
 
 #[test]
+fn keys_are_those_of_all_slots_and_a_forgotten_one_is_none_of_them() {
+    let mut driver = holding(CacheLimits::default(), 1..3);
+    driver.hold_back();
+    driver.ask(3);
+    let keys = |driver: &Driver| driver.cache.keys().copied().collect::<BTreeSet<u32>>();
+    assert_eq!(keys(&driver), BTreeSet::from([1, 2, 3]));
+    for key in [1, 3] {
+        let request = driver.cache.forget(&key).map(|request| request.0);
+        assert_eq!(request, Some(driver.end));
+        assert!(driver.cache.forget(&key).is_none());
+    }
+    assert_eq!(keys(&driver), BTreeSet::from([2]));
+    let attempt = driver.open.pop_front().unwrap();
+    let late = Ok(set("3", driver.now + HOUR));
+    assert!(!driver.answer(attempt, late), "its result is ignored");
+    assert_eq!(driver.cache.evicted(), 0);
+}
+
+#[test]
 fn a_refresh_is_not_a_use() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..2);
     driver.run(secs(1));
@@ -364,6 +383,30 @@ fn retries_take_turns_with_first_fetches_of_their_source() {
     assert_eq!((order[0], order[2]), (10, 11), "{order:?}");
     order.sort_unstable();
     assert_eq!(order, [0, 1, 2, 10, 11]);
+}
+
+#[test]
+fn a_caller_whose_set_has_expired_does_not_wait_behind_retries_of_its_source() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.mint(6 * HOUR);
+    driver.ask_from(source(1), 5);
+    driver.hold_back();
+    driver.now = START + 7 * HOUR;
+    for key in 0..2 {
+        driver.ask_from(source(1), key);
+    }
+    while let Some(attempt) = driver.open.pop_front() {
+        driver.answer(attempt, Err(failure(Transient)));
+    }
+    driver.now = driver.now + secs(10);
+    driver.cache.handle_timeout(driver.now);
+    let end = driver.end;
+    let asked = driver.cache.ask(driver.now, 5, source(1), || Request(end));
+    assert!(matches!(asked, Asked::Pending(_)));
+    driver.started.clear();
+    driver.drain();
+    let order: Vec<u32> = driver.started.iter().map(|(_, key)| *key).collect();
+    assert_eq!((order[0], order.len()), (5, 3), "{order:?}");
 }
 
 #[test]

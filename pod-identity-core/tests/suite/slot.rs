@@ -433,6 +433,7 @@ fn a_late_answer_does_not_count_for_the_next_attempt() {
 fn an_unchanged_set_is_neither_progress_nor_a_failure() {
     for policy in [provider(), agent()] {
         let mut driver = refreshing(policy.clone());
+        assert_eq!(driver.slot.unchanged(), 0);
         driver.answer(Ok(set("old", START + 6 * HOUR)));
         assert_eq!(driver.ask(), ready("old"));
         assert!(driver.slot.is_resting());
@@ -442,6 +443,14 @@ fn an_unchanged_set_is_neither_progress_nor_a_failure() {
         );
         driver.run(secs(1));
         assert_eq!(driver.started.len(), 3);
+        driver.answer(Ok(set("old", START + 6 * HOUR)));
+        assert_eq!(driver.slot.unchanged(), 2);
+        assert_eq!(driver.slot.fetched_at(), Some(START), "the first time");
+        driver.run(secs(2));
+        let now = driver.now;
+        driver.answer(Ok(set("new", now + 6 * HOUR)));
+        assert_eq!(driver.slot.unchanged(), 0);
+        assert_eq!(driver.slot.fetched_at(), Some(now));
     }
 }
 
