@@ -27,7 +27,7 @@ pub use duration::{DurationError, parse_duration, parse_duration_within, parse_l
 pub use environment::{Environment, no_proxy};
 pub use failure::Failure;
 pub use signals::Signals;
-pub use usage::parse;
+pub use usage::{parse, usage_error, without_user_info};
 pub use variable::variable;
 
 /// The README's example compiles.

@@ -14,21 +14,31 @@ use crate::Failure;
 /// and the remedy.
 pub fn parse<C: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<C, ExitCode> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    C::try_parse_from(&arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody reads standard output, so there is nobody to tell.
-            let _unwritten = error.print();
-            ExitCode::SUCCESS
-        }
-        _ => {
-            let command = C::command();
-            let line = match command_to_run(&error, &command, &arguments) {
-                Some(remedy) => remedy,
-                None => one_line(&error, &command),
-            };
-            Failure::usage(line).report(command.get_name())
+    C::try_parse_from(&arguments).map_err(|error| {
+        match usage_error(&error, &C::command(), &arguments) {
+            Some(failure) => failure.report(C::command().get_name()),
+            None => {
+                // Nobody reads standard output, so there is nobody to tell.
+                let _unwritten = error.print();
+                ExitCode::SUCCESS
+            }
         }
     })
+}
+
+/// The usage error that [`parse`] reports for an error of clap's, which is about these arguments of this command;
+/// `None` if they ask for help or the version.
+pub fn usage_error(
+    error: &clap::Error,
+    command: &Command,
+    arguments: &[OsString],
+) -> Option<Failure> {
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        return None;
+    }
+    let line = command_to_run(error, command, arguments)
+        .unwrap_or_else(|| one_line(error, command, arguments));
+    Some(Failure::usage(line))
 }
 
 /// What to write where the command to run has no `--` before it.
@@ -45,25 +55,27 @@ fn command_to_run(
     let runs_commands = subcommand.get_arguments().any(Arg::is_last_set);
     (runs_commands && !unexpected.starts_with('-')).then(|| {
         let name = subcommand.get_name();
+        let unexpected = printable(unexpected);
         format!("to run the command `{unexpected}`, put `--` before it: {name} -- {unexpected}")
     })
 }
 
 /// Clap's first sentence, its suggestion, and where to read on.
-fn one_line(error: &clap::Error, command: &Command) -> String {
-    let rendered = error.render().to_string();
+fn one_line(error: &clap::Error, command: &Command, arguments: &[OsString]) -> String {
     let cause = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
             format!("a command is missing: {}", names.join(", "))
         }
-        // The names of missing arguments are on lines of their own.
-        _ => rendered
-            .lines()
-            .take_while(|line| !line.trim().is_empty())
-            .map(|line| line.trim().trim_start_matches("error: "))
-            .collect::<Vec<_>>()
-            .join(" "),
+        // Clap does not name it.
+        ErrorKind::InvalidUtf8 => {
+            let wrong = arguments
+                .iter()
+                .find(|argument| argument.to_str().is_none());
+            let wrong = wrong.map(|argument| argument.to_string_lossy());
+            format!("'{}' is not UTF-8", printable(&wrong.unwrap_or_default()))
+        }
+        _ => first_sentence(error),
     };
     let suggestion = [
         ContextKind::SuggestedArg,
@@ -75,4 +87,100 @@ fn one_line(error: &clap::Error, command: &Command) -> String {
     .map(|suggestion| format!("; did you mean {suggestion}?"))
     .unwrap_or_default();
     format!("{cause}{suggestion} (see --help)")
+}
+
+/// What clap writes before its first empty line, in one line.
+fn first_sentence(error: &clap::Error) -> String {
+    let mut rendered = error.render().to_string();
+    // What it quotes of the command line may be anything, and ends up in the log of a container.
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidValue,
+        ContextKind::InvalidSubcommand,
+    ] {
+        if let Some(ContextValue::String(quoted)) = error.get(kind) {
+            rendered = rendered.replace(quoted, &printable(quoted));
+        }
+    }
+    // The names of missing arguments are on lines of their own.
+    let lines = rendered.lines().take_while(|line| !line.trim().is_empty());
+    let lines = lines.map(|line| line.trim().trim_start_matches("error: "));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// A part of the command line without user and password of a URL, and without characters that control a terminal.
+fn printable(argument: &str) -> String {
+    let text = without_user_info(argument);
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => printable.extend(character.escape_default()),
+            false => printable.push(character),
+        }
+    }
+    printable
+}
+
+/// `scheme://user:password@host/path` without user and password; a text that is no URL, as it is.
+pub fn without_user_info(value: &str) -> String {
+    let (scheme, rest) = match value.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), value),
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_user_info, host)) => format!("{scheme}***@{host}{path}"),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line for an error of a program with one flag.
+    #[cfg(unix)]
+    fn line(argument: &[u8]) -> String {
+        use std::os::unix::ffi::OsStringExt;
+
+        let flag = Arg::new("port").long("port").value_parser(["80", "81"]);
+        let mut command = Command::new("program").arg(flag);
+        let arguments = ["program".into(), OsString::from_vec(argument.to_vec())];
+        let error = command.try_get_matches_from_mut(&arguments).unwrap_err();
+        let failure = usage_error(&error, &command, &arguments);
+        failure.expect("it is no request for help").to_string()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_line_quotes_is_printable_and_without_user_info() {
+        for (argument, shown) in [
+            (&b"--port=a\n\nb"[..], r"a\n\nb"),
+            (b"--port=\x1b[2J", r"\u{1b}[2J"),
+            (b"--port=http://me:pw@host/", "http://***@host/"),
+            (b"http://me:pw@host/", "http://***@host/"),
+            (b"--port=\xff", "'--port=\u{fffd}' is not UTF-8"),
+        ] {
+            let line = line(argument);
+            assert!(line.contains(shown), "{line}");
+            assert!(
+                line.ends_with("(see --help)") && !line.contains('\n'),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn user_info_is_left_out_of_urls_only() {
+        for (value, shown) in [
+            (
+                "http://me:wJalrXUt@proxy.example/p@th",
+                "http://***@proxy.example/p@th",
+            ),
+            ("me:wJalrXUt@eks.example", "***@eks.example"),
+            ("/etc/tokens/a@b", "/etc/tokens/a@b"),
+        ] {
+            assert_eq!(without_user_info(value), shown);
+        }
+    }
 }

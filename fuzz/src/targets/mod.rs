@@ -2,6 +2,7 @@
 
 mod admission;
 mod canned;
+mod command_line;
 pub(crate) mod credentials;
 mod duration;
 mod eks_auth;
@@ -30,8 +31,9 @@ pub(crate) struct Target {
 /// Panics if the property does not hold.
 pub(crate) type Check = Box<dyn FnMut(&[u8])>;
 
-pub(crate) static TARGETS: [Target; 12] = [
+pub(crate) static TARGETS: [Target; 13] = [
     admission::TARGET,
+    command_line::TARGET,
     credentials::TARGET,
     duration::TARGET,
     eks_auth::TARGET,

@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory;
+use pod_identity_cli::without_user_info;
 use serde_json::{Map, Value};
 
 use super::Cli;
@@ -27,19 +28,6 @@ pub(super) fn of_server(arguments: &[OsString]) -> Value {
     Value::Object(flags.collect::<Map<_, _>>())
 }
 
-/// `scheme://user:password@host/path` without user and password.
-fn without_user_info(value: &str) -> String {
-    let (scheme, rest) = match value.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), value),
-    };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_user_info, host)) => format!("{scheme}***@{host}{path}"),
-        None => value.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,9 +49,5 @@ mod tests {
         assert_eq!(flags["bind-hosts"], "127.0.0.1,[::1]");
         assert_eq!(flags["audit-hits"], "true");
         assert_eq!(flags["max-service-qps"], "3");
-        assert_eq!(
-            without_user_info("me:wJalrXUt@eks.example"),
-            "***@eks.example"
-        );
     }
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use pod_identity_cli::Failure;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -58,6 +58,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     cli.run(without_runner(&arguments))
         .unwrap_or_else(|failure| failure.report(NAME))
+}
+
+/// Returns what [`run`] reads in a command line, for the fuzz target; not part of the interface.
+///
+/// # Errors
+/// Fails with the usage error that `run` reports, or with nothing if the arguments ask for help.
+#[doc(hidden)]
+pub fn read(arguments: &[OsString]) -> Result<impl std::fmt::Debug + use<>, Option<Failure>> {
+    let arguments = without_runner(arguments);
+    Cli::try_parse_from(arguments)
+        .map_err(|error| pod_identity_cli::usage_error(&error, &Cli::command(), arguments))
 }
 
 /// The `server` of a command line.

@@ -293,6 +293,14 @@ async fn a_routable_address_requires_a_flag_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_usage_error_is_one_line_without_the_password_of_a_url() {
+    let url = "ftp://operator:wJalrXUtnFEMI@eks-auth.example/\n\nx";
+    let ended = Program::run(&["server", "-c", "c", "--endpoint", url], &[]).await;
+    let shown = r"ftp://***@eks-auth.example/\n\nx";
+    ended.assert_one_line(64, &["--endpoint", shown, "expected a URL"]);
+}
+
+#[tokio::test]
 async fn an_invalid_endpoint_in_the_environment_is_named_and_exits_with_64() {
     let wrong = ("AWS_ENDPOINT_URL_EKS_AUTH", "ftp://eks-auth.internal");
     let list = ["server", "--cluster-name", "c"];
