@@ -25,6 +25,8 @@ mod initialize;
 #[cfg(unix)]
 mod kubernetes;
 #[cfg(target_os = "linux")]
+mod memory;
+#[cfg(target_os = "linux")]
 mod node;
 #[cfg(target_os = "linux")]
 mod outside;

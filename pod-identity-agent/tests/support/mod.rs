@@ -4,6 +4,8 @@
 
 pub(crate) mod client;
 pub(crate) mod log;
+#[cfg(target_os = "linux")]
+pub(crate) mod memory;
 pub(crate) mod metadata;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
