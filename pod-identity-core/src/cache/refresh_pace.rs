@@ -100,8 +100,22 @@ mod tests {
         pace.failed(start, 1.0);
         let tried = [0, 1, 2, 3, 5, 6].map(|secs| pace.try_take(at(secs), 1.0));
         assert_eq!(tried, [false, false, true, false, false, true]);
+        assert!(pace.is_outage());
         pace.answered();
+        assert!(!pace.is_outage());
         assert!(pace.try_take(at(7), 1.0));
         assert!(pace.try_take(at(8), 1.0));
+    }
+
+    #[test]
+    fn after_a_step_back_in_an_outage_the_pause_is_as_long_as_the_longest() {
+        let start = Timestamp::from_unix_secs(1_772_366_400);
+        let mut pace = RefreshPace::new(3.0);
+        pace.failed(start, 1.0);
+        let stepped = start - Duration::from_secs(3600);
+        pace.notice_step(stepped);
+        let at = |secs| stepped + Duration::from_secs(secs);
+        let tried = [0, 19, 20, 21].map(|secs| pace.try_take(at(secs), 1.0));
+        assert_eq!(tried, [false, false, true, false]);
     }
 }

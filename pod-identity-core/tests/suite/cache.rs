@@ -702,6 +702,16 @@ fn after_a_step_back_everything_is_refreshed_at_the_pace() {
 }
 
 #[test]
+fn a_clock_correction_of_ten_seconds_is_no_step_for_a_cache() {
+    for (correction, refreshes) in [(10, 0), (11, 1)] {
+        let mut driver = holding(CacheLimits::default(), 0..1);
+        driver.hold_back();
+        driver.look_at(START - secs(correction));
+        assert_eq!(driver.open.len(), refreshes, "{correction} s");
+    }
+}
+
+#[test]
 fn after_a_step_forward_no_expired_set_is_served() {
     let mut driver = holding(CacheLimits::default(), 0..3);
     driver.look_at(START + 7 * HOUR);

@@ -455,6 +455,22 @@ fn an_unchanged_set_is_neither_progress_nor_a_failure() {
 }
 
 #[test]
+fn an_unchanged_set_with_a_later_expiry_is_valid_until_then_and_with_an_earlier_one_as_before() {
+    for policy in [provider(), agent()] {
+        for (lifetime, held) in [(7 * HOUR, 7 * HOUR), (5 * HOUR, 6 * HOUR)] {
+            let mut driver = Driver::holding(policy.clone(), "old", 6 * HOUR);
+            driver.slot.refresh(driver.now);
+            let attempt = driver.slot.poll_fetch(driver.now).unwrap();
+            let same = Ok(set("old", START + lifetime));
+            assert!(driver.slot.handle_fetched(attempt, driver.now, same));
+            let usable = [held - secs(16), held - secs(15)]
+                .map(|after| driver.slot.peek(START + after).is_some());
+            assert_eq!(usable, [true, false], "{lifetime:?}");
+        }
+    }
+}
+
+#[test]
 fn another_access_key_id_is_progress_whatever_its_expiry() {
     for policy in [provider(), agent()] {
         for lifetime in [6 * HOUR, 6 * HOUR - secs(1), 59 * secs(60)] {
@@ -909,6 +925,20 @@ fn a_loop_of_callers_respects_the_services_hint_and_does_not_wait_for_a_long_one
 }
 
 #[test]
+fn a_caller_waits_for_an_attempt_that_may_begin_within_the_time_that_it_waits_at_most() {
+    for (since, is_told_at_once) in [(19, true), (20, false)] {
+        let mut driver = Driver::new(provider());
+        let first = driver.wait();
+        let hint = failure(Throttled).with_retry_after(Some(secs(30)));
+        driver.answer(Err(hint));
+        assert!(driver.outcome(first).is_some());
+        driver.run(secs(since));
+        let ticket = driver.wait();
+        assert_eq!(driver.outcome(ticket).is_some(), is_told_at_once, "{since}");
+    }
+}
+
+#[test]
 fn a_hint_never_delays_into_the_last_minute_of_a_set() {
     for policy in [provider(), agent()] {
         let mut driver = Driver::holding(policy, "old", HOUR);
@@ -1142,9 +1172,11 @@ fn a_set_fetched_in_the_future_is_refreshed_and_served_meanwhile() {
 
 #[test]
 fn a_clock_correction_of_seconds_starts_no_attempt() {
-    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
-    driver.step_to(START - secs(9));
-    assert_eq!(driver.started.len(), 1);
+    for (correction, attempts) in [(9, 1), (10, 1), (11, 2)] {
+        let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
+        driver.step_to(START - secs(correction));
+        assert_eq!(driver.started.len(), attempts, "{correction} s");
+    }
 }
 
 #[test]
