@@ -133,6 +133,14 @@ fn keys_are_those_of_all_slots_and_a_forgotten_one_is_none_of_them() {
 }
 
 #[test]
+fn an_attempt_may_take_as_long_as_the_policy_says() {
+    let policy = agent().with_attempt_timeout(secs(2));
+    let mut driver = Driver::new(policy, CacheLimits::default());
+    driver.ask(1);
+    assert_eq!(driver.open[0].timeout(), secs(2));
+}
+
+#[test]
 fn a_refresh_is_not_a_use() {
     let mut driver = holding(limits(|limits| limits.held = 2), 1..2);
     driver.run(secs(1));
@@ -699,6 +707,17 @@ fn after_a_step_back_everything_is_refreshed_at_the_pace() {
     assert!(driver.started[29].0 >= START - HOUR + secs(9));
     keys.sort_unstable();
     assert!(keys.into_iter().eq(0..30));
+}
+
+#[test]
+fn a_lookup_after_a_correction_of_the_clock_does_not_prolong_a_rest() {
+    let mut driver = holding(CacheLimits::default(), 0..1);
+    let attempt = begin_refresh(&mut driver);
+    driver.answer(attempt, Err(failure(Transient)));
+    driver.now = driver.now - secs(9);
+    assert_eq!(driver.find(0), Some(ready("0")));
+    let next = driver.cache.peek(&0).and_then(|slot| slot.poll_timeout());
+    assert!(next.unwrap() <= driver.now + secs(1), "{next:?}");
 }
 
 #[test]

@@ -1237,6 +1237,17 @@ fn under_the_published_behaviour_a_caller_waits_for_a_due_refresh_and_falls_back
 }
 
 #[test]
+fn under_the_published_behaviour_the_same_set_is_progress() {
+    let mut driver = refreshing(RefreshPolicy::cross_sdk());
+    driver.answer(Ok(set("old", START + 6 * HOUR)));
+    assert_eq!(driver.slot.fetched_at(), Some(driver.now));
+    assert_eq!(
+        (driver.slot.unchanged(), driver.slot.is_resting()),
+        (0, false)
+    );
+}
+
+#[test]
 fn under_the_published_behaviour_a_rejected_set_is_returned_until_the_next_attempt_is_due() {
     let mut driver = refreshing(RefreshPolicy::cross_sdk());
     driver.wait();

@@ -274,6 +274,50 @@ mod tests {
     }
 
     #[test]
+    fn path_and_name_of_a_role_have_the_limits_of_iam() {
+        for (account, folder, name, is_one) in [
+            ("111122223333", "p".repeat(510), "n".repeat(64), true),
+            ("111122223333", "p".repeat(511), "n".into(), false),
+            ("111122223333", "p".into(), "n".repeat(65), false),
+            ("111122223333", "!~".into(), "n".into(), true),
+            ("111122223333", "a b".into(), "n".into(), false),
+            ("111122223333", "a\u{7f}".into(), "n".into(), false),
+            ("111122223333", "a//b".into(), "n".into(), false),
+            ("11112222333x", "p".into(), "n".into(), false),
+        ] {
+            let arn = format!("arn:aws:iam::{account}:role/{folder}/{name}");
+            assert_eq!(is_role_arn(&arn), is_one, "{arn}");
+        }
+    }
+
+    #[test]
+    fn tags_have_the_limits_of_the_service_and_no_reserved_key() {
+        let checked = |tags: &[(&str, &str)]| {
+            let tags = tags
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()));
+            check_tags(&tags.collect()).is_ok()
+        };
+        let long = "é".repeat(257);
+        let of = |length: usize| &long[..length * "é".len()];
+        for (key, value, is_good) in [
+            (of(128), of(256), true),
+            (of(129), "", false),
+            ("key", of(257), false),
+            ("", "value", false),
+            ("aws:team", "value", false),
+            ("AWS:team", "value", false),
+            ("aws", "aws:", true),
+            ("team:aws:", "value", true),
+        ] {
+            assert_eq!(checked(&[(key, value)]), is_good, "{key} {value}");
+        }
+        let keys: Vec<String> = (0..51).map(|number| number.to_string()).collect();
+        let tags: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "")).collect();
+        assert!(checked(&tags[..50]) && !checked(&tags));
+    }
+
+    #[test]
     fn the_role_is_in_the_account_of_the_cluster_and_the_target_role_in_any() {
         let other = "arn:aws:iam::444455556666:role/orders";
         let refused = check(&Association::new("shop", "cart", other), OWNER).unwrap_err();

@@ -116,10 +116,13 @@ mod tests {
         let attempt = Attempt {
             principal: Principal::Service("pods.eks.amazonaws.com"),
             tags: &tags,
-            context: BTreeMap::from([(
-                "aws:sourcearn",
-                "arn:aws:eks:us-west-2:111122223333:cluster/prod".to_owned(),
-            )]),
+            context: BTreeMap::from([
+                (
+                    "aws:sourcearn",
+                    "arn:aws:eks:us-west-2:111122223333:cluster/prod".to_owned(),
+                ),
+                ("aws:securetransport", "true".to_owned()),
+            ]),
         };
         let cluster = "arn:aws:eks:us-west-2:111122223333:cluster/*";
         let namespace = "aws:RequestTag/kubernetes-namespace";
@@ -128,17 +131,29 @@ mod tests {
             ("StringEquals", namespace, json!(["x", "shop"]), true),
             ("StringEquals", namespace, json!("Shop"), false),
             ("StringEqualsIgnoreCase", namespace, json!("Shop"), true),
+            ("StringEqualsIgnoreCase", namespace, json!("bank"), false),
             ("StringNotEquals", namespace, json!(["x", "shop"]), false),
+            ("StringNotEqualsIgnoreCase", namespace, json!("SHOP"), false),
+            ("StringNotEqualsIgnoreCase", namespace, json!("bank"), true),
             ("StringNotEquals", "aws:absent", json!("x"), true),
             ("StringEquals", "aws:absent", json!("x"), false),
             ("StringEqualsIfExists", "aws:absent", json!("x"), true),
             ("StringEquals", "aws:SourceArn", json!(cluster), false),
             ("StringLike", "aws:SourceArn", json!(cluster), true),
+            ("StringNotLike", "aws:SourceArn", json!(cluster), false),
+            ("StringNotLike", "aws:SourceArn", json!("*dev"), true),
             ("ArnLike", "AWS:sourcearn", json!(cluster), true),
             ("ArnEquals", "aws:SourceArn", json!(cluster), true),
+            ("ArnNotEquals", "aws:SourceArn", json!(cluster), false),
             ("ArnNotLike", "aws:SourceArn", json!(cluster), false),
+            ("ArnNotLike", "aws:SourceArn", json!("*"), true),
+            ("Bool", "aws:SecureTransport", json!(true), true),
+            ("Bool", "aws:SecureTransport", json!("false"), false),
+            ("BoolIfExists", "aws:absent", json!(true), true),
             ("Null", "aws:absent", json!(true), true),
+            ("Null", "aws:absent", json!(false), false),
             ("Null", "aws:SourceArn", json!("true"), false),
+            ("Null", "aws:SourceArn", json!([true, false]), true),
         ] {
             let condition = Condition::parse(operator, key, &values).unwrap();
             assert_eq!(

@@ -139,7 +139,6 @@ impl Signature {
     }
 }
 
-/// Formats a time as SigV4 does: `20260301T120000Z`.
 /// Returns the service that a signature says it is for, whether the signature is whole or not.
 pub(crate) fn service_of(head: &Parts) -> Option<String> {
     let in_header = header(head, AUTHORIZATION.as_str()).and_then(|value| {
@@ -155,6 +154,7 @@ pub(crate) fn service_of(head: &Parts) -> Option<String> {
     scope.next().map(str::to_owned)
 }
 
+/// Formats a time as SigV4 does: `20260301T120000Z`.
 pub(crate) fn amz_date(at: Timestamp) -> String {
     let whole = Timestamp::from_unix_secs(at.as_unix_secs()).to_string();
     whole
@@ -314,6 +314,27 @@ mod tests {
         assert!(!signature.is_by(&secret, &vanilla("Param1=value1"), b""));
         assert!(!signature.is_by(&secret, &head, b"a body"));
         assert!(!signature.is_by(&Secret::from("another".to_owned()), &head, b""));
+    }
+
+    #[test]
+    fn a_time_of_signing_is_a_day_and_a_time_in_utc() {
+        let at = moment("20150830T123600Z");
+        assert_eq!(at, Timestamp::parse_rfc3339("2015-08-30T12:36:00Z").ok());
+        for text in [
+            "",
+            "20150830",
+            "20150830T123600",
+            "20150830 123600Z",
+            "2015-08-30T12:36:00Z",
+            "201508300T123600Z",
+            "20150830T1236000Z",
+            "2015083T123600Z",
+            "20150830T12360Z",
+            "20151330T123600Z",
+            "2015é30T123600Z",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
     }
 
     #[test]
