@@ -350,3 +350,32 @@ fn with_id<'a>(all: &'a BTreeMap<Key, Associated>, id: &str) -> Option<&'a Assoc
 
 /// The quota of a cluster.
 pub(crate) const MAX_ASSOCIATIONS: usize = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_watcher_learns_the_service_accounts_with_an_association_after_each_change() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let associations = Associations::default();
+        let put = |service_account: &str| {
+            let role = "arn:aws:iam::111122223333:role/cart";
+            associations.put(Association::new("shop", service_account, role), now)
+        };
+        let first = put("cart");
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let watcher = Arc::clone(&told);
+        associations.watch(move |keys| {
+            let names = keys.into_iter().map(|(_, service_account)| service_account);
+            lock(&watcher).push(names.collect::<Vec<_>>());
+        });
+        let second = put("till");
+        associations.remove(&first);
+        associations.delete(&second, now);
+        let expected: [&[&str]; 4] = [&["cart"], &["cart", "till"], &["till"], &[]];
+        assert_eq!(*lock(&told), expected);
+    }
+}
