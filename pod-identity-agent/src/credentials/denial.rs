@@ -173,3 +173,233 @@ impl<E: Into<Refusal>> From<E> for Denial {
         Self::Refused(refusal.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::ALLOW;
+    use pod_identity_core::SlotError;
+
+    use super::*;
+    use crate::eks_auth::unavailable::Unavailable;
+
+    #[test]
+    fn each_denial_has_its_reason_labels_status_and_retry_after() {
+        let refused = || EksAuthError::Refused {
+            status: 403,
+            code: "AccessDeniedException".to_owned(),
+            message: "no".to_owned(),
+            request_id: None,
+        };
+        let unreachable = || EksAuthError::Unreachable(Unavailable::other("no route"));
+        let late = |last_error, millis| Denial::Late {
+            last_error,
+            retry_after: Duration::from_millis(millis),
+        };
+        let over = |last_refusal| Denial::OverBudget {
+            flag: "--pod-budget",
+            last_refusal,
+        };
+        let token = |error: TokenError| Denial::from(error);
+        let none = None::<&str>;
+        let table = [
+            (
+                Denial::from(Refusal::NotFound),
+                Some("Path"),
+                None,
+                404,
+                none,
+            ),
+            (
+                Denial::from(Refusal::MethodNotAllowed),
+                Some("Method"),
+                None,
+                405,
+                none,
+            ),
+            (
+                Denial::from(Refusal::HostNotAllowed {
+                    host: "rebound.example".to_owned(),
+                }),
+                Some("Host"),
+                None,
+                403,
+                none,
+            ),
+            (Denial::RepeatedHost, Some("Host"), None, 400, none),
+            (
+                token(TokenError::Empty),
+                Some("Empty"),
+                Some(("token", "Empty")),
+                400,
+                none,
+            ),
+            (
+                token(TokenError::Unsigned),
+                Some("Unsigned"),
+                Some(("token", "Unsigned")),
+                400,
+                none,
+            ),
+            (
+                token(TokenError::NoExpiry),
+                Some("NoExpiry"),
+                Some(("token", "NoExpiry")),
+                400,
+                none,
+            ),
+            (
+                token(TokenError::Segments),
+                Some("Malformed"),
+                Some(("token", "Malformed")),
+                400,
+                none,
+            ),
+            (
+                ClaimError::Expired.into(),
+                Some("Expired"),
+                Some(("token", "Expired")),
+                400,
+                none,
+            ),
+            (
+                ClaimError::NotYetValid.into(),
+                Some("NotYetValid"),
+                Some(("token", "NotYetValid")),
+                400,
+                none,
+            ),
+            (
+                ClaimError::Audience.into(),
+                Some("Audience"),
+                Some(("token", "Audience")),
+                400,
+                none,
+            ),
+            (
+                Denial::WrongSignature,
+                Some("Signature"),
+                Some(("token", "Signature")),
+                400,
+                none,
+            ),
+            (
+                Denial::TooManyForged {
+                    flag: "--pod-budget",
+                },
+                Some("OverBudget"),
+                Some(("agent", "OverBudget")),
+                503,
+                Some("1"),
+            ),
+            (
+                Denial::QueueFull,
+                Some("Busy"),
+                Some(("agent", "Busy")),
+                503,
+                Some("1"),
+            ),
+            (
+                over(None),
+                Some("OverBudget"),
+                Some(("agent", "OverBudget")),
+                503,
+                Some("1"),
+            ),
+            (
+                over(Some(refused())),
+                Some("OverBudget"),
+                Some(("agent", "OverBudget")),
+                403,
+                Some("1"),
+            ),
+            (
+                Denial::EksAuth(refused()),
+                None,
+                Some(("eks_auth", "AccessDeniedException")),
+                403,
+                none,
+            ),
+            (
+                Denial::EksAuth(EksAuthError::Malformed("no subject".to_owned())),
+                None,
+                Some(("eks_auth", "Malformed")),
+                500,
+                none,
+            ),
+            (
+                Denial::EksAuth(EksAuthError::Slot(SlotError::NotBegun)),
+                None,
+                Some(("eks_auth", "Expired")),
+                500,
+                none,
+            ),
+            (
+                late(None, 0),
+                None,
+                Some(("eks_auth", "Timeout")),
+                503,
+                Some("1"),
+            ),
+            (
+                late(None, 1001),
+                None,
+                Some(("eks_auth", "Timeout")),
+                503,
+                Some("2"),
+            ),
+            (
+                late(Some(unreachable()), 3_600_000),
+                None,
+                Some(("eks_auth", "Unreachable")),
+                503,
+                Some("60"),
+            ),
+        ];
+        for (denial, reason, labels, status, retry_after) in table {
+            assert_eq!(denial.reason(), reason, "{denial:?}");
+            assert_eq!(denial.labels(), labels, "{denial:?}");
+            let response = denial.response();
+            assert_eq!(response.status(), status, "{denial:?}");
+            assert_eq!(response.headers().contains_key(ALLOW), status == 405);
+            let header = response.headers().get(RETRY_AFTER);
+            let header = header.map(|value| value.to_str().unwrap());
+            assert_eq!(header, retry_after, "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_why_and_whether_to_try_again() {
+        let late = |last_error| Denial::Late {
+            last_error,
+            retry_after: Duration::ZERO,
+        };
+        let unreachable = EksAuthError::Unreachable(Unavailable::other("no route"));
+        let refusal = EksAuthError::Malformed("no subject".to_owned());
+        let over = |last_refusal| Denial::OverBudget {
+            flag: "--node-budget",
+            last_refusal,
+        };
+        let told = |denial: Denial| denial.message();
+        assert_eq!(
+            told(late(None)),
+            "EKS Auth has not answered in time; try again"
+        );
+        assert_eq!(
+            told(late(Some(unreachable))),
+            "EKS Auth could not be asked: no route; try again"
+        );
+        assert!(told(over(None)).contains("--node-budget"));
+        assert_eq!(
+            told(over(Some(refusal.clone()))),
+            told(Denial::EksAuth(refusal)),
+            "the real cause"
+        );
+        assert!(
+            told(Denial::TooManyForged {
+                flag: "--pod-budget"
+            })
+            .contains("--pod-budget")
+        );
+        assert!(told(Denial::QueueFull).ends_with("try again"));
+    }
+}

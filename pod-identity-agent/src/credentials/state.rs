@@ -773,4 +773,63 @@ mod tests {
             assert_eq!(state.cache.held_len(), usize::from(is_kept));
         }
     }
+
+    #[test]
+    fn metrics_and_people_are_told_what_is_held_what_waits_and_what_fails() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let [held, waiting] = [token(&issuer), token(&issuer)];
+        fetch(&mut state, &held, "cart");
+        state.begin(NOW, waiting.digest(), POD, &waiting).unwrap();
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        let reading = state.reading(NOW + hours(1));
+        assert_eq!((reading.cached, reading.waiting), (1, 1));
+        assert_eq!(reading.shortest_life, hours(5));
+        assert_eq!(reading.refresh_lag, Duration::ZERO);
+        assert_eq!(reading.upstream_rate, None);
+        let lag = |hour| state.reading(NOW + hours(hour)).refresh_lag;
+        assert!(lag(5) > Duration::ZERO);
+        assert_eq!(lag(6), lag(5) + hours(1));
+
+        let details = |state: &mut State, now| serde_json::to_value(state.details(now)).unwrap();
+        let before = details(&mut state, NOW);
+        let slots = &before["slots"];
+        assert_eq!(
+            (&slots["held"]["idle"], &slots["unusable"]),
+            (&1.into(), &0.into())
+        );
+        assert_eq!(slots["empty"]["wanted"], 1);
+        assert_eq!(slots["failing"].as_array().map(Vec::len), Some(0));
+        let (running, _) = state.poll_fetch(NOW).unwrap();
+        assert_eq!(details(&mut state, NOW)["slots"]["empty"]["in-flight"], 1);
+        assert_eq!(
+            details(&mut state, NOW)["sources"]["latest"][0]["exchanges-in-flight"],
+            1
+        );
+
+        let throttled = EksAuthError::Malformed("slow down".to_owned());
+        let throttled = Failure::new(FailureClass::Throttled, throttled);
+        state.finish(&running, NOW, Err(throttled));
+        let after = details(&mut state, NOW + hours(7));
+        let slots = &after["slots"];
+        assert_eq!(
+            (&slots["empty"]["resting"], &slots["unusable"]),
+            (&1.into(), &1.into())
+        );
+        let failing = slots["failing"].as_array().unwrap();
+        assert_eq!(failing.len(), 1, "the held one does not fail: {failing:?}");
+        assert_eq!(
+            (&failing[0]["failures"], &failing[0]["pod"]),
+            (
+                &1.into(),
+                &serde_json::to_value(waiting.claims().pod.as_ref().unwrap().as_str()).unwrap()
+            )
+        );
+        assert_eq!(after["sources"]["latest"][0]["exchanges-in-flight"], 0);
+        assert_eq!(
+            after["pace"]["limit-per-second"].as_f64(),
+            state.pace.limit()
+        );
+        assert_eq!(state.reading(NOW).upstream_rate, state.pace.limit());
+        assert!(state.pace.limit().is_some());
+    }
 }

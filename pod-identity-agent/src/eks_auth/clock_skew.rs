@@ -91,7 +91,11 @@ const TOLERANCE: Duration = Duration::from_secs(4 * 60);
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_types::body::SdkBody;
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
+    use crate::telemetry::logging::tests::logged;
 
     #[test]
     fn both_date_formats_are_parsed() {
@@ -101,5 +105,65 @@ mod tests {
         for text in ["", "T", "2026-03-01", "20260301T12", "ä0260301T120000Z"] {
             assert_eq!(amz_date(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn clocks_are_far_apart_from_four_minutes_on() {
+        for sign in [1, -1] {
+            assert!(!far_apart(sign * 239_999));
+            assert!(far_apart(sign * 240_000));
+        }
+    }
+
+    fn answer(at: Timestamp, request_id: Option<&'static str>) -> HttpResponse {
+        let mut response = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        let date = DateTime::from_secs(at.as_unix_millis() / 1000);
+        let headers = response.headers_mut();
+        headers.insert("date", date.fmt(Format::HttpDate).unwrap());
+        if let Some(id) = request_id {
+            headers.insert("x-amzn-requestid", id);
+        }
+        response
+    }
+
+    #[test]
+    fn an_answer_of_eks_auth_shows_the_skew_and_whether_its_request_was_missigned() {
+        let skew = ClockSkew::default();
+        let noon = Timestamp::from_unix_secs(1_772_366_400);
+        let mut signed_in_time = answer(noon + Duration::from_secs(60), Some("r-1"));
+        skew.note(Some("20260301T120000Z"), &mut signed_in_time);
+        assert!(signed_in_time.extension::<Missigned>().is_none());
+        let mut missigned = answer(noon + Duration::from_secs(3600), Some("r-2"));
+        skew.note(Some("20260301T120000Z"), &mut missigned);
+        assert!(missigned.extension::<Missigned>().is_some());
+        let mut of_proxy = answer(noon + Duration::from_secs(3600), None);
+        skew.note(Some("20260301T120000Z"), &mut of_proxy);
+        assert!(of_proxy.extension::<Missigned>().is_none());
+    }
+
+    #[test]
+    fn a_skew_is_logged_when_it_begins_and_when_it_ends() {
+        const AHEAD: Duration = Duration::from_secs(100_000);
+        let skew = ClockSkew::default();
+        // Whatever happens between this and the notes takes less than the difference between the bounds.
+        let now = SystemClock.now();
+        let lines = logged(LevelFilter::INFO, || {
+            for at in [now, now + AHEAD, now + AHEAD] {
+                skew.note(None, &mut answer(at, Some("r-1")));
+            }
+            assert!((90_000.0..=100_000.0).contains(&skew.seconds()));
+            skew.note(None, &mut answer(now - AHEAD, None));
+            assert!(skew.seconds() > 0.0, "a proxy has a clock of its own");
+            skew.note(None, &mut answer(now - AHEAD, Some("r-2")));
+            assert!(skew.seconds() <= -100_000.0);
+            skew.note(None, &mut answer(SystemClock.now(), Some("r-3")));
+        });
+        let [begun, ended] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        assert_eq!(begun["level"], "warning");
+        let behind = begun["behind-seconds"].as_i64().unwrap();
+        assert!((90_000..=100_000).contains(&behind), "{behind}");
+        assert_eq!(ended["level"], "info");
     }
 }

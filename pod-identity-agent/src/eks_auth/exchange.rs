@@ -188,3 +188,88 @@ impl EksAuthError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, code: &str, message: &str) -> EksAuthError {
+        EksAuthError::Refused {
+            status,
+            code: code.to_owned(),
+            message: message.to_owned(),
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn an_implementation_without_a_clock_has_no_skew_and_is_within_reach() {
+        #[derive(Debug)]
+        struct Plain;
+
+        impl EksAuth for Plain {
+            fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+                Box::pin(async { Err(EksAuthError::timed_out(Duration::from_secs(1))) })
+            }
+        }
+
+        assert_eq!(Plain.clock_skew_seconds(), 0.0);
+        assert_eq!(Arc::new(Plain).clock_skew_seconds(), 0.0);
+    }
+
+    #[test]
+    fn only_a_missing_cluster_is_about_the_cluster() {
+        let unknown = "No cluster found for name: shop.";
+        for (error, is_unknown) in [
+            (refused(404, "ResourceNotFoundException", unknown), true),
+            (refused(400, "ResourceNotFoundException", unknown), false),
+            (
+                refused(404, "ResourceNotFoundException", "no association"),
+                false,
+            ),
+            (EksAuthError::Malformed(unknown.to_owned()), false),
+        ] {
+            assert_eq!(error.is_unknown_cluster(), is_unknown, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_client_gets_a_refusal_and_is_told_to_try_again_after_any_other_failure() {
+        let unreachable = EksAuthError::Unreachable(Unavailable::TimedOut(Duration::from_secs(1)));
+        for (error, is_own, label) in [
+            (
+                refused(400, "AccessDeniedException", "no"),
+                true,
+                "AccessDeniedException",
+            ),
+            (refused(400, "UnheardOfException", "no"), true, "Other"),
+            (
+                refused(500, "InternalServerException", "no"),
+                false,
+                "InternalServerException",
+            ),
+            (
+                refused(429, "ThrottlingException", "slow"),
+                false,
+                "ThrottlingException",
+            ),
+            (unreachable, false, "Unreachable"),
+            (
+                EksAuthError::Malformed("no subject".to_owned()),
+                true,
+                "Malformed",
+            ),
+            (EksAuthError::Slot(SlotError::NotBegun), false, "Expired"),
+            (
+                EksAuthError::Slot(SlotError::Expiring {
+                    left: Duration::ZERO,
+                }),
+                true,
+                "Expired",
+            ),
+        ] {
+            assert_eq!(error.is_own_answer(), is_own, "{error}");
+            assert_eq!(error.label(), label, "{error}");
+        }
+    }
+}

@@ -68,4 +68,35 @@ mod tests {
         }
         assert_eq!(without_long_words("blöcked é"), "blöcked é");
     }
+
+    #[test]
+    fn a_word_is_left_out_if_it_is_longer_than_40_characters() {
+        let (short, long) = ("x".repeat(40), "x".repeat(41));
+        let kept = without_long_words(&format!("{short} {long}"));
+        assert_eq!(kept, format!("{short} <left out>"));
+        assert_eq!(without_long_words(""), "");
+    }
+
+    #[test]
+    fn an_excerpt_is_one_line_of_a_bounded_length() {
+        assert_eq!(excerpt("one\r\ntwo", 64), "one  two");
+        assert_eq!(excerpt("é".repeat(9).as_str(), 4), "éééé");
+    }
+
+    #[test]
+    fn each_cause_is_named_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Caused(&'static str, #[source] Option<Box<Caused>>);
+
+        let caused = |text, cause: Option<Caused>| Caused(text, cause.map(Box::new));
+        let error = caused(
+            "request",
+            Some(caused(
+                "refused",
+                Some(caused("refused", Some(caused("os", None)))),
+            )),
+        );
+        assert_eq!(with_causes(&error), "request: refused: os");
+    }
 }

@@ -62,3 +62,34 @@ impl From<&UnverifiedClaims> for Subject {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pod_identity_core::{Credentials, Secret, ServiceAccountToken, Timestamp};
+    use pod_identity_testkit::Issuer;
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_of_a_token_that_names_its_namespace_and_its_service_account() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let token = Issuer::new().token("shop", "cart").mint(now);
+        let token = ServiceAccountToken::parse(&token).unwrap();
+        let pod = Arc::new(BoundPod::of(token.claims()).unwrap());
+        let session = |namespace: &str, service_account: &str| {
+            let secret = || Secret::from("s".to_owned());
+            let credentials = Credentials::new("key", secret(), secret(), now);
+            Session::new(credentials, namespace, service_account)
+        };
+        for subject in [Subject::from(token.claims()), Subject::Verified(pod)] {
+            assert!(subject.is_of(&session("shop", "cart")));
+            assert!(!subject.is_of(&session("shop", "till")));
+            assert!(!subject.is_of(&session("office", "cart")));
+            assert_ne!(subject.claimed().is_some(), subject.verified().is_some());
+        }
+        assert!(
+            !Subject::default().is_of(&session("", "")),
+            "no name is not an empty name"
+        );
+    }
+}

@@ -132,3 +132,53 @@ impl Eq for Unavailable {}
 
 /// The cause of an [`Unavailable`].
 pub type Cause = Arc<dyn Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_credentials_pods_are_told_the_kind_of_the_failure_only() {
+        let printed = "AKIANODE: no such profile";
+        for (error, kind) in [
+            (CredentialsError::not_loaded(printed), "no source has any"),
+            (
+                CredentialsError::provider_timed_out(Duration::from_secs(1)),
+                "a source did not answer in time",
+            ),
+            (
+                CredentialsError::invalid_configuration(printed),
+                "a source is configured wrongly",
+            ),
+            (CredentialsError::provider_error(printed), "a source failed"),
+        ] {
+            let unavailable = Unavailable::no_credentials(error);
+            let text =
+                format!("the agent has no credentials of its own: {kind}; its log has the cause");
+            assert_eq!(unavailable.to_string(), text);
+            assert_eq!(unavailable.in_full(), text);
+        }
+    }
+
+    #[test]
+    fn the_log_is_told_the_cause_that_pods_are_not() {
+        let proxy = |excerpt: &str| Unavailable::NotEksAuth {
+            status: 403,
+            excerpt: excerpt.to_owned(),
+        };
+        let files = |reason: &str| Unavailable::SharedFiles {
+            reason: reason.to_owned(),
+        };
+        for (one, other) in [
+            (proxy("blocked"), proxy("quota")),
+            (files("line 3"), files("line 4")),
+        ] {
+            assert_eq!(one.to_string(), other.to_string());
+            assert_ne!(one, other, "the log has another cause");
+            assert_eq!(one, one.clone());
+        }
+        assert!(proxy("blocked").in_full().ends_with(": blocked"));
+        assert!(files("line 3").in_full().ends_with(": line 3"));
+        assert_ne!(Unavailable::other("no route"), Unavailable::other("no DNS"));
+    }
+}
