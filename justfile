@@ -47,9 +47,9 @@ lean:
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --all-features
 
-# Features only add: each pair of them compiles
+# Features only add: each pair of them compiles, without a warning
 features:
-    cargo hack {{published}} --feature-powerset --depth 2 check
+    cargo hack {{published}} --feature-powerset --depth 2 clippy -- -D warnings -A clippy::all
 
 # Licences, duplicate versions, where dependencies come from
 deny:

@@ -47,6 +47,7 @@ pub(crate) enum FaultError {
          or unreachable"
     )]
     Nothing,
+    #[cfg(feature = "webhook")]
     #[error(
         "the mock webhook has no fault {0}; use status, text, body, fields, or one of the connection"
     )]

@@ -25,7 +25,7 @@ mod review;
 #[cfg(feature = "webhook")]
 mod service;
 
-#[cfg(feature = "webhook")]
+#[cfg(all(feature = "program", feature = "webhook"))]
 pub(crate) use service::WebhookService;
 
 pub use admission::admit_pod;
