@@ -55,6 +55,10 @@ features:
 deny:
     cargo deny check bans licenses sources
 
+# The licences of all dependencies, and which of them have each
+licences:
+    cargo deny list
+
 # No profile aborts on panic: it would take a node's credentials with one task
 no-abort:
     ! git grep --untracked -nE '^[^#]*panic *= *["'\'']?abort' -- '*.toml'
@@ -163,9 +167,9 @@ soak:
 simulate schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --test suite simulation -- --nocapture
 
-# A fleet of nodes in virtual time before one limited EKS Auth: writes docs/fleet.md and its figures
-fleet:
-    cargo test --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
+# A fleet in virtual time before one limited EKS Auth, or these of its 5,000 nodes: writes docs/fleet.md
+fleet nodes='500':
+    POD_IDENTITY_FLEET_NODES={{nodes}} cargo test --config profile.dev.package.pod-identity-agent.opt-level=2 --config profile.dev.package.pod-identity-core.opt-level=2 --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored
 
 # All benches: writes docs/benchmarks.md and its figures; as root also in the limits of a node
 bench *names:

@@ -6,16 +6,18 @@ use std::time::Duration;
 use pod_identity_figure::{Figure, Line};
 
 use super::run::{Record, Run};
-use super::scenario::{Agents, SCENARIOS, START, Scenario};
+use super::scenario::{
+    Agents, EXCHANGES_PER_SECOND, NODES, PODS_PER_NODE, SCENARIOS, START, Scenario,
+};
 
 /// Runs all scenarios with both agents, and writes `docs/fleet.md` with its figures.
-pub(super) fn write() {
+pub(super) fn write(nodes: usize) {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     fs::create_dir_all(docs.join("fleet")).unwrap();
-    let mut page = include_str!("page.md").to_owned();
+    let mut page = include_str!("page.md").replace("{fleet}", &fleet(nodes));
     for scenario in &SCENARIOS {
-        let [ours, official] =
-            [Agents::Ours, Agents::Official].map(|agents| Run::new(scenario, agents).finish());
+        let [ours, official] = [Agents::Ours, Agents::Official]
+            .map(|agents| Run::new(scenario, agents, nodes).finish());
         let (name, title) = (scenario.name, scenario.title);
         write!(
             page,
@@ -65,6 +67,24 @@ pub(super) fn write() {
         }
     }
     fs::write(docs.join("fleet.md"), page).unwrap();
+}
+
+/// What is simulated.
+fn fleet(nodes: usize) -> String {
+    let whole = format!(
+        "a fleet of {} nodes with {PODS_PER_NODE} pods each, whose EKS Auth grants the account \
+         {EXCHANGES_PER_SECOND} exchanges per second, in virtual time.",
+        thousands(NODES as u64)
+    );
+    match nodes {
+        NODES => whole,
+        _ => format!(
+            "a sample of {whole} The sample is {nodes} nodes and the same share of the limit. Nodes only meet at \
+             EKS Auth, so shares and times are about those of the whole fleet; counts and rates are those of the \
+             sample, to be multiplied by {}.",
+            NODES as f64 / nodes as f64
+        ),
+    }
 }
 
 type Cell = fn(&Record, &Scenario) -> String;

@@ -80,9 +80,9 @@ pub(super) struct Record {
 }
 
 impl Run {
-    pub(super) fn new(scenario: &'static Scenario, agents: Agents) -> Self {
-        let nodes = NODES;
-        let limit = EXCHANGES_PER_SECOND;
+    /// A run of so many nodes, whose EKS Auth grants them their share of what it grants [`NODES`].
+    pub(super) fn new(scenario: &'static Scenario, agents: Agents, nodes: usize) -> Self {
+        let limit = EXCHANGES_PER_SECOND * nodes as f64 / NODES as f64;
         let outage = scenario.outage.map(|(from, to)| (START + from, START + to));
         let mut run = Self {
             scenario,

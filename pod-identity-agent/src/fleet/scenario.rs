@@ -25,11 +25,11 @@ pub(super) enum Agents {
 }
 
 pub(super) const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
-/// A sample of 5,000 nodes: one in 250, before a limit that is so much lower.
-pub(super) const NODES: usize = 20;
+/// The whole fleet. A run may take a sample of it, before a limit that is so much lower.
+pub(super) const NODES: usize = 5000;
 pub(super) const PODS_PER_NODE: usize = 30;
-/// What EKS Auth grants the account: its share of 500.
-pub(super) const EXCHANGES_PER_SECOND: f64 = 2.0;
+/// What EKS Auth grants the account of the whole fleet.
+pub(super) const EXCHANGES_PER_SECOND: f64 = 500.0;
 /// A tenth of the agents is replaced each minute.
 pub(super) const UPGRADE_STEP: Duration = MINUTE;
 
