@@ -3,9 +3,10 @@
 //! [`Agent`] answers `GET /v1/credentials` from a cache that EKS Auth fills; [`SdkEksAuth`] is EKS Auth
 //! through the official client, behind the trait [`EksAuth`]. The binary is a page of code over them.
 //!
-//! It is not a control plane: associations and roles are made elsewhere. It does not verify the
-//! signature of a token: EKS Auth does, and the agent keeps what a token earned under the digest of
-//! exactly that token.
+//! EKS Auth verifies the first token of each pod, and credentials are held under the digest of exactly the
+//! token that they were exchanged for. With [`TokenKeys`] the agent verifies tokens too, and all verified
+//! tokens of a pod share its credentials. It is not a control plane: associations and roles are created
+//! elsewhere.
 //!
 //! # Features
 //! | feature | default | adds |
