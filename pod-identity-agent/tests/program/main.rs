@@ -24,7 +24,7 @@ mod ending;
 mod initialize;
 #[cfg(unix)]
 mod kubernetes;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod memory;
 #[cfg(target_os = "linux")]
 mod node;
