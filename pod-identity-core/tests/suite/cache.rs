@@ -106,6 +106,8 @@ fn a_lookup_without_a_usable_set_starts_no_fetch() {
     driver.drain();
     let attempt = driver.open.pop_front().unwrap();
     driver.answer(attempt, Err(failure(Denied)));
+    assert_eq!(driver.cache.last_error(&1), Some(&Error::Service(Denied)));
+    assert_eq!(driver.cache.last_error(&2), None);
     assert_eq!(driver.find(1), None, "it has failed for good");
     driver.drain();
     assert!(driver.open.is_empty());
