@@ -36,10 +36,13 @@ fn refreshing(policy: RefreshPolicy) -> Driver {
 
 #[test]
 fn a_copy_of_the_held_set_may_be_used_until_the_slot_has_something_to_do() {
-    let driver = Driver::holding(provider(), "old", 6 * HOUR);
+    let mut driver = Driver::holding(provider(), "old", 6 * HOUR);
     let due = driver.slot.poll_timeout().unwrap();
     assert_eq!(driver.slot.quiet_until(due - secs(1)), Some(due));
     assert_eq!(driver.slot.quiet_until(due), None);
+    driver.slot.handle_timeout(due);
+    assert!(driver.slot.wants_fetch() && driver.slot.peek(due).is_some());
+    assert_eq!(driver.slot.quiet_until(due), None, "a fetch is wanted");
 }
 
 #[test]
@@ -1025,6 +1028,19 @@ fn when_the_token_expires_its_set_is_dropped_and_not_refreshed() {
     assert!(driver.slot.is_vacant());
     assert_eq!(driver.started.len(), 1);
     assert_eq!(driver.slot.poll_timeout(), None);
+}
+
+#[test]
+fn a_refresh_in_flight_when_the_token_expires_is_still_to_be_answered() {
+    let due = ending(5 * HOUR).slot.due_at().unwrap();
+    let mut driver = ending(due.saturating_since(START) + secs(1));
+    driver.step_to(due);
+    assert_eq!(driver.open.len(), 1);
+    driver.slot.handle_timeout(due + secs(1));
+    assert!(driver.slot.held().is_none() && driver.slot.is_fetching());
+    driver.now = due + secs(1);
+    driver.answer(Err(failure(Denied)));
+    assert!(driver.slot.is_vacant());
 }
 
 #[test]
