@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,6 +9,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
+
+/// The stream of a connection, with what can be known of it without reading.
+pub(crate) trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {
+    /// Waits for the first byte. `false`: the client has closed the connection.
+    fn sends_something(&self) -> impl Future<Output = bool> + Send;
+
+    /// Whether the client has closed the connection, perhaps after it has sent a request.
+    fn is_closed_by_client(&self) -> bool;
+}
 
 /// The socket of a client, for which the kernel holds little.
 ///
@@ -56,15 +66,15 @@ impl ClientSocket {
             is_shut_down: false,
         }
     }
+}
 
-    /// Waits for the first byte. `false`: the client has closed the connection.
-    pub(crate) async fn sends_something(&self) -> bool {
+impl ClientStream for ClientSocket {
+    async fn sends_something(&self) -> bool {
         // Not `readable`, which can be ready without data: that would cost a buffer for nothing.
         matches!(self.stream.peek(&mut [0]).await, Ok(1..))
     }
 
-    /// Whether the client has closed the connection, perhaps after it has sent a request.
-    pub(crate) fn is_closed_by_client(&self) -> bool {
+    fn is_closed_by_client(&self) -> bool {
         let ready = self.stream.ready(Interest::READABLE).now_or_never();
         ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }

@@ -1,5 +1,5 @@
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,17 +15,49 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::serve::client_socket::ClientSocket;
+use crate::serve::client_socket::ClientStream;
 use crate::serve::connection_state::Phase;
-use crate::serve::connections::{Admission, ConnectionPermit, NoPermit};
+use crate::serve::connections::{Admission, ConnectionPermit, Connections, NoPermit};
 use crate::serve::drain::{Drain, DrainWatcher};
 use crate::serve::header_timeout::HeaderDeadline;
 use crate::serve::respond::{ConnectionRejected, Respond, text};
 use crate::serve::write_timeout::WriteDeadline;
 
+/// Decides about a new connection, and returns what serves it to its end. `None`: it is not served at all.
+pub(crate) fn admit<S: ClientStream, R: Respond>(
+    socket: S,
+    address: IpAddr,
+    connections: &Arc<Connections>,
+    responder: &Arc<R>,
+    mut drain: DrainWatcher,
+) -> Option<impl Future<Output = ()> + Send + use<S, R>> {
+    let admission = connections.admit(address);
+    if let Admission::Rejected = admission {
+        responder.note_rejected(ConnectionRejected::TooMany, address);
+        return None;
+    }
+    let responder = Arc::clone(responder);
+    Some(async move {
+        match wait_for_permit(admission, &socket, &mut drain).await {
+            None => {}
+            Some(Ok(permit)) => {
+                serve_connection(socket, address, permit, &*responder, drain).await;
+            }
+            Some(Err(no_permit)) => {
+                responder.note_rejected(ConnectionRejected::TooMany, address);
+                let (patience, _place) = match no_permit {
+                    NoPermit::Displaced => (Duration::ZERO, None),
+                    NoPermit::TimedOut(queued) => (LATE_REQUEST_TIMEOUT, Some(queued)),
+                };
+                turn_away(socket, patience, &mut drain).await;
+            }
+        }
+    })
+}
+
 /// Serves one connection to its end.
-pub(crate) async fn serve_connection(
-    socket: ClientSocket,
+async fn serve_connection(
+    socket: impl ClientStream,
     address: IpAddr,
     permit: ConnectionPermit,
     responder: &impl Respond,
@@ -57,9 +89,9 @@ pub(crate) async fn serve_connection(
 }
 
 /// Waits for the permit of a connection. `None`: it is to be closed, because it sends nothing while the server ends.
-pub(crate) async fn wait_for_permit(
+async fn wait_for_permit(
     admission: Admission,
-    socket: &ClientSocket,
+    socket: &impl ClientStream,
     drain: &mut DrainWatcher,
 ) -> Option<Result<ConnectionPermit, NoPermit>> {
     tokio::select! {
@@ -73,7 +105,11 @@ pub(crate) async fn wait_for_permit(
 ///
 /// Nothing is held for it while it is waited for, and a header that is incomplete then is not: the connection is
 /// closed abortively, like one that stays silent.
-pub(crate) async fn turn_away(socket: ClientSocket, patience: Duration, drain: &mut DrainWatcher) {
+async fn turn_away(
+    socket: impl ClientStream,
+    patience: Duration,
+    drain: &mut DrainWatcher,
+) {
     let sends = tokio::select! {
         biased;
         sends = timeout(patience, socket.sends_something()) => sends,
@@ -85,7 +121,7 @@ pub(crate) async fn turn_away(socket: ClientSocket, patience: Duration, drain: &
 }
 
 /// Answers the request that waits in the socket with 503.
-fn answer_busy(socket: ClientSocket, why: ConnectionRejected) {
+fn answer_busy(socket: impl ClientStream, why: ConnectionRejected) {
     let service = service_fn(|_request: Request<Incoming>| async {
         let message = match why {
             ConnectionRejected::TooManyRequests => "too many requests wait for the agent",
@@ -104,7 +140,7 @@ fn answer_busy(socket: ClientSocket, why: ConnectionRejected) {
 
 /// Waits for the first byte. `false`: there is none, and the connection is to be closed.
 async fn waits_for_request(
-    socket: &ClientSocket,
+    socket: &impl ClientStream,
     permit: &ConnectionPermit,
     drain: &mut DrainWatcher,
 ) -> bool {
@@ -128,7 +164,7 @@ async fn waits_for_request(
 
 /// Ends if the client sends nothing for a moment after the shutdown has started. Whoever has sent a request gets an
 /// answer.
-async fn stays_silent_in_drain(socket: &ClientSocket, drain: &mut DrainWatcher) {
+async fn stays_silent_in_drain(socket: &impl ClientStream, drain: &mut DrainWatcher) {
     drain.started().await;
     if timeout(FIRST_REQUEST_TIMEOUT, socket.sends_something()).await == Ok(true) {
         pending().await
@@ -136,7 +172,7 @@ async fn stays_silent_in_drain(socket: &ClientSocket, drain: &mut DrainWatcher) 
 }
 
 async fn serve_requests(
-    socket: ClientSocket,
+    socket: impl ClientStream,
     address: IpAddr,
     permit: Arc<ConnectionPermit>,
     responder: &impl Respond,
@@ -237,6 +273,10 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// At a shutdown, bytes that the kernel holds already are found in much less.
 const FOUND_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// A connection that has waited in vain has this long to send its request, so that its client gets an answer
+/// also on a machine that is too busy to send at once.
+const LATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept where another process has taken over, within the 5 s that a shutdown
 /// takes at most. Clients that pause for longer meet the close between two requests in all likelihood.

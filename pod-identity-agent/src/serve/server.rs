@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug_span, info, warn};
 
 use crate::serve::client_socket::{self, ClientSocket};
-use crate::serve::connection::{serve_connection, turn_away, wait_for_permit};
-use crate::serve::connections::{Admission, Connections, NoPermit};
+use crate::serve::connection;
+use crate::serve::connections::Connections;
 use crate::serve::drain::{self, Drain, DrainWatcher};
-use crate::serve::respond::{ConnectionRejected, Respond};
+use crate::serve::respond::Respond;
 
 /// Serves HTTP/1.1 on one socket, with a task for each connection that is admitted.
 ///
@@ -38,32 +38,17 @@ pub(crate) async fn serve(
                  peer: SocketAddr,
                  unseen: Option<OwnedSemaphorePermit>| {
         let address = peer.ip().to_canonical();
-        let admission = connections.admit(address);
-        let (socket, responder) = (ClientSocket::new(stream), Arc::clone(&responder));
-        if let Admission::Rejected = admission {
-            responder.note_rejected(ConnectionRejected::TooMany, address);
+        let (socket, drain) = (ClientSocket::new(stream), watcher.clone());
+        let Some(serving) = connection::admit(socket, address, &connections, &responder, drain)
+        else {
             return;
-        }
-        let mut drain = watcher.clone();
+        };
         // Disabled unless debug lines are logged: an enabled span costs work whenever its task is polled,
         // which is for every request.
         let span = debug_span!("connection", "client-addr" = %peer);
         let serving = async move {
             drop(unseen);
-            match wait_for_permit(admission, &socket, &mut drain).await {
-                None => {}
-                Some(Ok(permit)) => {
-                    serve_connection(socket, address, permit, &*responder, drain).await;
-                }
-                Some(Err(no_permit)) => {
-                    responder.note_rejected(ConnectionRejected::TooMany, address);
-                    let (patience, _place) = match no_permit {
-                        NoPermit::Displaced => (Duration::ZERO, None),
-                        NoPermit::TimedOut(queued) => (LATE_REQUEST_TIMEOUT, Some(queued)),
-                    };
-                    turn_away(socket, patience, &mut drain).await;
-                }
-            }
+            serving.await;
         };
         tasks.spawn(serving.instrument(span));
     };
@@ -167,10 +152,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// At a shutdown, connections that the kernel has accepted already are found in much less.
 const ACCEPT_DRAIN: Duration = Duration::from_millis(50);
-
-/// A connection that has waited in vain has this long to send its request, so that its client gets an answer
-/// also on a machine that is too busy to send at once.
-const LATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After a failed accept: long enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
