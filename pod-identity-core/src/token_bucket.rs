@@ -5,8 +5,9 @@ use crate::Timestamp;
 /// A token bucket: up to `burst` at once, refilled at `per_second`.
 ///
 /// Time is an argument, tokens are fractional, and a token can be reserved before it is available. The bucket
-/// starts full. Stepping the wall clock back neither refills the bucket nor adds to the wait. Stepping it forward
-/// refills the bucket as if the time had passed.
+/// starts full. Stepping the wall clock back neither refills the bucket nor adds to the wait, from the next call on
+/// that changes the bucket, or [`notice_step`](Self::notice_step). Stepping it forward refills the bucket as if the
+/// time had passed.
 ///
 /// ```
 /// use std::time::Duration;
@@ -121,6 +122,14 @@ impl TokenBucket {
         if wait > 0 {
             self.missing = self.missing.max(one_token_left.saturating_add(wait));
         }
+    }
+
+    /// Takes note that the wall clock may have been stepped back: the bucket is refilled from `now` on.
+    ///
+    /// Every call that changes the bucket does so too. A driver that only reads it until a token is available has to
+    /// call this before: by the time of the last change, none would be for as long as the step.
+    pub fn notice_step(&mut self, now: Timestamp) {
+        self.updated = self.updated.min(now);
     }
 
     fn update(&mut self, now: Timestamp) {
@@ -278,6 +287,18 @@ mod tests {
         let hour_ago = START - 3600 * SECOND;
         assert!(!bucket.try_take(hour_ago));
         assert_eq!(bucket.ready_at(hour_ago), hour_ago + SECOND / 2);
+    }
+
+    #[test]
+    fn a_bucket_that_is_only_read_after_a_step_back_is_refilled_from_when_it_was_noticed() {
+        let mut bucket = TokenBucket::new(10, 2.0);
+        take_all(&mut bucket, START);
+        let hour_ago = START - 3600 * SECOND;
+        bucket.notice_step(hour_ago);
+        assert_eq!(bucket.wait_for(hour_ago, 1), SECOND / 2);
+        assert_eq!(bucket.wait_for(hour_ago + SECOND / 2, 1), Duration::ZERO);
+        bucket.notice_step(hour_ago + SECOND / 2);
+        assert_eq!(take_all(&mut bucket, hour_ago + SECOND), 2);
     }
 
     #[test]

@@ -99,19 +99,23 @@ impl Budgets {
     /// Whether a token of this source may be verified that claims to be of this pod. `is_known`: credentials are
     /// held for that pod. There are only so many of them, so that invented ones cannot use up their verifications.
     pub(crate) fn may_verify(
-        &self,
+        &mut self,
         now: Timestamp,
         source: IpAddr,
         claimed: Option<PodDigest>,
         is_known: bool,
     ) -> MayVerify {
-        let is_spent = |bucket: Option<&TokenBucket>| {
-            bucket.is_some_and(|one| !one.wait_for(now, 1).is_zero())
+        let is_spent = |bucket: Option<&mut TokenBucket>| {
+            bucket.is_some_and(|one| {
+                one.notice_step(now);
+                !one.wait_for(now, 1).is_zero()
+            })
         };
-        let of_source = self.accounts.get(&source).map(|account| &account.forged);
-        if is_spent(self.claims.get(&(source, claimed))) {
+        let of_source = self.accounts.get_mut(&source);
+        let is_source_spent = is_spent(of_source.map(|account| &mut account.forged));
+        if is_spent(self.claims.get_mut(&(source, claimed))) {
             MayVerify::No
-        } else if is_known || !is_spent(of_source) {
+        } else if is_known || !is_source_spent {
             MayVerify::Yes
         } else {
             MayVerify::NotHere
@@ -139,10 +143,14 @@ impl Budgets {
     }
 
     /// How long one more exchange has to wait for the budget, after the `ahead` that wait already.
-    pub(crate) fn wait(&self, now: Timestamp, source: IpAddr, ahead: usize) -> Duration {
+    pub(crate) fn wait(&mut self, now: Timestamp, source: IpAddr, ahead: usize) -> Duration {
         let count = u32::try_from(ahead.saturating_add(1)).unwrap_or(u32::MAX);
-        match self.accounts.get(&source) {
-            Some(account) => account.exchanges.wait_for(now, count),
+        match self.accounts.get_mut(&source) {
+            Some(account) => {
+                // Nobody charges a source that is told to wait for longer than a client does.
+                account.exchanges.notice_step(now);
+                account.exchanges.wait_for(now, count)
+            }
             None => self.budget(source).bucket().wait_for(now, count),
         }
     }
@@ -299,17 +307,17 @@ mod tests {
     fn forged_tokens_are_verified_within_a_budget_that_leaves_the_exchanges_alone() {
         let mut budgets = budgets();
         for _ in 0..10 {
-            assert_eq!(may_verify(&budgets, START, POD), MayVerify::Yes);
+            assert_eq!(may_verify(&mut budgets, START, POD), MayVerify::Yes);
             budgets.charge_forged(START, POD, None);
         }
-        assert_eq!(may_verify(&budgets, START, POD), MayVerify::No);
+        assert_eq!(may_verify(&mut budgets, START, POD), MayVerify::No);
         let later = START + SECOND / 2;
-        assert_eq!(may_verify(&budgets, later, POD), MayVerify::Yes);
-        assert_eq!(may_verify(&budgets, START, NODE), MayVerify::Yes);
+        assert_eq!(may_verify(&mut budgets, later, POD), MayVerify::Yes);
+        assert_eq!(may_verify(&mut budgets, START, NODE), MayVerify::Yes);
         assert_eq!(failing(&mut budgets, START, POD), 10);
     }
 
-    fn may_verify(budgets: &Budgets, now: Timestamp, source: IpAddr) -> MayVerify {
+    fn may_verify(budgets: &mut Budgets, now: Timestamp, source: IpAddr) -> MayVerify {
         budgets.may_verify(now, source, None, false)
     }
 
@@ -324,21 +332,37 @@ mod tests {
             Some(PodDigest::of(&BoundPod::of(token.claims()).unwrap()))
         };
         let [forged, other, known] = [0, 1, 2].map(claimed);
-        let may =
-            |budgets: &Budgets, claimed| budgets.may_verify(START, NODE, claimed, claimed == known);
+        let may = |budgets: &mut Budgets, claimed| {
+            budgets.may_verify(START, NODE, claimed, claimed == known)
+        };
         for _ in 0..10 {
             budgets.charge_forged(START, NODE, forged);
         }
-        let verdicts = [forged, other, known].map(|claimed| may(&budgets, claimed));
+        let verdicts = [forged, other, known].map(|claimed| may(&mut budgets, claimed));
         assert_eq!(verdicts, [MayVerify::No, MayVerify::Yes, MayVerify::Yes]);
         for _ in 10..200 {
             budgets.charge_forged(START, NODE, forged);
         }
-        let verdicts = [forged, other, known].map(|claimed| may(&budgets, claimed));
+        let verdicts = [forged, other, known].map(|claimed| may(&mut budgets, claimed));
         assert_eq!(
             verdicts,
             [MayVerify::No, MayVerify::NotHere, MayVerify::Yes]
         );
+    }
+
+    #[test]
+    fn a_budget_that_is_spent_when_the_clock_is_stepped_back_is_refilled_from_then_on() {
+        let mut budgets = budgets();
+        failing(&mut budgets, START, POD);
+        for _ in 0..10 {
+            budgets.charge_forged(START, POD, None);
+        }
+        let hour_ago = START - Duration::from_secs(3600);
+        assert_eq!(budgets.wait(hour_ago, POD, 0), SECOND / 2);
+        assert_eq!(may_verify(&mut budgets, hour_ago, POD), MayVerify::No);
+        let later = hour_ago + SECOND / 2;
+        assert_eq!(budgets.wait(later, POD, 0), Duration::ZERO);
+        assert_eq!(may_verify(&mut budgets, later, POD), MayVerify::Yes);
     }
 
     #[test]

@@ -127,12 +127,17 @@ impl UpstreamPace {
         self.rate.as_ref().map(|rate| rate.per_second)
     }
 
-    /// The wall clock can be stepped back. Recorded times must then not be in the far future.
+    /// The wall clock can be stepped back. Recorded times must then not be in the far future, and a pause that is over
+    /// must not begin again.
     fn notice_step(&mut self, now: Timestamp) {
-        self.quiet_until = self.quiet_until.min(now + LONGEST_QUIET);
+        self.quiet_until = match self.quiet_until {
+            over if over <= now => Timestamp::MIN,
+            until => until.min(now + LONGEST_QUIET),
+        };
         if let Some(rate) = &mut self.rate {
             rate.found_at = rate.found_at.min(now);
             rate.decreased_at = rate.decreased_at.min(now);
+            rate.bucket.notice_step(now);
         }
     }
 }
@@ -272,6 +277,17 @@ mod tests {
                 .is_err_and(|at| at < START),
             "and so does a step"
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_stepped_back_does_not_hold_up_exchanges_after_a_throttled_one() {
+        let mut pace = UpstreamPace::new();
+        pace.throttled(START, START, Some(SECOND));
+        assert_eq!(pace.ready(START + SECOND), Ok(()));
+        pace.started(START + SECOND);
+        let hour_ago = START - 3600 * SECOND;
+        assert!(pace.ready(hour_ago).is_err(), "what was spent is spent");
+        assert_eq!(pace.ready(hour_ago + SECOND), Ok(()));
     }
 
     /// A service that grants 20 calls per second, with unlimited demand for 60 seconds.

@@ -69,8 +69,9 @@ impl RefreshPace {
         self.outage = None;
     }
 
-    /// Takes note that the wall clock was stepped back, so that the next attempt is not in the far future.
+    /// Takes note that the wall clock was stepped back, so that the next refresh is not in the far future.
     pub(crate) fn notice_step(&mut self, now: Timestamp) {
+        self.rate.notice_step(now);
         if let Some(outage) = &mut self.outage {
             outage.next_attempt = outage.next_attempt.min(now + LONGEST_PAUSE);
         }
@@ -117,5 +118,16 @@ mod tests {
         let at = |secs| stepped + Duration::from_secs(secs);
         let tried = [0, 19, 20, 21].map(|secs| pace.try_take(at(secs), 1.0));
         assert_eq!(tried, [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_clock_that_is_stepped_back_does_not_hold_up_refreshes() {
+        let start = Timestamp::from_unix_secs(1_772_366_400);
+        let mut pace = RefreshPace::new(3.0);
+        while pace.try_take(start, 0.5) {}
+        let hour_ago = start - Duration::from_secs(3600);
+        pace.notice_step(hour_ago);
+        assert!(!pace.try_take(hour_ago, 0.5), "what was spent is spent");
+        assert!(pace.try_take(hour_ago + Duration::from_secs(1), 0.5));
     }
 }
