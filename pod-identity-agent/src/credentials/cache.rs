@@ -223,9 +223,9 @@ impl CredentialCache {
         let mut running: HashMap<Id, Running> = HashMap::new();
         loop {
             let sleep = self.start_wanted(&mut fetches, &mut running);
+            // In a fixed order, so that a simulated schedule can be repeated. Results come first: there are only so many.
             tokio::select! {
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep(sleep) => {}
+                biased;
                 Some(joined) = fetches.join_next_with_id() => {
                     let (id, result) = match joined {
                         Ok((id, result)) => (id, result),
@@ -239,6 +239,8 @@ impl CredentialCache {
                         }
                     }
                 }
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }
@@ -300,7 +302,8 @@ impl CredentialCache {
             });
             running.insert(started.id(), fetch);
         }
-        let next = state.poll_timeout(now).unwrap_or(Timestamp::MAX);
+        let has_place = running.len() < MAX_IN_FLIGHT;
+        let next = state.poll_timeout(now, has_place).unwrap_or(Timestamp::MAX);
         next.saturating_since(now)
             .clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
     }

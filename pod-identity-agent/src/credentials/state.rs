@@ -494,9 +494,16 @@ impl State {
         }
     }
 
-    pub(crate) fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
+    /// When to poll again. `has_place`: one more fetch may be in flight.
+    pub(crate) fn poll_timeout(&mut self, now: Timestamp, has_place: bool) -> Option<Timestamp> {
         let paced = self.pace.ready(now).err();
-        let timeouts = [paced, self.budget_timeout, self.cache.poll_timeout()];
+        let ready = match has_place {
+            true => paced.unwrap_or(now),
+            // Whoever drives this polls when one ends.
+            false => Timestamp::MAX,
+        };
+        let cache = self.cache.poll_timeout_paced(ready);
+        let timeouts = [paced, self.budget_timeout, cache];
         timeouts.into_iter().flatten().min()
     }
 
@@ -657,6 +664,22 @@ mod tests {
             state.look_up(NOW, token.digest()),
             Ok(Some(Lookup::Ready(_)))
         )
+    }
+
+    #[test]
+    fn a_refresh_that_waits_for_the_pace_or_a_place_is_not_polled_until_it_may_begin() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        fetch(&mut state, &token(&issuer), "cart");
+        let due = NOW + Duration::from_secs(3 * 3600);
+        state.handle_timeout(due);
+        assert_eq!(state.poll_timeout(due, true), Some(due));
+        let timeout = state.poll_timeout(due, false);
+        assert!(timeout.is_none_or(|at| at > due), "{timeout:?}");
+        state.pace.throttled(due, due, None);
+        let ready = state.pace.ready(due).unwrap_err();
+        assert_eq!(state.poll_timeout(due, true), Some(ready));
+        state.handle_timeout(ready);
+        assert!(state.poll_fetch(ready).is_some());
     }
 
     #[test]

@@ -99,7 +99,11 @@ impl Node {
 
     /// When to poll again.
     pub(super) fn wakes(&mut self, now: Timestamp) -> Timestamp {
-        let next = self.state.poll_timeout(now).unwrap_or(Timestamp::MAX);
+        let has_place = self.in_flight < MAX_IN_FLIGHT;
+        let next = self
+            .state
+            .poll_timeout(now, has_place)
+            .unwrap_or(Timestamp::MAX);
         next.clamp(now + SHORTEST_SLEEP, now + LONGEST_SLEEP)
     }
 }

@@ -488,9 +488,15 @@ where
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) and then [`poll_fetch`](Self::poll_fetch)
     /// next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.poll_timeout_paced(Timestamp::MIN)
+    }
+
+    /// Returns the same for a driver that starts no attempt before `ready`: a refresh that could start earlier is no
+    /// reason to call.
+    pub fn poll_timeout_paced(&self, ready: Timestamp) -> Option<Timestamp> {
         let timer = self.agenda.timers.first().map(|(at, _)| *at);
         let is_paced = !self.agenda.refreshes.is_empty();
-        let refresh = is_paced.then(|| self.refresh_pace.ready_at(self.latest));
+        let refresh = is_paced.then(|| self.refresh_pace.ready_at(self.latest).max(ready));
         [timer, refresh].into_iter().flatten().min()
     }
 
