@@ -27,6 +27,8 @@ mod fleet;
 mod kubernetes;
 mod node;
 mod serve;
+#[cfg(test)]
+mod simulation;
 mod telemetry;
 mod tokens;
 

@@ -105,11 +105,7 @@ async fn wait_for_permit(
 ///
 /// Nothing is held for it while it is waited for, and a header that is incomplete then is not: the connection is
 /// closed abortively, like one that stays silent.
-async fn turn_away(
-    socket: impl ClientStream,
-    patience: Duration,
-    drain: &mut DrainWatcher,
-) {
+async fn turn_away(socket: impl ClientStream, patience: Duration, drain: &mut DrainWatcher) {
     let sends = tokio::select! {
         biased;
         sends = timeout(patience, socket.sends_something()) => sends,

@@ -204,6 +204,35 @@ impl Connections {
         self.lock().queued
     }
 
+    /// Whether nothing is left of any connection, or what is.
+    #[cfg(test)]
+    pub(crate) fn is_unused(&self) -> Result<(), String> {
+        let registry = self.lock();
+        let Registry {
+            next_id: _,
+            open,
+            sources,
+            by_size,
+            no_idle: _,
+            queued,
+            silent,
+            partial,
+        } = &*registry;
+        let buffers = self.buffers.available_permits();
+        let is_unused = (*open, *queued) == (0, 0)
+            && sources.is_empty()
+            && by_size.is_empty()
+            && silent.by_id.is_empty()
+            && silent.by_source.is_empty()
+            && partial.by_id.is_empty()
+            && partial.by_source.is_empty()
+            && buffers == self.limits.buffered;
+        match is_unused {
+            true => Ok(()),
+            false => Err(format!("{registry:?}, {buffers} buffers are free")),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -175,6 +175,7 @@ impl KeyRing {
             };
             let next = began + pause;
             tokio::select! {
+                biased;
                 () = sleep_until(next) => least = LEAST_INTERVAL,
                 () = self.not_verified.notified() => {
                     let is_soon = began.elapsed() < least;
