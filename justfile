@@ -167,7 +167,7 @@ soak:
 simulate schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --test suite simulation -- --nocapture
 
-# Random schedules of an agent and its pods, from connections to EKS Auth, of these seeds; 0.2 s of processor each
+# Random schedules of an agent and its pods, from connections to EKS Auth, of these seeds; 0.4 s of processor each
 simulate-agent schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --lib simulation -- --nocapture
 
