@@ -186,7 +186,6 @@ impl RefreshPolicy {
     /// [`with_rest`](Self::with_rest).
     pub fn cross_sdk() -> Self {
         Self {
-            schedule: Schedule::AtWindow,
             halve_long_windows: false,
             spacing: Duration::ZERO,
             margin: Duration::ZERO,

@@ -255,6 +255,11 @@ mod tests {
     }
 
     #[test]
+    fn the_path_names_the_cluster() {
+        assert_eq!(path("shop"), "/clusters/shop/assume-role-for-pod-identity");
+    }
+
+    #[test]
     fn a_request_leaves_out_what_it_does_not_know() {
         let mut request = AssumeRoleRequest::new(Secret::from("a.b.c".to_owned()));
         assert_eq!(

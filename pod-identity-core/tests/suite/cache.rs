@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use crate::support::cache::{Answer, CacheDriver, Request, source};
 use crate::support::{Error, HOUR, START, failure, millis, secs, set};
 use pod_identity_core::FailureClass::{Denied, Gone, Transient};
-use pod_identity_core::{Asked, CacheAttempt, CacheLimits, Found, RefreshPolicy};
+use pod_identity_core::{Asked, CacheAttempt, CacheLimits, Found, Merge, RefreshPolicy};
 
 type Driver = CacheDriver<u32>;
 
@@ -339,7 +339,8 @@ fn a_source_over_its_budget_waits_and_blocks_no_other() {
     assert_eq!(fetched(&mut driver.cache, &[]), None);
     assert_eq!(fetched(&mut driver.cache, &[2]), Some(20));
     assert!(driver.cache.is_waiting(&10) && !driver.cache.is_waiting(&20));
-    assert_eq!(driver.cache.waiting_of(source(2)), 1);
+    let waiting = [1, 2, 3].map(|from| driver.cache.waiting_of(source(from)));
+    assert_eq!(waiting, [1, 1, 0]);
     assert_eq!(fetched(&mut driver.cache, &[1, 2]), Some(10));
     assert_eq!(fetched(&mut driver.cache, &[1, 2]), Some(21));
     assert_eq!(fetched(&mut driver.cache, &[1, 2]), None);
@@ -679,6 +680,63 @@ fn a_refresh_that_fails_until_its_token_expires_does_not_loop() {
     driver.run(24 * HOUR);
     assert_eq!(driver.cache.poll_timeout(), None);
     assert!(driver.started.last().unwrap().0 < driver.end);
+}
+
+#[test]
+fn a_request_that_is_replaced_by_one_with_a_later_end_is_refreshed_until_then() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.end = START + 2 * HOUR;
+    driver.mint(6 * HOUR);
+    driver.ask(1);
+    let end = START + 48 * HOUR;
+    driver
+        .cache
+        .update_request(driver.now, 1, |request| request.0 = end);
+    driver.run(24 * HOUR);
+    assert!(driver.is_held(1));
+    assert!(driver.started.len() > 4, "{:?}", driver.started);
+}
+
+// Two keys of one thing
+
+#[test]
+fn a_slot_is_moved_to_the_key_it_is_merged_into() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    let merged = driver.cache.merge(driver.now, &1, 2);
+    assert!(matches!(merged, Merge::Done(None)));
+    assert_eq!((driver.find(1), driver.find(2)), (None, Some(ready("1"))));
+    assert_eq!((driver.cache.held_len(), driver.cache.empty_len()), (1, 0));
+}
+
+#[test]
+fn of_two_slots_the_one_with_a_usable_set_is_kept() {
+    for (from, to, kept) in [(1, 3, "1"), (3, 1, "1"), (1, 2, "2")] {
+        let mut driver = holding(CacheLimits::default(), 1..3);
+        driver.hold_back();
+        driver.ask(3);
+        let late = driver.open.pop_front().unwrap();
+        let merged = driver.cache.merge(driver.now, &from, to);
+        assert!(matches!(merged, Merge::Done(Some(_))), "{from} into {to}");
+        assert_eq!(
+            (driver.find(from), driver.find(to)),
+            (None, Some(ready(kept)))
+        );
+        let has_third = from == 1 && to == 2;
+        let fetched = Ok(set("late", START + 6 * HOUR));
+        assert_eq!(driver.answer(late, fetched), has_third);
+        assert_eq!(driver.find(to), Some(ready(kept)));
+    }
+}
+
+#[test]
+fn nothing_is_merged_while_a_fetch_would_be_lost() {
+    let mut driver = Driver::new(agent(), CacheLimits::default());
+    driver.ask(1);
+    let merged = driver.cache.merge(driver.now, &1, 2);
+    assert!(matches!(merged, Merge::InFlight));
+    let attempt = driver.open.pop_front().unwrap();
+    assert!(driver.answer(attempt, Ok(set("1", START + 6 * HOUR))));
+    assert_eq!((driver.find(1), driver.find(2)), (Some(ready("1")), None));
 }
 
 // Clock steps

@@ -1253,6 +1253,16 @@ fn under_the_published_behaviour_a_caller_waits_for_a_due_refresh_and_falls_back
 }
 
 #[test]
+fn under_the_published_behaviour_an_expired_set_is_returned_while_the_agent_fails() {
+    let mut driver = refreshing(RefreshPolicy::cross_sdk());
+    driver.answer(Err(failure(Transient)));
+    driver.fail(Transient);
+    driver.run(6 * HOUR);
+    assert!(!driver.slot.is_usable(driver.now));
+    assert_eq!(driver.ask(), ready("old"));
+}
+
+#[test]
 fn under_the_published_behaviour_the_same_set_is_progress() {
     let mut driver = refreshing(RefreshPolicy::cross_sdk());
     driver.answer(Ok(set("old", START + 6 * HOUR)));

@@ -162,6 +162,9 @@ mod tests {
             Some(&token),
         );
         assert_eq!(response.message, "bad token <token>   [31mred");
+        let empty = Secret::from(String::new());
+        let response = ErrorResponse::read(400, b"no token", Some(&empty));
+        assert_eq!(response.message, "no token");
         let json = br#"{"code":"aaa.bbb.ccc","message":"aaa.bbb.ccc"}"#;
         assert!(
             !ErrorResponse::read(400, json, Some(&token))
