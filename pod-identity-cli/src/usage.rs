@@ -121,16 +121,20 @@ fn printable(argument: &str) -> String {
     printable
 }
 
-/// `scheme://user:password@host/path` without user and password; a text that is no URL, as it is.
+/// Returns `scheme://***@host/path` for `scheme://user:password@host/path`, and a text without a password as it is.
+///
+/// What is quoted is often no valid URL: its password may have any character, and its scheme may be mistyped. So
+/// everything between the scheme and the last `@` is left out, which may be more than a password.
 pub fn without_user_info(value: &str) -> String {
-    let (scheme, rest) = match value.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), value),
-    };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_user_info, host)) => format!("{scheme}***@{host}{path}"),
-        None => value.to_owned(),
+    match value.rsplit_once('@') {
+        Some((before, host)) if before.contains(':') => {
+            let (scheme, separator) = match before.split_once("://") {
+                Some((scheme, _user_info)) => (scheme, "://"),
+                None => ("", ""),
+            };
+            format!("{scheme}{separator}***@{host}")
+        }
+        _ => value.to_owned(),
     }
 }
 
@@ -174,10 +178,17 @@ mod tests {
     fn user_info_is_left_out_of_urls_only() {
         for (value, shown) in [
             (
-                "http://me:wJalrXUt@proxy.example/p@th",
-                "http://***@proxy.example/p@th",
+                "http://me:wJalrXUt@proxy.example/path",
+                "http://***@proxy.example/path",
             ),
+            ("http://me@proxy.example/", "http://***@proxy.example/"),
             ("me:wJalrXUt@eks.example", "***@eks.example"),
+            ("ftp://me:wJalr/X#U?t@host/", "ftp://***@host/"),
+            ("ftp://me:wJalr@XUt,x@host/", "ftp://***@host/"),
+            ("ftp://a/,http://me:wJalrXUt@b/", "ftp://***@b/"),
+            ("ftp:/me:wJalrXUt@host", "***@host"),
+            ("https//me:wJalrXUt@host", "***@host"),
+            ("me:wJalrXUt@ftp://host", "***@ftp://host"),
             ("/etc/tokens/a@b", "/etc/tokens/a@b"),
         ] {
             assert_eq!(without_user_info(value), shown);

@@ -86,12 +86,20 @@ fn check_error(line: &str, arguments: &[OsString]) {
         line.contains("see --help") || line.contains("put `--`"),
         "{line}"
     );
-    for argument in arguments.iter().filter_map(|it| it.to_str()) {
-        let authority = argument.split_once("://").map(|(_scheme, rest)| rest);
-        let authority = authority.and_then(|rest| rest.split(['/', '?', '#']).next());
-        if let Some((user_info, _host)) = authority.and_then(|it| it.rsplit_once('@')) {
-            let mut secrets = user_info.split(':').filter(|it| is_secret(it));
-            assert!(secrets.all(|secret| !line.contains(secret)), "{line}");
+    let arguments: Vec<&str> = arguments.iter().filter_map(|it| it.to_str()).collect();
+    for (at, argument) in arguments.iter().enumerate() {
+        // Whatever stands between a colon and a later @ may be a password.
+        let passwords = argument
+            .split(':')
+            .skip(1)
+            .filter_map(|it| it.rsplit_once('@'));
+        for (password, _host) in passwords.filter(|(password, _)| is_secret(password)) {
+            let mut others = arguments
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at);
+            let is_elsewhere = others.any(|(_, other)| other.contains(password));
+            assert!(is_elsewhere || !line.contains(password), "{line}");
         }
     }
 }

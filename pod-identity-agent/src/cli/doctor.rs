@@ -106,16 +106,17 @@ impl Doctor {
         let of = |flags: &[OsString]| {
             let program = ["doctor node --", "server"].map(OsString::from);
             super::server_of(&[&program[..], flags].concat())
+                .map_err(|failure| failure.unwrap_or_else(|| Failure::usage(NO_FLAGS)))
         };
         if !self.flags.is_empty() {
-            let server = of(&self.flags).map_err(Failure::usage)?;
+            let server = of(&self.flags)?;
             return Ok((server, true));
         }
         match running_server() {
             Some(server) => Ok((server, true)),
             None => {
                 let unnamed = ["--cluster-name", "unknown"].map(OsString::from);
-                Ok((of(&unnamed).map_err(Failure::usage)?, false))
+                Ok((of(&unnamed)?, false))
             }
         }
     }
@@ -197,6 +198,9 @@ fn code(text: &str) -> Result<String, String> {
     let codes: Vec<_> = ALL.iter().map(|one| one.code).collect();
     Err(format!("expected one of {}", codes.join(", ")))
 }
+
+#[cfg(target_os = "linux")]
+const NO_FLAGS: &str = "after `--`, flags of the command `server` are expected (see server --help)";
 
 const ALL_FINDINGS: &str = "all";
 

@@ -66,6 +66,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Fails with the usage error that `run` reports, or with nothing if the arguments ask for help.
 #[doc(hidden)]
 pub fn read(arguments: &[OsString]) -> Result<impl std::fmt::Debug + use<>, Option<Failure>> {
+    read_cli(arguments)
+}
+
+fn read_cli(arguments: &[OsString]) -> Result<Cli, Option<Failure>> {
     let arguments = without_runner(arguments);
     Cli::try_parse_from(arguments)
         .map_err(|error| pod_identity_cli::usage_error(&error, &Cli::command(), arguments))
@@ -74,12 +78,12 @@ pub fn read(arguments: &[OsString]) -> Result<impl std::fmt::Debug + use<>, Opti
 /// The `server` of a command line.
 ///
 /// # Errors
-/// Fails with clap's words if it is another command, or not one.
+/// Fails with the usage error, or with nothing if it is another command or asks for help.
 #[cfg(target_os = "linux")]
-fn server_of(arguments: &[OsString]) -> Result<Box<Server>, clap::Error> {
-    match Cli::try_parse_from(without_runner(arguments))?.command {
+fn server_of(arguments: &[OsString]) -> Result<Box<Server>, Option<Failure>> {
+    match read_cli(arguments)?.command {
         Command::Server(server) => Ok(server),
-        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+        _ => Err(None),
     }
 }
 

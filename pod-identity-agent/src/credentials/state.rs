@@ -503,7 +503,8 @@ impl State {
             false => Timestamp::MAX,
         };
         let cache = self.cache.poll_timeout_paced(ready);
-        let timeouts = [paced, self.budget_timeout, cache];
+        let of_budget = self.budget_timeout.filter(|_| has_place);
+        let timeouts = [paced, of_budget, cache];
         timeouts.into_iter().flatten().min()
     }
 

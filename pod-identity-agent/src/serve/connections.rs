@@ -535,8 +535,9 @@ impl Registry {
 
     /// Rejects the last in the longest queue: a source with many connections keeps out none with few.
     fn reject_queued(&mut self) -> Option<()> {
-        let sources = self.sources.values_mut();
-        let longest = sources.max_by_key(|of_source| of_source.queue.len())?;
+        // Of equally long ones, always the same, so that a simulated schedule can be repeated.
+        let sources = self.sources.iter_mut();
+        let (_, longest) = sources.max_by_key(|(source, of)| (of.queue.len(), **source))?;
         longest.queue.pop_back().map(drop)
     }
 

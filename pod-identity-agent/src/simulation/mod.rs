@@ -42,7 +42,8 @@ fn in_every_schedule_each_pod_gets_its_own_live_credentials_or_an_answer_in_time
 
 #[test]
 fn a_schedule_can_be_repeated() {
-    for seed in 0..3 {
+    // The connections of 4 and 6 are few, so that pods crowd.
+    for seed in [0, 1, 2, 4, 6] {
         assert_eq!(Schedule::run(seed), Schedule::run(seed), "seed {seed}");
     }
 }

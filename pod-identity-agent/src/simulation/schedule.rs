@@ -136,7 +136,7 @@ impl Schedule {
         sleep(quiet).await;
         let readings = self.world.readings() - readings;
         let exchanges = self.world.exchanges() - exchanges;
-        if readings > 20 + quiet.as_secs() + 20 * exchanges {
+        if readings > 20 + quiet.as_secs() / 10 + 20 * exchanges {
             self.world.violate(format_args!(
                 "the clock was read {readings} times in {quiet:?}, for {exchanges} exchanges"
             ));
@@ -265,6 +265,10 @@ impl Schedule {
             + LONGEST_SLEEP;
         sleep(rest).await;
         let reading = self.node.reading();
+        if reading.cached > self.cache.held {
+            self.world
+                .violate(format_args!("{} sets are kept", reading.cached));
+        }
         if reading.waiting > 0 {
             self.world.violate(format_args!(
                 "{} slots wait for nobody: {}",

@@ -295,9 +295,19 @@ async fn a_routable_address_requires_a_flag_of_its_own() {
 #[tokio::test]
 async fn a_usage_error_is_one_line_without_the_password_of_a_url() {
     let url = "ftp://operator:wJalrXUtnFEMI@eks-auth.example/\n\nx";
-    let ended = Program::run(&["server", "-c", "c", "--endpoint", url], &[]).await;
     let shown = r"ftp://***@eks-auth.example/\n\nx";
-    ended.assert_one_line(64, &["--endpoint", shown, "expected a URL"]);
+    for command in [&["server"][..], &["doctor", "node", "--"]] {
+        let flags = ["-c", "c", "--endpoint", url];
+        let ended = Program::run(&[command, &flags].concat(), &[]).await;
+        ended.assert_one_line(64, &["--endpoint", shown, "expected a URL"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn doctor_node_says_what_it_expects_after_two_dashes() {
+    let ended = Program::run(&["doctor", "node", "--", "--help"], &[]).await;
+    ended.assert_one_line(64, &["flags of the command `server`"]);
 }
 
 #[tokio::test]

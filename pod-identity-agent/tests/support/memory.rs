@@ -8,15 +8,24 @@ impl Memory {
     /// Reads the memory of a child of this process.
     pub(crate) fn of(process: u32) -> Self {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
-        let memory = File::open(format!("/proc/{process}/mem")).unwrap();
+        let memory = File::open(format!("/proc/{process}/mem"))
+            .expect("the memory of a child must be readable: is yama's ptrace_scope 2 or 3?");
         let parts = maps.lines().filter_map(|line| {
             let mut words = line.split_whitespace();
             let (from, to) = words.next()?.split_once('-')?;
             let is_writable = words.next()?.starts_with("rw");
             let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
             let mut part = vec![0; usize::try_from(to - from).unwrap()];
+            let mut read = 0;
             // What has been unmapped meanwhile cannot be read.
-            (is_writable && memory.read_exact_at(&mut part, from).is_ok()).then_some(part)
+            while is_writable
+                && let Some(rest) = part.get_mut(read..).filter(|rest| !rest.is_empty())
+                && let Ok(more @ 1..) = memory.read_at(rest, from + read as u64)
+            {
+                read += more;
+            }
+            part.truncate(read);
+            Some(part)
         });
         Self(parts.collect())
     }
