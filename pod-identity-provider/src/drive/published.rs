@@ -82,3 +82,92 @@ const STALE_LIFE: Duration = Duration::from_secs(16);
 
 /// Two threads may read the clock in another order than they read what is published.
 const STEP_TOLERANCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pod_identity_core::{Credentials, Failure, FailureClass, RefreshPolicy, Secret};
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    type HeldSlot = Slot<SharedCredentials, FetchError>;
+
+    /// A slot that has fetched a set at the start.
+    fn holding(lifetime: Duration) -> HeldSlot {
+        let mut slot = Slot::new(Arc::new(RefreshPolicy::provider()), 7);
+        slot.refresh(START);
+        let attempt = slot.poll_fetch(START).unwrap();
+        let secret = || Secret::from("s".to_owned());
+        let set = Credentials::new("key", secret(), secret(), START + lifetime);
+        slot.handle_fetched(attempt, START, Ok(set.into()));
+        slot
+    }
+
+    /// Lets an attempt fail at this time.
+    fn fail(slot: &mut HeldSlot, now: Timestamp) {
+        slot.handle_timeout(now);
+        slot.refresh(now);
+        let attempt = slot.poll_fetch(now).unwrap();
+        let failure = Failure::new(FailureClass::Denied, FetchError::Interrupted);
+        slot.handle_fetched(attempt, now, Err(failure));
+    }
+
+    #[test]
+    fn a_set_is_published_from_a_second_ago_for_five_minutes() {
+        let published = Published::of(&holding(6 * HOUR), START).unwrap();
+        let (from, until) = (
+            START - Duration::from_secs(1),
+            START + Duration::from_secs(300),
+        );
+        let is_there = |now| published.at(now).is_some();
+        assert!(is_there(from) && is_there(START) && is_there(until - MILLISECOND));
+        assert!(!is_there(from - MILLISECOND) && !is_there(until));
+        assert!(published.valid_set().is_some());
+        assert!(published.news_since(None).is_none());
+    }
+
+    #[test]
+    fn a_set_is_published_until_the_slot_has_something_to_do() {
+        let slot = holding(Duration::from_secs(600));
+        let due = slot.due_at().unwrap();
+        let published = Published::of(&slot, due - Duration::from_secs(60)).unwrap();
+        assert!(published.at(due - MILLISECOND).is_some());
+        assert!(published.at(due).is_none());
+    }
+
+    #[test]
+    fn each_failed_attempt_tells_once_that_an_expired_set_is_handed_out() {
+        let mut slot = holding(HOUR);
+        let valid = Published::of(&slot, START).unwrap();
+        let expired = START + HOUR + Duration::from_secs(60);
+        fail(&mut slot, expired);
+        let first = Published::of(&slot, expired).unwrap();
+        assert!(first.valid_set().is_none());
+        assert_eq!(
+            first.at(expired).unwrap().expiration(),
+            expired + STALE_LIFE
+        );
+        for before in [None, Some(&valid)] {
+            let news = first.news_since(before);
+            assert!(matches!(
+                news,
+                Some(Event::ServingExpired { failures: 1, .. })
+            ));
+        }
+        let again = Published::of(&slot, expired).unwrap();
+        assert!(again.news_since(Some(&first)).is_none());
+        let later = expired + Duration::from_secs(60);
+        fail(&mut slot, later);
+        let second = Published::of(&slot, later).unwrap();
+        let news = second.news_since(Some(&first));
+        assert!(matches!(
+            news,
+            Some(Event::ServingExpired { failures: 2, .. })
+        ));
+    }
+}

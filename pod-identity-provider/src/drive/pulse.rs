@@ -79,3 +79,69 @@ pub(crate) const STALLED: Duration = Duration::from_millis(80);
 
 /// The failure of an attempt that was not polled for this long is not the agent's.
 const UNPOLLED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use pod_identity_core::{Credentials, RefreshPolicy, Slot, SlotError, Timestamp};
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    /// Two attempts, one after the other.
+    fn attempts() -> [Attempt; 2] {
+        let policy = Arc::new(RefreshPolicy::provider());
+        let mut slot = Slot::<Credentials, SlotError>::new(policy, 7);
+        [0, 3600].map(|secs| {
+            let now = Timestamp::from_unix_secs(secs);
+            slot.handle_timeout(now);
+            slot.refresh(now);
+            slot.poll_fetch(now).unwrap()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_is_polled_beats_every_20_ms_and_is_not_stalled() {
+        let pulse = Pulse::default();
+        let future = async {
+            sleep(Duration::from_millis(110)).await;
+            7
+        };
+        assert_eq!(pulse.accompany(future).await, (7, false));
+        assert_eq!(pulse.beats(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_that_was_not_polled_for_more_than_a_second_is_stalled() {
+        for (unpolled, is_stalled) in [(1000, false), (1001, true)] {
+            let future = advance(Duration::from_millis(unpolled));
+            assert_eq!(Pulse::default().accompany(future).await.1, is_stalled);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_has_not_beaten_for_80_ms_is_found() {
+        let [attempt, other] = attempts();
+        let pulse = Pulse::default();
+        let mut detector = StallDetector::default();
+        let mut is_found = |attempt| {
+            let stall = detector.check(Some((attempt, pulse.clone())));
+            assert!(!matches!(stall, Stall::None));
+            matches!(stall, Stall::Found(found) if found == attempt)
+        };
+        assert!(!is_found(attempt));
+        advance(Duration::from_millis(79)).await;
+        assert!(!is_found(attempt));
+        advance(Duration::from_millis(1)).await;
+        assert!(is_found(attempt));
+        assert!(!is_found(other), "another attempt has its own time");
+        advance(STALLED).await;
+        assert!(is_found(other));
+        pulse.0.fetch_add(1, Ordering::Relaxed);
+        assert!(!is_found(other), "it has beaten");
+        advance(STALLED).await;
+        assert!(is_found(other));
+        assert!(matches!(detector.check(None), Stall::None));
+        let again = detector.check(Some((other, pulse)));
+        assert!(matches!(again, Stall::Possible), "it was gone meanwhile");
+    }
+}

@@ -121,3 +121,81 @@ impl Tasks {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::mpsc;
+
+    use pod_identity_core::{Credentials, RefreshPolicy, Slot, SlotError, Timestamp};
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    /// A runtime that runs nothing but what it is asked to.
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    fn attempt() -> Attempt {
+        let policy = RefreshPolicy::provider().into();
+        let mut slot = Slot::<Credentials, SlotError>::new(policy, 7);
+        slot.refresh(Timestamp::MIN);
+        slot.poll_fetch(Timestamp::MIN).unwrap()
+    }
+
+    #[test]
+    fn a_runtime_has_one_offer_and_the_offer_to_another_one_is_withdrawn() {
+        let (first, second) = (runtime(), runtime());
+        let tasks = Tasks::default();
+        let (told, offers) = mpsc::channel();
+        for runtime in [&first, &first, &second] {
+            tasks.offer(runtime.handle(), |offer| {
+                told.send(offer).unwrap();
+                pending()
+            });
+        }
+        let offers: Vec<Offer> = offers.try_iter().collect();
+        let [withdrawn, current] = offers[..] else {
+            panic!("{offers:?}")
+        };
+        assert!(tasks.accept(withdrawn).is_none());
+        assert!(tasks.accept(current).is_some());
+        assert!(tasks.accept(current).is_none(), "it is accepted once");
+    }
+
+    #[test]
+    fn a_background_task_is_replaced_if_it_has_ended_or_has_missed_a_deadline_elsewhere() {
+        let (first, second) = (runtime(), runtime());
+        let tasks = Tasks::default();
+        let is_started = |runtime: &Runtime, is_missed| {
+            let mut is_started = false;
+            tasks.ensure_background(runtime.handle(), is_missed, || {
+                is_started = true;
+                pending()
+            });
+            is_started
+        };
+        assert!(is_started(&first, false));
+        assert!(!is_started(&first, false));
+        assert!(!is_started(&first, true), "it is on this runtime");
+        assert!(!is_started(&second, false), "it has missed nothing");
+        assert!(is_started(&second, true));
+        drop(second);
+        assert!(is_started(&first, false), "its runtime has ended");
+    }
+
+    #[test]
+    fn an_attempt_is_elsewhere_while_it_runs_on_another_runtime() {
+        let (first, second) = (runtime(), runtime());
+        let tasks = Tasks::default();
+        assert!(tasks.attempt_elsewhere(second.handle()).is_none());
+        let (attempt, pulse) = (attempt(), Pulse::default());
+        tasks.start(Task::spawn(first.handle(), pending()), attempt, pulse);
+        assert!(tasks.attempt_elsewhere(first.handle()).is_none());
+        let elsewhere = tasks.attempt_elsewhere(second.handle());
+        assert_eq!(elsewhere.map(|(elsewhere, _)| elsewhere), Some(attempt));
+        drop(first);
+        assert!(tasks.attempt_elsewhere(second.handle()).is_none());
+    }
+}
