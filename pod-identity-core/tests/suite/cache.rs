@@ -561,6 +561,19 @@ fn one_set_that_cannot_be_refreshed_does_not_slow_down_the_others() {
 }
 
 #[test]
+fn a_first_fetch_that_fails_does_not_delay_refreshes() {
+    let mut driver = holding(CacheLimits::default(), 1..2);
+    let due = driver.cache.poll_timeout().unwrap();
+    driver.now = due - secs(1);
+    driver.hold_back();
+    driver.ask(9);
+    let attempt = driver.open.pop_front().unwrap();
+    assert!(driver.answer(attempt, Err(failure(Transient))));
+    driver.look_at(due);
+    assert_eq!(driver.started.last(), Some(&(due, 1)));
+}
+
+#[test]
 fn refusals_are_answers_and_no_outage() {
     let mut driver = sixty_due(CacheLimits::default());
     driver.serve(|_key, _now| Err(failure(Denied)));
