@@ -24,13 +24,17 @@ use crate::serve::respond::{ConnectionRejected, Respond, text};
 use crate::serve::write_timeout::WriteDeadline;
 
 /// Decides about a new connection, and returns what serves it to its end. `None`: it is not served at all.
-pub(crate) fn admit<S: ClientStream, R: Respond>(
+///
+/// `unseen` is dropped when the connection is looked at for the first time. It is passed here, because a future around
+/// the returned one would take twice its memory in each connection.
+pub(crate) fn admit<S: ClientStream, R: Respond, U: Send>(
     socket: S,
     address: IpAddr,
     connections: &Arc<Connections>,
     responder: &Arc<R>,
     mut drain: DrainWatcher,
-) -> Option<impl Future<Output = ()> + Send + use<S, R>> {
+    unseen: U,
+) -> Option<impl Future<Output = ()> + Send + use<S, R, U>> {
     let admission = connections.admit(address);
     if let Admission::Rejected = admission {
         responder.note_rejected(ConnectionRejected::TooMany, address);
@@ -38,6 +42,7 @@ pub(crate) fn admit<S: ClientStream, R: Respond>(
     }
     let responder = Arc::clone(responder);
     Some(async move {
+        drop(unseen);
         match wait_for_permit(admission, &socket, &mut drain).await {
             None => {}
             Some(Ok(permit)) => {

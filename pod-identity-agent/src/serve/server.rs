@@ -39,17 +39,13 @@ pub(crate) async fn serve(
                  unseen: Option<OwnedSemaphorePermit>| {
         let address = peer.ip().to_canonical();
         let (socket, drain) = (ClientSocket::new(stream), watcher.clone());
-        let Some(serving) = connection::admit(socket, address, &connections, &responder, drain)
-        else {
+        let serving = connection::admit(socket, address, &connections, &responder, drain, unseen);
+        let Some(serving) = serving else {
             return;
         };
         // Disabled unless debug lines are logged: an enabled span costs work whenever its task is polled,
         // which is for every request.
         let span = debug_span!("connection", "client-addr" = %peer);
-        let serving = async move {
-            drop(unseen);
-            serving.await;
-        };
         tasks.spawn(serving.instrument(span));
     };
     loop {

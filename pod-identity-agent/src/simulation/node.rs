@@ -103,6 +103,7 @@ impl Node {
             &self.connections,
             &self.responder,
             self.watcher.clone(),
+            (),
         )?;
         self.serving.lock().unwrap().spawn(serving);
         Some(client)
