@@ -121,20 +121,28 @@ fn printable(argument: &str) -> String {
     printable
 }
 
-/// Returns `scheme://***@host/path` for `scheme://user:password@host/path`, and a text without a password as it is.
+/// Returns `scheme://***@host/path` for `scheme://user:password@host/path`, for each URL in a text.
 ///
-/// What is quoted is often no valid URL: its password may have any character, and its scheme may be mistyped. So
-/// everything between the scheme and the last `@` is left out, which may be more than a password.
-pub fn without_user_info(value: &str) -> String {
-    match value.rsplit_once('@') {
-        Some((before, host)) if before.contains(':') => {
-            let (scheme, separator) = match before.split_once("://") {
-                Some((scheme, _user_info)) => (scheme, "://"),
-                None => ("", ""),
-            };
-            format!("{scheme}{separator}***@{host}")
-        }
-        _ => value.to_owned(),
+/// What is quoted is often no valid URL: its scheme may be mistyped, and its password may have a slash. Where it is not
+/// clear what the password is, everything between the scheme and the last `@` is left out.
+pub fn without_user_info(text: &str) -> String {
+    let mut shown = String::new();
+    let mut left = text;
+    loop {
+        let (scheme, rest) = match left.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains('@') => (format!("{scheme}://"), rest),
+            _ => (String::new(), left),
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let Some((_user_info, host)) = authority.rsplit_once('@') else {
+            return shown
+                + &match left.rsplit_once('@') {
+                    Some((before, host)) if before.contains(':') => format!("{scheme}***@{host}"),
+                    _ => left.to_owned(),
+                };
+        };
+        shown += &format!("{scheme}***@{host}");
+        left = path;
     }
 }
 
@@ -182,6 +190,11 @@ mod tests {
                 "http://***@proxy.example/path",
             ),
             ("http://me@proxy.example/", "http://***@proxy.example/"),
+            ("http://me:wJalrXUt@a/p@th", "http://***@a/p@th"),
+            (
+                "http://me:wJal@a/,http://me:rXUt@b/",
+                "http://***@a/,http://***@b/",
+            ),
             ("me:wJalrXUt@eks.example", "***@eks.example"),
             ("ftp://me:wJalr/X#U?t@host/", "ftp://***@host/"),
             ("ftp://me:wJalr@XUt,x@host/", "ftp://***@host/"),
