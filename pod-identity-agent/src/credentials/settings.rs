@@ -28,11 +28,13 @@ pub(crate) struct Settings {
 impl Settings {
     /// The defaults. The seed drives the jitter.
     pub(crate) fn new(seed: u64) -> Self {
+        let mut limits = CacheLimits::default();
+        limits.empty = PLACES_WITHOUT_CREDENTIALS;
         Self {
             audience: DEFAULT_AUDIENCE.to_owned(),
             max_wait: DEFAULT_ANSWER_WITHIN,
             policy: RefreshPolicy::agent(),
-            limits: CacheLimits::default(),
+            limits,
             pod_budget: Budget::POD,
             node_budget: Budget::NODE,
             node_addresses: NodeAddresses::loopback(),
@@ -42,6 +44,10 @@ impl Settings {
         }
     }
 }
+
+/// More than the sets that are held by default. If all of their pods ask at once and there are fewer places, newcomers
+/// replace pods whose exchange is under way, and nobody gets credentials.
+const PLACES_WITHOUT_CREDENTIALS: usize = 2048;
 
 /// The audience of Pod Identity tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "pods.eks.amazonaws.com";
