@@ -21,12 +21,20 @@ use crate::{
 /// with it after it has expired), `T` that of the sets, and `E` the driver's error.
 ///
 /// If more slots hold a set than the limit, the least recently used is evicted. Slots without a set are in a
-/// table of their own, in which each source has a share, so that a flood of unknown keys evicts no held set. No
-/// call scans all slots, except the first after the wall clock was stepped back.
+/// table of their own, so that a flood of unknown keys evicts no held set. No call scans all slots, except the first
+/// after the wall clock was stepped back.
+///
+/// # When the table of slots without a set is full
+/// A newcomer gets the place of a slot that has nothing left to do, or else of the newest slot without an attempt in
+/// flight of the source that has the most slots, if these are at least two more than the newcomer's source has.
+/// Otherwise the answer is [`Asked::Full`]. An attempt in flight is therefore never lost to a newcomer, and neither is
+/// the only slot of a source: if more sources ask at once than there are places, the first of them are served, and
+/// their places become free at the pace of the service.
 ///
 /// # The driver's contract
 /// It is that of [`Slot`]. In addition, read the [`outcome`](Self::outcome) for the callers that wait before
-/// calling [`poll_fetch`](Self::poll_fetch), which drops slots that have nothing left to do.
+/// calling [`ask`](Self::ask) for another key or [`poll_fetch`](Self::poll_fetch), which drop slots that have nothing
+/// left to do.
 pub struct SlotCache<K, R, T, E> {
     policy: Arc<RefreshPolicy>,
     limits: CacheLimits,
@@ -45,7 +53,7 @@ pub struct SlotCache<K, R, T, E> {
     first_in_a_row: u8,
     /// Slots that may have nothing left to do. They are dropped later, because callers still have to read the
     /// outcome.
-    vacancy_candidates: Vec<K>,
+    vacancy_candidates: BTreeSet<K>,
     /// The latest time of all calls. An earlier one means that the clock was stepped back.
     latest: Timestamp,
     serial: u64,
@@ -229,7 +237,7 @@ where
             agenda: Agenda::new(),
             refresh_pace: RefreshPace::new(limits.refreshes_per_second),
             first_in_a_row: 0,
-            vacancy_candidates: Vec::new(),
+            vacancy_candidates: BTreeSet::new(),
             latest: Timestamp::MIN,
             serial: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -548,18 +556,13 @@ where
         source: IpAddr,
         request: impl FnOnce() -> R,
     ) -> Option<Ticket> {
-        let share = self.shares.of(source);
-        if share >= self.limits.empty_per_source {
+        self.drop_vacant();
+        if self.shares.of(source) >= self.limits.empty_per_source {
             return None;
         }
         if self.empty.len() >= self.limits.empty {
-            match self.shares.largest() {
-                // The new slot replaces the oldest slot of the source that has the most. A source without a
-                // slot is always admitted. Otherwise as many invented sources as there are slots would keep
-                // out all others.
-                Some((most, oldest)) if share == 0 || most > share + 1 => self.evict(&oldest),
-                _ => return None,
-            }
+            let replaced = self.shares.replaceable_by(source)?;
+            self.evict(&replaced);
         }
         self.serial += 1;
         let request = request();
@@ -630,10 +633,14 @@ where
         let to = node.wanted_index_keys();
         let from = std::mem::replace(&mut node.index_keys, to);
         let (has, vacant) = (node.slot.held().is_some(), node.slot.is_vacant());
+        let (source, serial, in_flight) = (node.source, node.serial, node.slot.is_in_flight());
         self.agenda.reindex(key, from, to);
         self.move_between_tables(key, has);
+        if !has {
+            self.shares.set_replaceable(source, serial, key, !in_flight);
+        }
         if vacant {
-            self.vacancy_candidates.push(key);
+            self.vacancy_candidates.insert(key);
         }
     }
 
@@ -650,16 +657,20 @@ where
 
     /// Drops the slots that have nothing left to do and those over the limit.
     fn tidy(&mut self) {
-        while let Some(key) = self.vacancy_candidates.pop() {
-            if self.node(&key).is_some_and(|node| node.slot.is_vacant()) {
-                self.remove(&key);
-            }
-        }
+        self.drop_vacant();
         while self.held.len() > self.limits.held {
             let Some(key) = self.held.front().map(|(key, _)| *key) else {
                 break;
             };
             self.evict(&key);
+        }
+    }
+
+    fn drop_vacant(&mut self) {
+        while let Some(key) = self.vacancy_candidates.pop_first() {
+            if self.node(&key).is_some_and(|node| node.slot.is_vacant()) {
+                self.remove(&key);
+            }
         }
     }
 

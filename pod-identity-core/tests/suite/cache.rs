@@ -249,27 +249,80 @@ fn a_source_has_a_share_and_leaves_the_rest_to_others() {
     assert_eq!(driver.ask_from(source(2), 257), Answer::Wait);
 }
 
-#[test]
-fn in_a_full_table_a_new_slot_replaces_the_oldest_of_the_largest_source() {
-    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
-    for (from, key) in [(2, 1), (1, 2), (1, 3), (1, 4)] {
-        driver.ask_from(source(from), key);
-    }
-    assert_eq!(driver.ask_from(source(3), 5), Answer::Wait);
-    let known = [1, 2, 3, 4, 5].map(|key| driver.cache.peek(&key).is_some());
-    assert_eq!(known, [true, false, true, true, true]);
+/// A driver with this many places for slots without a set, whose fetches are not started.
+fn in_line(places: usize) -> Driver {
+    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = places));
+    driver.at_once = 0;
+    driver
+}
+
+fn known<const N: usize>(driver: &Driver, keys: [u32; N]) -> [bool; N] {
+    keys.map(|key| driver.cache.peek(&key).is_some())
 }
 
 #[test]
-fn in_a_full_table_a_source_without_a_slot_is_admitted_before_one_that_has_one() {
-    let mut driver = Driver::new(agent(), limits(|limits| limits.empty = 4));
-    for key in 1..=4 {
-        driver.ask_from(source(10 - key), key);
+fn in_a_full_table_a_new_slot_replaces_the_newest_of_the_largest_source() {
+    let mut driver = in_line(4);
+    for (from, key) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
+        driver.ask_from(source(from), key);
     }
-    assert_eq!(driver.ask_from(source(9), 5), Answer::Full, "it has one");
-    assert_eq!(driver.ask_from(source(20), 6), Answer::Wait);
-    let known = [1, 2, 3, 4, 6].map(|key| driver.cache.peek(&key).is_some());
-    assert_eq!(known, [false, true, true, true, true], "the oldest went");
+    assert_eq!(driver.ask_from(source(3), 5), Answer::Wait);
+    let known = known(&driver, [1, 2, 3, 4, 5]);
+    assert_eq!(known, [true, true, false, true, true]);
+    assert_eq!(driver.cache.evicted(), 1);
+}
+
+#[test]
+fn in_a_full_table_no_slot_with_an_attempt_in_flight_is_replaced() {
+    let mut driver = in_line(4);
+    driver.at_once = 2;
+    for (from, key) in [(1, 1), (1, 2), (1, 3), (1, 4)] {
+        driver.ask_from(source(from), key);
+    }
+    for (from, answer) in [(2, Answer::Wait), (3, Answer::Wait), (4, Answer::Full)] {
+        assert_eq!(driver.ask_from(source(from), 10 + from), answer);
+    }
+    assert_eq!(known(&driver, [1, 2, 3, 4]), [true, true, false, false]);
+    // The place of one whose attempt has failed can be taken until the next attempt.
+    let attempt = driver.open.pop_front().unwrap();
+    driver.at_once = 1;
+    assert!(driver.answer(attempt, Err(failure(Transient))));
+    assert_eq!(driver.ask_from(source(4), 14), Answer::Wait);
+    assert_eq!(known(&driver, [1, 2, 14]), [false, true, true]);
+    let attempt = driver.open.pop_front().unwrap();
+    assert!(driver.answer(attempt, Ok(set("2", START + HOUR))));
+}
+
+#[test]
+fn in_a_full_table_the_only_slot_of_a_source_is_kept() {
+    let mut driver = in_line(4);
+    for from in 1..=4 {
+        assert_eq!(driver.ask_from(source(from), from), Answer::Wait);
+    }
+    for from in [4, 5, 6] {
+        assert_eq!(driver.ask_from(source(from), 10 + from), Answer::Full);
+    }
+    assert_eq!(known(&driver, [1, 2, 3, 4]), [true; 4]);
+    driver.at_once = 1;
+    driver.drain();
+    driver.mint(HOUR);
+    let attempt = driver.open.pop_front().unwrap();
+    driver.answer(attempt, Ok(set("1", START + HOUR)));
+    assert_eq!(driver.ask_from(source(5), 15), Answer::Wait);
+}
+
+#[test]
+fn in_a_full_table_a_slot_that_has_nothing_left_to_do_gives_way_first() {
+    let mut driver = in_line(3);
+    for (from, key) in [(1, 1), (1, 2), (2, 3)] {
+        driver.ask_from(source(from), key);
+    }
+    let (attempt, _) = driver.cache.poll_fetch(START, |_any| true).unwrap();
+    let refused = Err(failure(Denied));
+    assert!(driver.cache.handle_fetched(attempt, START, refused));
+    assert_eq!(driver.ask_from(source(3), 4), Answer::Wait);
+    assert_eq!(known(&driver, [1, 2, 3, 4]), [false, true, true, true]);
+    assert_eq!(driver.cache.evicted(), 0);
 }
 
 #[test]
@@ -287,13 +340,65 @@ fn in_a_full_table_no_source_replaces_a_slot_of_one_that_has_no_more_than_it() {
 #[test]
 fn in_a_full_table_a_source_replaces_a_slot_of_one_that_has_at_least_two_more() {
     for (most, expected) in [(2, Answer::Full), (3, Answer::Wait), (5, Answer::Wait)] {
-        let mut driver = Driver::new(agent(), limits(|limits| limits.empty = most + 1));
+        let mut driver = in_line(most + 1);
         driver.ask_from(source(2), 0);
         for key in 1..=most as u32 {
             driver.ask_from(source(1), key);
         }
         assert_eq!(driver.ask_from(source(2), 9), expected, "1 beside {most}");
     }
+}
+
+#[test]
+fn more_sources_than_places_are_served_with_one_attempt_each() {
+    const SOURCES: u32 = 300;
+    let mut driver = in_line(100);
+    driver.at_once = 8;
+    let mut rounds = 0;
+    while driver.cache.held_len() < SOURCES as usize {
+        for key in (0..SOURCES)
+            .filter(|key| !driver.is_held(*key))
+            .collect::<Vec<_>>()
+        {
+            driver.ask_from(source(key), key);
+        }
+        for attempt in std::mem::take(&mut driver.open) {
+            let fetched = set("any", driver.now + HOUR);
+            assert!(
+                driver
+                    .cache
+                    .handle_fetched(attempt, driver.now, Ok(fetched))
+            );
+        }
+        driver.drain();
+        driver.now = driver.now + millis(50);
+        rounds += 1;
+        assert!(rounds <= SOURCES.div_ceil(8), "{:?}", driver.cache);
+    }
+    assert_eq!(driver.started.len(), SOURCES as usize);
+    assert_eq!(driver.cache.evicted(), 0);
+}
+
+#[test]
+fn a_source_is_served_although_others_fill_the_table_again_and_again() {
+    let mut driver = in_line(12);
+    driver.at_once = 2;
+    let mut invented = 1000..;
+    let flood = |driver: &mut Driver, keys: &mut std::ops::RangeFrom<u32>| {
+        for (from, key) in (0..60).zip(keys) {
+            driver.ask_from(source(1 + from % 3), key);
+        }
+    };
+    flood(&mut driver, &mut invented);
+    assert_eq!(driver.ask_from(source(9), 9), Answer::Wait);
+    // One attempt of each other source precedes it.
+    for _attempt in 0..4 {
+        assert!(driver.open.iter().all(|attempt| attempt.key() != 9));
+        flood(&mut driver, &mut invented);
+        let attempt = driver.open.pop_front().unwrap();
+        driver.answer(attempt, Err(failure(Denied)));
+    }
+    assert!(driver.open.iter().any(|attempt| attempt.key() == 9));
 }
 
 #[test]

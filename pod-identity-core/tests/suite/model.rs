@@ -278,7 +278,10 @@ impl Life {
 }
 
 mod cache {
-    use crate::support::cache::{CacheDriver, source};
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use crate::support::cache::{Answer, CacheDriver, source};
     use pod_identity_core::{CacheAttempt, CacheLimits};
 
     use super::*;
@@ -289,15 +292,16 @@ mod cache {
         #[test]
         fn a_cache_upholds_its_contract(
             end in end(),
+            at_once in prop_oneof![1..4usize, Just(usize::MAX)],
             ops in proptest::collection::vec(op(), 1..120),
         ) {
             let mut limits = CacheLimits::default();
-            (limits.held, limits.empty, limits.empty_per_source) = (2, 3, 2);
+            (limits.held, limits.empty, limits.empty_per_source) = (2, PLACES, PLACES_OF_SOURCE);
             let mut driver = CacheDriver::new(RefreshPolicy::agent(), limits);
-            driver.end = end;
-            let mut late = VecDeque::new();
+            (driver.end, driver.at_once) = (end, at_once);
+            let (mut late, mut sources) = (VecDeque::new(), BTreeMap::new());
             for op in ops {
-                apply(&mut driver, &mut late, op);
+                apply(&mut driver, &mut late, &mut sources, op);
                 check(&driver);
             }
             wind_up(&mut driver);
@@ -306,12 +310,18 @@ mod cache {
 
     const KEYS: u8 = 6;
 
-    fn apply(driver: &mut CacheDriver<u8>, late: &mut VecDeque<CacheAttempt<u8>>, op: Op) {
+    const PLACES: usize = 4;
+
+    const PLACES_OF_SOURCE: usize = 3;
+
+    fn apply(
+        driver: &mut CacheDriver<u8>,
+        late: &mut VecDeque<CacheAttempt<u8>>,
+        sources: &mut BTreeMap<u8, IpAddr>,
+        op: Op,
+    ) {
         match op {
-            Op::Ask(which) => {
-                let key = which % KEYS;
-                driver.ask_from(source(u32::from(which) / 64), key);
-            }
+            Op::Ask(which) => ask(driver, sources, source(u32::from(which) / 64), which % KEYS),
             Op::Answer(which, brought) => {
                 let open = driver.open.len();
                 if let Some(attempt) = driver.open.remove(usize::from(which) % open.max(1)) {
@@ -331,12 +341,68 @@ mod cache {
         }
     }
 
+    /// A newcomer costs no attempt in flight, and nobody who waits anything, except a source that has more than its
+    /// own.
+    fn ask(
+        driver: &mut CacheDriver<u8>,
+        sources: &mut BTreeMap<u8, IpAddr>,
+        from: IpAddr,
+        key: u8,
+    ) {
+        if driver.cache.peek(&key).is_none() {
+            sources.insert(key, from);
+        }
+        let before: Vec<_> = (0..KEYS)
+            .filter(|known| *known != key)
+            .filter_map(|known| under_way(driver, known))
+            .collect();
+        let of = |from: IpAddr| {
+            before
+                .iter()
+                .filter(|slot| sources[&slot.key] == from)
+                .count()
+        };
+        let answer = driver.ask_from(from, key);
+        let is_gone = |slot: &&UnderWay| driver.cache.peek(&slot.key).is_none();
+        let gone: Vec<_> = before.iter().filter(is_gone).collect();
+        assert!(gone.len() <= 1, "{gone:?}");
+        for slot in gone {
+            assert!(!slot.is_in_flight, "{slot:?}");
+            assert!(of(sources[&slot.key]) >= of(from) + 2, "{slot:?}");
+        }
+        if answer == Answer::Full {
+            let is_full = driver.cache.empty_len() >= PLACES;
+            assert!(is_full || of(from) >= PLACES_OF_SOURCE, "there is a place");
+        }
+    }
+
+    /// A slot without a set, with a fetch that no deadline ends now.
+    #[derive(Debug)]
+    struct UnderWay {
+        key: u8,
+        is_in_flight: bool,
+    }
+
+    fn under_way(driver: &CacheDriver<u8>, key: u8) -> Option<UnderWay> {
+        let slot = driver.cache.peek(&key)?;
+        let lasts = slot.poll_timeout().is_none_or(|end| end > driver.now);
+        let is_under_way = slot.held().is_none() && slot.is_under_way() && lasts;
+        is_under_way.then(|| UnderWay {
+            key,
+            is_in_flight: slot.is_fetching() && !slot.wants_fetch(),
+        })
+    }
+
     fn pass_time(driver: &mut CacheDriver<u8>) {
         let next = driver.cache.poll_timeout().unwrap_or(driver.now);
         for _ in 0..3 {
             driver.look_at(next.max(driver.now));
         }
-        let next = driver.cache.poll_timeout();
+        let ready = match driver.open.len() < driver.at_once {
+            true => Timestamp::MIN,
+            false => Timestamp::MAX,
+        };
+        let next = driver.cache.poll_timeout_paced(ready);
         assert!(next.is_none_or(|next| next > driver.now), "busy");
     }
 
@@ -346,7 +412,7 @@ mod cache {
         let held = slots.iter().filter(|slot| slot.held().is_some()).count();
         assert_eq!(cache.held_len(), held);
         assert_eq!(cache.empty_len(), slots.len() - held);
-        assert!(held <= 2 && slots.len() - held <= 3 + 2);
+        assert!(held <= 2 && slots.len() - held <= PLACES + 2);
 
         let deadline = slots.iter().filter_map(|slot| slot.poll_timeout()).min();
         let next = cache.poll_timeout();
@@ -358,7 +424,9 @@ mod cache {
             next == deadline || slots.iter().any(|slot| slot.is_fetching()),
             "{next:?} is nobody's deadline"
         );
-        assert!(slots.iter().all(|slot| !slot.is_vacant()));
+        // They are dropped when the driver looks for an attempt to start.
+        let looks = driver.open.len() < driver.at_once;
+        assert!(!looks || slots.iter().all(|slot| !slot.is_vacant()));
     }
 
     fn wind_up(driver: &mut CacheDriver<u8>) {

@@ -38,6 +38,8 @@ pub(crate) struct CacheDriver<K> {
     pub(crate) open: VecDeque<CacheAttempt<K>>,
     /// Until when a request is good.
     pub(crate) end: Timestamp,
+    /// How many attempts may be open at a time.
+    pub(crate) at_once: usize,
     waiting: Vec<(K, Ticket)>,
     /// What those who waited were told, in order.
     pub(crate) told: Vec<(K, Result<String, Error>)>,
@@ -56,6 +58,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
             started: Vec::new(),
             open: VecDeque::new(),
             end: Timestamp::MAX,
+            at_once: usize::MAX,
             waiting: Vec::new(),
             told: Vec::new(),
             service: None,
@@ -124,7 +127,9 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug> CacheDriver<K> {
     /// Those who wait are told, then wanted fetches are started.
     pub(crate) fn drain(&mut self) {
         self.tell();
-        while let Some((attempt, _)) = self.cache.poll_fetch(self.now, |_any| true) {
+        while self.open.len() < self.at_once
+            && let Some((attempt, _)) = self.cache.poll_fetch(self.now, |_any| true)
+        {
             self.started.push((self.now, attempt.key()));
             match &mut self.service {
                 Some(service) => {
