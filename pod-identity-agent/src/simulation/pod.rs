@@ -79,7 +79,7 @@ impl Pod {
         let is_on_host_network = number % 5 == 4;
         let (address, source) = match is_on_host_network {
             true => (Ipv4Addr::new(127, 0, 0, number as u8), NODE_SOURCE),
-            false => (Ipv4Addr::new(10, 0, 1, number as u8), number),
+            false => (Ipv4Addr::from(FIRST_ADDRESS + number as u32), number),
         };
         let mut pod = Self {
             number,
@@ -445,6 +445,8 @@ fn request(token: &str) -> String {
         "GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.23\r\nAuthorization: {token}\r\n\r\n"
     )
 }
+
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([10, 0, 1, 0]);
 
 /// Times are whole milliseconds, and several of them add up.
 const TICK: Duration = Duration::from_millis(20);

@@ -47,6 +47,8 @@ struct Truth {
     /// Until then the agent may believe so, whose clock has been stepped.
     may_be_quiet_until: Instant,
     exchanges: u64,
+    /// The current second, and the exchanges that were granted in it.
+    granted: (u64, u32),
     /// What must not happen, and has.
     violations: Vec<String>,
 }
@@ -57,6 +59,8 @@ pub(super) enum Mood {
     Healthy,
     Slow,
     Throttling(Option<u64>),
+    /// Throttles all but this many exchanges per second.
+    Granting(u32),
     Failing,
     Refusing,
     Hanging,
@@ -135,6 +139,7 @@ impl World {
                 quiet_until: now,
                 may_be_quiet_until: now,
                 exchanges: 0,
+                granted: (0, 0),
                 violations: Vec::new(),
             }),
         })
@@ -360,6 +365,9 @@ impl World {
                 }
                 return Err(refused(ErrorCode::Throttling).with_retry_after(hint));
             }
+            Mood::Granting(per_second) if !truth.is_granted(per_second) => {
+                return Err(refused(ErrorCode::Throttling));
+            }
             Mood::Failing => return Err(refused(ErrorCode::InternalServer)),
             Mood::Refusing => return Err(refused(ErrorCode::AccessDenied)),
             _ => {}
@@ -425,6 +433,16 @@ impl Truth {
             self.steps.last().map(|step| step.1),
             self.steps.last().map(|step| step.0.elapsed()),
         )
+    }
+
+    /// Whether one more exchange of this second is granted.
+    fn is_granted(&mut self, per_second: u32) -> bool {
+        let second = self.began.elapsed().as_secs();
+        if self.granted.0 != second {
+            self.granted = (second, 0);
+        }
+        self.granted.1 += 1;
+        self.granted.1 <= per_second
     }
 
     fn by_clock(&self, at: Instant) -> Timestamp {
