@@ -11,7 +11,6 @@ use pod_identity_core::{Clock, Credentials, Failure, FailureClass, Secret, Times
 use pod_identity_testkit::Issuer;
 use tokio::time::{Instant, sleep};
 
-use crate::credentials::cache::MAX_IN_FLIGHT;
 use crate::credentials::rate_limit::Budget;
 use crate::tokens::key_source::{Fetching, KeySource, KeysUnavailable};
 use crate::{EksAuth, EksAuthError, Exchange, Session};
@@ -294,11 +293,6 @@ impl World {
         let by_clock = truth.by_clock(now);
         truth.exchanges += 1;
         truth.in_flight += 1;
-        if truth.in_flight > MAX_IN_FLIGHT {
-            truth
-                .violations
-                .push(truth.at("too many exchanges in flight"));
-        }
         if now < truth.quiet_until {
             let violation = truth.at("EKS Auth is called although it asked not to be");
             truth.violations.push(violation);
