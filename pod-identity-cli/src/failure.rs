@@ -2,6 +2,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use pod_identity_core::printable;
+
 /// Why a program stops without having done its work, and the exit code that says so.
 #[derive(Debug)]
 pub struct Failure {
@@ -10,11 +12,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with an exit code of its own. The message names the cause, then the remedy.
+    /// A failure with an exit code of its own. The message names the cause, then the remedy. What it quotes of a file or
+    /// of the command line may be anything, so it is made [`printable`].
     pub fn new(code: u8, message: impl fmt::Display) -> Self {
         Self {
             code,
-            message: message.to_string(),
+            message: printable(&message.to_string()),
         }
     }
 
@@ -45,3 +48,14 @@ impl From<io::Error> for Failure {
 
 /// A wrong command line, by the convention of sysexits.h.
 const EX_USAGE: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line() {
+        let failure = Failure::from(io::Error::other("a\u{2028}b\r\n\u{202e}\"c\\'"));
+        assert_eq!(failure.to_string(), r#"a\u{2028}b\r\n\u{202e}"c\'"#);
+    }
+}

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser};
+use pod_identity_core::printable;
 
 use crate::Failure;
 
@@ -55,7 +56,7 @@ fn command_to_run(
     let runs_commands = subcommand.get_arguments().any(Arg::is_last_set);
     (runs_commands && !unexpected.starts_with('-')).then(|| {
         let name = subcommand.get_name();
-        let unexpected = printable(unexpected);
+        let unexpected = quotable(unexpected);
         format!("to run the command `{unexpected}`, put `--` before it: {name} -- {unexpected}")
     })
 }
@@ -67,13 +68,9 @@ fn one_line(error: &clap::Error, command: &Command, arguments: &[OsString]) -> S
             let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
             format!("a command is missing: {}", names.join(", "))
         }
-        // Clap does not name it.
         ErrorKind::InvalidUtf8 => {
-            let wrong = arguments
-                .iter()
-                .find(|argument| argument.to_str().is_none());
-            let wrong = wrong.map(|argument| argument.to_string_lossy());
-            format!("'{}' is not UTF-8", printable(&wrong.unwrap_or_default()))
+            let wrong = not_utf8(command, arguments);
+            format!("'{}' is not UTF-8", quotable(&wrong.to_string_lossy()))
         }
         _ => first_sentence(error),
     };
@@ -99,7 +96,7 @@ fn first_sentence(error: &clap::Error) -> String {
         ContextKind::InvalidSubcommand,
     ] {
         if let Some(ContextValue::String(quoted)) = error.get(kind) {
-            rendered = rendered.replace(quoted, &printable(quoted));
+            rendered = rendered.replace(quoted, &quotable(quoted));
         }
     }
     // The names of missing arguments are on lines of their own.
@@ -108,17 +105,26 @@ fn first_sentence(error: &clap::Error) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// A part of the command line without user and password of a URL, and without characters that control a terminal.
-fn printable(argument: &str) -> String {
-    let text = without_user_info(argument);
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => printable.extend(character.escape_default()),
-            false => printable.push(character),
-        }
-    }
-    printable
+/// A part of the command line, without user and password of a URL.
+fn quotable(argument: &str) -> String {
+    printable(&without_user_info(argument))
+}
+
+/// The argument that clap finds not to be UTF-8, and does not name. Others may be, such as paths.
+fn not_utf8(command: &Command, arguments: &[OsString]) -> OsString {
+    let texts: Vec<OsString> = arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy().into_owned().into())
+        .collect();
+    let candidates = arguments.iter().zip(&texts).enumerate();
+    let mut candidates = candidates.filter(|(_, (argument, text))| argument != text);
+    let wrong = candidates.find(|(index, (argument, _))| {
+        let mut alone = texts.clone();
+        alone.splice(index..=index, [(*argument).clone()]);
+        let parsed = command.clone().try_get_matches_from(alone);
+        parsed.is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8)
+    });
+    wrong.map_or_else(OsString::new, |(_, (argument, _))| argument.clone())
 }
 
 /// Returns `scheme://***@host/path` for `scheme://user:password@host/path`, for each URL in a text.
@@ -150,14 +156,18 @@ pub fn without_user_info(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The line for an error of a program with one flag.
+    /// The line for an error of a program with a flag for text and one for a path.
     #[cfg(unix)]
-    fn line(argument: &[u8]) -> String {
+    fn line(arguments: &[&[u8]]) -> String {
         use std::os::unix::ffi::OsStringExt;
 
-        let flag = Arg::new("port").long("port").value_parser(["80", "81"]);
-        let mut command = Command::new("program").arg(flag);
-        let arguments = ["program".into(), OsString::from_vec(argument.to_vec())];
+        let port = Arg::new("port").long("port").value_parser(["80", "81"]);
+        let path = Arg::new("path").long("path");
+        let path = path.value_parser(clap::value_parser!(std::path::PathBuf));
+        let mut command = Command::new("program").args([port, path]);
+        let arguments = [&[&b"program"[..]], arguments].concat();
+        let arguments = arguments.into_iter().map(<[u8]>::to_vec);
+        let arguments: Vec<_> = arguments.map(OsString::from_vec).collect();
         let error = command.try_get_matches_from_mut(&arguments).unwrap_err();
         let failure = usage_error(&error, &command, &arguments);
         failure.expect("it is no request for help").to_string()
@@ -171,14 +181,32 @@ mod tests {
             (b"--port=\x1b[2J", r"\u{1b}[2J"),
             (b"--port=http://me:pw@host/", "http://***@host/"),
             (b"http://me:pw@host/", "http://***@host/"),
+            (
+                "--port=80\u{2028}\u{202e}18".as_bytes(),
+                r"80\u{2028}\u{202e}18",
+            ),
+            ("\u{2029}\u{200b}".as_bytes(), r"\u{2029}\u{200b}"),
             (b"--port=\xff", "'--port=\u{fffd}' is not UTF-8"),
         ] {
-            let line = line(argument);
+            let line = line(&[argument]);
             assert!(line.contains(shown), "{line}");
             assert!(
                 line.ends_with("(see --help)") && !line.contains('\n'),
                 "{line}"
             );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_argument_that_must_be_utf8_is_named_among_several() {
+        for arguments in [
+            &[&b"--path=\xfe"[..], b"--port=80\xff"][..],
+            &[b"--port=80\xff", b"--path=\xfe"],
+            &[b"--path", b"\xfe", b"--port", b"80\xff"],
+        ] {
+            let line = line(arguments);
+            assert!(line.contains("80\u{fffd}' is not UTF-8"), "{line}");
         }
     }
 

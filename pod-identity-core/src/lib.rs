@@ -48,6 +48,7 @@ mod credentials;
 mod endpoint;
 mod failure;
 mod log;
+mod printable;
 mod secret;
 mod slot;
 mod timestamp;
@@ -67,6 +68,7 @@ pub use failure::{Failure, FailureClass};
 #[cfg(feature = "cache")]
 pub use log::KeyedLogSuppressor;
 pub use log::LogSuppressor;
+pub use printable::{is_printable, printable};
 pub use secret::Secret;
 pub use slot::{
     Ask, Attempt, CredentialSet, Expiring, RefreshPolicy, Slot, SlotError, Ticket, Window,

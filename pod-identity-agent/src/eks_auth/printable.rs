@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
-/// Returns the first `limit` characters on one line: control characters become spaces.
+use pod_identity_core::is_printable;
+
+/// Returns the first `limit` characters on one line: unprintable ones become spaces.
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {
     text.chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
+        .map(|char| if is_printable(char) { char } else { ' ' })
         .take(limit)
         .collect()
 }
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_one_line_of_a_bounded_length() {
-        assert_eq!(excerpt("one\r\ntwo", 64), "one  two");
+        assert_eq!(excerpt("one\r\ntwo\u{2028}", 64), "one  two ");
         assert_eq!(excerpt("é".repeat(9).as_str(), 4), "éééé");
     }
 

@@ -9,6 +9,7 @@ use pod_identity_core::{BoundPod, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::telemetry::audit_file::AuditFile;
+use crate::telemetry::json_line::json_line;
 
 /// A log with one JSON line for each exchange with EKS Auth, and for each new token that is answered without
 /// one because the agent has verified it.
@@ -61,8 +62,7 @@ impl AuditLog {
         let Some(to) = &self.to else {
             return;
         };
-        let mut line = entry.to_json().to_string();
-        line.push('\n');
+        let line = json_line(&entry.to_json());
         let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
         // Credentials are served even if the audit cannot be written; a metric counts the lost lines.
         let _unwritten = to.write_all(line.as_bytes()).and_then(|()| to.flush());

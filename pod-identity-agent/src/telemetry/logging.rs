@@ -14,6 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 
+use crate::telemetry::json_line::json_line;
 use crate::telemetry::log_level::LogLevel;
 
 /// A subscriber that writes one JSON object per line, each with one write. The fields of the spans that an
@@ -102,8 +103,7 @@ where
             .0
             .insert("time".into(), SystemClock.now().to_string().into());
         event.record(&mut fields);
-        let mut line = Value::Object(fields.0).to_string();
-        line.push('\n');
+        let line = json_line(&Value::Object(fields.0));
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // Credentials are served even if the log cannot be written.
         let _unwritten = writer

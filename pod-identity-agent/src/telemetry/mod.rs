@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod audit_file;
+pub(crate) mod json_line;
 pub(crate) mod line_writer;
 pub(crate) mod log_level;
 pub mod logging;

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pod_identity_cli::Failure;
 use serde::Deserialize;
 
 use crate::Association;
@@ -51,7 +52,7 @@ impl AssociationsFile {
             if let Err(error) = &renewed
                 && !has_failed
             {
-                let _unwritten = writeln!(io::stderr(), "{}: {error}", super::NAME);
+                let _goes_on = Failure::new(1, error).report(super::NAME);
             }
             has_failed = renewed.is_err();
         }

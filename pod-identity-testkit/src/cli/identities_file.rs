@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use pod_identity_cli::Failure;
 use serde_json::{Value, json};
 
 use crate::MockEksAuth;
@@ -15,7 +16,7 @@ pub(super) fn keep(eks: &MockEksAuth, path: PathBuf) -> io::Result<()> {
     write(&path, Vec::new())?;
     eks.service().cluster.associations.watch(move |keys| {
         if let Err(error) = write(&path, keys) {
-            let _unwritten = writeln!(io::stderr(), "{}: {error}", super::NAME);
+            let _goes_on = Failure::new(1, error).report(super::NAME);
         }
     });
     Ok(())

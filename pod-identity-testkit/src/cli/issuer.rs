@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use http::Uri;
 use http::uri::PathAndQuery;
+use pod_identity_cli::Failure;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -84,7 +85,7 @@ async fn keep_fresh(source: Source, issuer: Issuer) {
         if let Err(error) = &read
             && !has_failed
         {
-            let _unwritten = writeln!(io::stderr(), "{}: {error}", super::NAME);
+            let _goes_on = Failure::new(1, error).report(super::NAME);
         }
         has_failed = read.is_err();
     }

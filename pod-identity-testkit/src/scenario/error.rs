@@ -3,13 +3,15 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use pod_identity_core::printable;
+
 /// Why a [`Scenario`](crate::Scenario) cannot be read. Its message names the file, the line, the cause and
 /// the remedy; the project's `docs/scenario.md` lists all keys.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
     /// The file cannot be read, or is not UTF-8. Remedy: the right path.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -35,7 +37,7 @@ impl ScenarioError {
             path: None,
             line: before.filter(|byte| **byte == b'\n').count() + 1,
             // One line: the parser's message can have several.
-            cause: cause.to_string().replace('\n', ", "),
+            cause: printable(&cause.to_string().replace('\n', ", ")),
         }
     }
 
@@ -51,9 +53,13 @@ impl ScenarioError {
     }
 }
 
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
 fn place(path: Option<&Path>, line: usize) -> String {
     match path {
-        Some(path) => format!("{}:{line}", path.display()),
+        Some(path) => format!("{}:{line}", shown(path)),
         None => format!("line {line}"),
     }
 }

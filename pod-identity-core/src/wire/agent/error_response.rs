@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::wire::agent::members::Members;
 use crate::wire::eks_auth::ErrorCode;
-use crate::{FailureClass, Secret};
+use crate::{FailureClass, Secret, is_printable};
 
 /// An error that a client has read from a node agent or another server of container credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct ErrorResponse {
     pub status: u16,
     /// The AWS error code, such as `AccessDeniedException`, if the body contains one.
     pub code: Option<String>,
-    /// The server's message, as one line of at most [`ErrorResponse::MAX_MESSAGE`] bytes without control characters.
+    /// The server's message, as one line of at most [`ErrorResponse::MAX_MESSAGE`] bytes without [unprintable](is_printable) characters.
     /// The token that was sent is replaced by `<token>`.
     pub message: String,
 }
@@ -95,11 +95,11 @@ fn without(text: &str, secret: Option<&Secret>) -> String {
     }
 }
 
-/// Returns `text` as one line without control characters, truncated between two characters.
+/// Returns `text` as one line without unprintable characters, truncated between two characters.
 fn printable(text: &str) -> String {
     let mut out = String::new();
     for char in text.trim().chars() {
-        let char = if char.is_control() { ' ' } else { char };
+        let char = if is_printable(char) { char } else { ' ' };
         if out.len() + char.len_utf8() > ErrorResponse::MAX_MESSAGE {
             break;
         }
@@ -158,10 +158,10 @@ mod tests {
         let token = Secret::from("aaa.bbb.ccc".to_owned());
         let response = ErrorResponse::read(
             400,
-            b"bad token aaa.bbb.ccc\r\n\x1b[31mred\x00",
+            "bad token aaa.bbb.ccc\r\n\x1b[31mred\u{2028}a\u{202e}b\0".as_bytes(),
             Some(&token),
         );
-        assert_eq!(response.message, "bad token <token>   [31mred");
+        assert_eq!(response.message, "bad token <token>   [31mred a b");
         let empty = Secret::from(String::new());
         let response = ErrorResponse::read(400, b"no token", Some(&empty));
         assert_eq!(response.message, "no token");

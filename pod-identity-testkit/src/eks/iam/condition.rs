@@ -1,3 +1,4 @@
+use pod_identity_core::printable;
 use serde_json::Value;
 
 use crate::eks::iam::attempt::Attempt;
@@ -29,10 +30,10 @@ enum Matching {
 #[non_exhaustive]
 pub enum TrustPolicyError {
     /// It is not JSON, or not a trust policy.
-    #[error("not a trust policy: {0}")]
+    #[error("not a trust policy: {}", printable(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     /// The mock does not have this condition operator.
-    #[error("condition operator {} is not supported: use those for strings, ARNs, Bool or Null", .0.escape_debug())]
+    #[error("condition operator {} is not supported: use those for strings, ARNs, Bool or Null", printable(.0))]
     Operator(String),
 }
 
