@@ -101,7 +101,8 @@ pub(super) struct Server {
     /// When /readyz fails: until EKS Auth has been reached once, or in every outage
     #[arg(long, value_enum, default_value_t = When::Once)]
     readiness: When,
-    /// Where each issued or refused set of credentials is recorded: on (standard output), off, or a file
+    /// Where a JSON line is written for each answer of EKS Auth, each attempt without one, and each new token
+    /// that is answered without an exchange: on (standard output), off, or a file
     #[arg(long, default_value = "on")]
     audit_log: String,
     /// Record also when another source than a token's first gets its credentials, once for each of them

@@ -90,9 +90,10 @@ fn fleet(nodes: usize) -> String {
 type Cell = fn(&Record, &Scenario) -> String;
 
 const CELLS: [(&str, Cell); 7] = [
-    ("pods that were without credentials", |record, _| {
-        thousands(record.gaps.len() as u64)
-    }),
+    (
+        "pods of the sample that were without credentials",
+        |record, _| thousands(record.gaps.len() as u64),
+    ),
     ("longest without", |record, _| {
         shown(record.longest_without())
     }),
@@ -109,12 +110,16 @@ const CELLS: [(&str, Cell); 7] = [
                 .map_or("–".to_owned(), |at| shown(at.saturating_since(from)))
         },
     ),
-    ("exchanges that were granted", |record, _| {
+    ("calls of the sample that were granted", |record, _| {
         thousands(record.granted)
     }),
-    ("throttled", |record, _| thousands(record.throttled)),
-    ("failed", |record, _| thousands(record.failed)),
-    ("most calls in one second", |record, _| {
+    ("calls of the sample that were throttled", |record, _| {
+        thousands(record.throttled)
+    }),
+    ("calls of the sample that failed", |record, _| {
+        thousands(record.failed)
+    }),
+    ("most calls of the sample in one second", |record, _| {
         thousands(record.peak.into())
     }),
 ];
