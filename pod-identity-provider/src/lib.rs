@@ -1,5 +1,5 @@
-//! AWS credentials for a pod that are always ready: fetched from the EKS Pod Identity agent (or any
-//! other container-credentials endpoint), refreshed ahead of time, and handed out without waiting.
+//! AWS credentials for a pod: fetched from the EKS Pod Identity agent (or any
+//! other container-credentials endpoint), refreshed in the background before they are needed.
 //!
 //! [`PodIdentityProvider`] is the entry type. It works with the AWS SDK, as a `ProvideCredentials`, and
 //! without. It is not a default credential chain: it reads the container variables and nothing else.
