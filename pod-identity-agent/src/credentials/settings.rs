@@ -45,8 +45,8 @@ impl Settings {
     }
 }
 
-/// More than the sets that are held by default. If all of their pods ask at once and there are fewer places, newcomers
-/// replace pods whose exchange is under way, and nobody gets credentials.
+/// More than the sets that are held by default, so that all of their pods have a place after a restart. With a place, an
+/// exchange follows although the client has given up; without one, the client has to come when a place is free.
 const PLACES_WITHOUT_CREDENTIALS: usize = 2048;
 
 /// The audience of Pod Identity tokens.

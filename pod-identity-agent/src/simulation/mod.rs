@@ -4,7 +4,8 @@
 //!
 //! The agent is the real one from the first byte of a connection to the trait `EksAuth`; only its sockets are replaced.
 //! A run of the tests plays a few. `just simulate-agent` plays thousands, or as many as it is told:
-//! `POD_IDENTITY_SCHEDULES` is their number, `POD_IDENTITY_SEED` the first.
+//! `POD_IDENTITY_SCHEDULES` is their number, `POD_IDENTITY_SEED` the first. The restart of an agent that has fewer places
+//! than pods is always the same.
 
 mod node;
 mod pod;
@@ -13,10 +14,7 @@ mod schedule;
 mod stream;
 mod world;
 
-use std::time::Duration;
-
 use pod::Seen;
-use restart::Restart;
 use schedule::Schedule;
 
 #[test]
@@ -49,21 +47,6 @@ fn a_schedule_can_be_repeated() {
     // The connections of 4 and 6 are few, so that pods crowd.
     for seed in [0, 1, 2, 4, 6] {
         assert_eq!(Schedule::run(seed), Schedule::run(seed), "seed {seed}");
-    }
-}
-
-#[test]
-fn more_pods_than_places_all_get_credentials_as_fast_as_eks_auth_grants() {
-    let (pods, per_second) = (200, 40);
-    let granted_in = Duration::from_secs(pods / u64::from(per_second));
-    for places in [30, 90] {
-        let restart = Restart::run(pods as usize, places, per_second);
-        println!("{places} places: {restart:?}");
-        assert_eq!(restart.violations, Vec::<String>::new(), "{places} places");
-        assert_eq!(restart.without, 0, "{places} places");
-        // Pods ask every few seconds, and some exchanges are throttled.
-        let took = restart.took;
-        assert!(took < granted_in * 3 / 2, "{places} places: {took:?}");
     }
 }
 

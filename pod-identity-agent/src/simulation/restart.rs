@@ -12,19 +12,34 @@ use super::world::{Mood, World};
 use crate::credentials::settings::Settings;
 use crate::serve::connections::ConnectionLimits;
 
+#[test]
+fn more_pods_than_places_all_get_credentials_as_fast_as_eks_auth_grants() {
+    let (pods, per_second) = (200, 40);
+    let granted_in = Duration::from_secs(pods / u64::from(per_second));
+    for places in [30, 90] {
+        let restart = Restart::run(pods as usize, places, per_second);
+        println!("{places} places: {restart:?}");
+        assert_eq!(restart.violations, Vec::<String>::new(), "{places} places");
+        assert_eq!(restart.without, 0, "{places} places");
+        // Pods ask every few seconds, and some exchanges are throttled.
+        let took = restart.took;
+        assert!(took < granted_in * 3 / 2, "{places} places: {took:?}");
+    }
+}
+
 /// Pods that all ask an agent that has just started, until each has credentials.
-#[derive(Debug, PartialEq)]
-pub(super) struct Restart {
+#[derive(Debug)]
+struct Restart {
     /// Until the last pod had credentials; not longer than [`LONGEST`].
-    pub(super) took: Duration,
+    took: Duration,
     /// Pods without credentials by then.
-    pub(super) without: usize,
-    pub(super) violations: Vec<String>,
+    without: usize,
+    violations: Vec<String>,
 }
 
 impl Restart {
     /// There are only so many places for tokens without credentials, and EKS Auth grants so many exchanges per second.
-    pub(super) fn run(pods: usize, places: usize, per_second: u32) -> Self {
+    fn run(pods: usize, places: usize, per_second: u32) -> Self {
         let mut runtime = Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
