@@ -147,13 +147,17 @@ soak-cluster:
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
 
-# Inputs nobody thought of, for so many seconds each; the names of targets, or parts of them, select some
+# Inputs nobody thought of, for so many seconds each, of the targets with such names; FUZZ_SEED sets the seed
 fuzz seconds='60' *targets:
     FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
 
 # Changes of one crate that none of its own tests notices, as docs/mutants.md reads them; needs cargo-mutants
 mutants package='pod-identity-core' *arguments:
     cargo mutants --package {{package}} --sharding round-robin {{arguments}}
+
+# The published crates compile with the minimum Rust version that Cargo.toml names, which rustup fetches
+msrv:
+    CARGO_TARGET_DIR=target/msrv cargo +$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml) check {{published}} --all-features
 
 # Changes of the published interfaces since a revision that need a new version; needs cargo-semver-checks
 semver revision:

@@ -41,6 +41,7 @@ fn main() -> io::Result<ExitCode> {
     let chosen = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(*part));
     let seconds =
         lookup("FUZZ_SECONDS").map(|text| text.parse().expect("FUZZ_SECONDS must be a number"));
+    let given = lookup("FUZZ_SEED").map(|text| text.parse().expect("FUZZ_SEED must be a number"));
     let targets: Vec<_> = TARGETS
         .iter()
         .filter(|target| chosen(target.name))
@@ -58,7 +59,7 @@ fn main() -> io::Result<ExitCode> {
         let (length, seed) = match seconds {
             Some(seconds) => (
                 Length::Time(Duration::from_secs(seconds)),
-                fastrand::u64(..),
+                given.unwrap_or_else(|| fastrand::u64(..)),
             ),
             None => (Length::Cases(target.cases), 0),
         };

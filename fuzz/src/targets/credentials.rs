@@ -3,6 +3,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use pod_identity_core::wire::agent::{ErrorResponse, decode, encode};
 use pod_identity_core::{Secret, Timestamp, variables};
+use serde::de::IgnoredAny;
 
 use super::{Target, at_once, canned, is_secret};
 
@@ -71,7 +72,8 @@ fn check(body: &[u8]) {
     }
 }
 
-/// `None` where the SDK fails, and where members are there twice: which of them counts is nowhere defined.
+/// `None` where the SDK fails, and where members are there twice: which of them counts is nowhere defined. `None` also
+/// for what is not JSON: the SDK does not look into the members that it ignores.
 fn of_the_sdk(body: &[u8]) -> Option<aws_credential_types::Credentials> {
     let text = str::from_utf8(body).ok()?.to_ascii_lowercase();
     let members = [
@@ -86,6 +88,7 @@ fn of_the_sdk(body: &[u8]) -> Option<aws_credential_types::Credentials> {
         .iter()
         .any(|member| text.matches(member).count() > 1)
         || text.contains("\\u")
+        || serde_json::from_slice::<IgnoredAny>(body).is_err()
     {
         return None;
     }

@@ -60,7 +60,14 @@ fn check(input: &[u8]) {
         Ok(session) => format!("{session:?}"),
         Err(failure) => format!("{failure:?}"),
     };
-    assert!(!printed.contains(TOKEN), "it quotes the token");
+    // The id of an access key is public, and printed as EKS Auth spells it.
+    let key_id = exchanged
+        .as_ref()
+        .map(|session| session.credentials.access_key_id());
+    assert!(
+        !printed.contains(TOKEN) || key_id.is_ok_and(|id| id.contains(TOKEN)),
+        "it quotes the token"
+    );
     if let (200..=299, Some(expected)) = (status, &expected) {
         let credentials = &expected.credentials;
         for secret in [&credentials.session_token, &credentials.secret_access_key] {
