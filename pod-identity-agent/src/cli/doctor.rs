@@ -20,6 +20,7 @@ use crate::doctor::page;
 use crate::doctor::pod;
 use crate::doctor::report::Report;
 use crate::doctor::surroundings::Surroundings;
+use crate::telemetry::json_line::json_line;
 
 /// `doctor`: where it looks, and how it reports.
 #[derive(Debug, Args)]
@@ -71,14 +72,10 @@ impl Doctor {
             #[cfg(target_os = "linux")]
             Place::Node => self.examine_node()?,
         };
-        let mut text = if self.json {
-            report.to_json().to_string()
-        } else {
-            report.to_string()
+        let text = match self.json {
+            true => json_line(&report.to_json()),
+            false => report.to_string(),
         };
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
         io::stdout().write_all(text.as_bytes())?;
         Ok(ExitCode::from(report.exit_code()))
     }

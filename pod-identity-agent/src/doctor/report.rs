@@ -1,5 +1,6 @@
 use std::fmt;
 
+use pod_identity_core::printable;
 use serde_json::{Value, json};
 
 use crate::doctor::finding::{Class, Finding, Found};
@@ -85,7 +86,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Taken { step, outcome } in &self.taken {
             match outcome {
-                Outcome::Fine(seen) => writeln!(f, "✓ {step}: {seen}")?,
+                Outcome::Fine(seen) => writeln!(f, "✓ {step}: {}", printable(seen))?,
                 Outcome::Skipped(reason) => writeln!(f, "– {step}: not checked, because {reason}")?,
                 Outcome::Found(found) => {
                     for one in found {
@@ -127,7 +128,7 @@ fn write_found(f: &mut fmt::Formatter<'_>, step: &str, found: &Found) -> fmt::Re
     let mark = if *class == Class::Advice { '!' } else { '✗' };
     write!(f, "{mark} {step}: {message}")?;
     if !found.detail.is_empty() {
-        write!(f, ": {}", found.detail)?;
+        write!(f, ": {}", printable(&found.detail))?;
     }
     writeln!(f, " [{code}]")?;
     writeln!(f, "    cause: {cause}")?;
@@ -174,6 +175,16 @@ mod tests {
         let line = "✗ step: the link pod-id-link0 is not there: run `pod-identity-agent initialize` \
                     [link-missing]";
         assert_eq!(text.lines().next(), Some(line));
+    }
+
+    #[test]
+    fn what_a_step_has_seen_adds_no_line_to_the_report() {
+        let text = report(vec![
+            Outcome::Fine("a\u{2028}b\n✓ all: fine".to_owned()),
+            Outcome::found(&REFUSED, "c\u{202e}d\n✓ all: fine"),
+        ])
+        .to_string();
+        assert!(text.contains(r"a\u{2028}b\n✓ all") && text.contains(r"c\u{202e}d\n✓ all"));
     }
 
     #[test]
