@@ -345,3 +345,253 @@ pub(crate) const SHORTEST_SLEEP: Duration = Duration::from_millis(5);
 fn abandoned() -> Failure<EksAuthError> {
     Unavailable::other("the attempt ended without an answer; this is a defect").into()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use pod_identity_core::{Credentials, FailureClass, Secret};
+    use pod_identity_testkit::{Issuer, SettableClock, SigningKey};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::eks_auth::exchange::{EksAuth, Exchange, Session};
+    use crate::eks_auth::outage::Outage;
+    use crate::eks_auth::reachability::Reachability;
+    use crate::telemetry::audit::AuditLog;
+    use crate::telemetry::logging::tests::Memory;
+    use crate::telemetry::readiness::Readiness;
+    use crate::tokens::key_source::{Fetching, KeySource};
+
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    const SECOND: Duration = Duration::from_secs(1);
+    pub(crate) const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 8));
+
+    /// A cache in virtual time, before an EKS Auth that answers as it is told. Its clock stands still.
+    pub(crate) struct Running {
+        pub(crate) cache: Arc<CredentialCache>,
+        pub(crate) metrics: Arc<Metrics>,
+        issuer: Issuer,
+        eks_auth: Arc<Told>,
+        clock: Arc<SettableClock>,
+        audit: Memory,
+        _tasks: JoinSet<()>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Told {
+        fails: Mutex<Option<Failure<EksAuthError>>>,
+        exchanges: AtomicUsize,
+    }
+
+    impl EksAuth for Told {
+        fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+            self.exchanges.fetch_add(1, Ordering::Relaxed);
+            let fails = self.fails.lock().unwrap().clone();
+            Box::pin(async {
+                sleep(SECOND / 20).await;
+                let secret = || Secret::from("s".to_owned());
+                let expires = NOW + 6 * 3600 * SECOND;
+                let credentials = Credentials::new("key", secret(), secret(), expires);
+                fails.map_or_else(|| Ok(Session::new(credentials, "shop", "cart")), Err)
+            })
+        }
+    }
+
+    /// The keys of an issuer, which take this long to come.
+    #[derive(Debug)]
+    struct Keys(Issuer, Duration);
+
+    impl KeySource for Keys {
+        fn fetch(&self) -> Fetching<'_> {
+            Box::pin(async {
+                sleep(self.1).await;
+                Ok(self.0.jwks().into_bytes())
+            })
+        }
+
+        fn name(&self) -> &'static str {
+            "api-server"
+        }
+
+        fn origin(&self) -> String {
+            String::new()
+        }
+    }
+
+    impl Running {
+        /// `keys_after`: when the keys of the cluster come, if they do.
+        pub(crate) fn start(
+            keys_after: Option<Duration>,
+            configure: impl FnOnce(&mut Settings),
+        ) -> Self {
+            let (issuer, audit) = (Issuer::new(), Memory::default());
+            let clock = Arc::new(SettableClock::at(NOW));
+            let eks_auth = Arc::new(Told::default());
+            let metrics = Arc::new(Metrics::new());
+            let upstream = Arc::new(Upstream {
+                eks_auth: eks_auth.clone(),
+                clock: clock.clone(),
+                outage: Outage::default(),
+                reachability: Reachability::new(&Readiness::new(false)),
+                metrics: Arc::clone(&metrics),
+                audit: AuditLog::to(audit.clone()),
+            });
+            let sources = keys_after.map(|after| {
+                let keys = Keys(issuer.clone(), after);
+                Box::new(keys) as Box<dyn KeySource>
+            });
+            let keys = Arc::new(KeyRing::new(sources.into_iter().collect(), None));
+            let mut settings = Settings::new(7);
+            configure(&mut settings);
+            let cache = CredentialCache::new(upstream, Arc::clone(&keys), clock.clone(), settings);
+            let cache = Arc::new(cache);
+            let mut tasks = JoinSet::new();
+            let verifying = Arc::clone(&cache);
+            tasks.spawn(async move { verifying.verify_with_fetched_keys().await });
+            tasks.spawn(async move { keys.run(7).await });
+            tasks.spawn(Arc::clone(&cache).run());
+            Self {
+                cache,
+                metrics,
+                issuer,
+                eks_auth,
+                clock,
+                audit,
+                _tasks: tasks,
+            }
+        }
+
+        pub(crate) fn token(&self) -> String {
+            self.issuer.token("shop", "cart").mint(NOW)
+        }
+
+        pub(crate) async fn ask(&self, token: &str, address: IpAddr) -> Result<Bytes, Denial> {
+            match self.cache.look_up(token.as_bytes(), address)? {
+                Lookup::Ready(body) => Ok(body),
+                Lookup::Pending(pending) => self.cache.wait(pending, address).await,
+            }
+        }
+
+        fn exchanges(&self) -> usize {
+            self.eks_auth.exchanges.load(Ordering::Relaxed)
+        }
+
+        fn outcomes(&self) -> Vec<String> {
+            let lines = self.audit.lines();
+            let outcome = |line: &serde_json::Value| line["outcome"].as_str().unwrap().to_owned();
+            lines.iter().map(outcome).collect()
+        }
+    }
+
+    /// The same token with another signature, one for each number.
+    fn forged(token: &str, number: u32) -> String {
+        let (head, signature) = token.rsplit_once('.').unwrap();
+        format!("{head}.{number:08x}{}", &signature[8..])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_the_clusters_keys_a_pods_next_token_costs_no_exchange_and_forged_ones_get_nothing()
+     {
+        let agent = Running::start(Some(Duration::ZERO), |_| {});
+        sleep(SECOND).await;
+        let (first, second) = (agent.token(), agent.token());
+        let body = agent.ask(&first, POD).await.unwrap();
+        assert!(!body.is_empty());
+        assert_eq!(agent.ask(&second, POD).await, Ok(body));
+        assert_eq!(agent.outcomes(), ["issued", "verified"]);
+        // Whose key is not the cluster's is EKS Auth's to judge, and costs no verification.
+        let foreign = Issuer::new();
+        foreign.sign_with(SigningKey::Es256);
+        for _ in 0..20 {
+            let token = foreign.token("shop", "cart").mint(NOW);
+            let answer = agent.ask(&token, POD).await;
+            assert!(
+                !matches!(answer, Err(Denial::TooManyForged { .. })),
+                "{answer:?}"
+            );
+        }
+        let exchanges = agent.exchanges();
+        for number in 0..10 {
+            let refused = agent.ask(&forged(&first, number), POD).await;
+            assert_eq!(refused, Err(Denial::WrongSignature));
+        }
+        let flag = "--pod-budget";
+        let refused = agent.ask(&forged(&first, 10), POD).await;
+        assert_eq!(refused, Err(Denial::TooManyForged { flag }));
+        assert_eq!(agent.exchanges(), exchanges);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_that_are_known_are_verified_when_the_keys_come() {
+        let agent = Running::start(Some(3 * SECOND), |_| {});
+        let reading = agent.cache.reading();
+        assert_eq!((reading.keys, reading.keys_age), (0, Duration::ZERO));
+        let (first, second) = (agent.token(), agent.token());
+        let body = agent.ask(&first, POD).await.unwrap();
+        let refused = EksAuthError::timed_out(SECOND);
+        *agent.eks_auth.fails.lock().unwrap() = Some(refused);
+        let late = agent.ask(&forged(&first, 1), POD).await;
+        assert!(matches!(late, Err(Denial::Late { .. })), "{late:?}");
+        sleep(5 * SECOND).await;
+        assert_eq!(agent.ask(&second, POD).await, Ok(body));
+        let reading = agent.cache.reading();
+        assert!(reading.keys > 0 && reading.keys_age > SECOND);
+        assert_eq!((reading.verification, reading.verified), ("api-server", 2));
+        let details = serde_json::to_value(agent.cache.details()).unwrap();
+        assert_eq!(details["unverified-tokens"], 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_gets_what_eks_auth_says_of_its_token_and_waits_through_what_it_does_not() {
+        let agent = Running::start(None, |settings| settings.max_wait = 60 * SECOND);
+        let refused = EksAuthError::Malformed("no subject".to_owned());
+        let away = EksAuthError::timed_out(SECOND).error;
+        for (class, error, expected) in [
+            (
+                FailureClass::Malformed,
+                refused.clone(),
+                Some(Denial::EksAuth(refused)),
+            ),
+            (FailureClass::Transient, away, None),
+        ] {
+            let failure = Failure::new(class, error.clone());
+            *agent.eks_auth.fails.lock().unwrap() = Some(failure);
+            let token = agent.token();
+            let asked = agent.ask(&token, POD);
+            let clock = async {
+                loop {
+                    sleep(SECOND).await;
+                    agent.clock.advance(SECOND);
+                }
+            };
+            let answer = tokio::select! {
+                answer = asked => answer.unwrap_err(),
+                () = clock => unreachable!("it ticks for ever"),
+            };
+            match (&answer, expected) {
+                (_, Some(expected)) => assert_eq!(answer, expected),
+                (Denial::Late { last_error, .. }, None) => assert_eq!(*last_error, Some(error)),
+                (other, None) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_audit_has_the_first_hit_of_another_source_where_that_is_wanted() {
+        for audit_hits in [true, false] {
+            let agent = Running::start(None, |settings| settings.audit_hits = audit_hits);
+            let token = agent.token();
+            for address in [POD, POD, OTHER, OTHER] {
+                agent.ask(&token, address).await.unwrap();
+            }
+            let expected: &[_] = if audit_hits {
+                &["issued", "hit"]
+            } else {
+                &["issued"]
+            };
+            assert_eq!(agent.outcomes(), expected);
+        }
+    }
+}

@@ -160,3 +160,110 @@ fn check_host<B>(hosts: &AllowedHosts, request: &Request<B>) -> Result<(), Denia
     };
     Ok(hosts.check(host)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use pod_identity_core::TokenError;
+
+    use super::*;
+    use crate::credentials::cache::tests::{POD, Running};
+    use crate::telemetry::metrics::Reading;
+
+    fn handler() -> CredentialsHandler {
+        let agent = Running::start(None, |_| {});
+        let hosts = AllowedHosts::new([]);
+        CredentialsHandler::new(agent.cache, agent.metrics, hosts)
+    }
+
+    /// The series of these labels that are not 0.
+    fn counted(handler: &CredentialsHandler, labels: &[&str]) -> Vec<String> {
+        let page = handler.metrics.render(&Reading::default());
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .filter(|line| !line.ends_with(" 0"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_get_of_the_path_from_an_allowed_host_is_a_request_for_credentials() {
+        let handler = handler();
+        let ask = |method: &str, uri: &str, hosts: &[&str], token: Option<&str>| {
+            let mut request = Request::builder().method(method).uri(uri);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            if let Some(token) = token {
+                request = request.header(AUTHORIZATION, token);
+            }
+            let request = request.body(()).unwrap();
+            handler.token(&request).map(<[u8]>::to_vec)
+        };
+        let (path, own) = ("/v1/credentials", "169.254.170.23");
+        assert_eq!(
+            ask("GET", path, &[own], Some("a.b.c")),
+            Ok(b"a.b.c".to_vec())
+        );
+        assert_eq!(ask("GET", path, &[own], None), Ok(Vec::new()));
+        let absolute = "http://169.254.170.23/v1/credentials";
+        assert_eq!(
+            ask("GET", absolute, &["rebound.example"], None),
+            Ok(Vec::new())
+        );
+        assert_eq!(ask("GET", "/", &[own], None), Err(Refusal::NotFound.into()));
+        let not_allowed = Refusal::MethodNotAllowed;
+        assert_eq!(ask("POST", path, &[own], None), Err(not_allowed.into()));
+        assert_eq!(
+            ask("GET", path, &[own, own], None),
+            Err(Denial::RepeatedHost)
+        );
+        for hosts in [&["rebound.example"][..], &[]] {
+            let refused = ask("GET", path, hosts, Some("a.b.c"));
+            assert_eq!(refused.unwrap_err().reason(), Some("Host"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_are_sent_as_json_that_nobody_stores() {
+        let handler = handler();
+        let response = handler.granted(Instant::now(), Bytes::from_static(b"{}"));
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "{}"
+        );
+        assert_eq!(counted(&handler, &["http_response", "200"]).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gets_nothing_is_counted_by_the_reason() {
+        let handler = handler();
+        let denial = Denial::from(TokenError::Unsigned);
+        let response = handler.denied(Instant::now(), POD, &denial);
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(counted(&handler, &["http_response", "400"]).len(), 1);
+        assert_eq!(counted(&handler, &["refusals", "Unsigned"]).len(), 1);
+        assert_eq!(
+            counted(&handler, &["cache_errors", "token", "Unsigned"]).len(),
+            1
+        );
+        handler.note_rejected(ConnectionRejected::TooMany, POD);
+        assert_eq!(counted(&handler, &["refusals", "Connections"]).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_gives_up_before_its_answer_is_counted() {
+        let handler = handler();
+        let gave_up = || counted(&handler, &["cache_errors", "client", "GaveUp"]);
+        ClientGoneGuard::new(&handler.metrics).disarm();
+        assert_eq!(gave_up(), [""; 0]);
+        drop(ClientGoneGuard::new(&handler.metrics));
+        assert!(gave_up()[0].ends_with(" 1"));
+        handler.note_gone();
+        assert!(gave_up()[0].ends_with(" 2"));
+    }
+}

@@ -390,4 +390,36 @@ mod tests {
         }
         assert!(budgets.accounts.len() <= MAX_SOURCES);
     }
+
+    #[test]
+    fn the_claims_of_forged_tokens_are_bounded_and_the_quietest_is_forgotten_first() {
+        let mut budgets = budgets();
+        let source = |number: usize| IpAddr::from((number as u32).to_be_bytes());
+        for number in 0..=MAX_CLAIMS {
+            budgets.charge_forged(START, source(number), None);
+        }
+        assert_eq!(budgets.claims.len(), MAX_CLAIMS);
+        let is_known = |number| budgets.claims.contains_key(&(source(number), None));
+        assert_eq!([0, 1, MAX_CLAIMS].map(is_known), [false, true, true]);
+    }
+
+    #[test]
+    fn the_quietest_source_is_forgotten_first_and_only_when_there_is_no_room() {
+        let mut budgets = budgets();
+        let source = |number: usize| IpAddr::from((number as u32).to_be_bytes());
+        for number in 0..MAX_SOURCES {
+            budgets.try_charge(START, source(number)).unwrap();
+        }
+        assert!(budgets.is_in_flight(source(0)));
+        budgets.try_charge(START, source(MAX_SOURCES)).unwrap();
+        let in_flight = [0, 1, MAX_SOURCES].map(|number| budgets.is_in_flight(source(number)));
+        assert_eq!(in_flight, [false, true, true]);
+    }
+
+    #[test]
+    fn each_source_is_told_the_flag_of_its_own_budget() {
+        let budgets = budgets();
+        assert_eq!(budgets.flag(POD), "--pod-budget");
+        assert_eq!(budgets.flag(NODE), "--node-budget");
+    }
 }

@@ -856,4 +856,305 @@ mod tests {
         assert_eq!(state.reading(NOW).upstream_rate, state.pace.limit());
         assert!(state.pace.limit().is_some());
     }
+
+    fn refusal() -> Failure<EksAuthError> {
+        let error = EksAuthError::Refused {
+            status: 400,
+            code: "AccessDeniedException".to_owned(),
+            message: "no".to_owned(),
+            request_id: None,
+        };
+        Failure::new(FailureClass::Denied, error)
+    }
+
+    fn begin(
+        state: &mut State,
+        now: Timestamp,
+        token: &ServiceAccountToken,
+    ) -> Result<Lookup, Denial> {
+        state.begin(now, token.digest(), POD, token)
+    }
+
+    fn is_pending(begun: Result<Lookup, Denial>) -> bool {
+        matches!(begun, Ok(Lookup::Pending(_)))
+    }
+
+    /// One exchange with this result.
+    fn exchange(
+        state: &mut State,
+        token: &ServiceAccountToken,
+        result: Result<Entry, Failure<EksAuthError>>,
+    ) {
+        assert!(is_pending(begin(state, NOW, token)));
+        let (running, _) = state.poll_fetch(NOW).unwrap();
+        state.finish(&running, NOW, result);
+    }
+
+    /// What EKS Auth issues for this token, for this time.
+    fn issued(token: &ServiceAccountToken, life: Duration) -> Entry {
+        let secret = || Secret::from("s".to_owned());
+        let credentials = Credentials::new("key", secret(), secret(), NOW + life);
+        Entry::new(
+            &Session::new(credentials, "shop", "cart"),
+            &token.claims().into(),
+        )
+    }
+
+    #[test]
+    fn a_source_over_its_budget_is_told_its_flag_or_what_eks_auth_said_of_the_token() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let tokens: Vec<_> = (0..13).map(|_| token(&issuer)).collect();
+        exchange(&mut state, &tokens[0], Err(refusal()));
+        assert!(
+            is_pending(begin(&mut state, NOW, &tokens[0])),
+            "a refused token may ask again within the budget"
+        );
+        let (running, _) = state.poll_fetch(NOW).unwrap();
+        state.finish(&running, NOW, Err(refusal()));
+        for token in &tokens[2..10] {
+            exchange(&mut state, token, Err(refusal()));
+        }
+        let denied = |last_refusal| {
+            Some(Denial::OverBudget {
+                flag: "--pod-budget",
+                last_refusal,
+            })
+        };
+        let again = begin(&mut state, NOW, &tokens[0]);
+        assert_eq!(again.err(), denied(Some(refusal().error)));
+        let soon = begin(&mut state, NOW, &tokens[10]);
+        assert!(is_pending(soon), "its turn is in half a second");
+        let too_late = begin(&mut state, NOW, &tokens[11]);
+        assert_eq!(too_late.err(), denied(None), "its turn is in a second");
+        let turn = NOW + Duration::from_millis(500);
+        state.handle_timeout(turn);
+        assert!(state.poll_fetch(NOW).is_none() && state.poll_fetch(turn).is_some());
+        // The exchange under way may earn its cost back.
+        for token in &tokens[11..] {
+            assert!(is_pending(begin(&mut state, turn, token)));
+        }
+    }
+
+    #[test]
+    fn only_usable_credentials_give_the_cost_of_their_exchange_back() {
+        let issuer = Issuer::new();
+        let hours = Duration::from_secs(6 * 3600);
+        for (life, is_free) in [
+            (Some(hours), true),
+            (Some(Duration::ZERO), false),
+            (None, false),
+        ] {
+            let mut state = state();
+            for _ in 0..10 {
+                let token = token(&issuer);
+                let result = life.map(|life| issued(&token, life)).ok_or_else(refusal);
+                exchange(&mut state, &token, result);
+            }
+            assert_eq!(
+                state.budgets.wait(NOW, POD, 0).is_zero(),
+                is_free,
+                "{life:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_waited_in_vain_is_told_why_and_when_to_come_again() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let unlucky = token(&issuer);
+        let key = SlotKey::Token(unlucky.digest());
+        let late = |last_error, retry_after| Denial::Late {
+            last_error,
+            retry_after,
+        };
+        assert!(is_pending(begin(&mut state, NOW, &unlucky)));
+        let (running, _) = state.poll_fetch(NOW).unwrap();
+        assert_eq!(state.late(NOW, &key, None), late(None, Duration::ZERO));
+        let error = EksAuthError::Malformed("no answer".to_owned());
+        let failure = Failure::new(FailureClass::Transient, error.clone());
+        state.finish(&running, NOW, Err(failure));
+        let Denial::Late {
+            last_error,
+            retry_after,
+        } = state.late(NOW, &key, None)
+        else {
+            panic!("it is within its budget")
+        };
+        assert_eq!(last_error, Some(error.clone()));
+        assert!(!retry_after.is_zero(), "the token rests");
+        let quiet = Duration::from_secs(40);
+        state.pace.throttled(NOW, NOW, Some(quiet));
+        assert_eq!(
+            state.late(NOW, &key, None),
+            late(Some(error.clone()), quiet)
+        );
+
+        let mut state = self::state();
+        for _ in 0..10 {
+            exchange(&mut state, &token(&issuer), Err(refusal()));
+        }
+        assert!(is_pending(begin(&mut state, NOW, &unlucky)));
+        let flag = "--pod-budget";
+        let over_budget = Denial::OverBudget {
+            flag,
+            last_refusal: None,
+        };
+        assert_eq!(state.late(NOW, &key, None), over_budget);
+        let with_error = state.late(NOW, &key, Some(error.clone()));
+        assert_eq!(with_error, late(Some(error), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_and_a_failure_that_says_nothing_of_the_token_is_not() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let [refused, unlucky] = [token(&issuer), token(&issuer)];
+        exchange(&mut state, &refused, Err(refusal()));
+        let timed_out = EksAuthError::timed_out(Duration::from_secs(3));
+        exchange(&mut state, &unlucky, Err(timed_out));
+        let remembered = |token: &ServiceAccountToken, millis| {
+            let later = NOW + Duration::from_millis(millis);
+            state.refusals.recent(&token.digest(), later)
+        };
+        assert_eq!(remembered(&refused, 9_999), Some(refusal().error));
+        assert_eq!(remembered(&refused, 10_000), None);
+        assert_eq!(remembered(&unlucky, 0), None);
+    }
+
+    #[test]
+    fn what_is_known_of_bad_tokens_is_bounded_and_the_oldest_is_forgotten_first() {
+        let (mut refusals, mut unverified) =
+            (RecentRefusals::default(), RecentlyUnverified::default());
+        let digest = |number: usize| TokenDigest::of(&number.to_be_bytes());
+        for number in 0..=1024 {
+            refusals.note(digest(number), NOW, refusal().error);
+            unverified.note(digest(number), Unverified::NotOfPod);
+        }
+        for (number, is_known) in [(0, false), (1, true), (1024, true)] {
+            let digest = digest(number);
+            assert_eq!(refusals.recent(&digest, NOW).is_some(), is_known);
+            assert_eq!(unverified.why(&digest).is_some(), is_known);
+        }
+    }
+
+    #[test]
+    fn each_token_is_verified_once_and_forged_ones_within_a_budget() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let keys = keys(&issuer);
+        let [new, verified, foreign, forged] = [(); 4].map(|()| token(&issuer));
+        assert!(adopt(&mut state, &verified, &keys, &keys));
+        state.note_unverified(foreign.digest(), Unverified::UnknownKey);
+        state.note_unverified(forged.digest(), Unverified::WrongSignature);
+        let look = |state: &mut State, token: &ServiceAccountToken| {
+            let found = state.look_up(NOW, token.digest());
+            found.map(|found| assert!(found.is_none(), "there are no credentials"))
+        };
+        for token in [&new, &verified, &foreign] {
+            assert_eq!(look(&mut state, token), Ok(()));
+        }
+        assert_eq!(look(&mut state, &forged), Err(Denial::WrongSignature));
+        let is_due = |state: &mut State, token: &ServiceAccountToken| {
+            let verification = state.needs_verification(NOW, &token.digest(), POD, None);
+            verification.map(|verification| matches!(verification, Verification::Due))
+        };
+        assert_eq!(is_due(&mut state, &new), Ok(true));
+        assert_eq!(is_due(&mut state, &verified), Ok(false));
+        assert_eq!(is_due(&mut state, &foreign), Ok(false));
+        assert_eq!(is_due(&mut state, &forged), Err(Denial::WrongSignature));
+        for _ in 0..10 {
+            assert_eq!(is_due(&mut state, &new), Ok(true));
+            state.charge_forged(NOW, POD, None);
+        }
+        let flag = "--pod-budget";
+        assert_eq!(
+            is_due(&mut state, &new),
+            Err(Denial::TooManyForged { flag })
+        );
+    }
+
+    #[test]
+    fn a_token_with_a_slot_of_its_own_is_verified_when_keys_come_unless_it_has_been() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let keys = keys(&issuer);
+        let token = token(&issuer);
+        assert!(is_pending(begin(&mut state, NOW, &token)));
+        assert_eq!(state.tokens(), [token.digest()]);
+        let text = state.token(&token.digest());
+        assert_eq!(text.unwrap().expose(), token.expose());
+        state.note_unverified(token.digest(), Unverified::NotOfPod);
+        assert!(state.token(&token.digest()).is_none());
+        assert!(adopt(&mut state, &token, &keys, &keys));
+        assert_eq!(state.tokens(), [], "the slot is the pod's");
+    }
+
+    #[test]
+    fn the_first_use_of_a_token_by_each_other_source_is_noted() {
+        let (mut state, issuer) = (state(), Issuer::new());
+        let token = token(&issuer);
+        fetch(&mut state, &token, "cart");
+        let mut noted = |address| {
+            let other = state.note_use(token.digest(), address)?;
+            assert!(other.subject.claimed().is_some());
+            Some(other.first_address)
+        };
+        let other = IpAddr::from([10, 0, 0, 8]);
+        assert_eq!(noted(POD), None);
+        assert_eq!(noted(other), Some(POD));
+        assert_eq!(noted(other), None);
+    }
+
+    #[test]
+    fn credentials_of_pods_that_are_gone_are_dropped_when_they_are_due() {
+        let (issuer, settings) = (Issuer::new(), Settings::new(7));
+        let mut state = State::new(&settings, Arc::default());
+        let uids = ["cart-0", "cart-1"].map(|pod| {
+            let text = issuer.token("shop", "cart").pod(pod).mint(NOW);
+            let token = ServiceAccountToken::parse(&text).unwrap();
+            fetch(&mut state, &token, "cart");
+            token.claims().pod_uid.clone().unwrap()
+        });
+        for uid in uids.clone() {
+            settings.gone_pods.add(uid);
+        }
+        assert_eq!(state.reading(NOW).watched_pods, 2);
+        for uid in uids {
+            settings.gone_pods.remove(uid, NOW);
+        }
+        let due = NOW + Duration::from_secs(4 * 3600);
+        state.handle_timeout(due);
+        assert!(state.poll_fetch(due).is_none());
+        let reading = state.reading(due);
+        assert_eq!(
+            (reading.cached, reading.gone, reading.watched_pods),
+            (0, 2, 0)
+        );
+    }
+
+    #[test]
+    fn metrics_are_told_what_was_evicted_and_how_many_tokens_are_verified() {
+        let (issuer, mut settings) = (Issuer::new(), Settings::new(7));
+        settings.limits.held = 1;
+        let mut state = State::new(&settings, Arc::default());
+        for _ in 0..2 {
+            fetch(&mut state, &token(&issuer), "cart");
+        }
+        assert!(state.poll_fetch(NOW).is_none());
+        let keys = keys(&issuer);
+        assert!(adopt(&mut state, &token(&issuer), &keys, &keys));
+        let reading = state.reading(NOW);
+        assert_eq!((reading.evicted, reading.verified), (1, 1));
+    }
+
+    #[test]
+    fn a_token_gets_nothing_from_the_cache_once_it_has_expired() {
+        let issuer = Issuer::new();
+        let mut state = state();
+        let text = issuer
+            .token("shop", "cart")
+            .lifetime(Duration::from_secs(600));
+        let token = ServiceAccountToken::parse(&text.mint(NOW)).unwrap();
+        fetch(&mut state, &token, "cart");
+        assert!(is_answered(&mut state, &token));
+        let expired = state.look_up(NOW + Duration::from_secs(600), token.digest());
+        assert!(expired.is_err());
+    }
 }

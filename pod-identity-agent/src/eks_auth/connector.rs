@@ -92,3 +92,66 @@ impl fmt::Debug for RetireIfDropped {
         f.debug_tuple("RetireIfDropped").finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_smithy_runtime_api::client::connection::ConnectionMetadata;
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// The length of what is read of an answer that comes in these parts.
+    async fn read(status: u16, parts: &[usize]) -> Result<usize, String> {
+        let frames = parts.iter().map(|length| {
+            let data = Bytes::from(vec![b'x'; *length]);
+            Ok::<_, Infallible>(Frame::data(data))
+        });
+        let frames: Vec<_> = frames.collect();
+        let body = SdkBody::from_body_1_x(StreamBody::new(stream::iter(frames)));
+        let response = HttpResponse::new(status.try_into().unwrap(), body);
+        let read = bounded(response)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        Ok(read.body().bytes().unwrap().len())
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_64_kib() {
+        assert_eq!(read(200, &[]).await, Ok(0));
+        assert_eq!(read(200, &[40_000, 25_536]).await, Ok(MAX_BODY));
+        let error = read(200, &[40_000, 25_537]).await.unwrap_err();
+        assert!(error.contains("TooLong"), "{error}");
+        assert_eq!(read(500, &[40_000, 25_537, 9]).await, Ok(MAX_BODY));
+    }
+
+    #[test]
+    fn a_connection_is_retired_if_its_answer_did_not_arrive() {
+        let retired = Arc::new(AtomicUsize::new(0));
+        let guard = || {
+            let (captured, retired) = (CaptureSmithyConnection::new(), Arc::clone(&retired));
+            captured.set_connection_retriever(move || {
+                let retired = Arc::clone(&retired);
+                let poison = move || {
+                    retired.fetch_add(1, Ordering::Relaxed);
+                };
+                Some(
+                    ConnectionMetadata::builder()
+                        .proxied(false)
+                        .poison_fn(poison)
+                        .build(),
+                )
+            });
+            RetireIfDropped(Some(captured))
+        };
+        guard().disarm();
+        assert_eq!(retired.load(Ordering::Relaxed), 0);
+        drop(guard());
+        assert_eq!(retired.load(Ordering::Relaxed), 1);
+    }
+}

@@ -272,4 +272,35 @@ mod tests {
             assert_eq!(error.label(), label, "{error}");
         }
     }
+
+    #[test]
+    fn a_shared_implementation_tells_its_own_clock_skew() {
+        #[derive(Debug)]
+        struct Behind;
+
+        impl EksAuth for Behind {
+            fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+                Box::pin(async { Err(EksAuthError::timed_out(Duration::from_secs(1))) })
+            }
+
+            fn clock_skew_seconds(&self) -> f64 {
+                90.5
+            }
+        }
+
+        assert_eq!(EksAuth::clock_skew_seconds(&Arc::new(Behind)), 90.5);
+    }
+
+    #[test]
+    fn the_log_has_more_of_a_failure_than_pods_are_told() {
+        let reason = Unavailable::other("no route");
+        let full = reason.in_full();
+        let unreachable = EksAuthError::Unreachable(reason);
+        assert_eq!(
+            unreachable.in_full(),
+            format!("EKS Auth could not be asked: {full}")
+        );
+        let refused = refused(403, "AccessDeniedException", "no");
+        assert_eq!(refused.in_full(), refused.to_string());
+    }
 }

@@ -117,6 +117,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use pod_identity_core::{Credentials, Secret, Timestamp};
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
@@ -145,5 +146,41 @@ mod tests {
         };
         assert_eq!(count("EKS Auth does not give credentials now"), 2);
         assert_eq!(count("EKS Auth answers again"), 2);
+    }
+
+    #[test]
+    fn an_unknown_cluster_is_logged_once_and_ends_with_the_first_credentials() {
+        let lines = logged_in_virtual_time(LevelFilter::INFO, async {
+            let (outage, subject) = (Outage::default(), Subject::default());
+            let unknown = EksAuthError::Refused {
+                status: 404,
+                code: "ResourceNotFoundException".to_owned(),
+                message: "No cluster found for name: shop.".to_owned(),
+                request_id: None,
+            };
+            let away = EksAuthError::Unreachable(Unavailable::other("no route"));
+            let secret = || Secret::from("s".to_owned());
+            let credentials = Credentials::new("key", secret(), secret(), Timestamp::MIN);
+            let session = Session::new(credentials, "shop", "cart");
+            for _ in 0..3 {
+                let unknown = Failure::new(FailureClass::Denied, unknown.clone());
+                outage.note(&subject, &Err(unknown));
+            }
+            // Both have been logged: one end is enough.
+            outage.note(&subject, &Err(Failure::new(FailureClass::Transient, away)));
+            outage.note(&subject, &Ok(session));
+        });
+        let messages: Vec<_> = lines
+            .iter()
+            .map(|line| line["msg"].as_str().unwrap().split(';').next().unwrap())
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "EKS Auth does not know this cluster",
+                "EKS Auth does not give credentials now",
+                "EKS Auth answers again"
+            ]
+        );
     }
 }

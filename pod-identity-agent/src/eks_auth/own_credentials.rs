@@ -257,7 +257,10 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
+    use crate::telemetry::logging::tests::logged_in_virtual_time;
 
     #[test]
     fn a_region_is_trimmed_and_must_be_one() {
@@ -292,5 +295,42 @@ mod tests {
             assert!(error.contains(named), "{error}");
             assert!(!error.contains("AKIANODE"), "{error}");
         }
+    }
+
+    /// Has credentials at every third time.
+    #[derive(Debug, Default)]
+    struct Rare(std::sync::atomic::AtomicUsize);
+
+    impl ProvideCredentials for Rare {
+        fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+        where
+            Self: 'a,
+        {
+            let asked = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            ProvideFuture::ready(match asked % 3 {
+                2 => Ok(Credentials::new("AKIANODE", "secret", None, None, "test")),
+                _ => Err(CredentialsError::provider_error("no route")),
+            })
+        }
+    }
+
+    #[test]
+    fn the_cause_of_missing_credentials_and_its_end_are_each_logged_once() {
+        let lines = logged_in_virtual_time(LevelFilter::INFO, async {
+            let chain = CredentialsProviderChain::first_try("Rare", Rare::default());
+            let checked = CheckedCredentials::new(chain);
+            for _ in 0..6 {
+                let _loaded = checked.provide_credentials().await;
+            }
+        });
+        let lines = lines.iter().map(|line| line["msg"].as_str().unwrap());
+        let own: Vec<_> = lines
+            .filter(|msg| msg.starts_with("the agent's own"))
+            .collect();
+        let (lost, found) = (
+            "the agent's own credentials cannot be loaded",
+            "the agent's own credentials are loaded again",
+        );
+        assert_eq!(own, [lost, found, lost, found]);
     }
 }

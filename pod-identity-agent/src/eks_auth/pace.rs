@@ -368,4 +368,72 @@ mod tests {
             "{refused} refused, {granted} granted"
         );
     }
+
+    #[test]
+    fn a_throttled_call_without_others_is_followed_by_a_pause_that_grows_with_each() {
+        let mut pace = UpstreamPace::new();
+        pace.throttled(START, START, None);
+        assert_eq!(pace.ready(START), Err(START + SECOND / 2), "two a second");
+        assert_eq!(pace.ready(START + SECOND / 2), Ok(()));
+        let (again, next) = (START + SECOND, START + 2 * SECOND);
+        pace.throttled(again, again, None);
+        let ready = pace.ready(again).unwrap_err();
+        let pause = ready.saturating_since(again);
+        assert!(pause > SECOND / 2 && ready < next, "{pause:?}");
+        for _ in 0..9 {
+            pace.throttled(next, next, None);
+            assert!(pace.ready(next).is_err());
+        }
+        for minute in 1..9 {
+            let now = START + 60 * minute * SECOND;
+            pace.throttled(now, now, None);
+        }
+        assert_eq!(pace.limit(), Some(MINIMUM_RATE));
+    }
+
+    #[test]
+    fn the_time_for_which_the_service_asks_to_be_left_alone_is_known() {
+        let mut pace = UpstreamPace::new();
+        assert_eq!(pace.quiet_for(START), Duration::ZERO);
+        pace.throttled(START, START, Some(20 * SECOND));
+        assert_eq!(pace.quiet_for(START + 5 * SECOND), 15 * SECOND);
+        pace.throttled(START, START, Some(3600 * SECOND));
+        assert_eq!(pace.quiet_for(START), LONGEST_QUIET);
+    }
+
+    #[test]
+    fn what_was_granted_before_the_second_of_a_throttled_call_does_not_raise_the_rate() {
+        let mut pace = UpstreamPace::new();
+        pace.throttled(START, START, None);
+        let later = START + SECOND;
+        for _ in 0..3 {
+            pace.answered(later);
+        }
+        let limit = pace.limit().unwrap();
+        assert!(limit > 2.0 && limit <= 2.0 + 3.0, "{limit}");
+        let expected = (0..3).fold(2.0, |rate, _| rate + INCREASE_PER_SECOND / rate);
+        assert_eq!(limit, expected, "each answer adds its share and no more");
+    }
+
+    #[test]
+    fn a_service_that_grants_all_that_is_asked_of_it_is_not_limited_any_more() {
+        let mut pace = UpstreamPace::new();
+        pace.throttled(START, START, None);
+        let mut limits = Vec::new();
+        for second in 1..400 {
+            let now = START + second * SECOND;
+            let Some(limit) = pace.limit() else {
+                break;
+            };
+            limits.push(limit);
+            // A second at the full rate.
+            for _ in 0..limit as usize {
+                pace.answered(now);
+            }
+        }
+        assert_eq!(pace.limit(), None);
+        assert!(limits.iter().all(|limit| *limit <= UNLIMITED));
+        assert!(limits.last().is_some_and(|limit| *limit > UNLIMITED - 3.0));
+        assert!(pace.granted.len() <= UNLIMITED as usize, "bounded");
+    }
 }

@@ -88,3 +88,24 @@ impl Reachability {
 /// While clients use a token, its exchange is retried within 30 s of a failure. After twice that time without
 /// an exchange, there are no such clients.
 const EXCHANGES_STOPPED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_waits_for_eks_auth_and_knows_why() {
+        let readiness = Readiness::new(true);
+        let reachability = Reachability::new(&readiness);
+        assert!(!reachability.was_reached() && reachability.needs_probe());
+        reachability.mark_unreachable("no route".to_owned());
+        assert!(reachability.is_unreachable() && !reachability.was_reached());
+        assert_eq!(readiness.report().message, "no route");
+        reachability.mark_reachable();
+        assert!(!reachability.is_unreachable() && reachability.was_reached());
+        assert!(readiness.report().ready && !reachability.needs_probe());
+        reachability.mark_unreachable("no route".to_owned());
+        assert!(reachability.was_reached() && reachability.needs_probe());
+        assert_eq!(readiness.report().message, "degraded: no route");
+    }
+}

@@ -98,7 +98,11 @@ impl Route {
 
     /// Where a connection goes to.
     pub(crate) fn way(&self) -> Way {
-        let proxy = Matcher::from_env().intercept(&self.endpoint);
+        self.way_by(&Matcher::from_env())
+    }
+
+    fn way_by(&self, proxies: &Matcher) -> Way {
+        let proxy = proxies.intercept(&self.endpoint);
         let uri = proxy.as_ref().map_or(&self.endpoint, |proxy| proxy.uri());
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let default_port = if uri.scheme() == Some(&Scheme::HTTP) {
@@ -486,10 +490,23 @@ fn printable(text: &str, token: &Secret) -> String {
 const MAX_EXCERPT: usize = 512;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
     use aws_config::Region;
+    use aws_credential_types::Credentials as OwnCredentials;
+    use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::DateTime;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::date_time::Format;
+    use pod_identity_core::{Clock, SystemClock};
 
     use super::*;
+    use crate::eks_auth::connector::GuardedConnector;
 
     #[test]
     fn the_account_is_taken_from_the_assumed_role() {
@@ -540,5 +557,200 @@ mod tests {
         let token = Secret::from("a.b.c".to_owned());
         assert_eq!(printable("bad a.b.c\r\nnext", &token), "bad <token>  next");
         assert_eq!(printable(&"x".repeat(9999), &token).len(), MAX_EXCERPT);
+    }
+
+    /// Answers each request in the same way.
+    #[derive(Debug, Clone, Default)]
+    struct Answering {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: &'static str,
+        /// The URLs that were asked for.
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl HttpConnector for Answering {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            self.asked.lock().unwrap().push(request.uri().to_owned());
+            let status = self.status.try_into().unwrap();
+            let mut response = HttpResponse::new(status, SdkBody::from(self.body));
+            for (name, value) in &self.headers {
+                response.headers_mut().insert(*name, value.clone());
+            }
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    /// An instance without credentials.
+    #[derive(Debug)]
+    struct Without;
+
+    impl ProvideCredentials for Without {
+        fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+        where
+            Self: 'a,
+        {
+            ProvideFuture::ready(Err(CredentialsError::not_loaded("there are none")))
+        }
+    }
+
+    fn own_credentials() -> SharedCredentialsProvider {
+        let own = OwnCredentials::new("AKIANODE", "secret", None, None, "test");
+        SharedCredentialsProvider::new(own)
+    }
+
+    /// The real client of a service that answers so.
+    fn eks_auth(answering: &Answering, own: SharedCredentialsProvider) -> SdkEksAuth {
+        let eks_auth = SdkEksAuth::new("my-cluster");
+        let connector = SharedHttpConnector::new(GuardedConnector {
+            inner: SharedHttpConnector::new(answering.clone()),
+            clock_skew: Arc::clone(eks_auth.clock_skew()),
+        });
+        let config = aws_sdk_eksauth::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-west-2"))
+            .endpoint_url("http://eks-auth.test")
+            .credentials_provider(own)
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_settings, _components| {
+                connector.clone()
+            }));
+        eks_auth.with_client(Client::from_conf(config.build()))
+    }
+
+    /// An EKS Auth that has found its way.
+    pub(crate) fn with_route(own: Option<()>, endpoint: &'static str) -> SdkEksAuth {
+        let mut eks_auth = SdkEksAuth::new("my-cluster");
+        let credentials = match own {
+            Some(()) => own_credentials(),
+            None => SharedCredentialsProvider::new(Without),
+        };
+        let config = aws_sdk_eksauth::Config::builder().behavior_version(BehaviorVersion::latest());
+        eks_auth.connected = OnceCell::new_with(Some(Connected {
+            client: Client::from_conf(config.build()),
+            node: NodeDiscovery::new(NodeIdentity::default(), None),
+            route: Some(Route {
+                identity: Identity {
+                    region: Region::new("us-west-2"),
+                    credentials,
+                },
+                endpoint: Uri::from_static(endpoint),
+                eks: Some("https://eks.us-west-2.amazonaws.com".to_owned()),
+            }),
+        }));
+        eks_auth
+    }
+
+    const SUCCESS: &str = r#"{
+        "subject": {"namespace": "shop", "serviceAccount": "cart"},
+        "audience": "pods.eks.amazonaws.com",
+        "podIdentityAssociation": {"associationArn": "arn:aws:eks:a", "associationId": "a-1"},
+        "assumedRoleUser": {"arn": "arn:aws:sts::123456789012:assumed-role/app/s", "assumeRoleId": "AROA:s"},
+        "credentials": {"sessionToken": "t", "secretAccessKey": "s", "accessKeyId": "ASIA1", "expiration": 1772388000.25}
+    }"#;
+
+    async fn ask(eks_auth: &SdkEksAuth) -> Result<Session, EksAuthError> {
+        let token = Secret::from("a.b.c".to_owned());
+        let exchanged = eks_auth.assume_role(&token).await;
+        exchanged.map_err(|failure| failure.error)
+    }
+
+    #[tokio::test]
+    async fn each_member_of_a_success_is_read() {
+        let answering = Answering {
+            status: 200,
+            headers: vec![("x-amzn-requestid", "r-1".to_owned())],
+            body: SUCCESS,
+            ..Answering::default()
+        };
+        let session = ask(&eks_auth(&answering, own_credentials())).await.unwrap();
+        let asked = answering.asked.lock().unwrap().join(" ");
+        assert!(asked.contains("/clusters/my-cluster/"), "{asked}");
+        let expires = Timestamp::from_unix_millis(1_772_388_000_250);
+        assert_eq!(session.credentials.expiration(), expires);
+        assert_eq!(session.credentials.access_key_id(), "ASIA1");
+        assert_eq!(session.credentials.account_id(), Some("123456789012"));
+        assert_eq!(
+            (
+                &*session.namespace,
+                &*session.service_account,
+                &*session.association_id
+            ),
+            ("shop", "cart", "a-1")
+        );
+        let role = "arn:aws:sts::123456789012:assumed-role/app/s";
+        assert_eq!(session.assumed_role_arn, role);
+        assert_eq!(session.request_id.as_deref(), Some("r-1"));
+    }
+
+    #[tokio::test]
+    async fn only_a_refusal_of_a_request_that_a_wrong_clock_has_signed_is_asked_again_at_once() {
+        for (status, hours_off, asked) in [(403, 1, 2), (403, 0, 1), (429, 1, 1), (500, 1, 1)] {
+            let date = SystemClock.now().as_unix_millis() / 1000 + 3600 * hours_off;
+            let date = DateTime::from_secs(date).fmt(Format::HttpDate).unwrap();
+            let answering = Answering {
+                status,
+                headers: vec![
+                    ("x-amzn-requestid", "r-1".to_owned()),
+                    ("x-amzn-errortype", "SomeException".to_owned()),
+                    ("date", date),
+                ],
+                body: "{}",
+                ..Answering::default()
+            };
+            let eks_auth = eks_auth(&answering, own_credentials());
+            let error = ask(&eks_auth).await.unwrap_err();
+            assert!(matches!(error, EksAuthError::Refused { .. }), "{error}");
+            let times = answering.asked.lock().unwrap().len();
+            assert_eq!(times, asked, "status {status}, {hours_off} h off");
+            let behind = eks_auth.clock_skew_seconds() - 3600.0 * hours_off as f64;
+            assert!(behind.abs() < 600.0, "{behind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_credentials_of_its_own_the_agent_says_so() {
+        let none = || SharedCredentialsProvider::new(Without);
+        let error = ask(&eks_auth(&Answering::default(), none())).await;
+        let error = error.unwrap_err();
+        let is_named = |error: &Unavailable| matches!(error, Unavailable::NoCredentials { .. });
+        assert!(
+            matches!(&error, EksAuthError::Unreachable(cause) if is_named(cause)),
+            "{error}"
+        );
+        let eks_auth = with_route(None, "https://eks-auth.test");
+        let error = eks_auth.check().await.unwrap_err();
+        assert!(is_named(&error), "{error}");
+        let route = eks_auth.route().await.unwrap().unwrap();
+        assert!(route.load_credentials().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_to_the_port_of_the_url_or_of_its_scheme_or_to_a_proxy() {
+        let proxy = Matcher::builder().http("http://proxy.test:3128");
+        let (direct, proxied) = (Matcher::builder().build(), proxy.build());
+        for (endpoint, proxies, expected) in [
+            ("https://eks-auth.test", &direct, ("eks-auth.test", 443)),
+            ("http://eks-auth.test", &direct, ("eks-auth.test", 80)),
+            (
+                "http://eks-auth.test:8080",
+                &direct,
+                ("eks-auth.test", 8080),
+            ),
+            ("http://eks-auth.test", &proxied, ("proxy.test", 3128)),
+        ] {
+            let eks_auth = with_route(Some(()), endpoint);
+            let way = eks_auth.route().await.unwrap().unwrap().way_by(proxies);
+            assert_eq!((&*way.host, way.port), expected);
+            assert_eq!(way.service, "eks-auth.test");
+            assert_eq!(way.is_proxy, expected.0 == "proxy.test");
+        }
+    }
+
+    #[test]
+    fn what_is_set_can_be_read() {
+        let eks_auth = SdkEksAuth::new("my-cluster").with_ca_bundle("/etc/ca.pem");
+        assert_eq!(eks_auth.ca_bundle(), Some(Path::new("/etc/ca.pem")));
+        assert!(format!("{eks_auth:?}").contains("my-cluster"));
     }
 }

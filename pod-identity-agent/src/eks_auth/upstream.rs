@@ -171,12 +171,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 mod tests {
     use std::sync::Mutex;
 
-    use pod_identity_core::SystemClock;
+    use pod_identity_core::{Credentials, ServiceAccountToken, SystemClock};
+    use pod_identity_testkit::{Issuer, SettableClock};
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
     use crate::eks_auth::exchange::{Checking, Exchange};
-    use crate::telemetry::logging::tests::logged_in_virtual_time;
+    use crate::telemetry::logging::tests::{Memory, logged_in_virtual_time};
     use crate::telemetry::readiness::Readiness;
 
     /// Grants no credentials; probes fail with these reasons, the last first, and then succeed.
@@ -247,5 +248,70 @@ mod tests {
             let is_degraded = upstream.reachability.is_unreachable();
             assert_eq!(is_degraded, passed < 60, "after {passed} s");
         }
+    }
+
+    fn session(service_account: &str, expires: Timestamp) -> Session {
+        let secret = || Secret::from("s".to_owned());
+        let credentials = Credentials::new("key", secret(), secret(), expires);
+        Session::new(credentials, "shop", service_account)
+    }
+
+    #[test]
+    fn credentials_that_would_last_for_longer_than_any_session_are_refused() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let mut upstream = upstream(&[]);
+        upstream.clock = Arc::new(SettableClock::at(now));
+        let check = |hours: u64| {
+            let expires = now + Duration::from_secs(3600 * hours);
+            upstream.check_expiration(session("cart", expires))
+        };
+        assert!(check(36).is_ok());
+        let failure = check(37).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Malformed);
+        let reason = failure.error.to_string();
+        assert!(
+            reason.ends_with("credentials.expiration is more than 36 h away"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_session_of_another_service_account_than_the_verified_one_is_refused() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let token = Issuer::new().token("shop", "cart").mint(now);
+        let token = ServiceAccountToken::parse(&token).unwrap();
+        let claimed = Subject::from(token.claims());
+        let verified = Subject::Verified(Arc::new(BoundPod::of(token.claims()).unwrap()));
+        for (subject, service_account, is_right) in [
+            (&verified, "cart", true),
+            (&verified, "till", false),
+            (&claimed, "till", true),
+        ] {
+            let checked = check_subject(session(service_account, now), subject);
+            assert_eq!(checked.is_ok(), is_right, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn the_audit_has_answers_without_an_exchange() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let token = Issuer::new().token("shop", "cart").mint(now);
+        let token = ServiceAccountToken::parse(&token).unwrap();
+        let pod = BoundPod::of(token.claims()).unwrap();
+        let written = Memory::default();
+        let mut upstream = upstream(&[]);
+        upstream.audit = AuditLog::to(written.clone());
+        let [first, second] = [7, 8].map(|last| IpAddr::from([10, 0, 0, last]));
+        upstream.note_verified(&pod, first);
+        upstream.audit_hit(now, second, first, &Subject::from(token.claims()));
+        let lines = written.lines();
+        assert_eq!(lines.len(), 2);
+        for (line, outcome, source) in [(&lines[0], "verified", first), (&lines[1], "hit", second)]
+        {
+            assert_eq!(line["outcome"], outcome);
+            assert_eq!(line["source"], source.to_string());
+            assert_eq!(line["service-account"], "cart");
+        }
+        assert_eq!(lines[1]["first-source"], first.to_string());
     }
 }

@@ -175,8 +175,19 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// What was written, to be read by a test.
     #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Memory {
+        pub(crate) fn lines(&self) -> Vec<Value> {
+            let bytes = self.0.lock().unwrap();
+            let lines = std::str::from_utf8(&bytes).unwrap().lines();
+            lines
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        }
+    }
 
     impl Write for Memory {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -193,11 +204,7 @@ pub(crate) mod tests {
     pub(crate) fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
         let memory = Memory::default();
         with_default(subscriber(level, memory.clone()), log);
-        let bytes = memory.0.lock().unwrap();
-        let lines = std::str::from_utf8(&bytes).unwrap().lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        memory.lines()
     }
 
     /// The same for a future, in virtual time.
