@@ -285,8 +285,11 @@ impl Schedule {
     fn check_bounds(&self) {
         let reading = self.node.reading();
         let (held, waiting) = (reading.cached, reading.waiting);
-        // Those whose exchanges have just ended are evicted when the next one may start.
-        if held > self.cache.held + MAX_IN_FLIGHT || waiting > self.cache.empty {
+        // Those whose exchanges have just ended are evicted when the next one may start. A slot whose set has expired is
+        // kept while somebody waits for it.
+        if held > self.cache.held + MAX_IN_FLIGHT
+            || waiting > self.cache.empty + self.world.expired()
+        {
             self.world
                 .violate(format_args!("{held} sets, {waiting} slots without"));
         }

@@ -43,6 +43,8 @@ struct Truth {
     in_flight: usize,
     /// EKS Auth has asked not to be called until then.
     quiet_until: Instant,
+    /// When it did.
+    asked_for_quiet: Instant,
     /// Until then the agent may believe so, whose clock has been stepped.
     may_be_quiet_until: Instant,
     exchanges: u64,
@@ -136,6 +138,7 @@ impl World {
                 sources: HashMap::new(),
                 in_flight: 0,
                 quiet_until: now,
+                asked_for_quiet: now,
                 may_be_quiet_until: now,
                 exchanges: 0,
                 granted: (0, 0),
@@ -275,6 +278,14 @@ impl World {
         }
     }
 
+    /// How many sets the agent can have found expired.
+    pub(super) fn expired(&self) -> usize {
+        let truth = self.truth();
+        let by_clock = truth.by_clock(Instant::now());
+        let is_expired = |set: &&Set| set.expires < by_clock + MARGIN;
+        truth.sets.values().filter(is_expired).count()
+    }
+
     /// Checks that a request with this token may be answered with this set. Returns the role.
     pub(super) fn check_set(&self, token: &str, sent: Instant, set: &Credentials) -> Option<u32> {
         let mut truth = self.truth();
@@ -293,7 +304,8 @@ impl World {
         let by_clock = truth.by_clock(now);
         truth.exchanges += 1;
         truth.in_flight += 1;
-        if now < truth.quiet_until {
+        // Within the same moment, the agent may start an exchange before it takes that answer.
+        if now < truth.quiet_until && truth.asked_for_quiet < now {
             let violation = truth.at("EKS Auth is called although it asked not to be");
             truth.violations.push(violation);
         }
@@ -353,7 +365,12 @@ impl World {
             Mood::Throttling(seconds) => {
                 let hint = seconds.map(Duration::from_secs);
                 let quiet = hint.unwrap_or_default().min(LONGEST_QUIET);
-                truth.quiet_until = truth.quiet_until.max(now + quiet);
+                if truth.quiet_until < now + quiet {
+                    if truth.quiet_until <= now {
+                        truth.asked_for_quiet = now;
+                    }
+                    truth.quiet_until = now + quiet;
+                }
                 if hint.is_some() {
                     truth.may_be_quiet_until = truth.may_be_quiet_until.max(now + quiet);
                 }
@@ -399,11 +416,16 @@ impl World {
             lifetime,
             expires: true_now + lifetime,
         };
-        if plan.charged {
-            // At most: what does not look usable by its clock is not given back.
-            if let Some(level) = truth.sources.get_mut(&known.source) {
-                level.left += 1.0;
-            }
+        // At most: what does not look usable by its clock is not given back.
+        if let Some(level) = truth.sources.get_mut(&known.source) {
+            level.left += match plan.charged {
+                true => 1.0,
+                // It may have been charged nevertheless, and its budget refilled until that was given back.
+                false => {
+                    let refill = budget_of(known.source).per_second;
+                    (refill * plan.began.elapsed().as_secs_f64()).min(1.0)
+                }
+            };
         }
         let secret = || Secret::from("secret".to_owned());
         let credentials = Credentials::new(key.clone(), secret(), secret(), set.expires);
@@ -453,10 +475,7 @@ impl Truth {
 
     fn charge(&mut self, by_clock: Timestamp, token: &str) -> Option<String> {
         let source = self.tokens[token].source;
-        let budget = match source {
-            NODE_SOURCE => Budget::NODE,
-            _ => Budget::POD,
-        };
+        let budget = budget_of(source);
         let burst = f64::from(budget.burst);
         let full = Level {
             left: burst,
@@ -600,6 +619,13 @@ fn refused(code: ErrorCode) -> Failure<EksAuthError> {
         request_id: None,
     };
     Failure::new(FailureClass::of(code.status(), Some(code.name())), error)
+}
+
+fn budget_of(source: usize) -> Budget {
+    match source {
+        NODE_SOURCE => Budget::NODE,
+        _ => Budget::POD,
+    }
 }
 
 fn service_account(number: usize) -> String {

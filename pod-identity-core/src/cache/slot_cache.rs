@@ -68,7 +68,8 @@ pub struct CacheLimits {
     /// The maximum number of slots that hold a set, usable or not. Defaults to 2,000, the official agent's
     /// figure. With 0, a set is only handed to the callers that waited for it.
     pub held: usize,
-    /// The maximum number of slots without a set. Defaults to 1,024.
+    /// The number of slots without a set from which on a new key gets none, or replaces another. Slots whose sets
+    /// have expired while a caller waits count, but are kept. Defaults to 1,024.
     pub empty: usize,
     /// The maximum number of slots without a set for one source. Defaults to 256.
     pub empty_per_source: usize,
