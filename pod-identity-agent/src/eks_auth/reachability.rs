@@ -56,6 +56,16 @@ impl Reachability {
         self.blocker.release();
     }
 
+    /// Records a probe that began at `began` and found EKS Auth. Returns false, and does nothing, if an exchange has
+    /// failed since: that shows more than a connection does.
+    pub(crate) fn note_found(&self, began: Instant) -> bool {
+        if self.lock().failed_at.is_some_and(|at| began <= at) {
+            return false;
+        }
+        self.mark_reachable();
+        true
+    }
+
     pub(crate) fn mark_unreachable(&self, reason: String) {
         self.fail(&mut self.lock(), reason);
     }

@@ -114,8 +114,10 @@ impl Upstream {
         let mut logged = None;
         loop {
             if self.reachability.needs_probe() {
+                let began = Instant::now();
                 let checked = timeout(PROBE_TIMEOUT, self.eks_auth.check()).await;
                 self.note_probe(
+                    began,
                     checked.unwrap_or(Err(Unavailable::TimedOut(PROBE_TIMEOUT))),
                     &mut logged,
                 );
@@ -124,12 +126,16 @@ impl Upstream {
         }
     }
 
-    fn note_probe(&self, checked: Result<(), Unavailable>, logged: &mut Option<String>) {
+    fn note_probe(
+        &self,
+        began: Instant,
+        checked: Result<(), Unavailable>,
+        logged: &mut Option<String>,
+    ) {
         let is_first = !self.reachability.was_reached();
         match checked {
             Ok(()) => {
-                self.reachability.mark_reachable();
-                if is_first {
+                if self.reachability.note_found(began) && is_first {
                     info!("EKS Auth is within reach");
                 }
             }
@@ -233,6 +239,43 @@ mod tests {
             .filter(|line| line["msg"].as_str().unwrap().starts_with("not ready"));
         let reasons: Vec<_> = not_ready.map(|line| line["reason"].clone()).collect();
         assert_eq!(reasons, ["no credentials", "no route"]);
+    }
+
+    /// EKS Auth whose probes take a second, and whose exchanges fail at once.
+    #[derive(Debug)]
+    struct SlowToFind;
+
+    impl EksAuth for SlowToFind {
+        fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
+            let error = Unavailable::other("no route");
+            Box::pin(async { Err(error.into()) })
+        }
+
+        fn check(&self) -> Checking<'_> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_began_before_an_exchange_failed_shows_nothing() {
+        let mut upstream = upstream(&[]);
+        upstream.eks_auth = Arc::new(SlowToFind);
+        let failing = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            ask_in_vain(&upstream).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert!(upstream.reachability.is_unreachable());
+            // The next one began after it.
+            tokio::time::sleep(PROBE_INTERVAL).await;
+            assert!(!upstream.reachability.is_unreachable());
+        };
+        tokio::select! {
+            () = upstream.probe() => {}
+            () = failing => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,10 @@ pub(super) fn write(nodes: usize) {
         )
         .unwrap();
         for (what, cell) in CELLS {
+            let what = match nodes {
+                NODES => what.replace(" of the sample", ""),
+                _ => what.to_owned(),
+            };
             writeln!(
                 page,
                 "| {what} | {} | {} |",
