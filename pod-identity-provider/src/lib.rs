@@ -164,6 +164,7 @@
 //! | `AccessKeyId` or `SecretAccessKey` missing, null, empty or of a wrong type | boto3, JavaScript, Go, Rust, each in other cases | nothing can be signed |
 //! | `Token` missing, null or of a wrong type; empty beside a key id that begins with `ASIA` | all, each in other cases | AWS rejects whatever is signed without it |
 //! | `Expiration` missing or null | Go, for ever | it could never be refreshed in time |
+//! | what is not JSON in a member that is ignored, such as a text with `\Z` | Rust | the rest of such a body is not to be trusted either |
 //! | credentials that have expired or expire within 15 s | JavaScript, Go, Java, Rust | they expire before they are used |
 //! | a `Code` other than `Success` beside credentials | some | the server says that they are not valid |
 //! | a body of more than 64 KiB | all | a real one has 1.5 KB |
