@@ -49,7 +49,8 @@ impl AllowedHosts {
     /// Common Runtime sends it so.
     ///
     /// # Errors
-    /// [`Refusal::HostNotAllowed`], which names the host without its port.
+    /// [`Refusal::HostNotAllowed`], which names the host without its port, or only says how long it is if it is longer
+    /// than a host name can be: that may be a token.
     pub fn check(&self, host: &str) -> Result<(), Refusal> {
         if self.contains(without_brackets(host)) {
             return Ok(());
@@ -59,9 +60,13 @@ impl AllowedHosts {
         if port.bytes().all(|byte| byte.is_ascii_digit()) && self.contains(without_port) {
             return Ok(());
         }
-        Err(Refusal::HostNotAllowed {
-            host: without_port.to_owned(),
-        })
+        let can_be_name = without_port.len() <= LONGEST_NAME
+            && without_port.split('.').all(|it| it.len() <= LONGEST_LABEL);
+        let host = match can_be_name {
+            true => without_port.to_owned(),
+            false => format!("<{} bytes>", without_port.len()),
+        };
+        Err(Refusal::HostNotAllowed { host })
     }
 
     fn contains(&self, host: &str) -> bool {
@@ -77,6 +82,10 @@ impl AllowedHosts {
     }
 }
 
+/// In bytes. Source: RFC 1035, section 2.3.4.
+const LONGEST_NAME: usize = 253;
+const LONGEST_LABEL: usize = 63;
+
 fn without_brackets(host: &str) -> &str {
     let inner = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     inner.unwrap_or(host)
@@ -85,6 +94,20 @@ fn without_brackets(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_for_a_host_name_is_not_repeated() {
+        let hosts = AllowedHosts::new([]);
+        let refused = |host: &str| hosts.check(host).unwrap_err().to_string();
+        let token = format!("eyJhbGciOiJFUzI1NiJ9.e30.{}", "s".repeat(86));
+        for host in [&token, &format!("{token}:80"), &"label.".repeat(43)] {
+            let refusal = refused(host);
+            assert!(refusal.ends_with(" bytes>"), "{refusal}");
+            assert!(!refusal.contains("eyJ") && !refusal.contains("label"));
+        }
+        let longest = ["a".repeat(63), "b".repeat(63)].join(".");
+        assert!(refused(&longest).ends_with(&longest));
+    }
 
     #[test]
     fn a_host_is_allowed_with_and_without_port_and_brackets() {
