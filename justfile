@@ -147,7 +147,7 @@ soak-cluster:
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
 
-# Inputs nobody thought of, for so many seconds each, of the targets with such names; FUZZ_SEED sets the seed
+# Inputs nobody thought of, for so many seconds for each target; names, or parts of them, select; FUZZ_SEED is the seed
 fuzz seconds='60' *targets:
     FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
 

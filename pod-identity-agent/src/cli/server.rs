@@ -63,7 +63,7 @@ pub(super) struct Server {
     /// Most credentials in the cache; 0 disables caching
     #[arg(long, allow_hyphen_values = true, value_parser = pflag::integer, default_value = "2000")]
     max_cache_size: i64,
-    /// Most renewals per second; a pod's first request is never held back
+    /// Most renewals per second; first requests of pods do not count
     #[arg(long, allow_hyphen_values = true, value_parser = values::number, default_value_t = DEFAULT_QPS)]
     max_service_qps: f64,
     /// Read the shared credentials file again every minute, for hybrid nodes
