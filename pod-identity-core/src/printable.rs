@@ -18,7 +18,7 @@ pub fn printable(text: &str) -> String {
 
 /// Returns whether a character of a message shows as itself, in its place, on one line.
 ///
-/// What does not: control characters, line and paragraph separators, spaces other than U+0020, marks that combine with
+/// What does not: control characters, line and paragraph separators, spaces other than U+0020, most marks that combine with
 /// the character before them, and invisible ones, such as those that change the direction of the text behind them.
 /// A message that quotes them can look like another message.
 pub fn is_printable(character: char) -> bool {

@@ -79,7 +79,10 @@ fn read(arguments: &[OsString]) -> Result<String, Option<String>> {
 }
 
 fn check_error(line: &str, arguments: &[OsString]) {
-    assert!(!line.contains(char::is_control), "{line:?}");
+    assert!(
+        line.chars().all(pod_identity_core::is_printable),
+        "{line:?}"
+    );
     let names_an_argument = line.contains('\'') || line.contains("--");
     assert!(names_an_argument || line.contains("command"), "{line}");
     assert!(

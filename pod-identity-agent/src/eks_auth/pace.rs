@@ -42,6 +42,12 @@ impl UpstreamPace {
     /// Checks that an exchange may start now, or fails with the time to check again.
     pub(crate) fn ready(&mut self, now: Timestamp) -> Result<(), Timestamp> {
         self.notice_step(now);
+        if let Some(rate) = &mut self.rate
+            && rate.per_second < FIRST_RATE
+            && rate.decreased_at + THROTTLING_IS_OVER < now
+        {
+            rate.set(now, FIRST_RATE);
+        }
         let ready_at = match &self.rate {
             Some(rate) => rate.bucket.ready_at(now),
             None => now,
@@ -185,10 +191,13 @@ const MINIMUM_DECREASE: f64 = 0.95;
 /// The rate after the first throttle, in exchanges per second, if no more were granted.
 const FIRST_RATE: f64 = 2.0;
 
+/// After so long without a throttle the rate is at least [`FIRST_RATE`] again, also if nothing was asked for.
+const THROTTLING_IS_OVER: Duration = Duration::from_secs(60);
+
 /// The rate never falls below this, in exchanges per second. In a fleet of 5,000 nodes that together get 500 per second,
 /// 1.0 had nine of ten exchanges throttled for as long as all had work, and 0.2 has two of three; lower rates let
-/// some nodes wait for longer than the others. A node at this rate is back at one exchange per second within 15 s of
-/// the last throttle.
+/// some nodes wait for longer than the others. A node at this rate that goes on asking is back at one exchange per
+/// second within 15 s of the last throttle.
 const MINIMUM_RATE: f64 = 0.2;
 
 /// Above this rate there is no limit any more: no node needs more exchanges per second.
@@ -338,6 +347,28 @@ mod tests {
         let a_pod_of_each = answers.get(29).unwrap();
         let waited = a_pod_of_each.saturating_since(others_are_done);
         assert!(waited <= 20 * SECOND, "30 pods after {waited:?}");
+    }
+
+    #[test]
+    fn a_node_that_was_throttled_and_has_asked_for_nothing_since_is_as_quick_as_one_throttled_once()
+    {
+        let mut pace = UpstreamPace::new();
+        for second in 0..100 {
+            let now = START + second * SECOND;
+            pace.throttled(now, now, None);
+        }
+        assert_eq!(pace.limit(), Some(MINIMUM_RATE));
+        let throttled = START + 99 * SECOND;
+        let wait = |pace: &mut UpstreamPace, now| {
+            let later = start(pace, now).err().unwrap_or(now);
+            later.saturating_since(now)
+        };
+        assert_eq!(wait(&mut pace, throttled + 59 * SECOND), Duration::ZERO);
+        assert_eq!(wait(&mut pace, throttled + 60 * SECOND), 4 * SECOND - SLACK);
+        let hour_later = throttled + 3600 * SECOND;
+        assert_eq!(wait(&mut pace, hour_later), Duration::ZERO);
+        assert_eq!(pace.limit(), Some(FIRST_RATE));
+        assert_eq!(wait(&mut pace, hour_later), SECOND / 2 - SLACK);
     }
 
     /// A service that grants 20 calls per second, with unlimited demand for 60 seconds.

@@ -5,6 +5,7 @@ use pod_identity_core::Failure;
 use tokio::time::Instant;
 
 use crate::eks_auth::exchange::{EksAuthError, Session};
+use crate::eks_auth::unavailable::Unavailable;
 use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
 /// Whether EKS Auth is reachable, according to exchanges and probes. Blocks readiness until it is.
@@ -18,6 +19,8 @@ pub(crate) struct Reachability {
 #[derive(Debug, Default)]
 struct State {
     unreachable: bool,
+    /// When the last exchange ended.
+    exchanged_at: Option<Instant>,
     /// When an exchange last failed to reach EKS Auth.
     failed_at: Option<Instant>,
 }
@@ -50,44 +53,45 @@ impl Reachability {
         !self.blocker.was_released() || state.unreachable && !failed_lately
     }
 
-    pub(crate) fn mark_reachable(&self) {
+    /// Records a probe that began at `began`. Returns false, and does nothing, if an exchange has ended since: that shows
+    /// more than a connection does, and is newer.
+    pub(crate) fn note_probe(&self, began: Instant, checked: &Result<(), Unavailable>) -> bool {
         let mut state = self.lock();
-        state.unreachable = false;
-        self.blocker.release();
-    }
-
-    /// Records a probe that began at `began` and found EKS Auth. Returns false, and does nothing, if an exchange has
-    /// failed since: that shows more than a connection does.
-    pub(crate) fn note_found(&self, began: Instant) -> bool {
-        if self.lock().failed_at.is_some_and(|at| began <= at) {
+        if state.exchanged_at.is_some_and(|at| began <= at) {
             return false;
         }
-        self.mark_reachable();
+        match checked {
+            Ok(()) => self.succeed(&mut state),
+            Err(reason) => self.fail(&mut state, reason.to_string()),
+        }
         true
-    }
-
-    pub(crate) fn mark_unreachable(&self, reason: String) {
-        self.fail(&mut self.lock(), reason);
-    }
-
-    fn fail(&self, state: &mut State, reason: String) {
-        state.unreachable = true;
-        self.blocker.block(reason);
     }
 
     /// Records an exchange. Every answer shows that EKS Auth is reachable, even a refusal.
     pub(crate) fn note(&self, result: &Result<Session, Failure<EksAuthError>>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.exchanged_at = Some(now);
         match result {
             Err(Failure {
                 error: error @ EksAuthError::Unreachable(_),
                 ..
             }) => {
-                let mut state = self.lock();
-                state.failed_at = Some(Instant::now());
+                state.failed_at = Some(now);
                 self.fail(&mut state, error.in_full());
             }
-            _ => self.mark_reachable(),
+            _ => self.succeed(&mut state),
         }
+    }
+
+    fn succeed(&self, state: &mut State) {
+        state.unreachable = false;
+        self.blocker.release();
+    }
+
+    fn fail(&self, state: &mut State, reason: String) {
+        state.unreachable = true;
+        self.blocker.block(reason);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,14 +111,15 @@ mod tests {
     async fn readiness_waits_for_eks_auth_and_knows_why() {
         let readiness = Readiness::new(true);
         let reachability = Reachability::new(&readiness);
+        let note = |checked| assert!(reachability.note_probe(Instant::now(), &checked));
         assert!(!reachability.was_reached() && reachability.needs_probe());
-        reachability.mark_unreachable("no route".to_owned());
+        note(Err(Unavailable::other("no route")));
         assert!(reachability.is_unreachable() && !reachability.was_reached());
         assert_eq!(readiness.report().message, "no route");
-        reachability.mark_reachable();
+        note(Ok(()));
         assert!(!reachability.is_unreachable() && reachability.was_reached());
         assert!(readiness.report().ready && !reachability.needs_probe());
-        reachability.mark_unreachable("no route".to_owned());
+        note(Err(Unavailable::other("no route")));
         assert!(reachability.was_reached() && reachability.needs_probe());
         assert_eq!(readiness.report().message, "degraded: no route");
     }

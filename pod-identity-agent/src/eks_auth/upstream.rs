@@ -133,15 +133,17 @@ impl Upstream {
         logged: &mut Option<String>,
     ) {
         let is_first = !self.reachability.was_reached();
+        if !self.reachability.note_probe(began, &checked) {
+            return;
+        }
         match checked {
             Ok(()) => {
-                if self.reachability.note_found(began) && is_first {
+                if is_first {
                     info!("EKS Auth is within reach");
                 }
             }
             Err(error) => {
                 let reason = error.to_string();
-                self.reachability.mark_unreachable(reason.clone());
                 if is_first && logged.as_ref() != Some(&reason) {
                     warn!(
                         reason,
@@ -241,40 +243,56 @@ mod tests {
         assert_eq!(reasons, ["no credentials", "no route"]);
     }
 
-    /// EKS Auth whose probes take a second, and whose exchanges fail at once.
+    /// EKS Auth whose probes take a second and find it or do not, as its exchanges do not or do at once.
     #[derive(Debug)]
-    struct SlowToFind;
+    struct SlowToProbe {
+        finds: bool,
+    }
 
-    impl EksAuth for SlowToFind {
+    impl EksAuth for SlowToProbe {
         fn assume_role<'a>(&'a self, _token: &'a Secret) -> Exchange<'a> {
-            let error = Unavailable::other("no route");
-            Box::pin(async { Err(error.into()) })
+            let result = match self.finds {
+                true => Err(Unavailable::other("no route").into()),
+                false => Ok(session("cart", Timestamp::MIN)),
+            };
+            Box::pin(async { result })
         }
 
         fn check(&self) -> Checking<'_> {
             Box::pin(async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Ok(())
+                match self.finds {
+                    true => Ok(()),
+                    false => Err(Unavailable::other("no route")),
+                }
             })
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_began_before_an_exchange_failed_shows_nothing() {
-        let mut upstream = upstream(&[]);
-        upstream.eks_auth = Arc::new(SlowToFind);
-        let failing = async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            ask_in_vain(&upstream).await;
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            assert!(upstream.reachability.is_unreachable());
-            // The next one began after it.
-            tokio::time::sleep(PROBE_INTERVAL).await;
-            assert!(!upstream.reachability.is_unreachable());
-        };
-        tokio::select! {
-            () = upstream.probe() => {}
-            () = failing => {}
+    async fn a_probe_during_which_an_exchange_has_ended_shows_nothing() {
+        for finds in [true, false] {
+            let mut upstream = upstream(&[]);
+            upstream.eks_auth = Arc::new(SlowToProbe { finds });
+            let is_unreachable = || upstream.reachability.is_unreachable();
+            let asking = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let (token, subject) = (Secret::from("token".to_owned()), Subject::default());
+                let pod = IpAddr::from([10, 0, 0, 7]);
+                let asked = upstream.assume_role(&token, &subject, pod, PROBE_TIMEOUT);
+                assert_eq!(asked.await.is_ok(), !finds);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(is_unreachable(), finds, "as the exchange said");
+                tokio::time::sleep(PROBE_INTERVAL).await;
+                assert!(
+                    !is_unreachable(),
+                    "as a later probe said, or none was needed"
+                );
+            };
+            tokio::select! {
+                () = upstream.probe() => {}
+                () = asking => {}
+            }
         }
     }
 

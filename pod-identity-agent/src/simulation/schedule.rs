@@ -287,9 +287,8 @@ impl Schedule {
         let (held, waiting) = (reading.cached, reading.waiting);
         // Those whose exchanges have just ended are evicted when the next one may start. A slot whose set has expired is
         // kept while somebody waits for it.
-        if held > self.cache.held + MAX_IN_FLIGHT
-            || waiting > self.cache.empty + self.world.expired()
-        {
+        let most_held = self.cache.held + MAX_IN_FLIGHT;
+        if held > most_held || waiting > self.cache.empty + self.world.expired().min(most_held) {
             self.world
                 .violate(format_args!("{held} sets, {waiting} slots without"));
         }

@@ -69,7 +69,7 @@ pub struct CacheLimits {
     /// figure. With 0, a set is only handed to the callers that waited for it.
     pub held: usize,
     /// The number of slots without a set from which on a new key gets none, or replaces another. Slots whose sets
-    /// have expired while a caller waits count, but are kept. Defaults to 1,024.
+    /// have expired while a caller waits count too: there may be more of them than this. Defaults to 1,024.
     pub empty: usize,
     /// The maximum number of slots without a set for one source. Defaults to 256.
     pub empty_per_source: usize,
