@@ -42,6 +42,9 @@ fn main() -> io::Result<ExitCode> {
     let seconds =
         lookup("FUZZ_SECONDS").map(|text| text.parse().expect("FUZZ_SECONDS must be a number"));
     let given = lookup("FUZZ_SEED").map(|text| text.parse().expect("FUZZ_SEED must be a number"));
+    let times = lookup("FUZZ_TIMES").map_or(1, |text| {
+        text.parse::<usize>().expect("FUZZ_TIMES must be a number")
+    });
     let targets: Vec<_> = TARGETS
         .iter()
         .filter(|target| chosen(target.name))
@@ -61,7 +64,10 @@ fn main() -> io::Result<ExitCode> {
                 Length::Time(Duration::from_secs(seconds)),
                 given.unwrap_or_else(|| fastrand::u64(..)),
             ),
-            None => (Length::Cases(target.cases), 0),
+            None => (
+                Length::Cases(target.cases.saturating_mul(times)),
+                given.unwrap_or(0),
+            ),
         };
         held &= Campaign::new(target, seed)?.run(length)?;
     }

@@ -68,9 +68,12 @@ fn check(input: &[u8]) {
     assert!(names_it || !printed.contains(TOKEN), "it quotes the token");
     if let (200..=299, Some(expected)) = (status, &expected) {
         let credentials = &expected.credentials;
+        let text = String::from_utf8_lossy(body);
         for secret in [&credentials.session_token, &credentials.secret_access_key] {
+            // What an answer says elsewhere too is no secret.
+            let is_said = text.matches(secret.expose()).count() > 1;
             assert!(
-                !is_secret(secret.expose()) || !printed.contains(secret.expose()),
+                is_said || !is_secret(secret.expose()) || !printed.contains(secret.expose()),
                 "it quotes a secret"
             );
         }
