@@ -169,8 +169,9 @@ fn level_name(level: Level) -> &'static str {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io;
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
 
+    use tracing::Dispatch;
     use tracing::subscriber::with_default;
 
     use super::*;
@@ -200,8 +201,15 @@ pub(crate) mod tests {
         }
     }
 
+    /// While a process has one subscriber only, tracing asks the thread that is the first to log a line whether anybody
+    /// wants it, and remembers that for all threads. That thread may be of a test without a subscriber. A second
+    /// subscriber makes it ask both.
+    static ANOTHER: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(subscriber(LevelFilter::OFF, io::sink())));
+
     /// The lines that are logged while `log` runs.
     pub(crate) fn logged(level: LevelFilter, log: impl FnOnce()) -> Vec<Value> {
+        LazyLock::force(&ANOTHER);
         let memory = Memory::default();
         with_default(subscriber(level, memory.clone()), log);
         memory.lines()
@@ -263,6 +271,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_level_can_be_changed_and_the_change_is_logged_at_the_finer_level() {
+        LazyLock::force(&ANOTHER);
         let memory = Memory::default();
         let (subscriber, level) = adjustable_subscriber(LevelFilter::ERROR, memory.clone());
         with_default(subscriber, || {
