@@ -8,7 +8,16 @@ use crate::page::Page;
 /// What was measured, and how it compares with what must be reached.
 #[derive(Debug, Default)]
 pub struct Table {
-    rows: Vec<(String, f64, &'static str, Limit)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    what: String,
+    measured: Option<f64>,
+    of_peer: Option<f64>,
+    unit: &'static str,
+    limit: Limit,
 }
 
 /// What must be reached.
@@ -26,7 +35,27 @@ pub enum Limit {
 impl Table {
     /// One more figure.
     pub fn row(&mut self, what: &str, measured: f64, unit: &'static str, limit: Limit) {
-        self.rows.push((what.to_owned(), measured, unit, limit));
+        self.rows.push(Row {
+            what: what.to_owned(),
+            measured: Some(measured),
+            of_peer: None,
+            unit,
+            limit,
+        });
+    }
+
+    /// A figure of another program, in the row that has this name, or in one of its own.
+    pub fn row_of_peer(&mut self, what: &str, measured: f64, unit: &'static str) {
+        match self.rows.iter_mut().find(|row| row.what == what) {
+            Some(row) => row.of_peer = Some(measured),
+            None => self.rows.push(Row {
+                what: what.to_owned(),
+                measured: None,
+                of_peer: Some(measured),
+                unit,
+                limit: Limit::None,
+            }),
+        }
     }
 
     /// Writes the table to standard output, and to the page where one is wanted. The exit code is 0 if all limits were met.
@@ -36,24 +65,46 @@ impl Table {
     pub fn print(&self) -> io::Result<ExitCode> {
         let mut out = io::stdout().lock();
         let mut missed = 0;
-        let mut page = "| | measured | limit |\n|---|---:|---|\n".to_owned();
-        for (what, measured, unit, limit) in &self.rows {
-            let (met, bound) = match limit {
+        let has_peer = self.rows.iter().any(|row| row.of_peer.is_some());
+        let mut page = if has_peer {
+            "| | this agent | the other | limit |\n|---|---:|---:|---|\n".to_owned()
+        } else {
+            "| | measured | limit |\n|---|---:|---|\n".to_owned()
+        };
+        for row in &self.rows {
+            let (what, unit) = (&row.what, row.unit);
+            let measured = row.measured.unwrap_or(f64::NAN);
+            let (met, bound) = match row.limit {
                 Limit::None => (true, String::new()),
                 Limit::AtMost(most) => (measured <= most, format!(" {most:.1}")),
                 Limit::AtLeast(least) => (measured >= least, format!(" {least:.1}")),
             };
-            let verdict = match (met, limit) {
+            let verdict = match (met, row.limit) {
                 (_, Limit::None) => "",
                 (true, _) => "reaches",
                 (false, _) => "MISSES",
             };
             missed += usize::from(!met);
-            writeln!(page, "| {what} | {measured:.1} {unit} | {verdict}{bound} |")
-                .expect("a string must be writable");
+            let figure = |figure: Option<f64>| {
+                figure.map_or_else(String::new, |figure| format!("{figure:.1}"))
+            };
+            let (ours, peers) = (figure(row.measured), figure(row.of_peer));
+            let cell = |figure: &str| {
+                let unit = if figure.is_empty() { "" } else { unit };
+                format!("{figure} {unit}").trim().to_owned()
+            };
+            let mut cells = vec![what.clone(), cell(&ours)];
+            cells.extend(has_peer.then(|| cell(&peers)));
+            cells.push(format!("{verdict}{bound}"));
+            writeln!(page, "| {} |", cells.join(" | ")).expect("a string must be writable");
+            let peers = if has_peer {
+                format!(" {peers:>10}")
+            } else {
+                String::new()
+            };
             writeln!(
                 out,
-                "{what:<44} {measured:>10.1} {unit:<4} {verdict}{bound}"
+                "{what:<44} {ours:>10}{peers} {unit:<4} {verdict}{bound}"
             )?;
         }
         if let (Some(wanted), Some(name)) = (Page::wanted(), env::current_exe()?.file_stem()) {

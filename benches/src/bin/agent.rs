@@ -100,20 +100,34 @@ impl Part {
 
 async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
     let peer = peer();
+    let ours = Side::Ours(ours);
+    let sides: Vec<Side> = [ours]
+        .into_iter()
+        .chain(peer.as_deref().map(Side::Peer))
+        .collect();
     let mut table = Table::default();
     for part in parts {
         match part {
             Part::Size => {
-                let size = std::fs::metadata(ours)?.len() as f64 / MIB;
-                table.row("size of the program", size, "MiB", Limit::AtMost(20.0));
+                for side in &sides {
+                    let size = std::fs::metadata(side.program())?.len() as f64 / MIB;
+                    let limit = Limit::AtMost(20.0);
+                    side.row(&mut table, "size of the program", size, "MiB", limit);
+                }
             }
-            Part::Start => starts(ours, &mut table).await?,
+            Part::Start => {
+                for side in &sides {
+                    starts(*side, &mut table).await?;
+                }
+            }
             Part::Hits => {
-                let per_hit = hits("", ours, &mut table).await?;
-                if let Some(peer) = &peer {
-                    let theirs = hits("peer: ", peer, &mut table).await?;
+                let mut each = Vec::new();
+                for side in &sides {
+                    each.push(hits(*side, &mut table).await?);
+                }
+                if let [per_hit, theirs] = each[..] {
                     table.row(
-                        "CPU of a hit, of the peer's",
+                        "CPU of a hit, of the other agent's",
                         per_hit / theirs * 100.0,
                         "%",
                         Limit::AtMost(100.0 / 3.0),
@@ -121,26 +135,31 @@ async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
                 }
             }
             Part::Throughput => throughput(ours, &mut table).await?,
-            Part::Misses => misses(ours, &mut table).await?,
-            Part::Tokens => tokens(ours, &mut table).await?,
+            Part::Misses => {
+                for side in &sides {
+                    misses(*side, &mut table).await?;
+                }
+            }
+            Part::Tokens => tokens(ours.program(), &mut table).await?,
             Part::Crowd => {
-                crowd("", ours, Limit::AtMost(10.0), &mut table).await?;
-                if let Some(peer) = &peer {
-                    crowd("peer: ", peer, Limit::None, &mut table).await?;
+                for side in &sides {
+                    crowd(*side, &mut table).await?;
                 }
             }
-            Part::Scale => scale(ours, &mut table).await?,
+            Part::Scale => {
+                for side in &sides {
+                    scale(*side, &mut table).await?;
+                }
+            }
             Part::Memory => {
-                memory("", ours, true, &mut table).await?;
-                if let Some(peer) = &peer {
-                    memory("peer: ", peer, false, &mut table).await?;
+                for side in &sides {
+                    memory(*side, &mut table).await?;
                 }
             }
-            Part::Watch => watch(ours, &mut table).await?,
+            Part::Watch => watch(ours.program(), &mut table).await?,
             Part::Floods => {
-                floods("", ours, Limit::AtMost(24.0), &mut table).await?;
-                if let Some(peer) = &peer {
-                    floods("peer: ", peer, Limit::None, &mut table).await?;
+                for side in &sides {
+                    floods(*side, &mut table).await?;
                 }
             }
         }
@@ -148,13 +167,49 @@ async fn measure(ours: &Path, parts: &[Part]) -> Result<ExitCode> {
     Ok(table.print()?)
 }
 
+/// One of the agents that are measured.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    Ours(&'a Path),
+    /// What it does has no limits. It may refuse what the bench asks for.
+    Peer(&'a Path),
+}
+
+impl<'a> Side<'a> {
+    fn program(self) -> &'a Path {
+        let (Self::Ours(program) | Self::Peer(program)) = self;
+        program
+    }
+
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Ours(_))
+    }
+
+    fn row(self, table: &mut Table, what: &str, measured: f64, unit: &'static str, limit: Limit) {
+        match self {
+            Self::Ours(_) => table.row(what, measured, unit, limit),
+            Self::Peer(_) => table.row_of_peer(what, measured, unit),
+        }
+    }
+
+    /// Counts the answers that are not 200. Where there are any, the other figures are not those of successes, and the
+    /// table says of how many. Ours must have none.
+    fn refusals(self, part: &str, agent: &Program, table: &mut Table) {
+        let refused = agent.refused() as f64;
+        if refused > 0.0 {
+            let what = format!("{part}: answers that are not 200");
+            self.row(table, &what, refused, "", Limit::AtMost(0.0));
+        }
+    }
+}
+
 /// From exec to the first answer, and to the first credentials.
-async fn starts(ours: &Path, table: &mut Table) -> Result<()> {
+async fn starts(side: Side<'_>, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
     let (mut answers, mut credentials) = (Vec::new(), Vec::new());
     for number in 0..STARTS {
         let began = Instant::now();
-        let agent = eks.before(ours, &[], None)?;
+        let agent = eks.before(side.program(), &[], None)?;
         let mut connection = connected(&agent).await?;
         connection
             .exchange(b"GET / HTTP/1.1\r\nHost: 169.254.170.23\r\n\r\n")
@@ -162,15 +217,17 @@ async fn starts(ours: &Path, table: &mut Table) -> Result<()> {
         answers.push(began.elapsed());
         connection.ask(&eks.token(number)).await?;
         credentials.push(began.elapsed());
-        refusals("exec to first credentials", &agent, true, table);
+        side.refusals("exec to first credentials", &agent, table);
     }
-    table.row(
+    side.row(
+        table,
         "exec to first answer, p50",
         millis(median(answers)),
         "ms",
         Limit::AtMost(30.0),
     );
-    table.row(
+    side.row(
+        table,
         "exec to first credentials, p50",
         millis(median(credentials)),
         "ms",
@@ -180,9 +237,9 @@ async fn starts(ours: &Path, table: &mut Table) -> Result<()> {
 }
 
 /// Cached hits at 900 per second: processor time of one, and the slowest.
-async fn hits(whose: &str, program: &Path, table: &mut Table) -> Result<f64> {
+async fn hits(side: Side<'_>, table: &mut Table) -> Result<f64> {
     let eks = Upstream::start(Duration::ZERO).await?;
-    let agent = eks.before(program, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     let mut connections = warm(&agent, &eks, CONNECTIONS).await?;
     // One look at what the first hits cost, so that it does not count.
     steadily(&mut connections, &eks, Duration::from_secs(1)).await?;
@@ -190,11 +247,10 @@ async fn hits(whose: &str, program: &Path, table: &mut Table) -> Result<f64> {
     let times = steadily(&mut connections, &eks, Duration::from_secs(8)).await?;
     let spent = agent.cpu()? - before;
     let per_hit = micros(spent) / times.len() as f64;
-    let name = |what: &str| format!("{whose}{what}");
-    table.row(&name("a hit at 900/s: CPU"), per_hit, "µs", Limit::None);
+    side.row(table, "a hit at 900/s: CPU", per_hit, "µs", Limit::None);
     let p99 = millis(percentile(times, 0.99));
-    table.row(&name("a hit at 900/s: p99"), p99, "ms", Limit::None);
-    refusals(&name("a hit at 900/s"), &agent, whose.is_empty(), table);
+    side.row(table, "a hit at 900/s: p99", p99, "ms", Limit::None);
+    side.refusals("a hit at 900/s", &agent, table);
     Ok(per_hit)
 }
 
@@ -234,9 +290,9 @@ async fn steadily(
 }
 
 /// As many cached hits as will go, beside a bare server that writes the same bytes; turn by turn.
-async fn throughput(ours: &Path, table: &mut Table) -> Result<()> {
+async fn throughput(side: Side<'_>, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
-    let agent = eks.before(ours, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     let port = free_port()?;
     let mut command = Command::new(env::current_exe()?);
     let bare = Program::start(command.args([BARE, &port.to_string()]), port)?;
@@ -254,7 +310,7 @@ async fn throughput(ours: &Path, table: &mut Table) -> Result<()> {
         "",
         Limit::None,
     );
-    refusals("hits", &agent, true, table);
+    side.refusals("hits", &agent, table);
     table.row("hits per second", middle(ours), "", Limit::None);
     table.row(
         "hits, of the bare server's",
@@ -293,9 +349,9 @@ async fn rate(server: &Program, eks: &Upstream) -> Result<f64> {
 }
 
 /// What the agent adds to EKS Auth's own time, turn by turn.
-async fn misses(ours: &Path, table: &mut Table) -> Result<()> {
+async fn misses(side: Side<'_>, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
-    let agent = eks.before(ours, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     warm(&agent, &eks, 1).await?;
     let mut upstream = Connection::open(pod(0), eks.mock.address()).await?;
     let (mut through, mut direct) = (Vec::new(), Vec::new());
@@ -309,10 +365,17 @@ async fn misses(ours: &Path, table: &mut Table) -> Result<()> {
         direct.push(began.elapsed());
     }
     let (through, direct) = (median(through), median(direct));
-    table.row("EKS Auth itself, p50", micros(direct), "µs", Limit::None);
+    side.row(
+        table,
+        "EKS Auth itself, p50",
+        micros(direct),
+        "µs",
+        Limit::None,
+    );
     let added = micros(through.saturating_sub(direct));
-    table.row("added to a miss, p50", added, "µs", Limit::AtMost(1000.0));
-    refusals("misses", &agent, true, table);
+    let limit = Limit::AtMost(1000.0);
+    side.row(table, "added to a miss, p50", added, "µs", limit);
+    side.refusals("misses", &agent, table);
     Ok(())
 }
 
@@ -401,10 +464,10 @@ async fn tokens(ours: &Path, table: &mut Table) -> Result<()> {
 }
 
 /// A hundred clients with one token, before an EKS Auth that takes 20 ms.
-async fn crowd(whose: &str, program: &Path, limit: Limit, table: &mut Table) -> Result<()> {
+async fn crowd(side: Side<'_>, table: &mut Table) -> Result<()> {
     let takes = Duration::from_millis(20);
     let eks = Upstream::start(takes).await?;
-    let agent = eks.before(program, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     warm(&agent, &eks, 1).await?;
     let before = eks.mock.request_count();
     let mut times = Vec::new();
@@ -422,24 +485,25 @@ async fn crowd(whose: &str, program: &Path, limit: Limit, table: &mut Table) -> 
         }
     }
     let over = millis(percentile(times, 0.5)) - millis(takes);
-    let name = |what: &str| format!("{whose}{what}");
-    table.row(
-        &name("100 at once, p50 over EKS Auth's 20 ms"),
+    let limit = Limit::AtMost(10.0);
+    side.row(
+        table,
+        "100 at once, p50 over EKS Auth's 20 ms",
         over,
         "ms",
         limit,
     );
     let calls = (eks.mock.request_count() - before) as f64 / 5.0;
-    table.row(&name("100 at once: exchanges"), calls, "", Limit::None);
-    refusals(&name("100 at once"), &agent, whose.is_empty(), table);
+    side.row(table, "100 at once: exchanges", calls, "", Limit::None);
+    side.refusals("100 at once", &agent, table);
     Ok(())
 }
 
 /// AWS's own scale gate, on one agent: 5,000 pods at 200 per second, EKS Auth taking 50 ms.
-async fn scale(ours: &Path, table: &mut Table) -> Result<()> {
+async fn scale(side: Side<'_>, table: &mut Table) -> Result<()> {
     const PODS: usize = 5000;
     let eks = Upstream::start(Duration::from_millis(50)).await?;
-    let agent = eks.before(ours, &["--max-cache-size", "5000"], None)?;
+    let agent = eks.before(side.program(), &["--max-cache-size", "5000"], None)?;
     connected(&agent).await?;
     let tokens: Vec<String> = (0..PODS).map(|number| eks.token(number)).collect();
     let mut ticks = interval(Duration::from_secs(1) / 200);
@@ -449,30 +513,36 @@ async fn scale(ours: &Path, table: &mut Table) -> Result<()> {
         let target = agent.target();
         asking.spawn(async move {
             let began = Instant::now();
-            let mut connection = target.connect(pod(number)).await?;
-            let (status, _) = connection.ask(&token).await?;
-            Ok::<_, std::io::Error>((status, began.elapsed()))
+            let asked = async {
+                let mut connection = target.connect(pod(number)).await?;
+                connection.ask(&token).await
+            };
+            let answered = asked.await.is_ok_and(|(status, _)| status == 200);
+            (answered, began.elapsed())
         });
     }
     let (mut times, mut failed) = (Vec::new(), 0);
     while let Some(asked) = asking.join_next().await {
-        let (status, took) = asked??;
-        failed += u32::from(status != 200);
+        let (answered, took) = asked?;
+        failed += u32::from(!answered);
         times.push(took);
     }
-    table.row(
+    side.row(
+        table,
         "5,000 pods at 200/s: failed",
         f64::from(failed),
         "",
         Limit::AtMost(0.0),
     );
-    table.row(
+    side.row(
+        table,
         "5,000 pods at 200/s: p50",
         millis(percentile(times.clone(), 0.5)),
         "ms",
         Limit::None,
     );
-    table.row(
+    side.row(
+        table,
         "5,000 pods at 200/s: p99.9",
         millis(percentile(times, 0.999)),
         "ms",
@@ -482,33 +552,32 @@ async fn scale(ours: &Path, table: &mut Table) -> Result<()> {
 }
 
 /// Idle, and with credentials fetched 50 at a time.
-async fn memory(whose: &str, program: &Path, ours: bool, table: &mut Table) -> Result<()> {
-    let limit = |most| {
-        if ours {
-            Limit::AtMost(most)
-        } else {
-            Limit::None
-        }
-    };
-    let name = |what: &str| format!("{whose}{what}");
+async fn memory(side: Side<'_>, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
-    let agent = eks.before(program, &["--max-cache-size", "20000"], None)?;
+    let agent = eks.before(side.program(), &["--max-cache-size", "20000"], None)?;
     connected(&agent).await?;
     settle().await;
-    table.row(&name("memory: idle"), agent.memory()?, "MiB", limit(10.0));
+    let idle = agent.memory()?;
+    side.row(table, "memory: idle", idle, "MiB", Limit::AtMost(10.0));
     fetch(&agent, &eks, 0..2000).await?;
     settle().await;
     let some = agent.memory()?;
-    table.row(&name("memory: 2,000 credentials"), some, "MiB", limit(20.0));
-    if ours {
+    let limit = Limit::AtMost(20.0);
+    side.row(table, "memory: 2,000 credentials", some, "MiB", limit);
+    if side.is_ours() {
         fetch(&agent, &eks, 2000..20_000).await?;
         settle().await;
         let many = agent.memory()?;
-        table.row("memory: 20,000 credentials", many, "MiB", limit(120.0));
+        table.row(
+            "memory: 20,000 credentials",
+            many,
+            "MiB",
+            Limit::AtMost(120.0),
+        );
         let each = (many - some) * 1024.0 / 18_000.0;
         table.row("memory: each of them", each, "KiB", Limit::None);
     }
-    refusals(&name("memory"), &agent, ours, table);
+    side.refusals("memory", &agent, table);
     Ok(())
 }
 
@@ -606,10 +675,9 @@ async fn fetch(agent: &Program, eks: &Upstream, numbers: std::ops::Range<usize>)
 }
 
 /// The most memory while connections send headers without end, or nothing.
-async fn floods(whose: &str, program: &Path, limit: Limit, table: &mut Table) -> Result<()> {
-    let name = |what: &str| format!("{whose}{what}");
+async fn floods(side: Side<'_>, table: &mut Table) -> Result<()> {
     let eks = Upstream::start(Duration::ZERO).await?;
-    let agent = eks.before(program, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     connected(&agent).await?;
     let endless = Bytes::from(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(900_000)));
     let mut flooding = JoinSet::new();
@@ -623,16 +691,12 @@ async fn floods(whose: &str, program: &Path, limit: Limit, table: &mut Table) ->
         });
     }
     let kept = flooding.join_all().await;
-    table.row(
-        &name("memory: 200 endless headers"),
-        agent.memory()?,
-        "MiB",
-        limit,
-    );
+    let (limit, occupied) = (Limit::AtMost(24.0), agent.memory()?);
+    side.row(table, "memory: 200 endless headers", occupied, "MiB", limit);
     drop(kept);
     drop(agent);
 
-    let agent = eks.before(program, &[], None)?;
+    let agent = eks.before(side.program(), &[], None)?;
     connected(&agent).await?;
     let mut silent = Vec::new();
     let mut most: f64 = 0.0;
@@ -644,8 +708,9 @@ async fn floods(whose: &str, program: &Path, limit: Limit, table: &mut Table) ->
     }
     settle().await;
     most = most.max(agent.memory()?);
-    table.row(
-        &name("memory: 3,000 silent connections"),
+    side.row(
+        table,
+        "memory: 3,000 silent connections",
         most,
         "MiB",
         limit,
@@ -679,21 +744,6 @@ fn bare(port: u16) -> Result<ExitCode> {
             });
         }
     })
-}
-
-/// Another agent may refuse what the bench asks for. Then its other figures are not those of successes, and the table
-/// says of how many. Ours must not.
-fn refusals(part: &str, agent: &Program, ours: bool, table: &mut Table) {
-    let refused = agent.refused() as f64;
-    let limit = if ours {
-        Limit::AtMost(0.0)
-    } else {
-        Limit::None
-    };
-    if refused > 0.0 {
-        let what = format!("{part}: answers that are not 200");
-        table.row(&what, refused, "", limit);
-    }
 }
 
 /// What a server frees, it frees within this.
