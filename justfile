@@ -115,6 +115,11 @@ conformance *clients:
 faults *arguments:
     conformance/faults/run {{arguments}}
 
+# The same requests to the official agent, which PEER_AGENT names, and to this one: writes docs/answers.md
+answers:
+    cargo build --workspace --all-features --bins
+    conformance/answers target/debug/pod-identity-agent target/debug/pod-identity-testkit
+
 # `initialize` on a kernel of its own; as root
 initialize:
     conformance/initialize

@@ -15,6 +15,8 @@ use crate::serve::respond::text;
 pub(crate) enum Denial {
     /// The request or its token is refused without asking EKS Auth, as the official agent does.
     Refused(Refusal),
+    /// The request has no `Host` header.
+    MissingHost,
     /// The request has more than one `Host` header.
     RepeatedHost,
     /// EKS Auth refused, or what it sent cannot be used.
@@ -60,7 +62,7 @@ impl Denial {
                 Refusal::Claims(_) => "Audience",
                 _ => "Malformed",
             },
-            Self::RepeatedHost => "Host",
+            Self::MissingHost | Self::RepeatedHost => "Host",
             Self::OverBudget { .. } => "OverBudget",
             Self::WrongSignature => "Signature",
             Self::TooManyForged { .. } => "OverBudget",
@@ -74,7 +76,7 @@ impl Denial {
     pub(crate) fn labels(&self) -> Option<(&'static str, &'static str)> {
         let kind = match self {
             Self::Refused(Refusal::Token(_) | Refusal::Claims(_)) | Self::WrongSignature => "token",
-            Self::Refused(_) | Self::RepeatedHost => return None,
+            Self::Refused(_) | Self::MissingHost | Self::RepeatedHost => return None,
             Self::OverBudget { .. } | Self::TooManyForged { .. } | Self::QueueFull => "agent",
             Self::EksAuth(_) | Self::Late { .. } => "eks_auth",
         };
@@ -107,7 +109,9 @@ impl Denial {
     fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => refusal.status(),
-            Self::RepeatedHost | Self::WrongSignature => StatusCode::BAD_REQUEST,
+            Self::MissingHost | Self::RepeatedHost | Self::WrongSignature => {
+                StatusCode::BAD_REQUEST
+            }
             Self::EksAuth(error)
             | Self::OverBudget {
                 last_refusal: Some(error),
@@ -142,6 +146,7 @@ impl Denial {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Refused(refusal) => refusal.to_string(),
+            Self::MissingHost => "400 Bad Request: missing required Host header".to_owned(),
             Self::RepeatedHost => "400 Bad Request: too many Host headers".to_owned(),
             Self::EksAuth(error)
             | Self::OverBudget {
@@ -225,6 +230,7 @@ mod tests {
                 403,
                 none,
             ),
+            (Denial::MissingHost, Some("Host"), None, 400, none),
             (Denial::RepeatedHost, Some("Host"), None, 400, none),
             (
                 token(TokenError::Empty),

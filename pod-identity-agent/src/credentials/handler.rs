@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
@@ -152,11 +152,12 @@ fn check_host<B>(hosts: &AllowedHosts, request: &Request<B>) -> Result<(), Denia
     if headers.next().is_some() {
         return Err(Denial::RepeatedHost);
     }
-    let host = match request.uri().host() {
-        Some(host) => host,
-        None => header
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
+    let host = match (request.uri().host(), header) {
+        (Some(host), _) => host,
+        (None, Some(host)) => host.to_str().unwrap_or_default(),
+        // HTTP/1.0 has no such header.
+        (None, None) if request.version() != Version::HTTP_10 => return Err(Denial::MissingHost),
+        (None, None) => "",
     };
     Ok(hosts.check(host)?)
 }
@@ -219,6 +220,7 @@ mod tests {
             ask("GET", path, &[own, own], None),
             Err(Denial::RepeatedHost)
         );
+        assert_eq!(ask("GET", path, &[], None), Err(Denial::MissingHost));
         for hosts in [&["rebound.example"][..], &[]] {
             let refused = ask("GET", path, hosts, Some("a.b.c"));
             assert_eq!(refused.unwrap_err().reason(), Some("Host"));

@@ -171,6 +171,29 @@ async fn an_absolute_target_is_checked_instead_of_the_host_header() {
 }
 
 #[tokio::test]
+async fn a_request_without_a_host_is_answered_400_except_of_http_1_0() {
+    let scene = Scene::start().await;
+    let token = scene.token();
+    for (version, status, words) in [
+        (
+            "1.1",
+            400,
+            "400 Bad Request: missing required Host header\n",
+        ),
+        ("1.0", 403, " address not \n"),
+    ] {
+        let mut client = scene.connect().await;
+        let request =
+            format!("GET /v1/credentials HTTP/{version}\r\nAuthorization: {token}\r\n\r\n");
+        client.send_bytes(request.as_bytes()).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status);
+        assert!(answer.body.ends_with(words), "{}", answer.body);
+    }
+    assert_eq!(scene.eks.request_count(), 0);
+}
+
+#[tokio::test]
 async fn two_host_headers_are_answered_400() {
     let scene = Scene::start().await;
     let mut client = scene.connect().await;

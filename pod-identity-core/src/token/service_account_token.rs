@@ -50,7 +50,7 @@ impl ServiceAccountToken {
         if header.algorithm.is_empty() || header.algorithm.eq_ignore_ascii_case("none") {
             return Err(TokenError::Unsigned);
         }
-        let claims: RawClaims = json(payload, "claims")?;
+        let claims: RawClaims = json(payload, "claim")?;
         let signature = decode(signature, "signature")?;
         if signature.is_empty() {
             return Err(TokenError::Unsigned);
@@ -192,13 +192,13 @@ pub enum TokenError {
     /// A part is not canonical base64url.
     #[error("token is malformed: could not base64 decode {part}")]
     Base64 {
-        /// `header`, `claims` or `signature`.
+        /// `header`, `claim` or `signature`, as the official agent names them.
         part: &'static str,
     },
     /// A part is not the expected JSON object.
     #[error("token is malformed: could not JSON decode {part}")]
     Json {
-        /// `header` or `claims`.
+        /// `header` or `claim`, as the official agent names them.
         part: &'static str,
     },
     /// `alg` is `none` or absent, or the signature is empty.
@@ -418,7 +418,7 @@ mod tests {
             (token("7", "{}"), TokenError::Json { part: "header" }),
             (
                 token(RS256, "\"SECRET\""),
-                TokenError::Json { part: "claims" },
+                TokenError::Json { part: "claim" },
             ),
             (
                 token(r#"{"alg":"None"}"#, r#"{"exp":2000}"#),

@@ -102,7 +102,7 @@ fn header_map(headers: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     Some(map)
 }
 
-const MAX_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 200;
 
 /// Room for a token of 64 KiB, twice.
 const MAX_HEAD: usize = 128 * 1024;

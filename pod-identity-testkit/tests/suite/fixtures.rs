@@ -100,7 +100,7 @@ fn every_claim_can_be_replaced_or_left_out_and_a_token_can_be_unsigned() {
         TokenError::NoExpiry
     );
     assert_eq!(error(builder.clone().unsigned()), TokenError::Unsigned);
-    let claims = TokenError::Json { part: "claims" };
+    let claims = TokenError::Json { part: "claim" };
     assert_eq!(error(builder.clone().claim("exp", "tomorrow")), claims);
 
     let other = builder.clone().claim("sub", "me").claim("aud", "sts");

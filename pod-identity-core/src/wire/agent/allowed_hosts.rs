@@ -55,11 +55,13 @@ impl AllowedHosts {
         if self.contains(without_brackets(host)) {
             return Ok(());
         }
-        let (without_port, port) = host.rsplit_once(':').unwrap_or((host, ""));
-        let without_port = without_brackets(without_port);
-        if port.bytes().all(|byte| byte.is_ascii_digit()) && self.contains(without_port) {
+        if let Some((without_port, port)) = host.rsplit_once(':')
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && self.contains(without_brackets(without_port))
+        {
             return Ok(());
         }
+        let without_port = without_brackets(without_port(host));
         let can_be_name = without_port.len() <= LONGEST_NAME
             && without_port.split('.').all(|it| it.len() <= LONGEST_LABEL);
         let host = match can_be_name {
@@ -86,6 +88,14 @@ impl AllowedHosts {
 const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
+/// What follows the last colon of an IPv6 address without brackets is no port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, _port)) if name.ends_with(']') || !name.contains(':') => name,
+        _ => host,
+    }
+}
+
 fn without_brackets(host: &str) -> &str {
     let inner = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     inner.unwrap_or(host)
@@ -107,6 +117,33 @@ mod tests {
         }
         let longest = ["a".repeat(63), "b".repeat(63)].join(".");
         assert!(refused(&longest).ends_with(&longest));
+    }
+
+    #[test]
+    fn a_refusal_names_the_host_without_port_and_brackets_as_the_official_agent_does() {
+        let hosts = AllowedHosts::new([]);
+        for (host, named) in [
+            ("rebind.example", "rebind.example"),
+            ("rebind.example:80", "rebind.example"),
+            ("rebind.example:", "rebind.example"),
+            ("[::1]", "::1"),
+            ("[::1]:80", "::1"),
+            ("[fd00::1]:", "fd00::1"),
+            ("fd00::1", "fd00::1"),
+            ("[fd00:ec2::23%eth0]", "fd00:ec2::23%eth0"),
+            ("[fd00:ec2::23", "[fd00:ec2::23"),
+            ("[fd00:ec2::23]x", "[fd00:ec2::23]x"),
+            ("[[fd00:ec2::23]]", "[fd00:ec2::23]"),
+            ("169.254.170.23:80:80", "169.254.170.23:80:80"),
+            ("", ""),
+        ] {
+            let refusal = hosts.check(host).unwrap_err();
+            assert_eq!(
+                refusal,
+                Refusal::HostNotAllowed { host: named.into() },
+                "{host}"
+            );
+        }
     }
 
     #[test]
