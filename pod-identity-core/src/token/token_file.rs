@@ -1,16 +1,20 @@
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::{AuthorizationToken, AuthorizationTokenError};
+use crate::{AuthorizationToken, AuthorizationTokenError, variables};
 
 /// The file with the authorization token, which is read for every fetch.
 ///
 /// kubelet replaces the token by swapping a symlink in its path, so the path is followed with each read and never
 /// resolved beforehand. The content is parsed as an [`AuthorizationToken`]. Reading blocks. A projected token is in
 /// memory (tmpfs) and has about 1.2 KB, but another file system may hang.
+///
+/// The path may be the token itself, where somebody has mistaken a variable. So `Debug` and errors print no name that is
+/// too long for a file.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -22,7 +26,7 @@ use crate::{AuthorizationToken, AuthorizationTokenError};
 /// assert_eq!(token.expose(), "header.claims.signature");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenFile {
     path: PathBuf,
 }
@@ -73,6 +77,45 @@ impl TokenFile {
     }
 }
 
+impl fmt::Debug for TokenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFile")
+            .field("path", &Shown(&self.path))
+            .finish()
+    }
+}
+
+/// A path, or only its length if it may be a token.
+struct Shown<'a>(&'a Path);
+
+impl Shown<'_> {
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        write_path: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        match self.0.iter().any(|name| name.len() > LONGEST_NAME) {
+            true => write!(f, "<{} bytes>", self.0.as_os_str().len()),
+            false => write_path(f),
+        }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |f| self.0.display().fmt(f))
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, |f| self.0.fmt(f))
+    }
+}
+
+/// In bytes: `NAME_MAX` of Linux and of others. A token of Kubernetes is three times as long.
+const LONGEST_NAME: usize = 255;
+
 /// Reads again what is not found. kubelet removes the old directory right after the swap, so a path that is being
 /// resolved at that moment leads nowhere. Resolved again, it leads to the new file.
 fn through_a_swap<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -96,8 +139,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The error for a token file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("token file {}: {problem}", path.display())]
+#[derive(thiserror::Error)]
+#[error("token file {}: {problem}", Shown(path))]
 pub struct TokenFileError {
     path: PathBuf,
     problem: TokenFileProblem,
@@ -112,6 +155,15 @@ impl TokenFileError {
     /// Returns what is wrong with the file.
     pub fn problem(&self) -> &TokenFileProblem {
         &self.problem
+    }
+}
+
+impl fmt::Debug for TokenFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenFileError")
+            .field("path", &Shown(&self.path))
+            .field("problem", &self.problem)
+            .finish()
     }
 }
 
@@ -131,6 +183,13 @@ pub enum TokenFileProblem {
     /// The path is that of a FIFO, a socket or a device, which may block for ever. Remedy: name a regular file.
     #[error("is not a regular file")]
     NotAFile,
+    /// The path is not one that a file can have, for example because it is too long, as a token is. Remedy: name the
+    /// file; a token itself belongs in `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+    #[error(
+        "is no path that a file can have; is it the token itself, which belongs in {}?",
+        variables::TOKEN
+    )]
+    NotAPath,
     /// The content of the file is not a token.
     #[error("{0}")]
     Content(AuthorizationTokenError),
@@ -151,6 +210,7 @@ impl From<io::Error> for TokenFileProblem {
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::IsADirectory => Self::Directory,
+            io::ErrorKind::InvalidFilename => Self::NotAPath,
             io::ErrorKind::Unsupported if error.get_ref().is_some_and(|it| it.is::<NotAFile>()) => {
                 Self::NotAFile
             }
@@ -245,6 +305,29 @@ mod tests {
             matches!(directory.problem(), TokenFileProblem::Directory),
             "{directory}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_token_in_the_place_of_the_path_is_recognised_and_not_quoted() {
+        for token in [
+            format!("eyJh.{}.c2lnbmF0dXJl", "e30".repeat(100)),
+            format!("Bearer eyJh.{}.c2lnbmF0dXJl", "e30".repeat(100)),
+        ] {
+            let file = TokenFile::new(&token);
+            let error = file.read().unwrap_err();
+            assert!(
+                matches!(error.problem(), TokenFileProblem::NotAPath),
+                "{error:?}"
+            );
+            let texts = [format!("{file:?}"), error.to_string(), format!("{error:?}")];
+            for text in texts {
+                assert!(text.contains(&format!("<{} bytes>", token.len())), "{text}");
+                assert!(!text.contains("c2lnbmF0dXJl"), "{text}");
+            }
+        }
+        let longest = "n".repeat(LONGEST_NAME);
+        assert!(format!("{:?}", TokenFile::new(&longest)).contains(&longest));
     }
 
     #[cfg(target_os = "linux")]
