@@ -12,15 +12,15 @@ pub(crate) fn excerpt(text: &str, limit: usize) -> String {
         .collect()
 }
 
-/// Leaves out words that may be secrets: of more than 40 characters, in base64, also where it is encoded
-/// once more for a URL or for HTML. A session token has hundreds, an access key id has 20.
-pub(crate) fn without_long_words(text: &str) -> String {
+/// Leaves out words of more characters than this that may be secrets: in base64, also where it is encoded once more for
+/// a URL or for HTML.
+pub(crate) fn without_long_words(text: &str, longest: usize) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(|char| !is_in_word(char)).unwrap_or(rest.len());
         let (word, behind) = rest.split_at(end);
-        let is_short = word.len() <= LONGEST_WORD;
+        let is_short = word.len() <= longest;
         kept.push_str(if is_short { word } else { "<left out>" });
         let mut behind = behind.chars();
         kept.extend(behind.next());
@@ -33,7 +33,11 @@ fn is_in_word(char: char) -> bool {
     char.is_ascii_alphanumeric() || "+/=_-.%&#;".contains(char)
 }
 
-const LONGEST_WORD: usize = 40;
+/// No word of a sentence is longer. A session token has hundreds of characters, an access key id has 20.
+pub(crate) const LONGEST_WORD: usize = 40;
+
+/// The resource of an ARN is not longer, unless a role is in a deep path.
+pub(crate) const LONGEST_NAME: usize = 200;
 
 /// Returns an error and its causes on one line, each once.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
@@ -62,21 +66,21 @@ mod tests {
             token.replace('/', "&#x2F;").replace('+', "&#43;"),
         ] {
             let page = format!("<p>x-amz-security-token: {encoded}</p> blocked by policy 17");
-            let kept = without_long_words(&page);
+            let kept = without_long_words(&page, LONGEST_WORD);
             assert_eq!(
                 kept,
                 "<p>x-amz-security-token: <left out></p> blocked by policy 17"
             );
         }
-        assert_eq!(without_long_words("blöcked é"), "blöcked é");
+        assert_eq!(without_long_words("blöcked é", LONGEST_WORD), "blöcked é");
     }
 
     #[test]
     fn a_word_is_left_out_if_it_is_longer_than_40_characters() {
         let (short, long) = ("x".repeat(40), "x".repeat(41));
-        let kept = without_long_words(&format!("{short} {long}"));
+        let kept = without_long_words(&format!("{short} {long}"), LONGEST_WORD);
         assert_eq!(kept, format!("{short} <left out>"));
-        assert_eq!(without_long_words(""), "");
+        assert_eq!(without_long_words("", LONGEST_WORD), "");
     }
 
     #[test]

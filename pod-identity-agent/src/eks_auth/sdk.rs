@@ -31,7 +31,9 @@ use crate::eks_auth::eks_endpoint::endpoint_of_eks;
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
-use crate::eks_auth::printable::{excerpt, with_causes, without_long_words};
+use crate::eks_auth::printable::{
+    LONGEST_NAME, LONGEST_WORD, excerpt, with_causes, without_long_words,
+};
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::{http_clients, own_credentials};
 
@@ -453,7 +455,7 @@ fn failure(error: AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
     let Some(code) = error.code() else {
         // A proxy may repeat the request, which has the agent's own session token in a header.
         let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
-        let body = without_long_words(&body.replace(token.expose(), "<token>"));
+        let body = without_long_words(&body.replace(token.expose(), "<token>"), LONGEST_WORD);
         let failure = Failure::from(Unavailable::NotEksAuth {
             status,
             excerpt: printable(&body, token),
@@ -481,9 +483,12 @@ fn credentials_error(error: &AssumeRoleError) -> Option<&CredentialsError> {
     None
 }
 
-/// Returns text of the service fit for a log and for a pod: one line, bounded, with the token replaced.
+/// Returns text of the service fit for a log and for a pod: one line, bounded, with the token replaced, and without what
+/// is too long to be a name: a service that calculates another signature quotes the headers that it calculates it from,
+/// which are those with the agent's own session token.
 fn printable(text: &str, token: &Secret) -> String {
-    excerpt(&text.replace(token.expose(), "<token>"), MAX_EXCERPT)
+    let text = text.replace(token.expose(), "<token>");
+    excerpt(&without_long_words(&text, LONGEST_NAME), MAX_EXCERPT)
 }
 
 /// In characters.
@@ -556,7 +561,19 @@ pub(crate) mod tests {
     fn a_message_is_one_bounded_line_without_the_token() {
         let token = Secret::from("a.b.c".to_owned());
         assert_eq!(printable("bad a.b.c\r\nnext", &token), "bad <token>  next");
-        assert_eq!(printable(&"x".repeat(9999), &token).len(), MAX_EXCERPT);
+        assert_eq!(printable(&"x ".repeat(9999), &token).len(), MAX_EXCERPT);
+    }
+
+    #[test]
+    fn a_message_names_roles_and_does_not_quote_the_agents_own_session_token() {
+        let token = Secret::from("a.b.c".to_owned());
+        let role = format!("{}/{}", "r".repeat(64), "s".repeat(64));
+        let message = format!("User: arn:aws:sts::111122223333:assumed-role/{role} is not allowed");
+        assert_eq!(printable(&message, &token), message);
+        let own = "IQoJb3JpZ2luX2VjEXAMPLE//wEaCX".repeat(10);
+        let message = format!("should have been\n'host:eks-auth\nx-amz-security-token:{own}\n");
+        let shown = "should have been 'host:eks-auth x-amz-security-token:<left out> ";
+        assert_eq!(printable(&message, &token), shown);
     }
 
     /// Answers each request in the same way.
