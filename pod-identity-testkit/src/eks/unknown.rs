@@ -7,6 +7,7 @@ use crate::eks::asked::Dialect;
 use crate::eks::call::Call;
 use crate::eks::sts;
 use crate::http::answer::{self, Answer, ErrorCodeOf};
+use crate::http::redaction;
 
 /// Refuses an operation that the mock does not have, in the protocol of its service, with what it was and what
 /// there is.
@@ -45,7 +46,7 @@ fn message(call: &Call) -> String {
         "Unknown operation: this mock has no {} ({} {}); it has {}",
         call.action(),
         head.method,
-        head.uri.path(),
+        redaction::target(head.uri.path()),
         known.join(", ")
     )
 }

@@ -25,10 +25,20 @@ pub(crate) fn parameter(name: &str, value: &str) -> String {
     }
 }
 
-/// Returns the request's target with its secrets redacted, such as those of a presigned one.
+/// Returns the request's target with its secrets redacted, such as those of a presigned one, or a token where a name
+/// belongs.
 pub(crate) fn target(target: &str) -> String {
-    let Some((path, query)) = target.split_once('?') else {
-        return target.to_owned();
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let segments = path.split('/').map(|segment| match is_token(segment) {
+        true => REDACTED,
+        false => segment,
+    });
+    let path = segments.collect::<Vec<_>>().join("/");
+    let Some(query) = query else {
+        return path;
     };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, value)) => format!("{name}={}", parameter(name, value)),
@@ -85,5 +95,6 @@ mod tests {
             target("/?Action=GetCallerIdentity&X-Amz-Signature=abc&flag"),
             "/?Action=GetCallerIdentity&X-Amz-Signature=redacted&flag"
         );
+        assert_eq!(target("/clusters/eyJ9.e30.x/y"), "/clusters/redacted/y");
     }
 }

@@ -26,6 +26,8 @@ mod run;
 #[cfg(test)]
 mod scenario;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod token;
 #[cfg(test)]
 mod usage;

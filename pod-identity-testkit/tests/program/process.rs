@@ -37,9 +37,15 @@ impl Mock {
         environment: &[(&'static str, String)],
         arguments: &[&str],
     ) -> Self {
+        let mut command = command(arguments);
+        command.envs(environment.iter().cloned());
+        Self::of(command).await
+    }
+
+    /// Starts it by a command.
+    pub(crate) async fn of(mut command: Command) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let mut child = command(arguments)
-            .envs(environment.iter().cloned())
+        let mut child = command
             .env("TMPDIR", scratch.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
