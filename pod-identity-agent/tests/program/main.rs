@@ -34,6 +34,8 @@ mod outside;
 mod own_credentials;
 #[cfg(unix)]
 mod readiness;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod secrets;
 #[cfg(unix)]
 mod server;
 #[cfg(target_os = "linux")]

@@ -3,18 +3,12 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use pod_identity_core::wire::eks_auth::ErrorCode;
-use pod_identity_core::{Clock, SystemClock};
-use pod_identity_testkit::{Fault, Stage, assert_no_secrets};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::support::client::{self, Client, Request};
-use crate::support::process::{
-    NODE_CREDENTIALS, NODE_SECRET, Program, Server, address_of, arguments,
-};
+use crate::support::process::{NODE_CREDENTIALS, Program, Server, address_of, arguments};
 use crate::support::shop::{shop, token};
-use crate::support::{HOUR, soon};
+use crate::support::soon;
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
@@ -318,73 +312,6 @@ async fn the_official_flags_are_accepted_as_charts_write_them() {
     let program = Program::start(&arguments, &environment());
     let said = program.stdout.says("starting").await;
     assert_eq!(said["cluster-name"], eks.cluster());
-}
-
-#[tokio::test]
-async fn logs_are_json_lines_without_a_secret_at_every_level() {
-    let eks = shop().await;
-    let server = Server::start(&eks, &["-v", "trace", "--answer-within", "300ms"]).await;
-    let now = SystemClock.now();
-    let builder = eks.issuer().token("shop", "cart");
-    let good = builder.mint(now);
-    let unsent = [
-        builder.mint(now - 48 * HOUR),
-        format!("Bearer {good}"),
-        builder.clone().audience("sts.amazonaws.com").mint(now),
-    ];
-    let get = async |token: &str| {
-        client::ask(server.credentials, Request::with_token(token))
-            .await
-            .status
-    };
-
-    client::insist(server.credentials, &good).await.key();
-    assert_eq!(get(&good).await, 200);
-    for token in &unsent {
-        assert_eq!(get(token).await, 400);
-    }
-    assert_eq!(get(&builder.clone().forged().mint(now)).await, 400);
-    assert_eq!(
-        get(&eks.issuer().token("shop", "stranger").mint(now)).await,
-        404
-    );
-    for fault in [
-        Fault::from(ErrorCode::AccessDenied),
-        Fault::from(ErrorCode::Throttling),
-        Fault::from(ErrorCode::InternalServer),
-        Fault::body("<html>"),
-        Fault::reset(Stage::BeforeHeaders),
-    ] {
-        let before = eks.request_count();
-        eks.inject(fault);
-        assert_ne!(get(&builder.mint(now)).await, 0);
-        // The client may be answered before the agent's request is sent.
-        eks.wait_for_requests(before + 1).await;
-    }
-    server.program.signal(Signal::TERM);
-    let ended = server.program.end().await;
-
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    let mut levels = Vec::new();
-    for line in ended.stdout.lines() {
-        let line: Value =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(
-            line["msg"].is_string() && line["time"].as_str().unwrap().ends_with('Z'),
-            "{line}"
-        );
-        levels.push(line["level"].as_str().unwrap().to_owned());
-    }
-    for level in ["debug", "info", "warning"] {
-        assert!(levels.iter().any(|have| have == level), "{levels:?}");
-    }
-    eks.assert_no_secrets(&ended.stdout);
-    let unsent: Vec<&str> = unsent
-        .iter()
-        .map(String::as_str)
-        .chain([NODE_SECRET])
-        .collect();
-    assert_no_secrets(&ended.stdout, &unsent);
 }
 
 #[tokio::test]

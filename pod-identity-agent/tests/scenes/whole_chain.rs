@@ -2,27 +2,17 @@
 //! rotates the token.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Debug;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
-use pod_identity_agent::{AgentBuilder, AuditLog, logging};
-use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{Clock, Secret, SystemClock, Timestamp, TokenDigest, variables};
 use pod_identity_provider::PodIdentityProvider;
-use pod_identity_testkit::{
-    Fault, Operation, PodContainer, PodToken, ServiceError, WebhookConfig, assert_no_secrets,
-    mutate_pod,
-};
+use pod_identity_testkit::{Operation, PodContainer, PodToken, WebhookConfig, mutate_pod};
 use serde_json::json;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::support::scene::Scene;
-use crate::support::settings::Settings;
-use crate::support::{HOUR, MINUTE, NOW, pod, soon};
+use crate::support::{HOUR, MINUTE, NOW, soon};
 
 #[tokio::test]
 async fn an_application_gets_the_credentials_that_eks_auth_minted() {
@@ -160,139 +150,6 @@ async fn the_application() {
     let sts = aws_sdk_sts::Client::new(&config);
     let caller = sts.get_caller_identity().send().await.unwrap();
     println!("I am {}", caller.arn().unwrap());
-}
-
-/// The words of every part: its log at the finest level, the audit, the metrics, answers that are no credentials,
-/// errors with their causes, and `Debug`.
-#[tokio::test]
-async fn no_secret_comes_out_of_the_whole_chain_in_any_form() {
-    let mut out = Out::default();
-    let log = logging::subscriber(LevelFilter::TRACE, out.clone());
-    let log = tracing::subscriber::set_default(log);
-    let audited = |agent: AgentBuilder| {
-        let agent = agent.audit(AuditLog::to(out.clone())).audit_hits(true);
-        out.add(&agent);
-        agent
-    };
-    let chain = Chain::of(Scene::here(Settings::PATIENT, audited).await);
-    let eks = &chain.scene.eks;
-    chain.credentials().await;
-    out.add(&(&chain.provider, chain.provider.snapshot()));
-    let held = chain.token.all().pop().unwrap();
-    chain.scene.get_as(pod(1), held.expose()).await;
-
-    let [secret, session] = [
-        "a secret/key+that was=never minted",
-        "a session/token+of=the kind",
-    ];
-    let incomplete =
-        format!(r#"{{"credentials":{{"secretAccessKey":"{secret}","sessionToken":"{session}"}}}}"#);
-    let mut tokens = Vec::new();
-    // Each is final: in a scene whose clock stands still nothing is tried again.
-    let faults: [fn(&str) -> Fault; 4] = [
-        |token| {
-            ServiceError::new(ErrorCode::InvalidToken)
-                .message(format!("No: {token}!"))
-                .into()
-        },
-        |_| Fault::error("AccessDeniedException"),
-        |_| Fault::without("credentials.expiration"),
-        |_| Fault::without("credentials.accessKeyId"),
-    ];
-    for fault in faults {
-        let token = chain.scene.token();
-        eks.inject(fault(&token));
-        let answer = chain.scene.get(&token).await;
-        assert_ne!(answer.status, 200);
-        out.add(&answer);
-        tokens.push(token);
-    }
-    let token = chain.scene.token();
-    eks.inject(Fault::error("AccessDeniedException"));
-    let environment = environment(uri(&chain.scene), (variables::TOKEN, token.clone()));
-    let builder = PodIdentityProvider::builder().environment(environment);
-    out.add(&builder);
-    let provider = builder.clock(chain.scene.clock.clone()).build().unwrap();
-    let error = soon(provider.credentials()).await.unwrap_err();
-    out.add(&error);
-    out.write_all(error.to_string().as_bytes()).unwrap();
-    tokens.push(token);
-    // A proxy that repeats what it was sent. The client is not answered: it waits for the next attempt.
-    let token = chain.scene.token();
-    let before = eks.request_count();
-    eks.inject(Fault::text(403, format!("<html>{token}</html>")));
-    let waiting = chain.scene.crowd(1, &token).await;
-    eks.wait_for_requests(before + 1).await;
-    chain.scene.catch_up().await;
-    drop(waiting);
-    tokens.push(token);
-    for body in [incomplete.clone(), incomplete.replace('{', "[")] {
-        let token = chain.scene.token();
-        eks.inject(Fault::body(body));
-        let answer = chain.scene.get(&token).await;
-        assert_ne!(answer.status, 200);
-        out.add(&answer);
-        tokens.push(token);
-    }
-    for token in [
-        format!("Bearer {}", tokens[0]),
-        eks.issuer().token("shop", "cart").forged().mint(NOW),
-    ] {
-        out.add(&chain.scene.get(&token).await);
-        tokens.push(token);
-    }
-    out.add(&chain.scene.exposition().await);
-    out.add(&(eks, eks.requests(), &chain.token));
-
-    let minted = eks.secrets();
-    assert!(minted.len() > tokens.len() + 2, "{} secrets", minted.len());
-    let Chain {
-        scene, provider, ..
-    } = chain;
-    drop(provider);
-    scene.end().await;
-    drop(log);
-    let out = out.text();
-    for expected in [
-        r#""level":"debug""#,
-        r#""outcome":"issued""#,
-        "pod_identity_http_response",
-    ] {
-        assert!(out.contains(expected), "{expected}");
-    }
-    let minted = minted.iter().map(Secret::expose);
-    let others = tokens.iter().map(String::as_str);
-    let secrets: Vec<&str> = minted
-        .chain(others)
-        .chain([secret, session, "node-secret"])
-        .collect();
-    assert_no_secrets(&out, &secrets);
-}
-
-/// All that is written, by whomever.
-#[derive(Debug, Clone, Default)]
-struct Out(Arc<Mutex<Vec<u8>>>);
-
-impl Out {
-    fn add(&self, value: &dyn Debug) {
-        let text = format!("{value:?}\n");
-        self.0.lock().unwrap().extend_from_slice(text.as_bytes());
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn environment(
