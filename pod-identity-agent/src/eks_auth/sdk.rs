@@ -20,6 +20,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http::Uri;
 use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::Matcher;
+use pod_identity_cli::without_user_info;
 use pod_identity_core::wire::eks_auth::ErrorBody;
 use pod_identity_core::{Credentials, Failure, FailureClass, Secret, Timestamp};
 use tokio::net::TcpStream;
@@ -347,7 +348,7 @@ impl fmt::Debug for SdkEksAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SdkEksAuth")
             .field("cluster", &self.cluster)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.as_deref().map(without_user_info))
             .field("node", &self.node)
             .finish_non_exhaustive()
     }
@@ -769,5 +770,7 @@ pub(crate) mod tests {
         let eks_auth = SdkEksAuth::new("my-cluster").with_ca_bundle("/etc/ca.pem");
         assert_eq!(eks_auth.ca_bundle(), Some(Path::new("/etc/ca.pem")));
         assert!(format!("{eks_auth:?}").contains("my-cluster"));
+        let eks_auth = eks_auth.with_endpoint("http://me:password@proxy.test/");
+        assert!(!format!("{eks_auth:?}").contains("password"));
     }
 }

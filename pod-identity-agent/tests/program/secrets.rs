@@ -494,7 +494,8 @@ impl Chain {
             });
             self.out.add(&format!("the page {path}"), text.await, part);
         }
-        let agent = Agent::builder(SdkEksAuth::new("shop").with_endpoint(self.eks.endpoint()));
+        let with_password = endpoint.replace("//", &format!("//me:{PASSWORD}@"));
+        let agent = Agent::builder(SdkEksAuth::new("shop").with_endpoint(with_password));
         let agent = agent.audit(AuditLog::stdout()).audit_hits(true);
         let requests = self.eks.requests();
         let values: [(&str, &dyn Debug, &str); 5] = [
