@@ -124,9 +124,9 @@ impl Chain {
     /// Credentials, which a second address gets too. Returns a token and the answer to it, which expires soon.
     async fn credentials(&mut self) -> (String, String) {
         let token = self.token_of_a_new_pod();
-        // Usable for three seconds.
+        // Usable for seven seconds.
         self.eks
-            .inject(Fault::expires_in(18 * SECOND).token(&token));
+            .inject(Fault::expires_in(22 * SECOND).token(&token));
         let answer = client::insist(self.server.credentials, &token).await;
         answer.key();
         self.ask(Request::with_token(&token)).await.key();
