@@ -152,9 +152,9 @@ soak-cluster:
 instructions *arguments:
     cargo run --quiet --release --package pod-identity-instructions -- {{arguments}}
 
-# Inputs nobody thought of, for so many seconds for each target; names, or parts of them, select; FUZZ_SEED is the seed
+# Inputs nobody thought of, by libFuzzer, for so many seconds for each target, or for those named; needs a C++ compiler
 fuzz seconds='60' *targets:
-    FUZZ_SECONDS={{seconds}} cargo test --workspace --all-features --bin fuzz -- {{targets}}
+    fuzz/run {{seconds}} {{targets}}
 
 # Changes of one crate that none of its own tests notices, as docs/mutants.md reads them; needs cargo-mutants
 mutants package='pod-identity-core' *arguments:

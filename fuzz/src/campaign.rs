@@ -6,9 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::Instant;
 
-use crate::corpus;
-use crate::mutate::mutate;
-use crate::targets::{Check, Target};
+use pod_identity_fuzz::{Check, Target, keep, mutate, read_corpus};
 
 /// One target with the inputs that it gets.
 pub(crate) struct Campaign {
@@ -19,12 +17,6 @@ pub(crate) struct Campaign {
     slowest: Duration,
 }
 
-/// How long a campaign is.
-pub(crate) enum Length {
-    Cases(usize),
-    Time(Duration),
-}
-
 impl Campaign {
     /// # Errors
     /// Fails if the corpus cannot be read.
@@ -32,35 +24,32 @@ impl Campaign {
         Ok(Self {
             target,
             check: (target.check)(),
-            corpus: corpus::read(target.name)?,
+            corpus: read_corpus(target.name)?,
             rng: Rng::with_seed(seed),
             slowest: Duration::ZERO,
         })
     }
 
-    /// Returns whether the properties hold for all inputs. Prints the input for which they do not, and keeps it.
+    /// Returns whether the properties hold for the corpus and for so many mutations of it. Prints the input for which
+    /// they do not, and keeps it.
     ///
     /// # Errors
     /// Fails if there is nowhere to print or to keep it.
-    pub(crate) fn run(mut self, length: Length) -> io::Result<bool> {
+    pub(crate) fn run(mut self, cases: u64) -> io::Result<bool> {
         let began = Instant::now();
         for input in self.corpus.clone() {
             if let Err(reason) = self.holds(&input) {
                 return self.report(&input, &reason, false);
             }
         }
-        let mut cases = 0;
-        while match length {
-            Length::Cases(count) => cases < count,
-            Length::Time(time) => began.elapsed() < time,
-        } {
-            let input = mutate(&mut self.rng, &self.corpus, self.target.words);
+        for _ in 0..cases {
+            let input = self.rng.choice(&self.corpus).cloned().unwrap_or_default();
+            let input = mutate(&mut self.rng, input, &self.corpus, self.target.words);
             if let Err(reason) = self.holds(&input) {
                 let smallest = self.smallest(input);
                 let reason = self.holds(&smallest).err().unwrap_or(reason);
                 return self.report(&smallest, &reason, true);
             }
-            cases += 1;
         }
         let (name, kept, slowest) = (
             self.target.name,
@@ -114,7 +103,7 @@ impl Campaign {
             input.escape_ascii()
         )?;
         if is_new {
-            let path = corpus::keep(self.target.name, input)?;
+            let path = keep(self.target.name, input)?;
             writeln!(out, "  kept in {}", path.display())?;
         }
         Ok(false)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Fails if there are none, because there would be nothing to mutate.
-pub(crate) fn read(target: &str) -> io::Result<Vec<Vec<u8>>> {
+pub fn read_corpus(target: &str) -> io::Result<Vec<Vec<u8>>> {
     let folder = folder(target);
     let mut paths = fs::read_dir(&folder)?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -19,7 +19,10 @@ pub(crate) fn read(target: &str) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// Keeps an input for which a property does not hold, so that it is tried first from now on. Returns its path.
-pub(crate) fn keep(target: &str, input: &[u8]) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// Fails if it cannot be written.
+pub fn keep(target: &str, input: &[u8]) -> io::Result<PathBuf> {
     let number = fs::read_dir(folder(target))?.count();
     let path = folder(target).join(format!("found-{number:03}"));
     fs::write(&path, input)?;

@@ -1,8 +1,7 @@
 use fastrand::Rng;
 
-/// Returns a mutation of one input, with parts of the others.
-pub(crate) fn mutate(rng: &mut Rng, corpus: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
-    let mut input = any(rng, corpus);
+/// Returns a mutation of an input, with words of its format and parts of others.
+pub fn mutate(rng: &mut Rng, mut input: Vec<u8>, corpus: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
     // Most are close to an input that makes sense, because what is far from one is refused at its first byte.
     for _ in 0..=rng.usize(..6).saturating_sub(1) {
         change(rng, &mut input, corpus, words);

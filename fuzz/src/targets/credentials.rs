@@ -29,8 +29,9 @@ pub(super) const TARGET: Target = Target {
 };
 
 /// What aws-config's container provider must find in its environment.
-pub(crate) const URI: &str = variables::FULL_URI;
-pub(crate) const URI_VALUE: &str = "http://127.0.0.1:1/v1/credentials";
+pub const URI: &str = variables::FULL_URI;
+/// What [`URI`] must be. Nobody listens there.
+pub const URI_VALUE: &str = "http://127.0.0.1:1/v1/credentials";
 
 /// What the AWS SDK for Rust accepts is accepted and means the same, unless it has no meaning; what is accepted goes
 /// both ways; and no message quotes a secret.

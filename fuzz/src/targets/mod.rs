@@ -3,7 +3,7 @@
 mod admission;
 mod canned;
 mod command_line;
-pub(crate) mod credentials;
+mod credentials;
 mod duration;
 mod eks_auth;
 mod endpoint;
@@ -17,21 +17,26 @@ mod trust_policy;
 
 use std::future::Future;
 
+pub use credentials::{URI, URI_VALUE};
+
 /// A property of any input.
-pub(crate) struct Target {
+#[derive(Debug)]
+pub struct Target {
     /// Its corpus has this name.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// How many mutations `cargo test` tries: about two seconds of them.
-    pub(crate) cases: usize,
+    pub cases: u64,
     /// What its format consists of.
-    pub(crate) words: &'static [&'static str],
-    pub(crate) check: fn() -> Check,
+    pub words: &'static [&'static str],
+    /// Starts what the property needs, such as an agent.
+    pub check: fn() -> Check,
 }
 
 /// Panics if the property does not hold.
-pub(crate) type Check = Box<dyn FnMut(&[u8])>;
+pub type Check = Box<dyn FnMut(&[u8])>;
 
-pub(crate) static TARGETS: [Target; 13] = [
+/// All of them, by name.
+pub static TARGETS: [Target; 13] = [
     admission::TARGET,
     command_line::TARGET,
     credentials::TARGET,
