@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::wire::Object;
 use crate::{ClaimError, KubernetesName, Secret, Timestamp, Validity};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
@@ -46,11 +47,11 @@ impl ServiceAccountToken {
         else {
             return Err(TokenError::Segments);
         };
-        let header: TokenHeader = json(header, "header")?;
+        let Object(header): Object<TokenHeader> = json(header, "header")?;
         if header.algorithm.is_empty() || header.algorithm.eq_ignore_ascii_case("none") {
             return Err(TokenError::Unsigned);
         }
-        let claims: RawClaims = json(payload, "claim")?;
+        let Object(claims): Object<RawClaims> = json(payload, "claim")?;
         let signature = decode(signature, "signature")?;
         if signature.is_empty() {
             return Err(TokenError::Unsigned);
@@ -418,6 +419,15 @@ mod tests {
             (token("7", "{}"), TokenError::Json { part: "header" }),
             (
                 token(RS256, "\"SECRET\""),
+                TokenError::Json { part: "claim" },
+            ),
+            // Members in their order are no object.
+            (
+                token(r#"["RS256",null]"#, r#"{"exp":2000}"#),
+                TokenError::Json { part: "header" },
+            ),
+            (
+                token(RS256, "[null,null,[],2000,null,null,null]"),
                 TokenError::Json { part: "claim" },
             ),
             (

@@ -1,11 +1,12 @@
+use pod_identity_core::wire::Object;
 use serde::de::DeserializeOwned;
-use serde_json::{Error, Map, Value};
+use serde_json::Error;
 
-/// Reads the body of a request. It is an object: serde would read a struct from an array, too.
+/// Reads the body of a request, an object.
 ///
 /// # Errors
 /// Fails if it is no object, or has an unknown member or value.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
-    let members: Map<String, Value> = serde_json::from_slice(json)?;
-    serde_json::from_value(members.into())
+    let Object(read) = serde_json::from_slice(json)?;
+    Ok(read)
 }

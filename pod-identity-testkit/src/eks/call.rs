@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
+use pod_identity_core::wire::Object;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
 use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
@@ -34,7 +35,8 @@ impl Call {
         let route = Route::of(&asked, &head.method, &head.uri);
         let request = match route.operation {
             Operation::AssumeRoleForPodIdentity | Operation::Unknown => {
-                serde_json::from_slice(&body).ok()
+                let request: Option<Object<AssumeRoleRequest>> = serde_json::from_slice(&body).ok();
+                request.map(|Object(request)| request)
             }
             _ => None,
         };

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use pod_identity_core::wire::Object;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -28,15 +29,12 @@ pub(crate) fn parse(file: &[u8]) -> Result<BTreeSet<Identity>, IdentitiesError> 
     if file.is_empty() {
         return Ok(BTreeSet::new());
     }
-    // Maps first: serde would accept an array for a derived struct, and Go does not.
     let mut file: Map<String, Value> = serde_json::from_slice(file).map_err(IdentitiesError)?;
     let identities = file.remove("identities").unwrap_or_default();
-    let identities: Option<Vec<Map<String, Value>>> =
+    let identities: Option<Vec<Object<Identity>>> =
         serde_json::from_value(identities).map_err(IdentitiesError)?;
     let identities = identities.unwrap_or_default().into_iter();
-    identities
-        .map(|identity| serde_json::from_value(identity.into()).map_err(IdentitiesError))
-        .collect()
+    Ok(identities.map(|Object(identity)| identity).collect())
 }
 
 /// A configuration file is not `{"identities":[{"namespace":…,"serviceAccount":…}]}`.

@@ -2,14 +2,13 @@ use std::collections::BTreeMap;
 
 use pod_identity_core::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::eks::addon::{Addon, Health, Update};
 use crate::eks::associations::json::CreateRequest;
 use crate::eks::associations::rules;
 use crate::eks::cluster::Cluster;
-use crate::eks::control_plane::associations_api::AssociationsApi;
+use crate::eks::control_plane::associations_api::{AssociationsApi, parsed};
 use crate::eks::control_plane::clusters_api::VERSION;
 use crate::eks::route::Route;
 use crate::http::form::Form;
@@ -255,11 +254,6 @@ fn namespace_of(addon: &str) -> &'static str {
         "external-dns" => "external-dns",
         _ => "kube-system",
     }
-}
-
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    // The reason would quote the body.
-    serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization.into())
 }
 
 const ADDON_VERSION: &str = "v1.0.0-eksbuild.1";

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use pod_identity_core::Timestamp;
+use pod_identity_core::wire::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -230,9 +231,11 @@ impl From<TokenReused> for ApiError {
     }
 }
 
-fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // The reason would quote the body.
-    serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization.into())
+    let read = serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization)?;
+    let Object(read) = read;
+    Ok(read)
 }
 
 fn json(body: &impl Serialize) -> String {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use pod_identity_core::wire::Object;
 use serde::Deserialize;
 
 use crate::eks::iam::attempt::{Attempt, Principal};
@@ -20,7 +21,7 @@ struct Statement {
 
 impl TrustPolicy {
     pub(crate) fn parse(json: &str) -> Result<Self, TrustPolicyError> {
-        let policy: PolicyJson = serde_json::from_str(json)?;
+        let Object(policy): Object<PolicyJson> = serde_json::from_str(json)?;
         let statements = policy.statement.into_vec().into_iter();
         statements
             .map(Statement::parse)
@@ -46,7 +47,7 @@ impl TrustPolicy {
 }
 
 impl Statement {
-    fn parse(json: StatementJson) -> Result<Self, TrustPolicyError> {
+    fn parse(Object(json): Object<StatementJson>) -> Result<Self, TrustPolicyError> {
         let mut conditions = Vec::new();
         for (operator, keys) in &json.condition {
             for (key, values) in keys {
@@ -80,7 +81,7 @@ impl Statement {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PolicyJson {
-    statement: OneOrMany<StatementJson>,
+    statement: OneOrMany<Object<StatementJson>>,
 }
 
 #[derive(Deserialize)]
@@ -261,7 +262,13 @@ mod tests {
             statement.replace("DateLessThan", r"Date\n")
         ));
         assert_eq!(error.unwrap_err().to_string().lines().count(), 1);
-        for json in ["", "{}", r#"{"Statement":[{"Effect":"Maybe"}]}"#] {
+        for json in [
+            "",
+            "{}",
+            "[[]]",
+            r#"{"Statement":[{"Effect":"Maybe"}]}"#,
+            r#"{"Statement":[["Allow","*","sts:AssumeRole"]]}"#,
+        ] {
             TrustPolicy::parse(json).unwrap_err();
         }
     }
