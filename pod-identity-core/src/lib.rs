@@ -47,6 +47,7 @@ mod clock;
 mod credentials;
 mod endpoint;
 mod failure;
+mod json_object;
 mod log;
 mod printable;
 mod secret;
@@ -65,6 +66,7 @@ pub use clock::{Clock, SystemClock};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, EndpointProblem, Host, variables};
 pub use failure::{Failure, FailureClass};
+pub use json_object::JsonObject;
 #[cfg(feature = "cache")]
 pub use log::KeyedLogSuppressor;
 pub use log::LogSuppressor;

@@ -6,8 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::wire::Object;
-use crate::{ClaimError, KubernetesName, Secret, Timestamp, Validity};
+use crate::{ClaimError, JsonObject, KubernetesName, Secret, Timestamp, Validity};
 
 /// A projected service-account token: a JWT in its compact form, about 1.2 KB.
 ///
@@ -47,11 +46,11 @@ impl ServiceAccountToken {
         else {
             return Err(TokenError::Segments);
         };
-        let Object(header): Object<TokenHeader> = json(header, "header")?;
+        let JsonObject(header): JsonObject<TokenHeader> = json(header, "header")?;
         if header.algorithm.is_empty() || header.algorithm.eq_ignore_ascii_case("none") {
             return Err(TokenError::Unsigned);
         }
-        let Object(claims): Object<RawClaims> = json(payload, "claim")?;
+        let JsonObject(claims): JsonObject<RawClaims> = json(payload, "claim")?;
         let signature = decode(signature, "signature")?;
         if signature.is_empty() {
             return Err(TokenError::Unsigned);

@@ -6,8 +6,6 @@
 
 pub mod agent;
 pub mod eks_auth;
-mod object;
 mod plain_text;
 
-pub use object::Object;
 pub use plain_text::plain_text;

@@ -1,4 +1,4 @@
-use pod_identity_core::wire::Object;
+use pod_identity_core::JsonObject;
 use serde::de::DeserializeOwned;
 use serde_json::Error;
 
@@ -7,6 +7,6 @@ use serde_json::Error;
 /// # Errors
 /// Fails if it is no object, or has an unknown member or value.
 pub(super) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
-    let Object(read) = serde_json::from_slice(json)?;
+    let JsonObject(read) = serde_json::from_slice(json)?;
     Ok(read)
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
-use pod_identity_core::wire::Object;
+use pod_identity_core::JsonObject;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
 use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
@@ -35,8 +35,9 @@ impl Call {
         let route = Route::of(&asked, &head.method, &head.uri);
         let request = match route.operation {
             Operation::AssumeRoleForPodIdentity | Operation::Unknown => {
-                let request: Option<Object<AssumeRoleRequest>> = serde_json::from_slice(&body).ok();
-                request.map(|Object(request)| request)
+                let request: Option<JsonObject<AssumeRoleRequest>> =
+                    serde_json::from_slice(&body).ok();
+                request.map(|JsonObject(request)| request)
             }
             _ => None,
         };

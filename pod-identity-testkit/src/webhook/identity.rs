@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use pod_identity_core::wire::Object;
+use pod_identity_core::JsonObject;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -31,10 +31,10 @@ pub(crate) fn parse(file: &[u8]) -> Result<BTreeSet<Identity>, IdentitiesError> 
     }
     let mut file: Map<String, Value> = serde_json::from_slice(file).map_err(IdentitiesError)?;
     let identities = file.remove("identities").unwrap_or_default();
-    let identities: Option<Vec<Object<Identity>>> =
+    let identities: Option<Vec<JsonObject<Identity>>> =
         serde_json::from_value(identities).map_err(IdentitiesError)?;
     let identities = identities.unwrap_or_default().into_iter();
-    Ok(identities.map(|Object(identity)| identity).collect())
+    Ok(identities.map(|JsonObject(identity)| identity).collect())
 }
 
 /// A configuration file is not `{"identities":[{"namespace":…,"serviceAccount":…}]}`.

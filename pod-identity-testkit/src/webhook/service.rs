@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
-use pod_identity_core::wire::Object;
+use pod_identity_core::JsonObject;
 use pod_identity_core::{Clock, Secret, Timestamp};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -205,8 +205,8 @@ impl WebhookService {
             let message = "Invalid Content-Type, expected `application/json`";
             return answer::text(415, message);
         }
-        match serde_json::from_slice::<Object<Review>>(call.body()) {
-            Ok(Object(review)) => {
+        match serde_json::from_slice::<JsonObject<Review>>(call.body()) {
+            Ok(JsonObject(review)) => {
                 let (answer, patch) = self.review(review);
                 record.patch = patch;
                 answer

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
+use pod_identity_core::JsonObject;
 use pod_identity_core::Timestamp;
-use pod_identity_core::wire::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -234,7 +234,7 @@ impl From<TokenReused> for ApiError {
 pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // The reason would quote the body.
     let read = serde_json::from_slice(body).map_err(|_reason| ApiErrorCode::Serialization)?;
-    let Object(read) = read;
+    let JsonObject(read) = read;
     Ok(read)
 }
 

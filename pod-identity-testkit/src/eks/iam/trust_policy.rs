@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::wire::Object;
+use pod_identity_core::JsonObject;
 use serde::Deserialize;
 
 use crate::eks::iam::attempt::{Attempt, Principal};
@@ -21,7 +21,7 @@ struct Statement {
 
 impl TrustPolicy {
     pub(crate) fn parse(json: &str) -> Result<Self, TrustPolicyError> {
-        let Object(policy): Object<PolicyJson> = serde_json::from_str(json)?;
+        let JsonObject(policy): JsonObject<PolicyJson> = serde_json::from_str(json)?;
         let statements = policy.statement.into_vec().into_iter();
         statements
             .map(Statement::parse)
@@ -47,7 +47,7 @@ impl TrustPolicy {
 }
 
 impl Statement {
-    fn parse(Object(json): Object<StatementJson>) -> Result<Self, TrustPolicyError> {
+    fn parse(JsonObject(json): JsonObject<StatementJson>) -> Result<Self, TrustPolicyError> {
         let mut conditions = Vec::new();
         for (operator, keys) in &json.condition {
             for (key, values) in keys {
@@ -81,7 +81,7 @@ impl Statement {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PolicyJson {
-    statement: OneOrMany<Object<StatementJson>>,
+    statement: OneOrMany<JsonObject<StatementJson>>,
 }
 
 #[derive(Deserialize)]
