@@ -594,4 +594,49 @@ pub(crate) mod tests {
             assert_eq!(agent.outcomes(), expected);
         }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_32_exchanges_in_flight_the_next_begins_when_one_ends_and_nothing_polls_for_it() {
+        let agent = Running::start(None, |_| {});
+        for _ in 0..3 {
+            agent.ask(&agent.token(), POD).await.unwrap();
+        }
+        // Refreshes are due as well, which `poll_timeout` has a time for.
+        agent.clock.advance(4 * 3600 * SECOND);
+        for pod in 0..40 {
+            let address = IpAddr::from([10, 0, 1, pod]);
+            let found = agent.cache.look_up(agent.token().as_bytes(), address);
+            assert!(matches!(found, Ok(Lookup::Pending(_))));
+        }
+        // In place of `run`, which has not been polled since.
+        let (mut fetches, mut running) = (JoinSet::new(), HashMap::new());
+        let sleep = agent.cache.start_wanted(&mut fetches, &mut running);
+        assert_eq!(running.len(), 32);
+        assert!(agent.cache.reading().refresh_lag > Duration::ZERO);
+        assert!(sleep > SECOND, "{sleep:?}");
+        let ended = running.keys().copied().next().unwrap();
+        running.remove(&ended);
+        agent.cache.start_wanted(&mut fetches, &mut running);
+        assert_eq!(running.len(), 32);
+        assert!(!running.contains_key(&ended));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_over_its_budget_gets_its_exchange_as_soon_as_the_budget_allows_it() {
+        let agent = Running::start(None, |_| {});
+        let refused = EksAuthError::Malformed("no subject".to_owned());
+        let refused = Failure::new(FailureClass::Malformed, refused);
+        *agent.eks_auth.fails.lock().unwrap() = Some(refused);
+        for _ in 0..10 {
+            agent.ask(&agent.token(), POD).await.unwrap_err();
+        }
+        let found = agent.cache.look_up(agent.token().as_bytes(), POD);
+        assert!(matches!(found, Ok(Lookup::Pending(_))));
+        sleep(SECOND / 4).await;
+        assert_eq!(agent.exchanges(), 10);
+        // The budget has two exchanges a second. Nothing else happens, so only its timeout can wake the cache.
+        agent.clock.advance(SECOND / 2);
+        sleep(SECOND / 4 + 2 * SHORTEST_SLEEP).await;
+        assert_eq!(agent.exchanges(), 11);
+    }
 }

@@ -1157,4 +1157,32 @@ mod tests {
         let expired = state.look_up(NOW + Duration::from_secs(600), token.digest());
         assert!(expired.is_err());
     }
+
+    #[test]
+    fn a_refresh_that_brings_the_same_set_is_made_again_soon_and_one_that_brings_another_is_not() {
+        let issuer = Issuer::new();
+        for (brought, is_same) in [("first", true), ("second", false)] {
+            let (mut state, token) = (state(), token(&issuer));
+            fetch(&mut state, &token, "first");
+            let due = NOW + Duration::from_secs(4 * 3600);
+            state.handle_timeout(due);
+            let (running, input) = state.poll_fetch(due).unwrap();
+            let secret = || Secret::from("s".to_owned());
+            // Two sets may expire in the same second, and are two sets nevertheless.
+            let end = NOW + Duration::from_secs(6 * 3600);
+            let credentials = Credentials::new(brought, secret(), secret(), end);
+            let session = Session::new(credentials, "shop", "cart");
+            let entry = Entry::new(&session, &input.subject);
+            let expected = entry.body.clone();
+            state.finish(&running, due, Ok(entry));
+            let Ok(Some(Lookup::Ready(body))) = state.look_up(due, token.digest()) else {
+                panic!("it holds a set")
+            };
+            assert_eq!(body, expected);
+            assert!(state.poll_fetch(due).is_none(), "it rests");
+            let soon = due + Duration::from_secs(60);
+            state.handle_timeout(soon);
+            assert_eq!(state.poll_fetch(soon).is_some(), is_same);
+        }
+    }
 }

@@ -293,13 +293,15 @@ mod tests {
 
     #[test]
     fn the_log_has_more_of_a_failure_than_pods_are_told() {
-        let reason = Unavailable::other("no route");
-        let full = reason.in_full();
+        let reason = Unavailable::NotEksAuth {
+            status: 403,
+            excerpt: "blocked by policy 7".to_owned(),
+        };
+        let told = format!("EKS Auth could not be asked: {reason}");
         let unreachable = EksAuthError::Unreachable(reason);
-        assert_eq!(
-            unreachable.in_full(),
-            format!("EKS Auth could not be asked: {full}")
-        );
+        assert_eq!(unreachable.to_string(), told);
+        let full = unreachable.in_full();
+        assert_eq!(full, format!("{told}: blocked by policy 7"));
         let refused = refused(403, "AccessDeniedException", "no");
         assert_eq!(refused.in_full(), refused.to_string());
     }

@@ -283,6 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_is_what_was_granted_in_less_than_a_second_and_at_most_500() {
+        for (answers, millis, limit) in [(20, 999, 20.0), (20, 1000, FIRST_RATE), (600, 999, 500.0)]
+        {
+            let mut pace = UpstreamPace::new();
+            for _ in 0..answers {
+                pace.answered(START);
+            }
+            let throttled = START + millis * MILLI;
+            pace.throttled(throttled, throttled, None);
+            assert_eq!(pace.limit(), Some(limit), "{answers} within {millis} ms");
+        }
+    }
+
+    #[test]
     fn a_retry_hint_applies_to_all_sources() {
         let mut pace = UpstreamPace::new();
         pace.throttled(START, START, Some(2 * SECOND));

@@ -442,3 +442,62 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A background task that is later than this for a deadline is on a runtime that nobody drives.
 const MISSED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use pod_identity_core::{Endpoint, Expiring, Secret};
+    use pod_identity_testkit::SettableClock;
+
+    use super::*;
+    use crate::fetch::token_source::TokenSource;
+    use crate::{HttpTransport, NoObserver, SystemResolver};
+
+    const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A driver without a runtime, which has fetched a set for an hour at the start.
+    fn holding(clock: &Arc<SettableClock>) -> Arc<Driver> {
+        let fetcher = Fetcher::new(
+            Endpoint::parse("http://169.254.170.23/v1/credentials").unwrap(),
+            TokenSource::Absent,
+            Arc::new(HttpTransport::new(Duration::from_secs(1))),
+            Arc::new(SystemResolver),
+        );
+        let policy = RefreshPolicy::provider();
+        let driver = Driver::new(fetcher, policy, 7, clock.clone(), Arc::new(NoObserver));
+        let driver = Arc::new(driver);
+        driver.drive(|slot, now| {
+            slot.refresh(now);
+            let attempt = slot.poll_fetch(now).unwrap();
+            let secret = || Secret::from("s".to_owned());
+            let set = Credentials::new("key", secret(), secret(), now + HOUR);
+            assert!(slot.handle_fetched(attempt, now, Ok(set.into())));
+        });
+        driver
+    }
+
+    #[test]
+    fn a_caller_gets_a_published_set_while_the_slot_is_locked() {
+        let clock = Arc::new(SettableClock::at(START));
+        let driver = holding(&clock);
+        let _locked = driver.slot();
+        let expiration = || driver.with_current(Expiring::expiration);
+        assert_eq!(expiration(), Some(START + HOUR));
+        clock.advance(HOUR / 12);
+        assert_eq!(expiration(), None, "it is published for five minutes");
+    }
+
+    #[test]
+    fn an_heir_begins_with_a_set_that_is_usable_and_without_a_failure_if_it_is_not() {
+        let millisecond = Duration::from_millis(1);
+        let margin = RefreshPolicy::provider().margin();
+        for (left, is_ready) in [(margin + millisecond, true), (margin, false)] {
+            let clock = Arc::new(SettableClock::at(START));
+            let driver = holding(&clock);
+            clock.advance(HOUR - left);
+            let state = driver.bequeath().state();
+            assert_eq!(state.ready, is_ready, "{left:?} left");
+            assert_eq!(state.consecutive_failures, 0, "{left:?} left");
+        }
+    }
+}

@@ -170,4 +170,13 @@ mod tests {
             Some(Event::ServingExpired { failures: 2, .. })
         ));
     }
+
+    #[test]
+    fn a_set_is_announced_with_an_expiry_to_come_also_at_the_moment_of_its_own() {
+        let end = START + HOUR;
+        let set = holding(HOUR).held().unwrap().clone();
+        for (now, expiry) in [(end - MILLISECOND, end), (end, end + STALE_LIFE)] {
+            assert_eq!(announced(&set, now).expiration(), expiry, "{now}");
+        }
+    }
 }

@@ -324,6 +324,32 @@ fn a_background_task_on_an_idle_runtime_is_replaced() {
 }
 
 #[test]
+fn a_background_task_that_has_missed_nothing_stays_on_its_runtime() {
+    let paused = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let driven = paused();
+    let (script, provider, clock) = driven.block_on(async {
+        let clock = VirtualClock::start();
+        let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+        let provider = script.provider();
+        provider.warm_up().await.unwrap();
+        (script, provider, clock)
+    });
+    let due = provider.state().next_refresh.unwrap();
+    paused().block_on(async {
+        clock.suspend(due.saturating_since(clock.now()) - Duration::from_millis(500));
+        provider.credentials().await.unwrap();
+    });
+    driven.block_on(async { sleep(minutes(5)).await });
+    assert_eq!(script.calls(), 2, "though nobody asked");
+}
+
+#[test]
 fn a_fetch_that_an_idle_runtime_has_not_begun_is_carried_out_on_the_next() {
     let (script, provider) = scripted(for_a_century);
     let parked = runtime();
