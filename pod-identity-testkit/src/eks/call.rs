@@ -4,9 +4,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
-use pod_identity_core::JsonObject;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
-use pod_identity_core::{ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
+use pod_identity_core::{JsonObject, ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
 
 use crate::eks::asked::{Asked, Dialect};

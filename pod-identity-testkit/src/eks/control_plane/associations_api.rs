@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::JsonObject;
-use pod_identity_core::Timestamp;
+use pod_identity_core::{JsonObject, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
