@@ -1,7 +1,7 @@
 //! Properties of any input, and mutations of inputs.
 //!
-//! The program `fuzz` makes a fixed number of mutations, among all tests. The one in `libfuzzer/` goes on with those
-//! that reach more of the code.
+//! The program `fuzz` tries a fixed number of mutations, among all tests. The one in `libfuzzer/` searches on from those
+//! that reach new code.
 
 #![allow(clippy::indexing_slicing, reason = "a check fails by a panic")]
 

@@ -1,8 +1,7 @@
 //! Inputs nobody thought of: each target gets the files of its corpus, and then mutations of them.
 //!
 //! A target panics if a property does not hold. `cargo test --workspace` runs a fixed number of inputs of a fixed
-//! seed, so that the same code has the same outcome; `just fuzz` searches for as long as one wants. Both take names
-//! of targets, as libtest takes filters.
+//! seed, so that the same code has the same outcome. It takes parts of the names of targets, as libtest does.
 
 mod campaign;
 

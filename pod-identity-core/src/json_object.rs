@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// Reads a `T` from a JSON object only.
+/// A `T` that is read from a JSON object only.
 ///
-/// What serde derives for a struct also reads the members from an array, in their order. No service does.
+/// The `Deserialize` that serde derives for a struct also reads an array of the fields in their order.
 ///
 /// ```
 /// use pod_identity_core::JsonObject;

@@ -13,8 +13,8 @@ use crate::{AuthorizationToken, AuthorizationTokenError, variables};
 /// resolved beforehand. The content is parsed as an [`AuthorizationToken`]. Reading blocks. A projected token is in
 /// memory (tmpfs) and has about 1.2 KB, but another file system may hang.
 ///
-/// The path may be the token itself, where somebody has mistaken a variable. So `Debug` and errors print no name that is
-/// too long for a file.
+/// The token itself may have been set by mistake where its path is expected. If a component of the path is longer than
+/// 255 bytes, `Debug` and errors print only the length of the path. [`path`](Self::path) returns it as given.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -32,7 +32,7 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Creates a token file from its path, where nothing needs to exist yet.
+    /// Creates a token file from its path. The file need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -42,7 +42,8 @@ impl TokenFile {
         &self.path
     }
 
-    /// Reads the token.
+    /// Reads the token. Blocks. A file that is not found is looked for twice more at once, because kubelet may be
+    /// replacing it.
     ///
     /// # Errors
     /// [`TokenFileError`] if the file cannot be read or does not hold a token.
@@ -113,7 +114,7 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
-/// In bytes: `NAME_MAX` of Linux and of others. A token of Kubernetes is three times as long.
+/// In bytes: `NAME_MAX` of Linux and of others. A token of Kubernetes is several times as long.
 const LONGEST_NAME: usize = 255;
 
 /// Reads again what is not found. kubelet removes the old directory right after the swap, so a path that is being
