@@ -3,7 +3,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use pod_identity_agent::cli;
 
-use super::{Check, Target};
+use super::{Check, Target, is_secret};
 
 pub(super) const TARGET: Target = Target {
     name: "command_line",
@@ -96,8 +96,7 @@ fn check_error(line: &str, arguments: &[OsString]) {
             .split(':')
             .skip(1)
             .filter_map(|it| it.rsplit_once('@'));
-        // Shorter ones occur by chance.
-        for (password, _host) in passwords.filter(|(password, _)| password.len() >= 16) {
+        for (password, _host) in passwords.filter(|(password, _)| is_secret(password)) {
             let mut others = arguments
                 .iter()
                 .enumerate()

@@ -98,8 +98,15 @@ fn check(text: &str) {
 
 fn quotes_nothing(text: &str, printed: &str) {
     let signature = text.rsplit('.').next().unwrap_or_default();
-    assert!(
-        !is_secret(signature) || !printed.contains(signature),
-        "it quotes the signature"
-    );
+    if !is_secret(signature) || !printed.contains(signature) {
+        return;
+    }
+    // Unless it is a part of the message, which libFuzzer finds: then another signature gets the same message.
+    let before = text.strip_suffix(signature).unwrap_or_default();
+    let other = format!("{before}{}", "A".repeat(signature.len()));
+    let printed = match ServiceAccountToken::parse(&other) {
+        Ok(token) => format!("{token:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    };
+    assert!(printed.contains(signature), "it quotes the signature");
 }

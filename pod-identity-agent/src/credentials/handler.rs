@@ -152,12 +152,15 @@ fn check_host<B>(hosts: &AllowedHosts, request: &Request<B>) -> Result<(), Denia
     if headers.next().is_some() {
         return Err(Denial::RepeatedHost);
     }
-    let host = match (request.uri().host(), header) {
-        (Some(host), _) => host,
-        (None, Some(host)) => host.to_str().unwrap_or_default(),
-        // HTTP/1.0 has no such header.
-        (None, None) if request.version() != Version::HTTP_10 => return Err(Denial::MissingHost),
-        (None, None) => "",
+    // HTTP/1.0 has no such header.
+    if header.is_none() && request.version() != Version::HTTP_10 {
+        return Err(Denial::MissingHost);
+    }
+    let host = match request.uri().host() {
+        Some(host) => host,
+        None => header
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default(),
     };
     Ok(hosts.check(host)?)
 }
@@ -221,6 +224,7 @@ mod tests {
             Err(Denial::RepeatedHost)
         );
         assert_eq!(ask("GET", path, &[], None), Err(Denial::MissingHost));
+        assert_eq!(ask("GET", absolute, &[], None), Err(Denial::MissingHost));
         for hosts in [&["rebound.example"][..], &[]] {
             let refused = ask("GET", path, hosts, Some("a.b.c"));
             assert_eq!(refused.unwrap_err().reason(), Some("Host"));

@@ -265,7 +265,11 @@ findings! {
         code: "wrong-host",
         class: Class::Agent,
         message: "the agent was called by a name that is not its address",
-        seen: &["Called agent through invalid address"],
+        seen: &[
+            "Called agent through invalid address",
+            "missing required Host header",
+            "too many Host headers",
+        ],
         cause: "The URI names another host, or a proxy or a mesh has changed the header Host.",
         remedy: "Call 169.254.170.23 or [fd00:ec2::23] itself, without a proxy between.",
     };

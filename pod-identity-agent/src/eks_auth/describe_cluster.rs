@@ -13,8 +13,8 @@ use pod_identity_core::{Clock, SystemClock};
 use serde_json::Value;
 
 use crate::eks_auth::http_clients::aws_connector;
-use crate::eks_auth::printable::{excerpt, with_causes};
 use crate::eks_auth::sdk::SdkEksAuth;
+use crate::telemetry::printable::{LONGEST_WORD, excerpt, with_causes, without_long_words};
 
 /// `DescribeCluster` of EKS, for the one member that the agent needs.
 ///
@@ -86,7 +86,9 @@ fn issuer_in(response: &HttpResponse) -> Result<String, String> {
             "HTTP {status}: allow eks:DescribeCluster to the role of this node"
         )),
         status => {
-            let said = excerpt(&String::from_utf8_lossy(body), MAX_REASON);
+            // A proxy may repeat the request, which has the agent's own session token in a header.
+            let said = without_long_words(&String::from_utf8_lossy(body), LONGEST_WORD);
+            let said = excerpt(&said, MAX_REASON);
             Err(format!("HTTP {status}: {said}"))
         }
     }
@@ -165,6 +167,11 @@ mod tests {
                 "HTTP 401: allow eks:DescribeCluster to the role of this node",
             ),
             (500, "down", "HTTP 500: down"),
+            (
+                407,
+                "x-amz-security-token: IQoJb3JpZ2luX2VjEXAMPLEwEaCXVzLXdlc3QtMiJHMEU",
+                "HTTP 407: x-amz-security-token: <left out>",
+            ),
         ] {
             assert_eq!(issuer_in(&answer(status, body)), Err(reason.to_owned()));
         }

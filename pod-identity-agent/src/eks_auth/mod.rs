@@ -11,7 +11,6 @@ pub(crate) mod node_identity;
 pub(crate) mod outage;
 pub(crate) mod own_credentials;
 pub(crate) mod pace;
-pub(crate) mod printable;
 pub(crate) mod reachability;
 pub(crate) mod sdk;
 pub(crate) mod subject;

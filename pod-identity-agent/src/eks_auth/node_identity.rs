@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::eks_auth::printable::{excerpt, with_causes};
+use crate::telemetry::printable::{excerpt, with_causes};
 
 /// The details of the node that are sent to EKS Auth; none by default. The service's model has them since
 /// 2026-08.

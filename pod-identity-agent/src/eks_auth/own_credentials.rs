@@ -23,8 +23,8 @@ use pod_identity_core::{Clock, SystemClock};
 use tracing::{info, warn};
 
 use crate::eks_auth::http_clients;
-use crate::eks_auth::printable::{excerpt, with_causes};
 use crate::eks_auth::unavailable::Unavailable;
+use crate::telemetry::printable::{excerpt, with_causes};
 
 /// The agent's own identity: its region and its credentials.
 #[derive(Debug)]

@@ -32,11 +32,9 @@ use crate::eks_auth::eks_endpoint::endpoint_of_eks;
 use crate::eks_auth::exchange::{Checking, EksAuth, EksAuthError, Exchange, Session};
 use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
-use crate::eks_auth::printable::{
-    LONGEST_NAME, LONGEST_WORD, excerpt, with_causes, without_long_words,
-};
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::{http_clients, own_credentials};
+use crate::telemetry::printable::{LONGEST_WORD, excerpt, with_causes, without_long_words};
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
 /// credentials.
@@ -484,12 +482,11 @@ fn credentials_error(error: &AssumeRoleError) -> Option<&CredentialsError> {
     None
 }
 
-/// Returns text of the service fit for a log and for a pod: one line, bounded, with the token replaced, and without what
-/// is too long to be a name: a service that calculates another signature quotes the headers that it calculates it from,
-/// which are those with the agent's own session token.
+/// Returns text of the service fit for a log and for a pod: one line, bounded, with the token replaced. A service that
+/// calculates another signature quotes the headers that it calculates it from, which are those with the agent's own
+/// session token: `excerpt` leaves it out.
 fn printable(text: &str, token: &Secret) -> String {
-    let text = text.replace(token.expose(), "<token>");
-    excerpt(&without_long_words(&text, LONGEST_NAME), MAX_EXCERPT)
+    excerpt(&text.replace(token.expose(), "<token>"), MAX_EXCERPT)
 }
 
 /// In characters.

@@ -3,7 +3,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pod_identity_core::TokenFileError;
+use pod_identity_core::{JsonObject, TokenFileError};
+
+use crate::telemetry::printable::excerpt;
 
 /// Why a URL is not that of an API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,26 +50,19 @@ pub(crate) enum ApiServerError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) status: u16,
-    /// What the API server says about it: at most 300 printable bytes, or nothing.
+    /// What the API server says about it: at most 300 printable characters, or nothing.
     pub(crate) message: String,
 }
 
 impl Refused {
     /// `text` is a `Status` of Kubernetes, or what something in between has written.
     pub(crate) fn new(status: u16, text: &str) -> Self {
-        let parsed: Option<Status> = serde_json::from_str(text).ok();
-        let message = parsed.and_then(|status| status.message);
+        let parsed: Option<JsonObject<Status>> = serde_json::from_str(text).ok();
+        let message = parsed.and_then(|JsonObject(status)| status.message);
         let message = message.as_deref().unwrap_or(text);
-        let printable = message.chars().map(|letter| {
-            if letter.is_ascii_graphic() {
-                letter
-            } else {
-                ' '
-            }
-        });
         Self {
             status,
-            message: printable.take(MAX_MESSAGE).collect(),
+            message: excerpt(message, MAX_MESSAGE),
         }
     }
 }

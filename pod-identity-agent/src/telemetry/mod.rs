@@ -7,5 +7,6 @@ pub(crate) mod line_writer;
 pub(crate) mod log_level;
 pub mod logging;
 pub(crate) mod metrics;
+pub(crate) mod printable;
 pub(crate) mod readiness;
 pub(crate) mod refusal_log;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::eks_auth::http_clients::aws_connector;
-use crate::eks_auth::printable::{excerpt, with_causes};
+use crate::telemetry::printable::{excerpt, with_causes};
 use crate::tokens::issuer_url::{IssuerUrl, IssuerUrlError};
 use crate::tokens::key_source::{Fetching, KeySource, KeysUnavailable};
 

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::process::{Command, Stdio};
 
-use pod_identity_core::{Clock, SystemClock, variables};
+use pod_identity_core::{Clock, Secret, SystemClock, variables};
 use pod_identity_testkit::{Issuer, MockAgent, MockEksAuth};
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -415,12 +415,38 @@ async fn the_credentials_are_used_once_if_asked_for() {
         ended.stdout
     );
 
+    // STS quotes the headers that it calculates another signature from.
+    let minted = eks.secrets();
+    let minted: Vec<&str> = minted
+        .iter()
+        .map(Secret::expose)
+        .filter(|it| it.len() > 200)
+        .collect();
+    assert!(!minted.is_empty());
+    let quoted = format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>It should have been \
+         'x-amz-security-token:{}'</Message></Error><RequestId>r-1</RequestId></ErrorResponse>",
+        minted.join(" ")
+    );
+    let quoting = Canned::start(403, "content-type: text/xml\r\n", &quoted).await;
+    let mut environment = environment;
+    let url = format!("http://{}", quoting.address);
+    set(&mut environment, "AWS_ENDPOINT_URL_STS", &url);
+    for format in [&["--json"][..], &[]] {
+        let ended = doctor(&[format, &["--get-caller-identity"]].concat(), &environment).await;
+        eks.assert_no_secrets(&ended.stdout);
+        assert!(
+            ended.stdout.contains("SignatureDoesNotMatch"),
+            "{}",
+            ended.stdout
+        );
+    }
+
     let nowhere = StdListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let nowhere = format!("http://{nowhere}");
-    let mut environment = environment;
     set(&mut environment, "AWS_ENDPOINT_URL_STS", &nowhere);
     let ended = doctor(&["--json", "--get-caller-identity"], &environment).await;
     eks.assert_no_secrets(&ended.stdout);

@@ -262,7 +262,7 @@ struct RawClaims {
     nbf: Option<f64>,
     iat: Option<f64>,
     #[serde(rename = "kubernetes.io")]
-    kubernetes: Option<Kubernetes>,
+    kubernetes: Option<JsonObject<Kubernetes>>,
 }
 
 /// RFC 7519 §4.1.3: one string or an array of them.
@@ -282,9 +282,9 @@ impl Default for Audience {
 #[derive(Default, Deserialize)]
 struct Kubernetes {
     namespace: Option<String>,
-    pod: Option<Named>,
-    serviceaccount: Option<Named>,
-    node: Option<Named>,
+    pod: Option<JsonObject<Named>>,
+    serviceaccount: Option<JsonObject<Named>>,
+    node: Option<JsonObject<Named>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -297,12 +297,12 @@ impl TryFrom<RawClaims> for UnverifiedClaims {
     type Error = TokenError;
 
     fn try_from(raw: RawClaims) -> Result<Self, TokenError> {
-        let kubernetes = raw.kubernetes.unwrap_or_default();
-        let pod = kubernetes.pod.unwrap_or_default();
+        let JsonObject(kubernetes) = raw.kubernetes.unwrap_or_default();
+        let JsonObject(pod) = kubernetes.pod.unwrap_or_default();
         let label = |name: Option<String>| KubernetesName::label(&name?);
         let subdomain = |name: Option<String>| KubernetesName::subdomain(&name?);
-        let name_of = |object: Option<Named>| subdomain(object?.name);
-        let service_account = kubernetes.serviceaccount.unwrap_or_default();
+        let name_of = |object: Option<JsonObject<Named>>| subdomain(object?.0.name);
+        let JsonObject(service_account) = kubernetes.serviceaccount.unwrap_or_default();
         Ok(Self {
             issuer: raw.iss,
             subject: raw.sub,
@@ -427,6 +427,20 @@ mod tests {
             ),
             (
                 token(RS256, "[null,null,[],2000,null,null,null]"),
+                TokenError::Json { part: "claim" },
+            ),
+            (
+                token(
+                    RS256,
+                    r#"{"exp":2000,"kubernetes.io":["shop",null,null,null]}"#,
+                ),
+                TokenError::Json { part: "claim" },
+            ),
+            (
+                token(
+                    RS256,
+                    r#"{"exp":2000,"kubernetes.io":{"pod":["cart-0","u1"]}}"#,
+                ),
                 TokenError::Json { part: "claim" },
             ),
             (

@@ -13,8 +13,8 @@ use crate::{AuthorizationToken, AuthorizationTokenError, variables};
 /// resolved beforehand. The content is parsed as an [`AuthorizationToken`]. Reading blocks. A projected token is in
 /// memory (tmpfs) and has about 1.2 KB, but another file system may hang.
 ///
-/// The token itself may have been set by mistake where its path is expected. If a component of the path is longer than
-/// 255 bytes, `Debug` and errors print only the length of the path. [`path`](Self::path) returns it as given.
+/// The token itself may have been set by mistake where its path is expected. If the path is longer than 4,096
+/// bytes or a component of it longer than 255, `Debug` and errors print only the length of the path. [`path`](Self::path) returns it as given.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -95,8 +95,9 @@ impl Shown<'_> {
         f: &mut fmt::Formatter<'_>,
         write_path: impl FnOnce(&mut fmt::Formatter<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        match self.0.iter().any(|name| name.len() > LONGEST_NAME) {
-            true => write!(f, "<{} bytes>", self.0.as_os_str().len()),
+        let length = self.0.as_os_str().len();
+        match length > LONGEST_PATH || self.0.iter().any(|name| name.len() > LONGEST_NAME) {
+            true => write!(f, "<{length} bytes>"),
             false => write_path(f),
         }
     }
@@ -116,6 +117,9 @@ impl fmt::Debug for Shown<'_> {
 
 /// In bytes: `NAME_MAX` of Linux and of others. A token of Kubernetes is several times as long.
 const LONGEST_NAME: usize = 255;
+
+/// In bytes: `PATH_MAX` of Linux, which is longer than that of others.
+const LONGEST_PATH: usize = 4096;
 
 /// Reads again what is not found. kubelet removes the old directory right after the swap, so a path that is being
 /// resolved at that moment leads nowhere. Resolved again, it leads to the new file.
@@ -327,6 +331,8 @@ mod tests {
                 assert!(!text.contains("c2lnbmF0dXJl"), "{text}");
             }
         }
+        let file = TokenFile::new("e30/".repeat(1025));
+        assert!(!format!("{file:?}").contains("e30"));
         let longest = "n".repeat(LONGEST_NAME);
         assert!(format!("{:?}", TokenFile::new(&longest)).contains(&longest));
     }

@@ -5,7 +5,9 @@ use http::HeaderMap;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use pod_identity_core::wire::eks_auth::AssumeRoleRequest;
-use pod_identity_core::{JsonObject, ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims};
+use pod_identity_core::{
+    JsonObject, ServiceAccountToken, Timestamp, TokenDigest, UnverifiedClaims,
+};
 use serde_json::Value;
 
 use crate::eks::asked::{Asked, Dialect};

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
-use aws_sdk_sts::error::DisplayErrorContext;
+use aws_sdk_sts::error::ProvideErrorMetadata;
 
 use crate::doctor::findings::STS_FAILED;
 use crate::doctor::pod::known::Known;
 use crate::doctor::step::Outcome;
 use crate::eks_auth::http_clients;
+use crate::telemetry::printable::{excerpt, with_causes};
 
 /// Uses the credentials once.
 pub(super) async fn check(known: &mut Known) -> Outcome {
@@ -50,6 +51,18 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
         .await;
     match answer {
         Ok(identity) => Outcome::Fine(identity.arn().unwrap_or("STS names nobody").to_owned()),
-        Err(error) => Outcome::found(&STS_FAILED, DisplayErrorContext(error).to_string()),
+        Err(error) => Outcome::found(&STS_FAILED, said(&error)),
     }
 }
+
+/// Returns what STS says of it, or why it says nothing. Not the SDK's own report, which has the answer as it is: STS
+/// repeats headers of a request whose signature does not match, among them the session token.
+fn said(error: &(impl std::error::Error + ProvideErrorMetadata)) -> String {
+    let said = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        _ => with_causes(error),
+    };
+    excerpt(&said, MAX_SAID)
+}
+
+const MAX_SAID: usize = 400;

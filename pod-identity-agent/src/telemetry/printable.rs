@@ -4,9 +4,11 @@ use std::error::Error;
 
 use pod_identity_core::is_printable;
 
-/// Returns the first `limit` characters on one line: unprintable ones become spaces.
+/// Returns the first `limit` characters on one line, without words that are too long to be a name: what answers a
+/// request may repeat its headers, with a token. Unprintable characters become spaces.
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {
-    text.chars()
+    without_long_words(text, LONGEST_NAME)
+        .chars()
         .map(|char| if is_printable(char) { char } else { ' ' })
         .take(limit)
         .collect()
@@ -37,7 +39,7 @@ fn is_in_word(char: char) -> bool {
 pub(crate) const LONGEST_WORD: usize = 40;
 
 /// The resource of an ARN is not longer, unless a role is in a deep path.
-pub(crate) const LONGEST_NAME: usize = 200;
+const LONGEST_NAME: usize = 200;
 
 /// Returns an error and its causes on one line, each once.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
@@ -87,6 +89,11 @@ mod tests {
     fn an_excerpt_is_one_line_of_a_bounded_length() {
         assert_eq!(excerpt("one\r\ntwo\u{2028}", 64), "one  two ");
         assert_eq!(excerpt("é".repeat(9).as_str(), 4), "éééé");
+        let long = "t".repeat(201);
+        assert_eq!(
+            excerpt(&format!("it says {long}."), 64),
+            "it says <left out>"
+        );
     }
 
     #[test]
