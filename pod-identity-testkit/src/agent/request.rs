@@ -16,11 +16,12 @@ pub struct AgentRequest {
     pub connection: u64,
     /// The HTTP method.
     pub method: String,
-    /// The path with its query.
+    /// The path with its query, in which secrets are redacted.
     pub path: String,
-    /// The header `Host`.
+    /// The header `Host`; a token in it is redacted.
     pub host: Option<String>,
-    /// Every header. `Authorization` is marked as sensitive, so that `Debug` leaves it out.
+    /// Every header. `Authorization`, and any other that holds a token, is marked as sensitive, so that `Debug` leaves
+    /// it out.
     pub headers: HeaderMap,
     /// The digest of the value of the header `Authorization`.
     pub token: Option<TokenDigest>,

@@ -2,8 +2,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{HOST, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pod_identity_core::wire::agent::{self, AllowedHosts, Refusal};
 use pod_identity_core::wire::eks_auth::ErrorCode;
 use pod_identity_core::{
@@ -23,7 +23,9 @@ use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
 use crate::http::gates::Gates;
 use crate::http::recorder::Recorder;
+use crate::http::redaction;
 use crate::http::request::Request;
+use crate::http::request_head::RequestHead;
 use crate::sync::lock;
 use crate::token::pod_token::PodToken;
 use crate::{
@@ -131,9 +133,9 @@ impl Mock for AgentService {
         let record = AgentRequest {
             at: self.clock.now(),
             connection,
-            method: head.method.clone(),
-            path: head.target.clone(),
-            host: head.host(),
+            method: redaction::text(&head.method),
+            path: redaction::target(&head.target),
+            host: head.host().as_deref().map(redaction::text),
             headers: head.headers.clone(),
             token: token.as_ref().map(|token| digest(token.expose())),
             bearer_prefix,
@@ -227,10 +229,10 @@ impl AgentService {
             return Err(Box::new(refused(&Refusal::TooManyRequests)));
         }
         match self.mode {
-            AgentMode::Ours => self.check_request(request, record),
-            AgentMode::Official => official::check_host(&request.head, &self.exact_hosts),
-        }
-        .map_err(|refusal| Box::new(refused(&refusal)))?;
+            AgentMode::Ours => self.check_request(&request.head),
+            AgentMode::Official => official::check_host(&request.head, &self.exact_hosts)
+                .map_err(|refusal| refused(&refusal).into()),
+        }?;
         let token = request.head.authorization();
         let token = token.unwrap_or_else(|| Secret::from(String::new()));
         // The age now, not on arrival: the token may have been rotated while the request was held up.
@@ -249,15 +251,31 @@ impl AgentService {
     }
 
     /// What this project's agent refuses before it looks at the token.
-    fn check_request(&self, request: &Request, record: &AgentRequest) -> Result<(), Refusal> {
-        if request.head.path() != agent::PATH {
-            return Err(Refusal::NotFound);
+    fn check_request(&self, head: &RequestHead) -> Result<(), Box<Answer>> {
+        let target = Uri::try_from(head.target.as_str()).unwrap_or_default();
+        if target.path() != agent::PATH {
+            return Err(Box::new(refused(&Refusal::NotFound)));
         }
-        if record.method != Method::GET.as_str() {
-            return Err(Refusal::MethodNotAllowed);
+        if head.method != Method::GET.as_str() {
+            return Err(Box::new(refused(&Refusal::MethodNotAllowed)));
         }
-        let host = record.host.as_deref();
-        self.hosts.check(host.unwrap_or_default())
+        let mut headers = head.headers.get_all(HOST).iter();
+        let header = headers.next();
+        if headers.next().is_some() {
+            return Err(bad_request("too many Host headers"));
+        }
+        // HTTP/1.0 has no such header.
+        if header.is_none() && !head.is_http_1_0 {
+            return Err(bad_request("missing required Host header"));
+        }
+        let host = match target.host() {
+            Some(host) => host,
+            None => header
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or_default(),
+        };
+        let checked = self.hosts.check(host);
+        checked.map_err(|refusal| Box::new(refused(&refusal)))
     }
 
     fn credentials(
@@ -285,6 +303,12 @@ impl AgentService {
         *lock(&self.last) = Some(credentials.clone());
         Ok(credentials)
     }
+}
+
+/// As this project's agent refuses a request for its `Host` headers themselves.
+fn bad_request(reason: &str) -> Box<Answer> {
+    let message = format_args!("400 Bad Request: {reason}");
+    Box::new(answer::text(400, message))
 }
 
 /// The official agent's answer with a status, if it uses the status; else the status's own name.

@@ -2,6 +2,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 use pod_identity_core::{Secret, Timestamp, TokenDigest};
+use serde_json::Value;
 
 use crate::Operation;
 use crate::api_server::field_selector::FieldSelector;
@@ -9,6 +10,7 @@ use crate::api_server::pods::{Selection, WatchOptions};
 use crate::api_server::representation::Representation;
 use crate::api_server::request::ApiServerRequest;
 use crate::api_server::status::Status;
+use crate::http::redaction;
 use crate::http::request::Request;
 
 /// A request with what could be read of it.
@@ -90,16 +92,17 @@ impl Call {
 
     pub(crate) fn recorded(&self, connection: u64, at: Timestamp) -> ApiServerRequest {
         let token = self.token.as_ref().map(Secret::expose);
+        let text = |text: &Option<String>| text.as_deref().map(redaction::text);
         ApiServerRequest {
             at,
             connection,
             operation: self.operation,
-            method: self.method.to_string(),
-            path: self.uri.to_string(),
-            user_agent: self.user_agent.clone(),
-            accept: self.accept.clone(),
-            content_type: self.content_type.clone(),
-            body: self.body.clone(),
+            method: redaction::text(self.method.as_str()),
+            path: redaction::target(&self.uri.to_string()),
+            user_agent: text(&self.user_agent),
+            accept: text(&self.accept),
+            content_type: text(&self.content_type),
+            body: body(&self.body),
             token: token.map(|token| TokenDigest::of(token.as_bytes())),
             in_flight: 0,
             outcome: None,
@@ -129,6 +132,19 @@ impl Call {
             from: from.filter(|version| *version != 0),
             bookmarks: matches!(bookmarks.as_deref(), Some("1" | "true")),
         })
+    }
+}
+
+/// As it was sent, unless there is a secret in it.
+fn body(sent: &str) -> String {
+    let Ok(json) = serde_json::from_str::<Value>(sent) else {
+        return redaction::text(sent);
+    };
+    let mut redacted = json.clone();
+    redaction::redact(&mut redacted);
+    match redacted == json {
+        true => sent.to_owned(),
+        false => redacted.to_string(),
     }
 }
 

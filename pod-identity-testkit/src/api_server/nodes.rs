@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use json_patch::{Patch, PatchOperation};
+use pod_identity_core::JsonObject;
 use serde_json::Value;
 
 use crate::api_server::status::{Reason, Status};
@@ -42,7 +44,10 @@ impl Nodes {
                 json_patch::merge(&mut patched, &patch);
             }
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(unreadable)?;
+                let operations: Vec<JsonObject<PatchOperation>> =
+                    serde_json::from_slice(patch).map_err(unreadable)?;
+                let operations = operations.into_iter();
+                let patch = Patch(operations.map(|JsonObject(it)| it).collect());
                 json_patch::patch(&mut patched, &patch).map_err(|_does_not_fit| {
                     let message = "the server rejected our request due to an error in our request";
                     Status::new(Reason::Invalid, message)

@@ -17,7 +17,7 @@ pub struct ApiServerRequest {
     pub operation: Operation,
     /// The HTTP method.
     pub method: String,
-    /// The path with its query.
+    /// The path with its query, in which secrets are redacted.
     pub path: String,
     /// The header `User-Agent`.
     pub user_agent: Option<String>,
@@ -25,7 +25,7 @@ pub struct ApiServerRequest {
     pub accept: Option<String>,
     /// The header `Content-Type`.
     pub content_type: Option<String>,
-    /// The body.
+    /// The body. One with a secret in it is written anew without the secret.
     pub body: String,
     /// The digest of the bearer token.
     pub token: Option<TokenDigest>,

@@ -26,6 +26,7 @@ use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, Answer};
 use crate::http::gates::Gates;
 use crate::http::recorder::Recorder;
+use crate::http::redaction;
 use crate::http::request::Request;
 use crate::http::stream::Stream;
 use crate::sync::lock;
@@ -114,7 +115,7 @@ impl Mock for ApiServerService {
     ) -> Answer {
         match self.reply(call) {
             Ok(answer) => change(answer, fault),
-            Err(status) => status.answer(),
+            Err(status) => status.redacted().answer(),
         }
     }
 
@@ -208,7 +209,7 @@ impl ApiServerService {
     }
 
     fn open_id_configuration(&self, call: &Call) -> Value {
-        let host = call.host.as_deref().unwrap_or("localhost");
+        let host = redaction::text(call.host.as_deref().unwrap_or("localhost"));
         json!({
             "issuer": self.issuer.url(),
             "jwks_uri": format!("https://{host}/openid/v1/jwks"),

@@ -3,6 +3,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::http::answer::{self, Answer};
+use crate::http::redaction;
 
 /// A failure of an API server: the `Status` of Kubernetes with its reason and HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,12 @@ impl Status {
     pub(crate) fn expired(version: u64, oldest: u64) -> Self {
         let message = format!("too old resource version: {version} ({oldest})");
         Self::new(Reason::Expired, message)
+    }
+
+    /// Returns it without the tokens in its message, which may quote the request.
+    pub(crate) fn redacted(mut self) -> Self {
+        self.message = redaction::text(&self.message);
+        self
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -33,6 +33,7 @@ use crate::fault::mock::Mock;
 use crate::fault::span::Span;
 use crate::http::answer::{self, Answer};
 use crate::http::recorder::Counts;
+use crate::http::redaction;
 use crate::http::server::{Server, Service};
 use crate::scenario::VERSION;
 use crate::scenario::expected::{Expected, ExpectedError};
@@ -468,6 +469,7 @@ fn done(done: io::Result<()>) -> Answer {
 }
 
 fn refusal(status: u16, message: &str) -> Answer {
+    let message = redaction::text(message);
     answer::json(status, json!({ "error": message }).to_string())
 }
 

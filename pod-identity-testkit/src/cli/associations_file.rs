@@ -24,7 +24,7 @@ pub(super) struct AssociationsFile {
     listed: BTreeMap<Key, (Association, String)>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {
     associations: Vec<AssociationPart>,
@@ -101,3 +101,26 @@ fn about(path: &Path, kind: io::ErrorKind, error: &impl std::fmt::Display) -> io
 
 /// kubelet takes up to a minute to renew a file, so a second is not noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::body;
+
+    #[test]
+    fn a_file_is_an_object_of_objects() {
+        let association = r#"{"namespace": "shop", "service_account": "cart",
+            "role_arn": "arn:aws:iam::111122223333:role/cart"}"#;
+        let file = format!(r#"{{"associations": [{association}]}}"#);
+        let read: Listed = body::read(file.as_bytes()).unwrap();
+        assert_eq!(read.associations.len(), 1);
+        for file in [
+            format!("[[{association}]]"),
+            r#"{"associations": [["shop", "cart", "arn:aws:iam::111122223333:role/cart"]]}"#
+                .to_owned(),
+        ] {
+            let error = body::read::<Listed>(file.as_bytes()).unwrap_err();
+            assert!(error.is_data(), "{file}: {error}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use http::Uri;
 use http::uri::PathAndQuery;
 use pod_identity_cli::Failure;
+use pod_identity_core::JsonObject;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
@@ -92,9 +93,16 @@ async fn keep_fresh(source: Source, issuer: Issuer) {
 }
 
 /// What is read of a discovery document.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Discovery {
     issuer: String,
+}
+
+impl Discovery {
+    fn parse(json: &str) -> Result<Self, serde_json::Error> {
+        let JsonObject(document) = serde_json::from_str(json)?;
+        Ok(document)
+    }
 }
 
 /// The location of a cluster's keys.
@@ -136,10 +144,10 @@ impl Source {
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(PathAndQuery::from_static(DISCOVERY));
         let uri = Uri::from_parts(parts).map_err(io::Error::other)?;
-        let read = self.download(&uri).await.and_then(|document| {
-            let document: Discovery = serde_json::from_str(&document)?;
-            Ok(document.issuer)
-        });
+        let read = self
+            .download(&uri)
+            .await
+            .and_then(|document| Ok(Discovery::parse(&document)?.issuer));
         read.map_err(|error| {
             let message =
                 format!("cannot read the issuer of {uri}: {error}; or pass it to --issuer");
@@ -165,3 +173,22 @@ impl Source {
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 /// A cluster publishes a key long before it signs with it.
 const REFRESH: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_discovery_document_is_an_object_with_an_issuer() {
+        let document =
+            r#"{"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/keys"}"#;
+        assert_eq!(
+            Discovery::parse(document).unwrap().issuer,
+            "https://issuer.example"
+        );
+        for document in [r#"["https://issuer.example"]"#, "{}", r#"{"issuer": []}"#] {
+            let error = Discovery::parse(document).unwrap_err();
+            assert!(error.is_data(), "{document}: {error}");
+        }
+    }
+}

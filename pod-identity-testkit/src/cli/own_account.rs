@@ -5,7 +5,7 @@ use std::{fmt, io};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::config::Credentials;
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::types::Tag;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
@@ -41,9 +41,11 @@ impl OwnAccount {
             .await;
         let client = Client::new(&config);
         let identity = client.get_caller_identity().send().await.map_err(|error| {
-            let cause = DisplayErrorContext(&error);
+            let code = error.code().map(|code| format!("{code}: "));
+            let code = code.unwrap_or_default();
+            let said = said(&error);
             io::Error::other(format!(
-                "--assume-role cannot use the credentials of the environment: {cause}"
+                "--assume-role cannot use the credentials of the environment: {code}{said}"
             ))
         })?;
         let id = identity.account().unwrap_or_default().to_owned();
@@ -161,13 +163,108 @@ where
         Some(_other) => ErrorCode::InvalidRequest,
         None => ErrorCode::ServiceUnavailable,
     };
-    let said = match service_error.and_then(ProvideErrorMetadata::message) {
-        Some(message) => message.to_owned(),
-        None => DisplayErrorContext(error).to_string(),
-    };
+    let said = said(error);
     ServiceError::new(code).message(format!("cannot assume {role_arn}: {said}"))
 }
+
+/// Returns the message of STS, or else the causes of the error. Not its `Debug`, as `DisplayErrorContext` has it: that
+/// shows the whole answer.
+fn said<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: fmt::Debug + 'static,
+{
+    let service_error = error.as_service_error();
+    let text = match service_error.and_then(ProvideErrorMetadata::message) {
+        Some(message) => message.to_owned(),
+        None => with_causes(error),
+    };
+    without_long_words(&text)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !causes.contains(&text) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    causes.join(": ")
+}
+
+/// Leaves out what may be a session token: if a signature does not match, STS quotes the headers that were signed.
+fn without_long_words(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|letter| !is_in_word(letter));
+        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        let is_short = word.len() <= LONGEST_WORD;
+        kept.push_str(if is_short { word } else { "<left out>" });
+        let mut behind = behind.chars();
+        kept.extend(behind.next());
+        rest = behind.as_str();
+    }
+    kept
+}
+
+/// In base64, also where it is encoded once more for a URL or for XML.
+fn is_in_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "+/=_-.%&#;".contains(letter)
+}
+
+/// The name in an ARN can be so long; a session token is longer.
+const LONGEST_WORD: usize = 200;
 
 /// The longest `RoleSessionName` of STS.
 const MAX_NAME: usize = 64;
 static NO_TAGS: BTreeMap<String, String> = BTreeMap::new();
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sts::error::ErrorMetadata;
+    use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+
+    use super::*;
+
+    /// STS with its answer.
+    fn refused(message: Option<&str>) -> SdkError<AssumeRoleError, String> {
+        let mut metadata = ErrorMetadata::builder().code("SignatureDoesNotMatch");
+        if let Some(message) = message {
+            metadata = metadata.message(message);
+        }
+        let error = AssumeRoleError::generic(metadata.build());
+        SdkError::service_error(error, "the whole answer".to_owned())
+    }
+
+    #[test]
+    fn a_session_token_that_sts_quotes_is_left_out() {
+        let token = "IQoJb3JpZ2luX2VjEXAMPLE//wEaCXVz".repeat(8);
+        for quoted in [
+            token.clone(),
+            token.replace('/', "%2F"),
+            token.replace('/', "&#x2F;"),
+        ] {
+            let message = format!(
+                "The Canonical String should have been\nx-amz-security-token:{quoted}\nhost"
+            );
+            assert_eq!(
+                said(&refused(Some(&message))),
+                "The Canonical String should have been\nx-amz-security-token:<left out>\nhost"
+            );
+        }
+        let arn = format!("arn:aws:iam::111122223333:role/{}", "x".repeat(195));
+        let message = format!("not authorized to perform sts:AssumeRole on {arn} (é)");
+        assert_eq!(said(&refused(Some(&message))), message);
+    }
+
+    #[test]
+    fn without_a_message_the_causes_are_named_and_the_answer_is_not() {
+        let said = said(&refused(None));
+        assert!(said.contains("SignatureDoesNotMatch"), "{said}");
+        assert!(!said.contains("answer"), "{said}");
+    }
+}

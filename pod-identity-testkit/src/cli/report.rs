@@ -1,12 +1,14 @@
 use pod_identity_core::{Secret, TokenDigest, UnverifiedClaims};
 use serde_json::{Value, json};
 
+use crate::http::redaction::{self, REDACTED};
 use crate::{AgentRequest, RecordedRequest};
 
 /// Returns the record of a request to the agent, without secrets: tokens by their digest.
 pub(super) fn agent_request(request: &AgentRequest, secrets: &[Secret]) -> Value {
     let user_agent = request.headers.get(http::header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
+    let user_agent = user_agent.map(redaction::text);
     let record = json!({
         "at": request.at,
         "connection": request.connection,
@@ -89,7 +91,7 @@ fn redacted(value: Value, secrets: &[Secret]) -> Value {
         Value::String(text) => {
             let secrets = secrets.iter().map(Secret::expose);
             let secrets = secrets.filter(|secret| !secret.is_empty());
-            Value::from(secrets.fold(text, |text, secret| text.replace(secret, "[redacted]")))
+            Value::from(secrets.fold(text, |text, secret| text.replace(secret, REDACTED)))
         }
         Value::Array(elements) => elements.into_iter().map(again).collect(),
         Value::Object(members) => members
@@ -110,7 +112,7 @@ mod tests {
         let record = json!({"path": "/v1/credentials?x=aaa.bbb.ccc", "body": ["aaa.bbb.ccc", 7]});
         assert_eq!(
             redacted(record, &secrets),
-            json!({"path": "/v1/credentials?x=[redacted]", "body": ["[redacted]", 7]})
+            json!({"path": "/v1/credentials?x=redacted", "body": ["redacted", 7]})
         );
     }
 }

@@ -1,6 +1,7 @@
 use crate::eks::protocol;
 use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
+use crate::http::redaction;
 use crate::{Fault, Operation};
 
 /// An error of EKS or STS, which a test can inject into [one operation](crate::MockEksAuth::on).
@@ -45,6 +46,13 @@ impl ApiError {
     /// Returns the code.
     pub fn code(&self) -> ApiErrorCode {
         self.code
+    }
+
+    /// Returns it without the tokens in its message, which may quote the request. The message of a fault stays as the
+    /// test has it.
+    pub(crate) fn redacted(mut self) -> Self {
+        self.message = redaction::text(&self.message);
+        self
     }
 
     pub(crate) fn answer(&self, operation: Operation) -> Answer {

@@ -2,6 +2,7 @@ use http::request::Parts;
 
 use crate::eks::sigv4::signature::service_of;
 use crate::http::form::Form;
+use crate::http::redaction;
 
 /// What a request asks AWS for, whether this mock has it or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +33,16 @@ impl Asked {
         let target = head.headers.get("x-amz-target");
         let target = target.and_then(|target| target.to_str().ok());
         if let Some((_, action)) = target.and_then(|target| target.rsplit_once('.')) {
+            // The end of a token is its signature, in which nobody would recognize the token.
+            let redacted = target.map(redaction::text).unwrap_or_default();
+            let is_token = target != Some(redacted.as_str());
             return Self {
                 service,
-                action: Some(action.to_owned()),
+                action: Some(if is_token {
+                    redacted
+                } else {
+                    action.to_owned()
+                }),
                 dialect: Dialect::Json,
             };
         }

@@ -55,23 +55,27 @@ impl Call {
         let head = &self.head;
         let request = self.request.as_ref();
         let token = request.map(|request| request.token.expose());
+        let named = |member: fn(&AssumeRoleRequest) -> &Option<String>| {
+            let name = member(request?).as_deref()?;
+            Some(redaction::text(name))
+        };
         RecordedRequest {
             at,
             connection,
             operation: self.route.operation,
             action: self.action(),
-            method: head.method.to_string(),
+            method: redaction::text(head.method.as_str()),
             path: redaction::target(&head.uri.to_string()),
             parameters: self.parameters(),
             body: self.json(),
-            cluster: self.route.cluster.clone(),
+            cluster: self.route.cluster.as_deref().map(redaction::text),
             host: text(&head.headers, HOST),
             user_agent: text(&head.headers, USER_AGENT),
             token: token.map(|token| TokenDigest::of(token.as_bytes())),
             claims: token.and_then(claims),
-            eks_node_name: request.and_then(|request| request.eks_node_name.clone()),
-            instance_id: request.and_then(|request| request.instance_id.clone()),
-            zone: request.and_then(|request| request.zone.clone()),
+            eks_node_name: named(|request| &request.eks_node_name),
+            instance_id: named(|request| &request.instance_id),
+            zone: named(|request| &request.zone),
             is_verified: false,
             signature_error: None,
             in_flight: 0,
@@ -84,7 +88,7 @@ impl Call {
     /// What it asks for: the operation's name, or that of an operation which the mock does not have.
     pub(crate) fn action(&self) -> String {
         match self.route.operation {
-            Operation::Unknown => self.asked.name(self.head.method.as_str()),
+            Operation::Unknown => redaction::text(&self.asked.name(self.head.method.as_str())),
             operation => operation.name().to_owned(),
         }
     }
@@ -98,7 +102,7 @@ impl Call {
         };
         let pairs = query.pairs().chain(form.pairs());
         pairs
-            .map(|(name, value)| (name.to_owned(), redaction::parameter(name, value)))
+            .map(|(name, value)| (redaction::text(name), redaction::parameter(name, value)))
             .collect()
     }
 
@@ -114,7 +118,7 @@ fn claims(token: &str) -> Option<UnverifiedClaims> {
     Some(token.claims().clone())
 }
 
-pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    Some(redaction::text(&String::from_utf8_lossy(value.as_bytes())))
 }

@@ -2,6 +2,7 @@ use http::request::Parts;
 use serde_json::json;
 
 use crate::http::answer::{self, Answer};
+use crate::http::redaction;
 use crate::{Issuer, Operation};
 
 /// Returns a document of the issuer: the OpenID configuration, or the keys.
@@ -28,7 +29,7 @@ fn origin(head: &Parts) -> String {
     let host = host
         .and_then(|host| host.to_str().ok())
         .unwrap_or("localhost");
-    format!("http://{host}")
+    format!("http://{}", redaction::text(host))
 }
 
 const KEYS: &str = "/keys";

@@ -29,7 +29,7 @@ pub struct RecordedRequest {
     pub parameters: BTreeMap<String, String>,
     /// The body, if it is JSON. Tokens, and members whose names are those of secrets, are redacted.
     pub body: Option<Value>,
-    /// The cluster named in the path.
+    /// The cluster named in the path. A token in the place of a name is redacted, here and everywhere.
     pub cluster: Option<String>,
     /// The header `Host`.
     pub host: Option<String>,

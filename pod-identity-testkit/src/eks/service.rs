@@ -178,7 +178,7 @@ impl EksAuthService {
             Operation::AssumeRoleForPodIdentity => {
                 let reply = async {
                     let answer = self.assume_role(call, fault).await;
-                    answer.unwrap_or_else(|error| error.answer(call.route.operation))
+                    answer.unwrap_or_else(|error| error.redacted().answer(call.route.operation))
                 };
                 self.signed("eks-auth", call, reply).await
             }
@@ -263,7 +263,7 @@ impl EksAuthService {
             &call.body,
         ) {
             Ok(body) => answer::json(200, body),
-            Err(error) => error.answer(call.route.operation),
+            Err(error) => error.redacted().answer(call.route.operation),
         }
     }
 

@@ -7,6 +7,7 @@ use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode, ErrorResponse};
 use crate::eks::protocol;
 use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
+use crate::http::redaction;
 use crate::token::ids;
 use crate::{Fault, Operation};
 
@@ -53,6 +54,13 @@ impl ServiceError {
     /// Returns the code.
     pub fn code(&self) -> ErrorCode {
         self.code
+    }
+
+    /// Returns it without the tokens in its message, which may quote the request. The message of a fault stays as the
+    /// test has it.
+    pub(crate) fn redacted(mut self) -> Self {
+        self.message = redaction::text(&self.message);
+        self
     }
 
     pub(crate) fn answer(&self, operation: Operation) -> Answer {

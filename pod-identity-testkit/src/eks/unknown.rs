@@ -42,11 +42,12 @@ fn message(call: &Call) -> String {
         .into_iter()
         .filter(|it| *it != Operation::Unknown && !it.is_of_api_server_only());
     let known: Vec<&str> = known.map(Operation::name).collect();
-    format!(
+    let message = format!(
         "Unknown operation: this mock has no {} ({} {}); it has {}",
         call.action(),
         head.method,
-        redaction::target(head.uri.path()),
+        head.uri.path(),
         known.join(", ")
-    )
+    );
+    redaction::text(&message)
 }

@@ -2,6 +2,8 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRAN
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pod_identity_core::Secret;
 
+use crate::http::redaction;
+
 /// The head of an HTTP/1 request.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
@@ -39,11 +41,6 @@ impl RequestHead {
             is_http_1_0: request.version == Some(0),
         };
         Ok(Some((head, length)))
-    }
-
-    /// Returns the target without its query.
-    pub(crate) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
     }
 
     pub(crate) fn host(&self) -> Option<String> {
@@ -96,7 +93,9 @@ fn header_map(headers: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     for header in headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let mut value = HeaderValue::from_bytes(header.value).ok()?;
-        value.set_sensitive(name == AUTHORIZATION);
+        value.set_sensitive(
+            name == AUTHORIZATION || redaction::is_secret_header(name.as_str(), header.value),
+        );
         map.append(name, value);
     }
     Some(map)

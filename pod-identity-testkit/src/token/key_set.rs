@@ -1,5 +1,6 @@
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use pod_identity_core::JsonObject;
 use serde_json::Value;
 
 /// The public keys of a cluster that exists: a JSON Web Key Set (RFC 7517), as an API server serves it at
@@ -38,7 +39,7 @@ pub enum KeySetError {
 impl KeySet {
     pub(crate) fn parse(json: &str) -> Result<Self, KeySetError> {
         let document: Value = serde_json::from_str(json)?;
-        let set: JwkSet = serde_json::from_value(document.clone())?;
+        let JsonObject(set): JsonObject<JwkSet> = serde_json::from_value(document.clone())?;
         let keys = set.keys.iter().filter_map(PublicKey::of);
         let keys: Vec<PublicKey> = keys.collect::<Result<_, _>>()?;
         if keys.is_empty() {
@@ -91,6 +92,8 @@ mod tests {
         for (json, reason) in [
             ("", "not a JSON Web Key Set"),
             ("[]", "not a JSON Web Key Set"),
+            ("[[]]", "not a JSON Web Key Set"),
+            (r#"{"keys": [[]]}"#, "not a JSON Web Key Set"),
             (r#"{"keys": []}"#, "no key for RS256"),
             (
                 r#"{"keys": [{"kty": "oct", "k": "AA"}]}"#,

@@ -1,6 +1,7 @@
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
-use serde::{Deserialize, Serialize};
+use pod_identity_core::JsonObject;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// A JSON patch (RFC 6902) as the webhook answers it.
@@ -19,7 +20,7 @@ use serde_json::Value;
 /// assert_eq!(patched, json!({"metadata": {"labels": {"example.com/team": "cart"}}}));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct JsonPatch(Patch);
 
@@ -46,6 +47,16 @@ impl JsonPatch {
         self.0
             .0
             .push(PatchOperation::Add(AddOperation { path, value }));
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let operations = Vec::<JsonObject<PatchOperation>>::deserialize(deserializer)?;
+        let operations = operations.into_iter();
+        Ok(Self(Patch(
+            operations.map(|JsonObject(operation)| operation).collect(),
+        )))
     }
 }
 
@@ -107,6 +118,19 @@ mod tests {
             error.to_string(),
             r#"the document has no place for "/spec/volumes/0""#
         );
+    }
+
+    #[test]
+    fn an_operation_is_an_object() {
+        for patch in [
+            json!([["add", "/a", 1]]),
+            json!([[]]),
+            json!({}),
+            json!([{"op": "add", "path": "/a"}]),
+        ] {
+            let read = serde_json::from_value::<JsonPatch>(patch.clone());
+            assert!(read.is_err(), "{patch}");
+        }
     }
 
     #[test]

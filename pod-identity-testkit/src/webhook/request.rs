@@ -17,7 +17,7 @@ pub struct WebhookRequest {
     pub connection: u64,
     /// The HTTP method.
     pub method: String,
-    /// The path with its query.
+    /// The path with its query, in which secrets are redacted.
     pub path: String,
     /// The header `Host`.
     pub host: Option<String>,
@@ -29,10 +29,10 @@ pub struct WebhookRequest {
     pub service_account: Option<String>,
     /// The name of the pod, or what its name is generated from.
     pub pod: Option<String>,
-    /// The whole review, if the body is JSON. Members whose names are those of secrets are redacted.
+    /// The whole review, if the body is JSON. Tokens, and members whose names are those of secrets, are redacted.
     pub review: Option<Value>,
     /// The patch of a pod that was allowed; an empty one if the webhook ignores it. `None` for a pod that was denied,
-    /// and where a fault answered.
+    /// and where a fault answered. Secrets in it are redacted.
     pub patch: Option<JsonPatch>,
     /// How many requests waited for their answer when it arrived, itself included.
     pub in_flight: usize,

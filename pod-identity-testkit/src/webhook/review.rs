@@ -1,9 +1,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pod_identity_core::JsonObject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::mutation::mutate_pod_in;
+use crate::http::redaction;
 use crate::{JsonPatch, WebhookConfig};
 
 /// A request of the API server: the members of an `AdmissionReview` that the webhook reads.
@@ -12,7 +14,7 @@ use crate::{JsonPatch, WebhookConfig};
 pub(crate) struct Review {
     api_version: ApiVersion,
     kind: Kind,
-    request: Request,
+    request: JsonObject<Request>,
 }
 
 /// Both versions have the same members here.
@@ -72,15 +74,15 @@ struct Metadata {}
 impl Review {
     /// Returns the answer, and the patch in it if the pod is allowed.
     pub(crate) fn answer(self, config: &WebhookConfig) -> (Reviewed, Option<JsonPatch>) {
-        let Request {
+        let JsonObject(Request {
             uid,
             namespace,
             object,
-        } = self.request;
+        }) = self.request;
         let patch = mutate_pod_in(&namespace, &object, config);
         let response = match &patch {
             Ok(patch) => Response::allowed(uid, patch),
-            Err(error) => Response::denied(uid, error.to_string()),
+            Err(error) => Response::denied(uid, redaction::text(&error.to_string())),
         };
         let reviewed = Reviewed {
             kind: self.kind,

@@ -129,16 +129,19 @@ impl Mock for WebhookService {
         _request: &Request,
     ) -> (WebhookRequest, Option<Secret>) {
         let mut review: Option<Value> = serde_json::from_slice(call.body()).ok();
+        if let Some(review) = &mut review {
+            redaction::redact(review);
+        }
         let text = |path: &str| {
             let value = review.as_ref()?.pointer(path)?;
             value.as_str().map(str::to_owned)
         };
         let host = call.headers().get(HOST);
-        let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let host = host.map(|host| redaction::text(&String::from_utf8_lossy(host.as_bytes())));
         let mut record = WebhookRequest {
             at: self.clock.now(),
             connection,
-            method: call.method().to_string(),
+            method: redaction::text(call.method().as_str()),
             path: redaction::target(&call.uri().to_string()),
             host,
             uid: text("/request/uid"),
@@ -151,9 +154,6 @@ impl Mock for WebhookService {
             in_flight: 0,
             outcome: None,
         };
-        if let Some(review) = &mut review {
-            redaction::redact(review);
-        }
         record.review = review;
         (record, None)
     }
@@ -208,12 +208,12 @@ impl WebhookService {
         match serde_json::from_slice::<JsonObject<Review>>(call.body()) {
             Ok(JsonObject(review)) => {
                 let (answer, patch) = self.review(review);
-                record.patch = patch;
+                record.patch = patch.as_ref().map(redacted);
                 answer
             }
             Err(error) => {
-                let message = format_args!("cannot decode AdmissionReview: {error}");
-                answer::text(400, message)
+                let message = format!("cannot decode AdmissionReview: {error}");
+                answer::text(400, redaction::text(&message))
             }
         }
     }
@@ -226,6 +226,12 @@ impl WebhookService {
         let body = serde_json::to_string(&reviewed).expect("a review must serialize");
         (answer::json(200, body), patch)
     }
+}
+
+fn redacted(patch: &JsonPatch) -> JsonPatch {
+    let mut json = serde_json::to_value(patch).expect("a patch must serialize");
+    redaction::redact(&mut json);
+    serde_json::from_value(json).expect("a redacted patch must be a patch")
 }
 
 fn healthy() -> Answer {

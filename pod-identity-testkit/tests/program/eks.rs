@@ -155,14 +155,19 @@ pub(crate) async fn assume_role_with(mock: &Mock, token: &str) -> http::Answer {
         mock.text("/endpoint")
     );
     let body = serde_json::json!({ "token": token }).to_string();
-    let signature = format!(
-        "AWS4-HMAC-SHA256 Credential={}/20260301/{}/eks-auth/aws4_request, SignedHeaders=host, Signature=00",
-        mock.text("/access_key_id"),
-        mock.text("/region"),
-    );
+    let signature = signature(mock);
     let headers = [
         ("authorization", signature.as_str()),
         ("x-amz-date", "20260301T000000Z"),
     ];
     soon(http::send("POST", &uri, &headers, &body)).await
+}
+
+/// A value of the header `authorization` that is only well-formed. `x-amz-date` belongs to it.
+pub(crate) fn signature(mock: &Mock) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={}/20260301/{}/eks-auth/aws4_request, SignedHeaders=host, Signature=00",
+        mock.text("/access_key_id"),
+        mock.text("/region"),
+    )
 }

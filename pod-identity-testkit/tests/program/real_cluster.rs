@@ -98,7 +98,7 @@ async fn a_malformed_file_of_associations_is_refused_by_name() {
     let path = file.path().to_str().unwrap();
     for (text, reason) in [
         ("", "EOF"),
-        ("[]", "expected a map"),
+        ("[]", "expected an object"),
         (
             r#"{"associations": [{"namespace": "shop"}]}"#,
             "service_account",
@@ -227,6 +227,36 @@ async fn a_refusal_of_sts_is_passed_on_with_its_words() {
     assert_eq!(answer.status, Some(400), "{}", answer.body);
     let said = format!("cannot assume {ROLE}: User me is not authorized");
     assert_eq!(answer.json()["message"], said);
+}
+
+/// The headers that were signed have the session token.
+#[cfg(feature = "assume-role")]
+#[tokio::test]
+async fn a_session_token_that_sts_quotes_is_not_repeated() {
+    let (sts, _asked) = sts().await;
+    let token = "IQoJb3JpZ2luX2VjEXAMPLE//wEaCXVz".repeat(10);
+    let mut environment = environment(&sts);
+    environment.push(("AWS_SESSION_TOKEN", token.clone()));
+    let quoted = format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>\
+         <Message>The Canonical String should have been 'x-amz-security-token:{token}'</Message>\
+         </Error></ErrorResponse>"
+    );
+    sts.on(Operation::GetCallerIdentity)
+        .inject_always(Fault::respond(move |_request| {
+            ::http::Response::builder()
+                .status(403)
+                .body(quoted.clone())
+                .unwrap()
+        }));
+    let mut command = crate::process::command(&["eks", "--assume-role"]);
+    let refused = finish(command.envs(environment)).await;
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    let said = "SignatureDoesNotMatch: The Canonical String should have been \
+                'x-amz-security-token:<left out>'";
+    assert!(stderr.contains(said), "{stderr}");
+    pod_identity_testkit::assert_no_secrets(&stderr, &[&token]);
 }
 
 #[cfg(feature = "assume-role")]

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::process::Stdio;
 
-use pod_identity_testkit::assert_no_secrets;
+use pod_identity_core::Timestamp;
+use pod_identity_testkit::{Issuer, assert_no_secrets};
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::eks::assume_role_with;
+use crate::eks::{assume_role_with, signature};
 use crate::http::{self, Answer};
 use crate::process::{Mock, command, soon};
 
@@ -24,12 +26,58 @@ async fn no_secret_comes_out_of_a_mock_in_any_form() {
         (&["agent"], ["/SecretAccessKey", "/Token"]),
     ] {
         let pod = ["--namespace", "shop", "--service-account", "cart"];
-        let mut mock = Watched::start(&[arguments, &pod].concat(), members).await;
+        let mut mock = Watched::start(&[arguments, &pod].concat(), Some(members)).await;
         mock.credentials().await;
         mock.misplaced_tokens().await;
+        if mock.is_eks() {
+            mock.signed_requests().await;
+        }
         mock.controls().await;
         mock.end().await;
     }
+}
+
+#[cfg(feature = "webhook")]
+#[tokio::test]
+async fn no_secret_comes_out_of_the_webhook() {
+    let arguments = ["webhook", "--plain", "--identity", "shop/cart"];
+    let mut mock = Watched::start(&arguments, None).await;
+    mock.reviews().await;
+    mock.misplaced_tokens().await;
+    mock.controls().await;
+    mock.end().await;
+}
+
+/// What it answers over TLS is searched in the suite.
+#[cfg(feature = "api-server")]
+#[tokio::test]
+async fn the_program_of_an_api_server_writes_no_secret() {
+    let stderr = tempfile::tempfile().unwrap();
+    let mut command = command(&["api-server"]);
+    command.stderr(Stdio::from(stderr.try_clone().unwrap()));
+    let mock = Mock::of(command).await;
+    let directory = mock.text("/service_account_dir");
+    let token = std::fs::read_to_string(format!("{directory}/token")).unwrap();
+    let plain = mock.text("/endpoint").replace("https:", "http:");
+    let headers = [("authorization", format!("Bearer {token}"))];
+    let headers = headers
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    soon(http::send("GET", &format!("{plain}/{token}"), &headers, "")).await;
+    assert_no_secrets(&mock.ready.to_string(), &[&token]);
+    let ended = mock.end(Signal::TERM).await;
+    let written = all_of(stderr);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str(), written.as_str()),
+        (Some(0), "", "")
+    );
+}
+
+fn all_of(mut file: File) -> String {
+    let mut written = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut written).unwrap();
+    written
 }
 
 /// A mock, and all that it has written, each with its name.
@@ -38,18 +86,21 @@ struct Watched {
     stderr: File,
     token: String,
     /// Where in an answer secrets belong.
-    members: [&'static str; 2],
+    members: Option<[&'static str; 2]>,
     secrets: Vec<String>,
     out: Vec<(String, String)>,
 }
 
 impl Watched {
-    async fn start(arguments: &[&str], members: [&'static str; 2]) -> Self {
+    async fn start(arguments: &[&str], members: Option<[&'static str; 2]>) -> Self {
         let stderr = tempfile::tempfile().unwrap();
         let mut command = command(arguments);
         command.stderr(Stdio::from(stderr.try_clone().unwrap()));
         let mock = Mock::of(command).await;
-        let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+        let token = match mock.ready["token_file"].as_str() {
+            Some(file) => std::fs::read_to_string(file).unwrap(),
+            None => Issuer::new().token("shop", "cart").mint(NOW),
+        };
         let control = mock.text("/admin/token").to_owned();
         Self {
             secrets: vec![token.clone(), control],
@@ -96,6 +147,8 @@ impl Watched {
                 format!("/clusters/{token}/assume-role-for-pod-identity"),
                 &authorization,
             ),
+            (format!("/v1/credentials?{token}"), &[]),
+            (format!("/Bearer%20{token}"), &[]),
             ("/v1/credentials".to_owned(), &[("host", &token)]),
             (
                 "/v1/credentials".to_owned(),
@@ -106,6 +159,68 @@ impl Watched {
                 let answer = self.ask(method, &path, headers).await;
                 self.answered("a misplaced token", &answer);
             }
+        }
+    }
+
+    /// Those that the mock of EKS looks at: it refuses others before.
+    async fn signed_requests(&mut self) {
+        let token = self.token.clone();
+        let cluster = format!("/clusters/{}", self.mock.text("/cluster"));
+        let signature = signature(&self.mock);
+        let headers = [
+            ("authorization", signature.as_str()),
+            ("x-amz-date", "20260301T000000Z"),
+        ];
+        let unknown = "No cluster found for name: redacted.";
+        for (method, path, part) in [
+            (
+                "POST",
+                format!("/clusters/{token}/assume-role-for-pod-identity"),
+                unknown,
+            ),
+            ("GET", format!("/clusters/{token}"), unknown),
+            (
+                "GET",
+                format!("{cluster}/pod-identity-associations/{token}"),
+                "associationId",
+            ),
+            (
+                "GET",
+                format!("{cluster}/addons/{token}"),
+                "No addon: redacted",
+            ),
+            ("GET", format!("/tags/{token}"), "redacted is not an ARN"),
+            ("GET", format!("/{token}"), "GET /redacted"),
+        ] {
+            let answer = self.ask(method, &path, &headers).await;
+            self.add("the answer to a signed request", &answer.body, part);
+        }
+    }
+
+    #[cfg(feature = "webhook")]
+    async fn reviews(&mut self) {
+        let token = self.token.clone();
+        let pod = json!({
+            "metadata": {"name": token},
+            "spec": {"serviceAccountName": token, "containers": [{"name": "app"}]},
+        });
+        let review = |kind: &str, request: serde_json::Value| {
+            let version = "admission.k8s.io/v1";
+            json!({"apiVersion": version, "kind": kind, "request": request})
+        };
+        let request = json!({"uid": "1", "namespace": "shop", "object": pod});
+        for (review, part) in [
+            (
+                review("AdmissionReview", request.clone()),
+                "\"allowed\":true",
+            ),
+            (review(&token, request), "redacted"),
+            (review("AdmissionReview", json!(token)), "redacted"),
+        ] {
+            let uri = self.mock.text("/endpoint");
+            let headers = [("content-type", "application/json")];
+            let answer = soon(http::send("POST", uri, &headers, &review.to_string())).await;
+            self.add("the answer to a review", &answer.body, part);
         }
     }
 
@@ -123,6 +238,20 @@ impl Watched {
             let answer = self.mock.try_admin(method, path, body).await;
             self.add(&format!("{method} {path}"), &answer.body, part);
         }
+        let answer = self.mock.try_admin("POST", &format!("/{token}"), "").await;
+        self.add("the answer to a wrong path", &answer.body, "/redacted");
+        let answer = self
+            .mock
+            .try_admin("POST", &format!("/gates/{token}"), "")
+            .await;
+        self.add(
+            "the answer to an unknown gate",
+            &answer.body,
+            "gate redacted",
+        );
+        let fault = json!({"error": token}).to_string();
+        let answer = self.mock.try_admin("POST", "/faults", &fault).await;
+        self.add("the answer to a wrong fault", &answer.body, "error");
         let uri = format!("{}/requests", self.mock.text("/admin/uri"));
         let answer = soon(http::send("GET", &uri, &[("authorization", &token)], "")).await;
         self.add("the answer to a stranger", &answer.body, "error");
@@ -131,16 +260,14 @@ impl Watched {
     async fn end(self) {
         let Self {
             mock,
-            mut stderr,
+            stderr,
             secrets,
             out,
             ..
         } = self;
         let ready = mock.ready.to_string();
         let ended = mock.end(Signal::TERM).await;
-        let mut written = String::new();
-        stderr.rewind().unwrap();
-        stderr.read_to_string(&mut written).unwrap();
+        let written = all_of(stderr);
         // It writes its ready line and nothing else.
         assert_eq!(
             (ended.code, ended.stdout.as_str(), written.as_str()),
@@ -160,11 +287,15 @@ impl Watched {
 
     /// Asks for credentials as a client of this mock does.
     async fn exchange(&self, token: &str) -> Answer {
-        if self.mock.ready["cluster"].is_string() {
+        if self.is_eks() {
             return assume_role_with(&self.mock, token).await;
         }
         self.ask("GET", "/v1/credentials", &[("authorization", token)])
             .await
+    }
+
+    fn is_eks(&self) -> bool {
+        self.mock.ready["cluster"].is_string()
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -186,7 +317,8 @@ impl Watched {
             return self.add(&format!("the answer to {name}"), &text, "Some(");
         }
         let granted = answer.json();
-        let secrets = self.members.map(|it| granted.pointer(it).unwrap());
+        let members = self.members.expect("it grants nothing");
+        let secrets = members.map(|it| granted.pointer(it).unwrap());
         let secrets = secrets.map(|it| it.as_str().unwrap().to_owned());
         self.secrets.extend(secrets);
     }
@@ -196,3 +328,6 @@ impl Watched {
         self.out.push((name.to_owned(), text.to_owned()));
     }
 }
+
+/// Of the token of a mock that has none.
+const NOW: Timestamp = Timestamp::from_unix_secs(1_772_366_400);

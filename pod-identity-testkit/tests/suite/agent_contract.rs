@@ -127,6 +127,53 @@ async fn a_host_is_that_of_the_agent_with_or_without_port_and_brackets() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_host_header_and_that_of_an_absolute_target_comes_first() {
+    let agent = agent().await;
+    let token = agent.token();
+    let token = token.expose();
+    let (path, own) = ("/v1/credentials", "Host: 169.254.170.23\r\n");
+    let twice = own.repeat(2);
+    let twice = twice.as_str();
+    let absolute = "http://169.254.170.23/v1/credentials";
+    let other = "http://rebound.example/v1/credentials";
+    let missing = "400 Bad Request: missing required Host header\n";
+    let many = "400 Bad Request: too many Host headers\n";
+    let denied = |host: &str| {
+        format!(
+            "Access Denied. Called agent through invalid address, please use either \
+             [169.254.170.23 fd00:ec2::23] address not {host}\n"
+        )
+    };
+    for (target, version, hosts, status, text) in [
+        (path, "1.1", "", 400, Some(missing.to_owned())),
+        (absolute, "1.1", "", 400, Some(missing.to_owned())),
+        (path, "1.1", twice, 400, Some(many.to_owned())),
+        (absolute, "1.1", twice, 400, Some(many.to_owned())),
+        (path, "1.0", twice, 400, Some(many.to_owned())),
+        (path, "1.0", "", 403, Some(denied(""))),
+        (absolute, "1.0", "", 200, None),
+        (absolute, "1.1", own, 200, None),
+        (absolute, "1.1", "Host: rebound.example\r\n", 200, None),
+        (other, "1.1", own, 403, Some(denied("rebound.example"))),
+        ("/", "1.1", "", 404, Some("404 page not found\n".to_owned())),
+    ] {
+        let mut raw = Raw::connect(&agent).await;
+        raw.send(&format!(
+            "GET {target} HTTP/{version}\r\n{hosts}Authorization: {token}\r\n\r\n"
+        ))
+        .await;
+        let seen = raw.answer().await;
+        assert_eq!(seen.status(), status, "{target} {version} {hosts}");
+        if let Some(text) = text {
+            assert_eq!(seen.text(), text, "{target} {version} {hosts}");
+        }
+    }
+    let mut raw = Raw::connect(&agent).await;
+    raw.send("POST /v1/credentials HTTP/1.1\r\n\r\n").await;
+    assert_eq!(raw.answer().await.status(), 405);
+}
+
+#[tokio::test]
 async fn other_paths_are_not_found_and_other_methods_not_allowed() {
     let agent = agent().await;
     for target in ["/", "/v1/credentials/", "/v1", "/healthz"] {

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use pod_identity_core::{Clock, ServiceAccountToken};
 use pod_identity_testkit::{
     Fault, Issuer, MockApiServer, MockEksAuth, Operation, SettableClock, SigningKey, Stage,
+    assert_no_secrets,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -367,6 +368,56 @@ async fn a_watch_expires_when_its_version_is_forgotten_and_breaks_on_demand() {
 }
 
 #[tokio::test]
+async fn a_token_where_it_does_not_belong_is_neither_recorded_nor_repeated() {
+    let server = start().await;
+    server.add_node("node-1", &[]);
+    let token = token_of(&server);
+    let token = token.as_str();
+    let mut stranger = Client::connect(&server).await;
+    stranger.token = None;
+    let mut client = Client::connect(&server).await;
+    let mut answers = Vec::new();
+    for path in [
+        format!("/{token}"),
+        format!("/Bearer%20{token}/x"),
+        format!("/version?{token}"),
+        format!("/api/v1/nodes/{token}"),
+        format!("/api/v1/pods?fieldSelector={token}"),
+        format!("/api/v1/pods?watch=1&fieldSelector=a={token}"),
+    ] {
+        answers.push(stranger.get(&path).await);
+        answers.push(client.get(&path).await);
+    }
+    let node = "/api/v1/nodes/node-1";
+    let labels = json!({"metadata": {"labels": {"a": token}, "resourceVersion": token}});
+    answers.push(client.patch(node, "merge-patch", labels).await);
+    answers.push(client.patch(node, token, json!({})).await);
+    answers.push(client.patch(node, "json-patch", json!(token)).await);
+    for (status, body) in &answers {
+        println!("{status} {body}");
+        assert_no_secrets(&body.to_string(), &[token]);
+    }
+    let forbidden = "forbidden: User \"system:anonymous\" cannot get path \"/redacted\"";
+    assert_eq!(answers[0].1["message"], forbidden);
+    assert_eq!(answers[7].1["message"], "nodes \"redacted\" not found");
+
+    let recorded = server.requests();
+    assert_eq!(recorded.len(), answers.len());
+    for request in &recorded {
+        let shown = format!("{request:?}");
+        assert_no_secrets(&shown, &[token]);
+        assert!(shown.contains("redacted"), "{shown}");
+    }
+    let sent = json!({"a": 1});
+    client.patch(node, "merge-patch", sent.clone()).await;
+    assert_eq!(
+        server.requests().last().unwrap().body,
+        sent.to_string(),
+        "as it was sent"
+    );
+}
+
+#[tokio::test]
 async fn a_node_is_changed_by_a_patch_unless_it_was_changed_meanwhile() {
     let server = start().await;
     let [mine, other] = ["mine:NoExecute", "other=1:NoSchedule"];
@@ -399,5 +450,7 @@ async fn a_node_is_changed_by_a_patch_unless_it_was_changed_meanwhile() {
     let (status, _) = client.patch(path, "strategic-merge-patch", fresh).await;
     assert_eq!((status, server.taints("node-1")), (200, vec![]));
     assert_eq!(client.patch(path, "apply-patch", json!({})).await.0, 415);
+    let listed = json!([["remove", "/spec/taints"]]);
+    assert_eq!(client.patch(path, "json-patch", listed).await.0, 400);
     assert_eq!(client.get("/api/v1/nodes/node-2").await.0, 404);
 }

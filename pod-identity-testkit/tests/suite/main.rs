@@ -46,6 +46,8 @@ mod kubelet;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod misplaced_tokens;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod other_services;

@@ -121,6 +121,7 @@ async fn an_association_of_an_addon_is_validated_like_any_other() {
             "InvalidParameterException",
         ),
         (json!({ "roleArn": ROLE }), "SerializationException"),
+        (json!(["a", ROLE]), "SerializationException"),
     ] {
         let body = json!({ "addonName": "vpc-cni", "podIdentityAssociations": [association] });
         let refused = call(&eks, Method::POST, ADDONS, body).await;

@@ -7,7 +7,9 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use pod_identity_testkit::{JsonPatch, MockWebhook, PodContainer, WebhookConfig, mutate_pod};
+use pod_identity_testkit::{
+    JsonPatch, MockWebhook, PodContainer, WebhookConfig, assert_no_secrets, mutate_pod,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -184,13 +186,65 @@ async fn a_body_that_is_not_a_review_is_refused() {
     v2["apiVersion"] = json!("admission.k8s.io/v2");
     let mut other_kind = good.clone();
     other_kind["kind"] = json!("Pod");
+    let mut listed = good.clone();
+    listed["request"] = json!(["1", "shop", pod("cart")]);
     let half = good.to_string().split_at(100).0.to_owned();
-    let bodies = [no_request, v2, other_kind].map(|body| body.to_string());
+    let bodies = [no_request, v2, other_kind, listed].map(|body| body.to_string());
     for body in bodies.into_iter().chain([half, String::new()]) {
         let answer = post(&webhook, JSON, body.clone()).await;
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.body.starts_with("cannot decode AdmissionReview: "));
     }
+}
+
+#[tokio::test]
+async fn a_token_where_it_does_not_belong_is_neither_recorded_nor_repeated() {
+    const TOKEN: &str = "eyJ9.e30.c2lnbmF0dXJl";
+    let webhook = plain().await;
+    let good = review("v1", "shop", &pod("cart"));
+    let changed = |pointer: &str, value: Value| {
+        let mut review = good.clone();
+        *review.pointer_mut(pointer).unwrap() = value;
+        review
+    };
+    let object = "/request/object";
+    let mut named = pod(TOKEN);
+    named["metadata"]["name"] = json!(TOKEN);
+    let mut annotated = pod("cart");
+    annotated["metadata"]["annotations"] = json!({"eks.amazonaws.com/skip-containers": {TOKEN: 1}});
+    for (review, status) in [
+        (changed("/kind", json!(TOKEN)), 400),
+        (changed("/apiVersion", json!(TOKEN)), 400),
+        (changed("/request", json!(format!("Bearer {TOKEN}"))), 400),
+        (changed(object, named), 200),
+        (changed(object, annotated), 200),
+    ] {
+        let answer = post(&webhook, JSON, review.to_string()).await;
+        println!("{}", answer.body);
+        assert_eq!(answer.status, status, "{review}");
+        assert_no_secrets(&answer.body, &[TOKEN]);
+    }
+    let stream = TcpStream::connect(webhook.address()).await.unwrap();
+    let path = format!("/mutate/{TOKEN}?{TOKEN}");
+    let answer = send(stream, &path, JSON, String::new()).await;
+    assert_no_secrets(&answer.body, &[TOKEN]);
+
+    // Its patch has the whole container.
+    let mut variable = pod("cart");
+    variable["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": TOKEN}]);
+    let granted = response(&webhook, &review("v1", "shop", &variable)).await;
+    let patch = STANDARD.decode(granted["patch"].as_str().unwrap()).unwrap();
+    assert!(String::from_utf8(patch).unwrap().contains(TOKEN), "its own");
+    let recorded = webhook.requests();
+    assert!(!recorded.last().unwrap().patch.as_ref().unwrap().is_empty());
+
+    assert_eq!(recorded.len(), 7);
+    for request in &recorded {
+        let shown = format!("{request:?}");
+        assert_no_secrets(&shown, &[TOKEN]);
+        assert!(shown.contains("redacted"), "{shown}");
+    }
+    assert_eq!(recorded[3].pod.as_deref(), Some("redacted"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use pod_identity_core::Timestamp;
+use pod_identity_core::{JsonObject, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::eks::control_plane::associations_api::{AssociationsApi, parsed};
 use crate::eks::control_plane::clusters_api::VERSION;
 use crate::eks::route::Route;
 use crate::http::form::Form;
+use crate::http::redaction;
 use crate::token::ids;
 use crate::{ApiError, ApiErrorCode, Operation};
 
@@ -32,7 +33,7 @@ struct AddonRequest {
     configuration_values: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    pod_identity_associations: Option<Vec<OwnedAssociation>>,
+    pod_identity_associations: Option<Vec<JsonObject<OwnedAssociation>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,18 +158,20 @@ impl AddonsApi<'_> {
         &self,
         name: &str,
         owner_arn: &str,
-        owned: Vec<OwnedAssociation>,
+        owned: Vec<JsonObject<OwnedAssociation>>,
     ) -> Result<Vec<String>, ApiError> {
         let api = AssociationsApi {
             cluster: self.cluster,
             now: self.now,
         };
-        let requests = owned.into_iter().map(|association| CreateRequest {
-            namespace: Some(namespace_of(name).to_owned()),
-            service_account: Some(association.service_account),
-            role_arn: Some(association.role_arn),
-            ..CreateRequest::default()
-        });
+        let requests = owned
+            .into_iter()
+            .map(|JsonObject(association)| CreateRequest {
+                namespace: Some(namespace_of(name).to_owned()),
+                service_account: Some(association.service_account),
+                role_arn: Some(association.role_arn),
+                ..CreateRequest::default()
+            });
         requests
             .map(|request| {
                 let created = api.create_for(request, Some(owner_arn))?;
@@ -199,7 +202,7 @@ fn versions(query: &Form) -> String {
     };
     let addons = names.into_iter().map(|name| {
         json!({
-            "addonName": name,
+            "addonName": redaction::text(name),
             "type": "networking",
             "owner": "aws",
             "publisher": "eks",
@@ -226,8 +229,8 @@ fn configuration(query: &Form) -> Answered {
         .map(|account| json!({ "serviceAccount": account, "recommendedManagedPolicies": [] }))
         .collect();
     let configuration = json!({
-        "addonName": name,
-        "addonVersion": query.get("addonVersion").unwrap_or(ADDON_VERSION),
+        "addonName": redaction::text(name),
+        "addonVersion": redaction::text(query.get("addonVersion").unwrap_or(ADDON_VERSION)),
         "configurationSchema": "{}",
         "podIdentityConfiguration": accounts,
     });
