@@ -147,6 +147,12 @@ pub fn without_user_info(text: &str) -> String {
                     _ => left.to_owned(),
                 };
         };
+        // What follows a colon may still be a password, even if an `@` stands before it.
+        let of_this_url = path.split("://").next().unwrap_or_default();
+        if host.contains(':') && of_this_url.contains('@') {
+            let host = path.rsplit_once('@').map_or(path, |(_password, host)| host);
+            return shown + &format!("{scheme}***@{host}");
+        }
         shown += &format!("{scheme}***@{host}");
         left = path;
     }
@@ -230,6 +236,9 @@ mod tests {
             ("ftp:/me:wJalrXUt@host", "***@host"),
             ("https//me:wJalrXUt@host", "***@host"),
             ("me:wJalrXUt@ftp://host", "***@ftp://host"),
+            ("c@ftp://wJalrXUt@host/", "***@host/"),
+            ("http://a@b:/wJalrXUt@host/", "http://***@host/"),
+            ("http://me:wJalrXUt@a:80/path", "http://***@a:80/path"),
             ("/etc/tokens/a@b", "/etc/tokens/a@b"),
         ] {
             assert_eq!(without_user_info(value), shown);

@@ -89,7 +89,7 @@ fn check_error(line: &str, arguments: &[OsString]) {
         line.contains("see --help") || line.contains("put `--`"),
         "{line}"
     );
-    let arguments: Vec<&str> = arguments.iter().filter_map(|it| it.to_str()).collect();
+    let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
     for (at, argument) in arguments.iter().enumerate() {
         // Whatever stands between a colon and a later @ may be a password.
         let passwords = argument
