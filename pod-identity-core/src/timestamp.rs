@@ -102,7 +102,11 @@ impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         match time.duration_since(SystemTime::UNIX_EPOCH) {
             Ok(since) => Self::from_unix_millis(millis(since)),
-            Err(before) => Self::from_unix_millis(0) - before.duration(),
+            Err(before) => {
+                // A part of a millisecond is dropped towards the past, as after 1970.
+                let most_of_one = Duration::from_nanos(999_999);
+                Self::from_unix_millis(0) - before.duration().saturating_add(most_of_one)
+            }
         }
     }
 }
@@ -279,6 +283,8 @@ mod tests {
         for millis in [-1500, 0, 1_772_366_400_123] {
             let at = Timestamp::from_unix_millis(millis);
             assert_eq!(Timestamp::from(SystemTime::from(at)), at);
+            let within = SystemTime::from(at) + Duration::from_nanos(999_999);
+            assert_eq!(Timestamp::from(within), at);
         }
     }
 }
