@@ -70,7 +70,7 @@ pub use json_object::JsonObject;
 #[cfg(feature = "cache")]
 pub use log::KeyedLogSuppressor;
 pub use log::LogSuppressor;
-pub use printable::{is_printable, printable};
+pub use printable::{is_printable, printable, with_causes, without_long_words};
 pub use secret::Secret;
 pub use slot::{
     Ask, Attempt, CredentialSet, Expiring, RefreshPolicy, Slot, SlotError, Ticket, Window,

@@ -9,12 +9,12 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 use http::Request;
 use http::header::ACCEPT;
-use pod_identity_core::{Clock, SystemClock};
+use pod_identity_core::{Clock, SystemClock, with_causes, without_long_words};
 use serde_json::Value;
 
 use crate::eks_auth::http_clients::aws_connector;
 use crate::eks_auth::sdk::SdkEksAuth;
-use crate::telemetry::printable::{LONGEST_WORD, excerpt, with_causes, without_long_words};
+use crate::telemetry::printable::{LONGEST_WORD, excerpt};
 
 /// `DescribeCluster` of EKS, for the one member that the agent needs.
 ///

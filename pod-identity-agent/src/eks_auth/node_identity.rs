@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::telemetry::printable::{excerpt, with_causes};
+use crate::telemetry::printable::excerpt;
+use pod_identity_core::with_causes;
 
 /// The details of the node that are sent to EKS Auth; none by default. The service's model has them since
 /// 2026-08.

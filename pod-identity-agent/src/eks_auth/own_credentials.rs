@@ -19,12 +19,12 @@ use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::os_shim_internal::{Env, Fs};
-use pod_identity_core::{Clock, SystemClock};
+use pod_identity_core::{Clock, SystemClock, with_causes};
 use tracing::{info, warn};
 
 use crate::eks_auth::http_clients;
 use crate::eks_auth::unavailable::Unavailable;
-use crate::telemetry::printable::{excerpt, with_causes};
+use crate::telemetry::printable::excerpt;
 
 /// The agent's own identity: its region and its credentials.
 #[derive(Debug)]

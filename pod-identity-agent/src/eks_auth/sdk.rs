@@ -22,7 +22,9 @@ use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::Matcher;
 use pod_identity_cli::without_user_info;
 use pod_identity_core::wire::eks_auth::ErrorBody;
-use pod_identity_core::{Credentials, Failure, FailureClass, Secret, Timestamp};
+use pod_identity_core::{
+    Credentials, Failure, FailureClass, Secret, Timestamp, with_causes, without_long_words,
+};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
@@ -34,7 +36,7 @@ use crate::eks_auth::node_identity::{Metadata, NodeDiscovery};
 use crate::eks_auth::own_credentials::Identity;
 use crate::eks_auth::unavailable::Unavailable;
 use crate::eks_auth::{http_clients, own_credentials};
-use crate::telemetry::printable::{LONGEST_WORD, excerpt, with_causes, without_long_words};
+use crate::telemetry::printable::{LONGEST_WORD, excerpt};
 
 /// EKS Auth through the official client: endpoints of every partition, SigV4, the agent's own
 /// credentials.

@@ -11,9 +11,10 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::eks_auth::http_clients::aws_connector;
-use crate::telemetry::printable::{excerpt, with_causes};
+use crate::telemetry::printable::excerpt;
 use crate::tokens::issuer_url::{IssuerUrl, IssuerUrlError};
 use crate::tokens::key_source::{Fetching, KeySource, KeysUnavailable};
+use pod_identity_core::with_causes;
 
 /// The public issuer of the cluster, as OpenID Connect Discovery 1.0 describes it: the issuer's configuration
 /// names the URL of the keys.

@@ -51,13 +51,6 @@ fn credentials_survive_their_runtime_and_are_read_without_one() {
 
 #[test]
 fn the_background_task_is_restarted_on_another_runtime() {
-    let paused = || {
-        Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let first = paused();
     let (script, provider) = first.block_on(async {
         let script = Script::new(&VirtualClock::start(), |_| Step::Fresh(hours(6)));
@@ -295,21 +288,8 @@ fn a_runtime_that_runs_for_a_millisecond_at_a_time_gets_credentials() {
 
 #[test]
 fn a_background_task_on_an_idle_runtime_is_replaced() {
-    let paused = || {
-        Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let parked = paused();
-    let (script, provider, clock) = parked.block_on(async {
-        let clock = VirtualClock::start();
-        let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
-        let provider = script.provider();
-        provider.warm_up().await.unwrap();
-        (script, provider, clock)
-    });
+    let (script, provider, clock) = parked.block_on(warmed_up());
     clock.suspend(hours(5));
     let driven = paused();
     driven.block_on(async {
@@ -325,21 +305,8 @@ fn a_background_task_on_an_idle_runtime_is_replaced() {
 
 #[test]
 fn a_background_task_that_has_missed_nothing_stays_on_its_runtime() {
-    let paused = || {
-        Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let driven = paused();
-    let (script, provider, clock) = driven.block_on(async {
-        let clock = VirtualClock::start();
-        let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
-        let provider = script.provider();
-        provider.warm_up().await.unwrap();
-        (script, provider, clock)
-    });
+    let (script, provider, clock) = driven.block_on(warmed_up());
     let due = provider.state().next_refresh.unwrap();
     paused().block_on(async {
         clock.suspend(due.saturating_since(clock.now()) - Duration::from_millis(500));
@@ -394,4 +361,19 @@ fn an_attempt_on_an_idle_runtime_is_taken_over_within_100_ms() {
     });
     assert_eq!(script.calls(), 2);
     assert_eq!(provider.state().consecutive_failures, 0);
+}
+
+/// A runtime whose pauses take no time.
+fn paused() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
+}
+
+/// A provider that holds a set of six hours.
+async fn warmed_up() -> (Arc<Script>, PodIdentityProvider, Arc<VirtualClock>) {
+    let clock = VirtualClock::start();
+    let script = Script::new(&clock, |_| Step::Fresh(hours(6)));
+    let provider = script.provider();
+    provider.warm_up().await.unwrap();
+    (script, provider, clock)
 }

@@ -11,7 +11,7 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use pod_identity_core::wire::eks_auth::{AssumedRoleUser, ErrorCode, SessionCredentials};
-use pod_identity_core::{Secret, Timestamp};
+use pod_identity_core::{Secret, Timestamp, with_causes, without_long_words};
 
 use crate::ServiceError;
 use crate::eks::account::{Account, Assuming};
@@ -179,41 +179,8 @@ where
         Some(message) => message.to_owned(),
         None => with_causes(error),
     };
-    without_long_words(&text)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !causes.contains(&text) {
-            causes.push(text);
-        }
-        next = cause.source();
-    }
-    causes.join(": ")
-}
-
-/// Leaves out what may be a session token: if a signature does not match, STS quotes the headers that were signed.
-fn without_long_words(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|letter| !is_in_word(letter));
-        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
-        let is_short = word.len() <= LONGEST_WORD;
-        kept.push_str(if is_short { word } else { "<left out>" });
-        let mut behind = behind.chars();
-        kept.extend(behind.next());
-        rest = behind.as_str();
-    }
-    kept
-}
-
-/// In base64, also where it is encoded once more for a URL or for XML.
-fn is_in_word(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || "+/=_-.%&#;".contains(letter)
+    // If a signature does not match, STS quotes the headers that were signed, with the session token.
+    without_long_words(&text, LONGEST_WORD)
 }
 
 /// The name in an ARN can be so long; a session token is longer.

@@ -10,7 +10,8 @@ use crate::doctor::findings::STS_FAILED;
 use crate::doctor::pod::known::Known;
 use crate::doctor::step::Outcome;
 use crate::eks_auth::http_clients;
-use crate::telemetry::printable::{excerpt, with_causes};
+use crate::telemetry::printable::excerpt;
+use pod_identity_core::with_causes;
 
 /// Uses the credentials once.
 pub(super) async fn check(known: &mut Known) -> Outcome {
