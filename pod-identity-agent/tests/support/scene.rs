@@ -226,14 +226,6 @@ impl Scene {
         }
     }
 
-    /// Waits until EKS Auth has read what the agent has sent it: the mock serves on a thread of its own, and takes
-    /// events in their order too.
-    pub(crate) async fn eks_auth_catches_up(&self) {
-        for _ in 0..3 {
-            client::ask(self.eks.address(), Request::of("/keys")).await;
-        }
-    }
-
     /// Returns the number of exchanges with this token.
     pub(crate) fn exchanges(&self, token: &str) -> usize {
         let digest = Some(TokenDigest::of(token.as_bytes()));
