@@ -14,5 +14,6 @@ pub(crate) mod pace;
 pub(crate) mod reachability;
 pub(crate) mod sdk;
 pub(crate) mod subject;
+mod trusted_roots;
 pub(crate) mod unavailable;
 pub(crate) mod upstream;

@@ -32,6 +32,12 @@ pub enum Unavailable {
         /// The cause.
         source: Cause,
     },
+    /// The system's root certificates cannot be read for want of open files or memory.
+    #[error("the root certificates of this system cannot be read: {source}")]
+    SystemRoots {
+        /// The operating system's error, with the file.
+        source: Cause,
+    },
     /// The shared config or credentials file is malformed.
     #[error(
         "the shared config and credentials files cannot be read; the agent's log has the cause"

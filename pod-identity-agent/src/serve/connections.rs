@@ -180,12 +180,13 @@ impl Connections {
     }
 
     /// Closes a connection that has sent nothing for half a second, or, if there is none, the one that has been
-    /// idle for longest. Never one that has just been opened.
-    pub(crate) fn make_room(&self) {
+    /// idle for longest. Never one that has just been opened. Returns whether there was one.
+    pub(crate) fn make_room(&self) -> bool {
         let (mut registry, now) = (self.lock(), Instant::now());
-        let _closing = registry
+        let closing = registry
             .close_old_silent(now)
             .or_else(|| registry.close_idlest(now));
+        closing.is_some()
     }
 
     /// The most connections that may be open.

@@ -66,7 +66,11 @@ pub(crate) async fn serve(
                     if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
                         warn!(%error, suppressed, remedy = "raise the limit of open files", "connections cannot be accepted");
                     }
-                    connections.make_room();
+                    if connections.make_room() {
+                        // The descriptor is free when its task has ended.
+                        let _ended = timeout(ACCEPT_PAUSE, tasks.join_next()).await;
+                        continue;
+                    }
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

@@ -84,14 +84,15 @@ async fn idle_connections_make_room_for_another_of_their_pod() {
 async fn without_free_descriptors_silent_connections_make_room_and_the_agent_continues() {
     let eks = shop().await;
     let server = Server::start(&eks, &[]).await;
-    let most = 96;
-    limit_descriptors(&server, most);
+    let log = &server.program.stdout;
+    // It has read what it needs of its system.
+    log.says("EKS Auth is within reach").await;
+    server.program.limit_open_files(96);
     let mut silent = Vec::new();
     for number in 0..200 {
         silent.push(Client::connect_from(pod(number % 12), server.credentials).await);
     }
     newcomer(&eks, &server).await;
-    let log = &server.program.stdout;
     log.says("connections cannot be accepted").await;
     let said = log.said("connections cannot be accepted");
     assert_eq!(said.len(), 1, "once, not for each: {said:?}");
@@ -350,15 +351,4 @@ async fn newcomer(eks: &MockEksAuth, server: &Server) {
 fn descriptors(server: &Server) -> usize {
     let path = format!("/proc/{}/fd", server.program.id());
     fs::read_dir(path).unwrap().count()
-}
-
-fn limit_descriptors(server: &Server, most: u64) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
-
-    let pid = Pid::from_raw(server.program.id().cast_signed());
-    let limit = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
-    };
-    prlimit(pid, Resource::Nofile, limit).unwrap();
 }

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::client::{self, Answer, Request};
+use crate::support::client::{self, Answer, Client, Request};
 use crate::support::process::{NODE_CREDENTIALS, Program, address_of, arguments};
 use crate::support::shop::{shop, token};
 use crate::support::soon;
@@ -98,6 +98,62 @@ async fn a_private_root_is_trusted_only_if_aws_ca_bundle_names_it() {
     let answer = soon(refused).await;
     assert!(answer.body.contains("certificate"), "{}", answer.body);
     assert_eq!(eks.request_count(), 1);
+}
+
+#[tokio::test]
+async fn the_roots_of_the_system_are_those_in_the_file_of_ssl_cert_file() {
+    let eks = shop().await;
+    let front = TlsFront::start(eks.address()).await;
+    let roots = ("SSL_CERT_FILE", front.root.to_str().unwrap());
+    let agent = Agent::start(&front.endpoint(), &[roots]).await;
+    assert_eq!(agent.get(&token(&eks)).await.key(), eks.minted()[0]);
+}
+
+/// What could not be read at first, because clients had all open files, is read later.
+#[tokio::test]
+async fn the_roots_of_the_system_are_read_when_there_are_open_files_again() {
+    let eks = shop().await;
+    let front = TlsFront::start(eks.address()).await;
+    let files = tempfile::tempdir().unwrap();
+    let config = files.path().join("config");
+    let environment = [
+        ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("SSL_CERT_FILE", front.root.to_str().unwrap()),
+    ];
+    let environment = [&NODE_CREDENTIALS[..], &environment].concat();
+    let endpoint = front.endpoint();
+    let program = Program::start(&arguments(eks.cluster(), &endpoint), &environment);
+    let address = address_of(&program, "credentials").await;
+    // Without a region, so that it connects to EKS Auth later.
+    program.stdout.says("not ready").await;
+    let mut client = soon(Client::connect(address)).await;
+    client.ask(Request::of("/")).await;
+
+    program.limit_open_files(0);
+    std::fs::write(&config, "[default]\nregion = us-west-2\n").unwrap();
+    let token = token(&eks);
+    let refused = async {
+        loop {
+            let answer = client.ask(Request::with_token(&token)).await;
+            answer.assert_try_again();
+            if answer
+                .body
+                .contains("the root certificates of this system cannot be read")
+            {
+                break answer;
+            }
+        }
+    };
+    let refused = soon(refused).await;
+    assert!(
+        refused.body.contains("Too many open files"),
+        "{}",
+        refused.body
+    );
+
+    program.limit_open_files(1024);
+    client::insist(address, &token).await.key();
 }
 
 #[tokio::test]

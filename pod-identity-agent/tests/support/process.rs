@@ -4,6 +4,8 @@ use std::process::Stdio;
 
 use pod_identity_testkit::MockEksAuth;
 use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -103,6 +105,17 @@ impl Program {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it must be running")
+    }
+
+    /// Limits its open files from now on; those that it has open stay so.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_open_files(&self, most: u64) {
+        let pid = Pid::from_raw(self.id().cast_signed());
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(pid, Resource::Nofile, limit).unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
