@@ -37,6 +37,7 @@ use crate::logging;
 use crate::node::initialize;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
+use crate::node::resources::{check_threads, not_started};
 use crate::telemetry::line_writer::{LineWriter, Lines};
 use crate::telemetry::log_level::LogLevel;
 use crate::telemetry::metrics::Metrics;
@@ -195,10 +196,14 @@ impl Cli {
 
 fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = processors.min(MAX_WORKERS);
+    check_threads(workers + OTHER_THREADS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(processors.min(MAX_WORKERS))
+        .worker_threads(workers)
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(|error| not_started("the runtime", &error))?;
+    runtime.spawn(keep_blocking_thread());
     let done = runtime.block_on(future);
     // Dropping the runtime would wait for threads that the resolver of names blocks, for as long as a name
     // server does not answer.
@@ -210,14 +215,37 @@ fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -
 /// kernel: one for each processor, tokio's default, is 3 MiB on a node with 96 of them.
 const MAX_WORKERS: usize = 4;
 
+/// Keeps a thread of the runtime for work that blocks, such as resolving a name. Runs until dropped.
+///
+/// tokio ends such a thread when it was idle for a while, and panics if it needs one and the process may not have
+/// it. As long as there is one, work waits for it instead.
+async fn keep_blocking_thread() {
+    loop {
+        // It does nothing, so it does not fail.
+        let _done = tokio::task::spawn_blocking(|| ()).await;
+        tokio::time::sleep(KEEP_INTERVAL).await;
+    }
+}
+
+/// Half of the time after which tokio ends an idle thread.
+const KEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// For probes, for metrics, and for work that blocks.
+const OTHER_THREADS: usize = 3;
+
 /// How long the end of the process waits for tasks that are being dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Starts logging. Dropping the returned writer ends it, after it has written what is left.
 fn start_logging(level: LevelFilter, to: impl Write + Send + 'static) -> io::Result<LineWriter> {
-    let log = LineWriter::start("log", to)?;
+    let log = line_writer("log", to)?;
     let _unchanged = log_to(level, log.lines(Metrics::lost_lines("log")));
     Ok(log)
+}
+
+fn line_writer(name: &str, to: impl Write + Send + 'static) -> io::Result<LineWriter> {
+    let writer = LineWriter::start(name, to);
+    writer.map_err(|error| not_started(&format!("the thread that writes the {name}"), &error))
 }
 
 fn log_to(level: LevelFilter, writer: Lines) -> LogLevel {

@@ -24,7 +24,6 @@ use crate::debug_state::DebugSettings;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
 use crate::telemetry::audit_file::AuditFile;
-use crate::telemetry::line_writer::LineWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::tokens::key_file::DEFAULT_KEY_FILE;
 #[cfg(target_os = "linux")]
@@ -250,7 +249,7 @@ impl Server {
         let tasks = self.kubernetes.tasks(self.node_name())?;
         let eks_auth = Arc::new(self.eks_auth(endpoint));
         let keys = self.token_keys(&eks_auth)?;
-        let log = LineWriter::start("log", io::stdout())?;
+        let log = super::line_writer("log", io::stdout())?;
         let [lost_log, lost_audit] = ["log", "audit"].map(Metrics::lost_lines);
         let log_level = super::log_to(level, log.lines(lost_log.clone()));
         #[cfg(unix)]
@@ -268,7 +267,7 @@ impl Server {
             "off" => AuditLog::off(),
             path => {
                 let file = AuditFile::open(Path::new(path))?;
-                audit_writer = LineWriter::start("audit", file.clone())?;
+                audit_writer = super::line_writer("audit", file.clone())?;
                 audit_file = Some(file);
                 AuditLog::to(audit_writer.lines(lost_audit.clone()))
             }

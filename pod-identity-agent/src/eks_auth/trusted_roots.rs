@@ -13,6 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use crate::eks_auth::unavailable::{Cause, Unavailable};
+use crate::node::resources::is_want_of_open_files;
 
 /// Returns the certificates in the file that `AWS_CA_BUNDLE` names, and no others, as the AWS CLI does.
 ///
@@ -68,7 +69,7 @@ fn usable(found: CertificateResult) -> Result<(String, Vec<String>), Unavailable
     let mut not_trusted = Vec::new();
     for error in found.errors {
         if let ErrorKind::Io { inner, .. } = &error.kind
-            && is_exhaustion(inner)
+            && (is_want_of_open_files(inner) || inner.kind() == io::ErrorKind::OutOfMemory)
         {
             let source = Arc::new(error);
             return Err(Unavailable::SystemRoots { source });
@@ -91,22 +92,6 @@ fn usable(found: CertificateResult) -> Result<(String, Vec<String>), Unavailable
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----\n";
 
 const END: &str = "\n-----END CERTIFICATE-----\n";
-
-/// Whether the process or the system has no open file left, or no memory.
-fn is_exhaustion(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        let errno = Errno::from_io_error(error);
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
-            .map(Some)
-            .contains(&errno)
-    }
-    #[cfg(not(unix))]
-    {
-        error.kind() == io::ErrorKind::OutOfMemory
-    }
-}
 
 /// The AWS client panics at a bundle with a certificate that rustls cannot use.
 fn check_certificates(pem: &[u8]) -> Result<(), String> {

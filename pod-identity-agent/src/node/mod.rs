@@ -1,4 +1,4 @@
-//! What belongs to the node and the process: the link with the addresses, open files, memory.
+//! What belongs to the node and the process: the link with the addresses, threads, open files, memory.
 
 pub(crate) mod addresses;
 #[cfg(target_os = "linux")]
@@ -11,5 +11,6 @@ pub(crate) mod network;
 pub(crate) mod open_files;
 #[cfg(target_os = "linux")]
 pub(crate) mod problem;
+pub(crate) mod resources;
 #[cfg(target_os = "linux")]
 pub(crate) mod watch;

@@ -1,9 +1,10 @@
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::node::resources::not_started;
 use crate::serve::connections::{ConnectionLimits, Connections};
 use crate::serve::drain::{self, Drain, DrainTrigger};
 use crate::serve::essential_tasks::{EssentialTasks, TaskEnded};
@@ -33,7 +34,9 @@ impl SideRuntime {
     /// # Errors
     /// Fails when the runtime or its thread cannot be started.
     pub(crate) fn start(name: &'static str, limits: ConnectionLimits) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let refused = |error| not_started(&format!("the thread for {name}"), &error);
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(refused)?;
         let handle = runtime.handle().clone();
         let (drain, mut draining) = drain::channel();
         let connections = Arc::new(Connections::new(limits));
@@ -46,11 +49,24 @@ impl SideRuntime {
                 swept.sweep().await;
             },
         );
+        let (give, given) = mpsc::channel::<Runtime>();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                runtime.block_on(draining.started());
-            })?;
+                if let Ok(runtime) = given.recv() {
+                    runtime.block_on(draining.started());
+                }
+            });
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
+                // Dropping it here, within another runtime, would panic.
+                runtime.shutdown_background();
+                return Err(refused(error));
+            }
+        };
+        // The thread waits for it.
+        let _received = give.send(runtime);
         Ok(Self {
             name,
             handle,

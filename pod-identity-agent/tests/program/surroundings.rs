@@ -156,6 +156,17 @@ async fn the_roots_of_the_system_are_read_when_there_are_open_files_again() {
     client::insist(address, &token).await.key();
 }
 
+/// tokio would panic, or wait for ever.
+#[tokio::test]
+async fn without_enough_threads_it_ends_with_the_limit_to_raise() {
+    let arguments = arguments("test-cluster", "http://127.0.0.1:9");
+    for limit in 1..=4 {
+        let ended = Program::with_threads(limit, &arguments).end().await;
+        let parts = ["cannot be started", "raise the limit of processes"];
+        ended.assert_one_line(1, &parts);
+    }
+}
+
 #[tokio::test]
 async fn a_missing_ca_bundle_is_named_in_the_response_and_in_the_log() {
     let eks = shop().await;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use pod_identity_testkit::MockEksAuth;
 use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, getuid, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -21,6 +21,8 @@ pub(crate) struct Program {
     child: Child,
     /// Its working directory and temporary directory, because a killed process leaves files.
     scratch: TempDir,
+    /// Where it was copied to.
+    folder: Option<TempDir>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
 }
@@ -50,6 +52,26 @@ impl Program {
         let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, PROGRAM]);
         Self::spawn(shell, arguments, environment)
+    }
+
+    /// Starts it with a limit of threads. There is none for root, so it runs as another user then.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_threads(limit: usize, arguments: &[&str]) -> Self {
+        // Where that user may read it.
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("pod-identity-agent");
+        std::fs::copy(PROGRAM, &program).unwrap();
+        let all_may_enter = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), all_may_enter).unwrap();
+        let mut shell = Command::new("prlimit");
+        shell.arg(format!("--nproc={limit}"));
+        if getuid().is_root() {
+            shell.args(["setpriv", "--reuid=61613", "--clear-groups"]);
+        }
+        shell.arg(&program);
+        let mut started = Self::spawn(shell, arguments, &[]);
+        started.folder = Some(folder);
+        started
     }
 
     /// Starts it with its own `/etc/resolv.conf`, which requires root.
@@ -95,6 +117,7 @@ impl Program {
             stderr: Output::of(child.stderr.take().unwrap()),
             child,
             scratch,
+            folder: None,
         }
     }
 

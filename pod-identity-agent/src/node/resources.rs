@@ -1,0 +1,79 @@
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder};
+
+/// Starts this many threads, which end at once, to find out whether the process may have them.
+///
+/// Where it may not, tokio panics, or waits forever for the threads that it has started already.
+///
+/// # Errors
+/// Fails if one of them cannot be started.
+pub(crate) fn check_threads(count: usize) -> io::Result<()> {
+    let all_are_started = Mutex::new(());
+    let wait = || drop(all_are_started.lock());
+    thread::scope(|scope| {
+        let _held = all_are_started
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, wait).map(drop))
+    })
+    .map_err(|error| not_started("the agent's threads", &error))
+}
+
+/// Returns the error that `what` cannot be started, with what to do about it.
+pub(crate) fn not_started(what: &str, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "; raise the limit of processes of this container or node, which counts threads"
+        }
+        _ if is_want_of_open_files(error) => "; raise the limit of open files",
+        _ => "",
+    };
+    let message = format!("{what} cannot be started: {error}{remedy}");
+    io::Error::new(error.kind(), message)
+}
+
+/// Whether the process or the system has as many open files as it may.
+pub(crate) fn is_want_of_open_files(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let errno = Errno::from_io_error(error);
+        errno == Some(Errno::MFILE) || errno == Some(Errno::NFILE)
+    }
+    #[cfg(not(unix))]
+    {
+        let _unknown = error;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_can_be_started_are_no_error() {
+        for count in [0, 1, 8] {
+            check_threads(count).unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_error_names_what_cannot_be_started_and_which_limit_to_raise() {
+        use rustix::io::Errno;
+
+        let text = |errno: Errno| not_started("the log", &errno.into()).to_string();
+        for (errno, limit) in [
+            (Errno::AGAIN, "the limit of processes"),
+            (Errno::MFILE, "the limit of open files"),
+            (Errno::NFILE, "the limit of open files"),
+        ] {
+            let text = text(errno);
+            assert!(text.starts_with("the log cannot be started: "), "{text}");
+            assert!(text.contains(&format!("; raise {limit}")), "{text}");
+        }
+        assert!(!text(Errno::NOMEM).contains("raise"));
+    }
+}
