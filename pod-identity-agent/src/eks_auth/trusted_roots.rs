@@ -76,14 +76,18 @@ fn usable(found: CertificateResult) -> Result<(String, Vec<String>), Unavailable
         }
         not_trusted.push(error.to_string());
     }
-    let mut roots = RootCertStore::empty();
-    let mut pem = String::new();
+    // At once, because what is left of a text that grew piece by piece stays with the process.
+    let encoded = |der: &CertificateDer| BEGIN.len() + der.len().div_ceil(3) * 4 + END.len();
+    let mut pem = String::with_capacity(found.certs.iter().map(encoded).sum());
     for certificate in found.certs {
-        let text = STANDARD.encode(&certificate);
+        let start = pem.len();
+        pem.push_str(BEGIN);
+        STANDARD.encode_string(&certificate, &mut pem);
+        pem.push_str(END);
         // The AWS client panics at what rustls cannot use.
-        match roots.add(certificate) {
-            Ok(()) => pem.extend([BEGIN, &text, END]),
-            Err(error) => not_trusted.push(error.to_string()),
+        if let Err(error) = RootCertStore::empty().add(certificate) {
+            pem.truncate(start);
+            not_trusted.push(error.to_string());
         }
     }
     Ok((pem, not_trusted))
