@@ -180,6 +180,10 @@ simulate schedules='3000' first='0':
 simulate-agent schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --lib simulation -- --nocapture
 
+# Orders of threads: each test of what threads share is played in so many, of this seed
+interleavings orders='2000' seed='1':
+    interleavings/run {{orders}} {{seed}}
+
 # A fleet of 5,000 nodes, or so many of them, in virtual time before one limited EKS Auth: writes docs/fleet.md
 fleet nodes='5000':
     POD_IDENTITY_FLEET_NODES={{nodes}} cargo test --config profile.dev.package.pod-identity-agent.opt-level=2 --config profile.dev.package.pod-identity-core.opt-level=2 --workspace --all-features --lib write_the_page_of_the_fleet -- --ignored

@@ -24,11 +24,14 @@ mod doctor;
 mod eks_auth;
 #[cfg(test)]
 mod fleet;
+#[cfg(all(test, interleaved))]
+mod interleavings;
 mod kubernetes;
 mod node;
 mod serve;
 #[cfg(test)]
 mod simulation;
+mod sync;
 mod telemetry;
 mod tokens;
 

@@ -190,6 +190,7 @@ mod provider;
 mod runtime;
 mod shared_credentials;
 mod state;
+mod sync;
 
 pub use builder::Builder;
 pub use config_error::ConfigError;

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -6,6 +6,9 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use pod_identity_core::{Clock, SystemClock, Timestamp};
 use tracing::{info, warn};
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI64, Ordering};
 
 /// How far the node's clock is from that of EKS Auth, by the `Date` of its answers.
 ///
@@ -15,8 +18,8 @@ use tracing::{info, warn};
 pub(crate) struct ClockSkew {
     /// Positive if the node's clock is behind. Relaxed: only a metric reads it.
     millis: AtomicI64,
-    /// Whether the difference was logged. Relaxed: two simultaneous answers may log it twice.
-    logged: AtomicBool,
+    /// Whether the log says that they differ. Held while a line is written, so that the last one is so.
+    logged: Mutex<bool>,
 }
 
 impl ClockSkew {
@@ -37,7 +40,8 @@ impl ClockSkew {
         let skew = date.as_unix_millis() - SystemClock.now().as_unix_millis();
         self.millis.store(skew, Ordering::Relaxed);
         let differs = far_apart(skew);
-        if self.logged.swap(differs, Ordering::Relaxed) != differs {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *logged, differs) != differs {
             let seconds = skew / 1000;
             if differs {
                 warn!(
@@ -48,6 +52,7 @@ impl ClockSkew {
                 info!("the node's clock agrees with that of EKS Auth again");
             }
         }
+        drop(logged);
         let signed_at = signed_at.and_then(amz_date);
         let missigned = |at: Timestamp| far_apart(date.as_unix_millis() - at.as_unix_millis());
         if signed_at.is_some_and(missigned) {

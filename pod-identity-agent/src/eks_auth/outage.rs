@@ -1,4 +1,4 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use pod_identity_core::{Failure, FailureClass, LogSuppressor};
@@ -7,12 +7,13 @@ use tracing::{debug, info, warn};
 
 use crate::eks_auth::exchange::{EksAuthError, Session};
 use crate::eks_auth::subject::Subject;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Logs failures of EKS Auth: when an outage begins, then at most once per minute, and when it ends. Every
 /// refusal is logged, because each is about another token.
 #[derive(Debug)]
 pub(crate) struct Outage {
-    /// Held for one comparison; the line is written outside.
+    /// Held while a line is written, so that the lines come in the order of what they tell.
     logged: Mutex<Logged>,
 }
 
@@ -59,9 +60,9 @@ impl Outage {
         let error = &failure.error;
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient => {
-                let (error, occurred) =
-                    (error.in_full(), self.lock().outage.occurred(Instant::now()));
-                if let Some(suppressed) = occurred {
+                let error = error.in_full();
+                let mut logged = self.lock();
+                if let Some(suppressed) = logged.outage.occurred(Instant::now()) {
                     warn!(
                         error,
                         suppressed,
@@ -72,8 +73,8 @@ impl Outage {
                 }
             }
             _ if error.is_unknown_cluster() => {
-                let occurred = self.lock().unknown_cluster.occurred(Instant::now());
-                if let Some(suppressed) = occurred {
+                let mut logged = self.lock();
+                if let Some(suppressed) = logged.unknown_cluster.occurred(Instant::now()) {
                     warn!(%error, suppressed, remedy = "check --cluster-name and the region", "EKS Auth does not know this cluster");
                 } else {
                     debug!(%error, "EKS Auth still does not know this cluster");
@@ -98,14 +99,17 @@ impl Outage {
     }
 
     fn end(&self) {
-        let recovered = {
-            let mut logged = self.lock();
-            // Both are checked: either can be open.
-            logged.outage.recovered() | logged.unknown_cluster.recovered()
-        };
-        if recovered {
+        let mut logged = self.lock();
+        // Both are checked: either can be open.
+        if logged.outage.recovered() | logged.unknown_cluster.recovered() {
             info!("EKS Auth answers again");
         }
+    }
+
+    /// Whether the log has said that an outage began, and not that it ended.
+    #[cfg(all(test, interleaved))]
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().outage.recovered()
     }
 
     fn lock(&self) -> MutexGuard<'_, Logged> {

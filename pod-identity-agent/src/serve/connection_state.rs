@@ -1,9 +1,10 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// What other tasks can see of a connection, and how they tell it to leave.
 ///

@@ -2,8 +2,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_set};
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
@@ -11,6 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::node::addresses::{NODE, NodeAddresses};
 use crate::serve::connection_state::{ConnectionState, Phase};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Limits how many connections are open and how long they may be idle, and closes one to make room for a
 /// new one.

@@ -1,10 +1,12 @@
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use pod_identity_core::KeyedLogSuppressor;
 use tokio::time::Instant;
 use tracing::warn;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Logs requests that are refused without asking EKS Auth: the first of each address and reason, then at
 /// most one line per minute with their number.

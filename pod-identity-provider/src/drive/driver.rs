@@ -1,6 +1,6 @@
 use std::fmt;
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -19,6 +19,7 @@ use crate::observer::{self, Before, Event};
 use crate::runtime::capabilities as runtime;
 use crate::runtime::timer::within;
 use crate::shared_credentials::SharedCredentials;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{FetchError, Observer, State};
 
 /// Keeps the slot's contract: carries out the attempts that it wants, answers each exactly once, wakes it
@@ -257,7 +258,10 @@ impl Driver {
 
     /// Changes the slot; nothing else does. Publishes what it holds then, and offers a wanted fetch to the
     /// current runtime.
-    fn drive<R>(self: &Arc<Self>, act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R) -> R {
+    pub(super) fn drive<R>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&mut CredentialSlot, Timestamp) -> R,
+    ) -> R {
         let mut slot = self.slot();
         // Read under the lock, so that the slot sees the time go forward.
         let now = self.clock.now();
@@ -292,7 +296,12 @@ impl Driver {
         published.and_then(|published| published.news_since(before.as_deref()))
     }
 
-    fn handle_fetched(self: &Arc<Self>, attempt: Attempt, took: Duration, result: Fetched) {
+    pub(super) fn handle_fetched(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        took: Duration,
+        result: Fetched,
+    ) {
         let events = self.drive(|slot, now| {
             let before = Before::of(slot);
             let in_time = slot.handle_fetched(attempt, now, result.map(SharedCredentials::from));
@@ -307,6 +316,12 @@ impl Driver {
 
     fn tell(&self, event: &Event) {
         observer::notify(&*self.observer, event);
+    }
+
+    /// Learns of each change that a caller may wait for.
+    #[cfg(all(test, interleaved))]
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Returns how long there is nothing to do; bounded, because the wall clock may be stepped meanwhile.
@@ -425,11 +440,11 @@ impl Drop for Completion {
 }
 
 /// The result of an attempt.
-type Fetched = Result<Credentials, Failure<FetchError>>;
+pub(super) type Fetched = Result<Credentials, Failure<FetchError>>;
 
 type Settled = Result<SharedCredentials, FetchError>;
 
-type CredentialSlot = Slot<SharedCredentials, FetchError>;
+pub(super) type CredentialSlot = Slot<SharedCredentials, FetchError>;
 
 /// A wall clock that was stepped, or a machine that was asleep, is noticed within this time if there is no caller;
 /// a caller notices at once. tokio's timer wheel wakes its thread at each of its levels, four times for a sleep of
