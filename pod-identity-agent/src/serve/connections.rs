@@ -181,13 +181,12 @@ impl Connections {
     }
 
     /// Closes a connection that has sent nothing for half a second, or, if there is none, the one that has been
-    /// idle for longest. Never one that has just been opened. Returns whether there was one.
-    pub(crate) fn make_room(&self) -> bool {
+    /// idle for longest. Never one that has just been opened.
+    pub(crate) fn make_room(&self) {
         let (mut registry, now) = (self.lock(), Instant::now());
-        let closing = registry
+        let _closing = registry
             .close_old_silent(now)
             .or_else(|| registry.close_idlest(now));
-        closing.is_some()
     }
 
     /// The most connections that may be open.

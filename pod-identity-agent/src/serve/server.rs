@@ -7,7 +7,7 @@ use pod_identity_core::LogSuppressor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument, debug_span, info, warn};
 
 use crate::serve::client_socket::{self, ClientSocket};
@@ -66,13 +66,13 @@ pub(crate) async fn serve(
                     if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
                         warn!(%error, suppressed, remedy = "raise the limit of open files", "connections cannot be accepted");
                     }
-                    if connections.make_room() {
-                        // The descriptor is free when its task has ended.
-                        let _ended = timeout(ACCEPT_PAUSE, tasks.join_next()).await;
-                        continue;
-                    }
+                    connections.make_room();
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                // The descriptor of a connection is free when its task has ended.
+                tokio::select! {
+                    Some(_ended) = tasks.join_next() => {}
+                    () = sleep(ACCEPT_PAUSE) => {}
+                }
             }
         }
     }
@@ -153,7 +153,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// At a shutdown, connections that the kernel has accepted already are found in much less.
 const ACCEPT_DRAIN: Duration = Duration::from_millis(50);
 
-/// After a failed accept: long enough not to spin, short enough that clients do not notice.
+/// After a failed accept, unless a connection ends: long enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const EXHAUSTION_LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -176,7 +176,6 @@ mod tests {
     use hyper::body::Incoming;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::yield_now;
-    use tokio::time::sleep;
 
     use super::*;
     use crate::serve::connections::ConnectionLimits;
