@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+// Not those that are interleaved.
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use futures_util::FutureExt;
 use pod_identity_core::{Failure, FailureClass};
 use pod_identity_interleavings::rand::{Rng, thread_rng};
 use pod_identity_interleavings::{block_on, in_many_orders, thread};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, advance};
 use tracing::Dispatch;
 use tracing::dispatcher::{get_default, with_default};
 use tracing_subscriber::filter::LevelFilter;
@@ -17,7 +19,7 @@ use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::subject::Subject;
 use crate::eks_auth::unavailable::Unavailable;
-use crate::serve::connection_state::Phase;
+use crate::serve::connection_state::{GRACE, Phase};
 use crate::serve::connections::{Admission, ConnectionLimits, ConnectionPermit, Connections};
 use crate::telemetry::logging::tests::logged;
 use crate::telemetry::refusal_log::RefusalLog;
@@ -25,14 +27,16 @@ use crate::telemetry::refusal_log::RefusalLog;
 /// Two pods, and more connections than either may have, or both.
 #[test]
 fn every_connection_is_served_or_told_to_go_and_nothing_is_left_of_it() {
-    // There are timers, which never fire.
+    // Its clock is moved below, but its timers do not fire.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
     let _entered = runtime.enter();
-    in_many_orders(|| {
+    let ends = Arc::new(Ends::default());
+    let seen = Arc::clone(&ends);
+    in_many_orders(move || {
         let connections = Arc::new(Connections::new(ConnectionLimits {
             per_source: 2,
             total: 3,
@@ -42,48 +46,86 @@ fn every_connection_is_served_or_told_to_go_and_nothing_is_left_of_it() {
             ..ConnectionLimits::default()
         }));
         let clients = (0..5).map(|number| {
-            let connections = Arc::clone(&connections);
+            let (connections, seen) = (Arc::clone(&connections), Arc::clone(&seen));
             thread::spawn(move || {
                 let address = IpAddr::from([10, 0, 0, number % 2]);
-                connect(&connections, address);
+                seen.count(connect(&connections, address));
             })
         });
         let clients: Vec<_> = clients.collect();
-        connections.make_room();
+        for _time in 0..2 {
+            block_on(advance(GRACE));
+            connections.make_room();
+        }
         for client in clients {
             client.join().unwrap();
         }
         connections.is_unused().unwrap();
     });
+    ends.assert_all_were_met();
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// It has sent as many requests as it wants, or was told that an answer is the last.
+    Served,
+    /// It has sent nothing, and others need the room.
+    Silent,
+    /// Its header is incomplete, and there are too many of those.
+    Cut,
+    /// It is idle, and others need the room.
+    Idle,
+    /// It has given up before it got room.
+    GaveUp,
+    /// There is no room for it.
+    Displaced,
+}
+
+#[derive(Debug, Default)]
+struct Ends([AtomicUsize; 6]);
+
+impl Ends {
+    fn count(&self, end: End) {
+        self.0[end as usize].fetch_add(1, Relaxed);
+    }
+
+    /// An end that no order leads to is not tried.
+    fn assert_all_were_met(&self) {
+        let is_met = |count: &AtomicUsize| count.load(Relaxed) > 0;
+        assert!(self.0.iter().all(is_met), "{self:?}");
+    }
 }
 
 /// A connection, from when it is accepted.
-fn connect(connections: &Arc<Connections>, address: IpAddr) {
+fn connect(connections: &Arc<Connections>, address: IpAddr) -> End {
     match connections.admit(address) {
         Admission::Admitted(permit) => serve(&permit),
-        Admission::Queued(queued) if thread_rng().gen_bool(0.2) => drop(queued),
+        Admission::Queued(_) if thread_rng().gen_bool(0.2) => End::GaveUp,
         // It gets its turn when another closes, or is told that others need the room.
-        queued => {
-            if let Ok(permit) = block_on(queued.permit()) {
-                serve(&permit);
-            }
-        }
+        waits => match block_on(waits.permit()) {
+            Ok(permit) => serve(&permit),
+            Err(_no_permit) => End::Displaced,
+        },
     }
 }
 
 /// The task of a connection with up to two requests.
-fn serve(permit: &ConnectionPermit) {
+fn serve(permit: &ConnectionPermit) -> End {
     let state = permit.state();
-    for _request in 0..2 {
+    for request in 0..2 {
         if state.closing().now_or_never().is_some() {
-            return;
+            return match request {
+                0 => End::Silent,
+                _ => End::Idle,
+            };
         }
         if thread_rng().gen_bool(0.5) {
             permit.begin_header();
             permit.wait_for_header();
             if state.closing().now_or_never().is_some() {
                 assert!(state.is(Phase::Cut), "the rest of a header is waited for");
-                return;
+                return End::Cut;
             }
         }
         let _buffers = permit.free_buffers();
@@ -91,14 +133,15 @@ fn serve(permit: &ConnectionPermit) {
         let is_closing = state.closing().now_or_never().is_some();
         assert!(!is_closing, "a request that has begun is answered");
         if permit.end_answer() {
-            return;
+            return End::Served;
         }
         // Whoever is told to leave learns it.
         if state.is_leaving() {
             block_on(state.closing());
-            return;
+            return End::Idle;
         }
     }
+    End::Served
 }
 
 #[test]
@@ -131,7 +174,7 @@ fn the_beginning_and_the_end_of_an_outage_are_logged_in_their_order() {
         };
         let begun = said("EKS Auth does not give credentials now").unwrap();
         let ended = said("EKS Auth answers again");
-        assert_eq!(outage.is_open(), ended < Some(begun), "{lines:?}");
+        assert_eq!(outage.take_open(), ended < Some(begun), "{lines:?}");
     });
 }
 

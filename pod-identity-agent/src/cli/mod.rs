@@ -37,6 +37,10 @@ use crate::logging;
 use crate::node::initialize;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
+#[cfg(unix)]
+use crate::node::open_files;
+#[cfg(unix)]
+use crate::node::resources::check_open_files;
 use crate::node::resources::{check_threads, not_started};
 use crate::telemetry::line_writer::{LineWriter, Lines};
 use crate::telemetry::log_level::LogLevel;
@@ -197,9 +201,15 @@ impl Cli {
 fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = processors.min(MAX_WORKERS);
+    #[cfg(unix)]
+    {
+        open_files::raise_limit();
+        check_open_files(NEEDED_FILES)?;
+    }
     check_threads(workers + OTHER_THREADS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
+        .thread_keep_alive(12 * KEEP_INTERVAL)
         .enable_all()
         .build()
         .map_err(|error| not_started("the runtime", &error))?;
@@ -221,17 +231,21 @@ const MAX_WORKERS: usize = 4;
 /// it. As long as there is one, work waits for it instead.
 async fn keep_blocking_thread() {
     loop {
-        // It does nothing, so it does not fail.
+        // An error would be a panic in it, and it does nothing.
         let _done = tokio::task::spawn_blocking(|| ()).await;
         tokio::time::sleep(KEEP_INTERVAL).await;
     }
 }
 
-/// Half of the time after which tokio ends an idle thread.
+/// Much shorter than the time after which tokio ends an idle thread, because a process may be stopped for a while.
 const KEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For probes, for metrics, and for work that blocks.
+/// For probes, for metrics, and for work that blocks. Commands without the first two need no others.
 const OTHER_THREADS: usize = 3;
+
+/// `server` has 20 when it has started, and needs more for connections.
+#[cfg(unix)]
+const NEEDED_FILES: usize = 32;
 
 /// How long the end of the process waits for tasks that are being dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);

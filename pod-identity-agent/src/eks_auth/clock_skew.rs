@@ -18,7 +18,8 @@ use crate::sync::atomic::{AtomicI64, Ordering};
 pub(crate) struct ClockSkew {
     /// Positive if the node's clock is behind. Relaxed: only a metric reads it.
     millis: AtomicI64,
-    /// Whether the log says that they differ. Held while a line is written, so that the last one is so.
+    /// Whether the log says that they differ. Held from the measurement to the line, so that the log ends with the
+    /// latest one.
     logged: Mutex<bool>,
 }
 
@@ -37,10 +38,10 @@ impl ClockSkew {
         let Some(date) = response.headers().get("date").and_then(http_date) else {
             return;
         };
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let skew = date.as_unix_millis() - SystemClock.now().as_unix_millis();
         self.millis.store(skew, Ordering::Relaxed);
         let differs = far_apart(skew);
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *logged, differs) != differs {
             let seconds = skew / 1000;
             if differs {

@@ -12,7 +12,6 @@ use http::header::ACCEPT;
 use pod_identity_core::{Clock, SystemClock, with_causes, without_long_words};
 use serde_json::Value;
 
-use crate::eks_auth::http_clients::aws_connector;
 use crate::eks_auth::sdk::SdkEksAuth;
 use crate::telemetry::printable::{LONGEST_WORD, excerpt};
 
@@ -27,8 +26,8 @@ impl SdkEksAuth {
     /// Fails with a reason in words, for the log.
     pub(crate) async fn issuer_of_cluster(&self) -> Result<String, String> {
         let request = self.signed_request().await?;
-        let connector = aws_connector(self.ca_bundle(), self.clock_skew())
-            .map_err(|error| with_causes(&error))?;
+        let connector = self.connector().await;
+        let connector = connector.map_err(|error| with_causes(&error))?;
         let response = connector.call(request).await;
         issuer_in(&response.map_err(|error| with_causes(&error))?)
     }

@@ -24,18 +24,20 @@ pub(crate) fn aws_client(
     ca_bundle: Option<&Path>,
     clock_skew: &Arc<ClockSkew>,
 ) -> Result<SharedHttpClient, Unavailable> {
-    let connector = aws_connector(ca_bundle, clock_skew)?;
-    Ok(http_client_fn(move |_settings, _components| {
-        connector.clone()
-    }))
+    Ok(client_of(aws_connector(ca_bundle, clock_skew)?))
+}
+
+/// A client that uses this connector, with its connection pool.
+pub(crate) fn client_of(connector: SharedHttpConnector) -> SharedHttpClient {
+    http_client_fn(move |_settings, _components| connector.clone())
 }
 
 /// Connects over TLS, through the proxy that `HTTPS_PROXY` and `NO_PROXY` name. It trusts the system's roots
 /// or, where `AWS_CA_BUNDLE` names a file, the roots in that file only, as the AWS CLI does.
 ///
 /// # Errors
-/// Fails if the file cannot be read or holds no certificate, and while the system's roots cannot be read for want of
-/// open files.
+/// Fails if the file cannot be read or holds no certificate, and while the system's roots cannot be read because there
+/// are too many open files or there is no memory.
 pub(crate) fn aws_connector(
     ca_bundle: Option<&Path>,
     clock_skew: &Arc<ClockSkew>,

@@ -106,9 +106,9 @@ impl Outage {
         }
     }
 
-    /// Whether the log has said that an outage began, and not that it ended.
+    /// Ends the outage without a line. Returns whether the log has said that one began, and not that it ended.
     #[cfg(all(test, interleaved))]
-    pub(crate) fn is_open(&self) -> bool {
+    pub(crate) fn take_open(&self) -> bool {
         self.lock().outage.recovered()
     }
 

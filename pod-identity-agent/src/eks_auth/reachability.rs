@@ -62,7 +62,7 @@ impl Reachability {
         }
         match checked {
             Ok(()) => self.succeed(&mut state),
-            Err(reason) => self.fail(&mut state, reason.to_string()),
+            Err(reason) => self.fail(&mut state, reason.in_full()),
         }
         true
     }

@@ -16,6 +16,7 @@ use aws_sdk_eksauth::operation::RequestId;
 use aws_sdk_eksauth::operation::assume_role_for_pod_identity::{
     AssumeRoleForPodIdentityError, AssumeRoleForPodIdentityOutput,
 };
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http::Uri;
 use http::uri::Scheme;
@@ -60,6 +61,8 @@ pub struct SdkEksAuth {
     node: NodeIdentity,
     discover_node: bool,
     clock_skew: Arc<ClockSkew>,
+    /// Made once, while the rest may be tried again and again.
+    connector: OnceCell<SharedHttpConnector>,
     connected: OnceCell<Connected>,
 }
 
@@ -158,6 +161,7 @@ impl SdkEksAuth {
             node: NodeIdentity::default(),
             discover_node: false,
             clock_skew: Arc::default(),
+            connector: OnceCell::new(),
             connected: OnceCell::new(),
         }
     }
@@ -276,8 +280,15 @@ impl SdkEksAuth {
         self.connected.get_or_try_init(|| self.connect()).await
     }
 
+    /// What EKS Auth, EKS and STS are called through. A failure is not cached.
+    pub(crate) async fn connector(&self) -> Result<&SharedHttpConnector, Unavailable> {
+        let make =
+            async || http_clients::aws_connector(self.ca_bundle.as_deref(), &self.clock_skew);
+        self.connector.get_or_try_init(make).await
+    }
+
     async fn connect(&self) -> Result<Connected, Unavailable> {
-        let aws_client = http_clients::aws_client(self.ca_bundle.as_deref(), &self.clock_skew)?;
+        let aws_client = http_clients::client_of(self.connector().await?.clone());
         own_credentials::check_shared_files().await?;
         let identity = Identity::find(&aws_client, self.rotate_credentials).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())

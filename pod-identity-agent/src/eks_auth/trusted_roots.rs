@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use crate::eks_auth::unavailable::{Cause, Unavailable};
-use crate::node::resources::is_want_of_open_files;
+use crate::node::resources::is_too_many_open_files;
 
 /// Returns the certificates in the file that `AWS_CA_BUNDLE` names, and no others, as the AWS CLI does.
 ///
@@ -32,16 +32,16 @@ pub(super) fn of_bundle(path: &Path) -> Result<TrustStore, Unavailable> {
 
 /// Returns the root certificates of the system, or of the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 ///
-/// The AWS client can read them itself, but does so once in the life of the process: what it cannot read then, for
-/// want of open files, it never trusts.
+/// The AWS client can read them itself, but does so once in the life of the process: what it cannot read then, because
+/// all open files are in use, it never trusts.
 ///
 /// # Errors
 /// Fails if one of the files cannot be read now, but perhaps later.
 pub(super) fn of_system() -> Result<TrustStore, Unavailable> {
     let (pem, not_trusted) = usable(load_native_certs())?;
     // Once, because a client is made again while something else is missing, such as the region.
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
         if let Some(error) = not_trusted.first() {
             let count = not_trusted.len();
             warn!(
@@ -69,14 +69,14 @@ fn usable(found: CertificateResult) -> Result<(String, Vec<String>), Unavailable
     let mut not_trusted = Vec::new();
     for error in found.errors {
         if let ErrorKind::Io { inner, .. } = &error.kind
-            && (is_want_of_open_files(inner) || inner.kind() == io::ErrorKind::OutOfMemory)
+            && (is_too_many_open_files(inner) || inner.kind() == io::ErrorKind::OutOfMemory)
         {
             let source = Arc::new(error);
             return Err(Unavailable::SystemRoots { source });
         }
         not_trusted.push(error.to_string());
     }
-    // At once, because what is left of a text that grew piece by piece stays with the process.
+    // Allocated once: a buffer that grows leaves freed pieces, which stay resident.
     let encoded = |der: &CertificateDer| BEGIN.len() + der.len().div_ceil(3) * 4 + END.len();
     let mut pem = String::with_capacity(found.certs.iter().map(encoded).sum());
     for certificate in found.certs {
@@ -164,14 +164,20 @@ mod tests {
         let valid = certificate();
         for certificates in [&[][..], &[valid.der().as_ref()]] {
             let error = usable(found(certificates, &[ENOENT, EMFILE])).unwrap_err();
-            let text = error.to_string();
-            assert!(text.contains("root certificates of this system"), "{text}");
-            assert!(text.contains("oo many open files"), "{text}");
+            let (for_pods, in_full) = (error.to_string(), error.in_full());
+            assert!(
+                for_pods.contains("root certificates of this system"),
+                "{for_pods}"
+            );
+            assert!(!for_pods.contains("/etc/ssl"), "{for_pods}");
+            assert!(in_full.contains("oo many open files"), "{in_full}");
+            assert!(in_full.contains("/etc/ssl/cert.pem"), "{in_full}");
         }
     }
 
     const ENOENT: i32 = 2;
 
+    #[cfg(unix)]
     const EMFILE: i32 = 24;
 
     #[test]

@@ -32,10 +32,11 @@ pub enum Unavailable {
         /// The cause.
         source: Cause,
     },
-    /// The system's root certificates cannot be read for want of open files or memory.
-    #[error("the root certificates of this system cannot be read: {source}")]
+    /// The system's root certificates cannot be read, because there are too many open files or there is no memory.
+    #[error("the root certificates of this system cannot be read; the agent's log has the cause")]
     SystemRoots {
-        /// The operating system's error, with the file.
+        /// The operating system's error, with the file, for the log and the readiness probe. Pods are not told what
+        /// the node's files are.
         source: Cause,
     },
     /// The shared config or credentials file is malformed.
@@ -116,6 +117,9 @@ impl Unavailable {
         match self {
             Self::NotEksAuth { excerpt, .. } => format!("{self}: {excerpt}"),
             Self::SharedFiles { reason } => format!("{self}: {reason}"),
+            Self::SystemRoots { source } => {
+                format!("{self}: {source}; raise the agent's limits of open files and memory")
+            }
             _ => self.to_string(),
         }
     }

@@ -143,7 +143,7 @@ impl Upstream {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = error.in_full();
                 if is_first && logged.as_ref() != Some(&reason) {
                     warn!(
                         reason,

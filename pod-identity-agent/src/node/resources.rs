@@ -2,7 +2,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
-/// Starts this many threads, which end at once, to find out whether the process may have them.
+/// Starts this many threads, to find out whether the process may have them, and ends them again.
 ///
 /// Where it may not, tokio panics, or waits forever for the threads that it has started already.
 ///
@@ -12,21 +12,44 @@ pub(crate) fn check_threads(count: usize) -> io::Result<()> {
     let all_are_started = Mutex::new(());
     let wait = || drop(all_are_started.lock());
     thread::scope(|scope| {
-        let _held = all_are_started
+        let held = all_are_started
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, wait).map(drop))
+        let start = |_| Builder::new().spawn_scoped(scope, wait);
+        let started: io::Result<Vec<_>> = (0..count).map(start).collect();
+        drop(held);
+        // The scope waits for what they do, and not until they are gone.
+        for thread in started? {
+            let _done = thread.join();
+        }
+        Ok(())
     })
     .map_err(|error| not_started("the agent's threads", &error))
+}
+
+/// Opens this many files, to find out whether the process may, and closes them again.
+///
+/// Where it may not, tokio panics.
+///
+/// # Errors
+/// Fails if one of them cannot be opened.
+#[cfg(unix)]
+pub(crate) fn check_open_files(count: usize) -> io::Result<()> {
+    let open = |_| std::fs::File::open("/dev/null");
+    let opened: io::Result<Vec<_>> = (0..count).map(open).collect();
+    opened
+        .map(drop)
+        .map_err(|error| not_started("the agent", &error))
 }
 
 /// Returns the error that `what` cannot be started, with what to do about it.
 pub(crate) fn not_started(what: &str, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
+        // The C library reports a lack of memory in the same way.
         io::ErrorKind::WouldBlock => {
-            "; raise the limit of processes of this container or node, which counts threads"
+            "; raise the limit of processes, which counts threads, or of memory, of this container or node"
         }
-        _ if is_want_of_open_files(error) => "; raise the limit of open files",
+        _ if is_too_many_open_files(error) => "; raise the limit of open files",
         _ => "",
     };
     let message = format!("{what} cannot be started: {error}{remedy}");
@@ -34,7 +57,7 @@ pub(crate) fn not_started(what: &str, error: &io::Error) -> io::Error {
 }
 
 /// Whether the process or the system has as many open files as it may.
-pub(crate) fn is_want_of_open_files(error: &io::Error) -> bool {
+pub(crate) fn is_too_many_open_files(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         use rustix::io::Errno;
@@ -53,9 +76,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_that_can_be_started_are_no_error() {
+    fn what_can_be_started_is_no_error() {
         for count in [0, 1, 8] {
             check_threads(count).unwrap();
+            #[cfg(unix)]
+            check_open_files(count).unwrap();
         }
     }
 
@@ -74,6 +99,6 @@ mod tests {
             assert!(text.starts_with("the log cannot be started: "), "{text}");
             assert!(text.contains(&format!("; raise {limit}")), "{text}");
         }
-        assert!(!text(Errno::NOMEM).contains("raise"));
+        assert!(!text(Errno::NOSPC).contains("raise"));
     }
 }

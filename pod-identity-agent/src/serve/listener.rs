@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::{info, warn};
 
+use crate::node::resources::is_too_many_open_files;
 use crate::serve::client_socket;
 use crate::telemetry::readiness::{Readiness, ReadinessBlocker};
 
@@ -234,6 +235,7 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::Unsupported => {
             "this node has no IPv6: leave the address out with --bind-hosts"
         }
+        _ if is_too_many_open_files(error) => "raise the limit of open files",
         _ => "check the address",
     }
 }

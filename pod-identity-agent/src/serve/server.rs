@@ -66,6 +66,8 @@ pub(crate) async fn serve(
                     if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
                         warn!(%error, suppressed, remedy = "raise the limit of open files", "connections cannot be accepted");
                     }
+                    // Those that ended before have freed their descriptors already.
+                    while tasks.try_join_next().is_some() {}
                     connections.make_room();
                 }
                 // The descriptor of a connection is free when its task has ended.

@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::getuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::client::{self, Answer, Client, Request};
+use crate::support::client::{self, Answer, Request};
 use crate::support::process::{NODE_CREDENTIALS, Program, address_of, arguments};
 use crate::support::shop::{shop, token};
-use crate::support::soon;
+use crate::support::{SECOND, soon};
 
 #[tokio::test]
 async fn a_proxy_of_the_environment_is_used_neither_for_probes_nor_for_hosts_of_no_proxy() {
@@ -109,51 +112,48 @@ async fn the_roots_of_the_system_are_those_in_the_file_of_ssl_cert_file() {
     assert_eq!(agent.get(&token(&eks)).await.key(), eks.minted()[0]);
 }
 
-/// What could not be read at first, because clients had all open files, is read later.
+/// What cannot be read at the start, because all open files are in use, is read later.
 #[tokio::test]
 async fn the_roots_of_the_system_are_read_when_there_are_open_files_again() {
     let eks = shop().await;
     let front = TlsFront::start(eks.address()).await;
     let files = tempfile::tempdir().unwrap();
-    let config = files.path().join("config");
+    let [first, root] = ["first.pem", "root.pem"].map(|name| files.path().join(name));
+    std::fs::copy(&front.root, &root).unwrap();
+    // The agent waits at it until there is a writer.
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &first, mode).unwrap();
     let environment = [
-        ("AWS_CONFIG_FILE", config.to_str().unwrap()),
         ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("SSL_CERT_FILE", front.root.to_str().unwrap()),
+        ("AWS_REGION", "us-west-2"),
+        ("SSL_CERT_FILE", first.to_str().unwrap()),
+        ("SSL_CERT_DIR", files.path().to_str().unwrap()),
     ];
     let environment = [&NODE_CREDENTIALS[..], &environment].concat();
     let endpoint = front.endpoint();
     let program = Program::start(&arguments(eks.cluster(), &endpoint), &environment);
     let address = address_of(&program, "credentials").await;
-    // Without a region, so that it connects to EKS Auth later.
-    program.stdout.says("not ready").await;
-    let mut client = soon(Client::connect(address)).await;
-    client.ask(Request::of("/")).await;
-
-    program.limit_open_files(0);
-    std::fs::write(&config, "[default]\nregion = us-west-2\n").unwrap();
-    let token = token(&eks);
-    let refused = async {
+    let opened = pipe::OpenOptions::new();
+    let writer = soon(async {
         loop {
-            let answer = client.ask(Request::with_token(&token)).await;
-            answer.assert_try_again();
-            if answer
-                .body
-                .contains("the root certificates of this system cannot be read")
-            {
-                break answer;
+            match opened.open_sender(&first) {
+                Ok(writer) => break writer,
+                Err(_no_reader) => sleep(SECOND / 100).await,
             }
         }
-    };
-    let refused = soon(refused).await;
-    assert!(
-        refused.body.contains("Too many open files"),
-        "{}",
-        refused.body
-    );
+    });
+    let writer = writer.await;
+    program.limit_open_files(0);
+    std::fs::remove_file(&first).unwrap();
+    drop(writer);
+    let said = program.stdout.says("not ready").await;
+    let reason = said["reason"].as_str().unwrap();
+    let expected = "the root certificates of this system cannot be read";
+    assert!(reason.starts_with(expected), "{said}");
+    assert!(reason.contains("Too many open files"), "{said}");
 
     program.limit_open_files(1024);
-    client::insist(address, &token).await.key();
+    client::insist(address, &token(&eks)).await.key();
 }
 
 /// tokio would panic, or wait for ever.
@@ -162,8 +162,22 @@ async fn without_enough_threads_it_ends_with_the_limit_to_raise() {
     let arguments = arguments("test-cluster", "http://127.0.0.1:9");
     for limit in 1..=4 {
         let ended = Program::with_threads(limit, &arguments).end().await;
-        let parts = ["cannot be started", "raise the limit of processes"];
-        ended.assert_one_line(1, &parts);
+        // A user who is not root has other processes, which count too.
+        let part = match getuid().is_root() && limit > 1 {
+            true => "the agent's threads cannot be started",
+            false => "the thread that writes the log cannot be started",
+        };
+        ended.assert_one_line(1, &[part, "raise the limit of processes"]);
+    }
+}
+
+/// tokio would panic.
+#[tokio::test]
+async fn without_enough_open_files_it_ends_with_the_limit_to_raise() {
+    let arguments = arguments("test-cluster", "http://127.0.0.1:9");
+    for limit in [6, 12, 20, 30] {
+        let ended = Program::with_open_files(limit, &arguments, &[]).end().await;
+        ended.assert_one_line(1, &["cannot be started", "raise the limit of open files"]);
     }
 }
 

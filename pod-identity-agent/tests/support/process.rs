@@ -60,7 +60,10 @@ impl Program {
         // Where that user may read it.
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("pod-identity-agent");
-        std::fs::copy(PROGRAM, &program).unwrap();
+        // By another process: a child that this one forks meanwhile would have it open to write.
+        let mut install = std::process::Command::new("install");
+        let installed = install.args(["-m", "0755", PROGRAM]).arg(&program).status();
+        assert!(installed.unwrap().success());
         let all_may_enter = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), all_may_enter).unwrap();
         let mut shell = Command::new("prlimit");
