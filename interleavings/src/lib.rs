@@ -19,16 +19,16 @@ pub use shuttle::sync::atomic;
 pub use shuttle::thread;
 
 /// Plays this in many orders: 2,000, or as many as the variable `INTERLEAVINGS` says, chosen by the seed
-/// `INTERLEAVINGS_SEED`, or 1.
+/// `INTERLEAVINGS_SEED`, or 1. Returns their number.
 ///
 /// # Panics
 /// Panics with the first order in which `play` does, or in which all threads wait.
-pub fn in_many_orders(play: impl Fn() + Send + Sync + 'static) {
+pub fn in_many_orders(play: impl Fn() + Send + Sync + 'static) -> usize {
     let orders = number("INTERLEAVINGS").unwrap_or(2_000);
     let seed = number("INTERLEAVINGS_SEED").unwrap_or(1);
     let orders = usize::try_from(orders).expect("INTERLEAVINGS must be smaller");
     let scheduler = RandomScheduler::new_from_seed(seed, orders);
-    Runner::new(scheduler, Config::new()).run(play);
+    Runner::new(scheduler, Config::new()).run(play)
 }
 
 #[expect(clippy::disallowed_methods, reason = "`just interleavings` sets it")]

@@ -90,7 +90,7 @@ fn check_error(line: &str, arguments: &[OsString]) {
         "{line}"
     );
     let arguments: Vec<_> = arguments.iter().map(|it| it.to_string_lossy()).collect();
-    // Whatever stands between a colon and a later @ may be a password.
+    // What stands between a colon and the last @ before the next colon may be a password.
     let (mut passwords, mut others) = (Vec::new(), String::new());
     for argument in &arguments {
         others.push('\n');
@@ -111,7 +111,7 @@ fn check_error(line: &str, arguments: &[OsString]) {
         let words = password.trim_matches(|character: char| !character.is_alphanumeric());
         let is_elsewhere = others.contains(words);
         assert!(
-            !is_secret(password) || is_elsewhere || !line.contains(password),
+            !is_secret(words) || is_elsewhere || !line.contains(words),
             "{line}"
         );
     }

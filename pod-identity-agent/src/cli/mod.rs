@@ -38,8 +38,6 @@ use crate::node::initialize;
 #[cfg(target_os = "linux")]
 use crate::node::network::LinkKind;
 #[cfg(unix)]
-use crate::node::open_files;
-#[cfg(unix)]
 use crate::node::resources::check_open_files;
 use crate::node::resources::{check_threads, not_started};
 use crate::telemetry::line_writer::{LineWriter, Lines};
@@ -202,14 +200,11 @@ fn block_on<T, E: From<io::Error>>(future: impl Future<Output = Result<T, E>>) -
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = processors.min(MAX_WORKERS);
     #[cfg(unix)]
-    {
-        open_files::raise_limit();
-        check_open_files(NEEDED_FILES)?;
-    }
+    check_open_files(NEEDED_FILES)?;
     check_threads(workers + OTHER_THREADS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
-        .thread_keep_alive(12 * KEEP_INTERVAL)
+        .thread_keep_alive(KEEP_ALIVE)
         .enable_all()
         .build()
         .map_err(|error| not_started("the runtime", &error))?;
@@ -231,16 +226,20 @@ const MAX_WORKERS: usize = 4;
 /// it. As long as there is one, work waits for it instead.
 async fn keep_blocking_thread() {
     loop {
-        // An error would be a panic in it, and it does nothing.
+        // Doing nothing does not fail.
         let _done = tokio::task::spawn_blocking(|| ()).await;
         tokio::time::sleep(KEEP_INTERVAL).await;
     }
 }
 
-/// Much shorter than the time after which tokio ends an idle thread, because a process may be stopped for a while.
-const KEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// After how long tokio ends an idle thread. Each piece of work goes to the thread that has been idle for longest, so two
+/// are kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// For probes, for metrics, and for work that blocks. Commands without the first two need no others.
+/// Half of it, because a process may be stopped for a while.
+const KEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// For probes, for metrics, and for work that blocks. Commands that have neither of the first two start only the third.
 const OTHER_THREADS: usize = 3;
 
 /// `server` has 20 when it has started, and needs more for connections.

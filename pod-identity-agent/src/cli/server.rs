@@ -279,7 +279,11 @@ impl Server {
             #[cfg(unix)]
             debug,
         };
-        super::block_on(self.serve(eks_auth, tasks, keys, telemetry))?;
+        #[cfg(unix)]
+        let open_files = crate::node::open_files::raise_limit();
+        #[cfg(not(unix))]
+        let open_files = None;
+        super::block_on(self.serve(eks_auth, tasks, keys, telemetry, open_files))?;
         Ok(())
     }
 
@@ -370,6 +374,7 @@ impl Server {
         tasks: Option<KubernetesTasks>,
         keys: TokenKeys,
         telemetry: Telemetry,
+        open_files: Option<usize>,
     ) -> io::Result<()> {
         info!(
             "cluster-name" = self.cluster_name,
@@ -390,8 +395,7 @@ impl Server {
         if let Some(settings) = telemetry.debug {
             agent = agent.debug(settings);
         }
-        #[cfg(unix)]
-        if let Some(limit) = crate::node::open_files::raise_limit() {
+        if let Some(limit) = open_files {
             agent = agent.open_files(limit);
         }
         #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use crate::sync::atomic::{AtomicI64, Ordering};
 /// because its retries are disabled: [`Missigned`] marks such an answer.
 #[derive(Debug, Default)]
 pub(crate) struct ClockSkew {
-    /// Positive if the node's clock is behind. Relaxed: only a metric reads it.
+    /// Positive if the node's clock is behind. Relaxed: it stands for itself.
     millis: AtomicI64,
     /// Whether the log says that they differ. Held from the measurement to the line, so that the log ends with the
     /// latest one.

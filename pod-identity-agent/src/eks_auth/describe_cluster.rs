@@ -13,6 +13,7 @@ use pod_identity_core::{Clock, SystemClock, with_causes, without_long_words};
 use serde_json::Value;
 
 use crate::eks_auth::sdk::SdkEksAuth;
+use crate::eks_auth::unavailable::Unavailable;
 use crate::telemetry::printable::{LONGEST_WORD, excerpt};
 
 /// `DescribeCluster` of EKS, for the one member that the agent needs.
@@ -27,22 +28,24 @@ impl SdkEksAuth {
     pub(crate) async fn issuer_of_cluster(&self) -> Result<String, String> {
         let request = self.signed_request().await?;
         let connector = self.connector().await;
-        let connector = connector.map_err(|error| with_causes(&error))?;
+        let connector = connector.map_err(|error| error.in_full())?;
         let response = connector.call(request).await;
         issuer_in(&response.map_err(|error| with_causes(&error))?)
     }
 
     async fn signed_request(&self) -> Result<HttpRequest, String> {
-        let route = self.route().await.map_err(|error| error.to_string())?;
+        let route = self.route().await.map_err(|error| error.in_full())?;
         let route = route.ok_or("the client of EKS Auth is not the agent's own")?;
         let endpoint = route.eks().ok_or("the endpoint of EKS is not known")?;
         let credentials = route.credentials().provide_credentials().await;
-        let credentials = credentials.map_err(|error| with_causes(&error))?;
+        // The cause, which may be the output of a program, is logged where the credentials are loaded.
+        let no_credentials = |error| Unavailable::no_credentials(error).to_string();
+        let credentials = credentials.map_err(no_credentials)?;
         let url = format!("{endpoint}/clusters/{}", self.cluster());
         let mut request = Request::get(&url)
             .header(ACCEPT, "application/json")
             .body(SdkBody::empty())
-            .map_err(|_invalid| format!("{url:?} is not a URL"))?;
+            .map_err(|_invalid| "the endpoint of EKS is not a URL".to_owned())?;
 
         let identity = Identity::from(credentials);
         // EKS judges the time of a signature as EKS Auth does, which has told how far the node's clock is off.

@@ -280,7 +280,7 @@ impl SdkEksAuth {
         self.connected.get_or_try_init(|| self.connect()).await
     }
 
-    /// What EKS Auth, EKS and STS are called through. A failure is not cached.
+    /// What EKS Auth, EKS and STS are called through, for the life of the process. A failure is not cached.
     pub(crate) async fn connector(&self) -> Result<&SharedHttpConnector, Unavailable> {
         let make =
             async || http_clients::aws_connector(self.ca_bundle.as_deref(), &self.clock_skew);
@@ -338,7 +338,8 @@ async fn endpoint(config: &SdkConfig) -> Result<Uri, Unavailable> {
     let url = resolved.map_err(|error| no_endpoint(with_causes(&*error)))?;
     url.url()
         .parse()
-        .map_err(|_invalid| no_endpoint(format!("{} is not a URL", url.url())))
+        // It is not quoted, because there may be a password in it.
+        .map_err(|_invalid| no_endpoint("what is configured for it is not a URL".to_owned()))
 }
 
 impl EksAuth for SdkEksAuth {

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use crate::eks_auth::unavailable::{Cause, Unavailable};
-use crate::node::resources::is_too_many_open_files;
+use crate::node::resources::{is_too_many_open_files, remedy};
 
 /// Returns the certificates in the file that `AWS_CA_BUNDLE` names, and no others, as the AWS CLI does.
 ///
@@ -39,7 +39,7 @@ pub(super) fn of_bundle(path: &Path) -> Result<TrustStore, Unavailable> {
 /// Fails if one of the files cannot be read now, but perhaps later.
 pub(super) fn of_system() -> Result<TrustStore, Unavailable> {
     let (pem, not_trusted) = usable(load_native_certs())?;
-    // Once, because a client is made again while something else is missing, such as the region.
+    // Once, because several clients are made.
     static WARNED: Once = Once::new();
     WARNED.call_once(|| {
         if let Some(error) = not_trusted.first() {
@@ -71,8 +71,10 @@ fn usable(found: CertificateResult) -> Result<(String, Vec<String>), Unavailable
         if let ErrorKind::Io { inner, .. } = &error.kind
             && (is_too_many_open_files(inner) || inner.kind() == io::ErrorKind::OutOfMemory)
         {
-            let source = Arc::new(error);
-            return Err(Unavailable::SystemRoots { source });
+            let reason = format!("{error}{}", remedy(inner));
+            return Err(Unavailable::SystemRoots {
+                source: Arc::from(Box::<dyn Error + Send + Sync>::from(reason)),
+            });
         }
         not_trusted.push(error.to_string());
     }
@@ -170,7 +172,11 @@ mod tests {
                 "{for_pods}"
             );
             assert!(!for_pods.contains("/etc/ssl"), "{for_pods}");
-            assert!(in_full.contains("oo many open files"), "{in_full}");
+            assert!(in_full.contains("(os error 24)"), "{in_full}");
+            assert!(
+                in_full.contains("raise the limit of open files"),
+                "{in_full}"
+            );
             assert!(in_full.contains("/etc/ssl/cert.pem"), "{in_full}");
         }
     }

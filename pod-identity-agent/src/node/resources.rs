@@ -18,7 +18,7 @@ pub(crate) fn check_threads(count: usize) -> io::Result<()> {
         let start = |_| Builder::new().spawn_scoped(scope, wait);
         let started: io::Result<Vec<_>> = (0..count).map(start).collect();
         drop(held);
-        // The scope waits for what they do, and not until they are gone.
+        // Joined, because the scope waits for the closures only, and a thread that is ending still counts.
         for thread in started? {
             let _done = thread.join();
         }
@@ -37,23 +37,29 @@ pub(crate) fn check_threads(count: usize) -> io::Result<()> {
 pub(crate) fn check_open_files(count: usize) -> io::Result<()> {
     let open = |_| std::fs::File::open("/dev/null");
     let opened: io::Result<Vec<_>> = (0..count).map(open).collect();
-    opened
-        .map(drop)
-        .map_err(|error| not_started("the agent", &error))
+    match opened {
+        Err(error) if is_too_many_open_files(&error) => Err(not_started("the program", &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the error that `what` cannot be started, with what to do about it.
 pub(crate) fn not_started(what: &str, error: &io::Error) -> io::Error {
-    let remedy = match error.kind() {
+    let message = format!("{what} cannot be started: {error}{}", remedy(error));
+    io::Error::new(error.kind(), message)
+}
+
+/// Returns which limit to raise, to be put behind the error.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
         // The C library reports a lack of memory in the same way.
         io::ErrorKind::WouldBlock => {
-            "; raise the limit of processes, which counts threads, or of memory, of this container or node"
+            "; raise the limit of processes of this container or node, which counts threads, or its limit of memory"
         }
+        io::ErrorKind::OutOfMemory => "; raise the limit of memory",
         _ if is_too_many_open_files(error) => "; raise the limit of open files",
         _ => "",
-    };
-    let message = format!("{what} cannot be started: {error}{remedy}");
-    io::Error::new(error.kind(), message)
+    }
 }
 
 /// Whether the process or the system has as many open files as it may.
@@ -94,6 +100,7 @@ mod tests {
             (Errno::AGAIN, "the limit of processes"),
             (Errno::MFILE, "the limit of open files"),
             (Errno::NFILE, "the limit of open files"),
+            (Errno::NOMEM, "the limit of memory"),
         ] {
             let text = text(errno);
             assert!(text.starts_with("the log cannot be started: "), "{text}");

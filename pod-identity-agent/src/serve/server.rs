@@ -66,7 +66,7 @@ pub(crate) async fn serve(
                     if let Some(suppressed) = exhaustion.occurred(Instant::now()) {
                         warn!(%error, suppressed, remedy = "raise the limit of open files", "connections cannot be accepted");
                     }
-                    // Those that ended before have freed their descriptors already.
+                    // The wait below is for a task that ends from now on.
                     while tasks.try_join_next().is_some() {}
                     connections.make_room();
                 }

@@ -56,9 +56,7 @@ impl IssuerKeys {
         let connector = self.connector.get_or_try_init(|| async {
             aws_connector(self.ca_bundle.as_deref(), &Arc::default())
         });
-        let connector = connector
-            .await
-            .map_err(|error| failed(with_causes(&error)))?;
+        let connector = connector.await.map_err(|error| failed(error.in_full()))?;
         let request = Request::get(url).header(ACCEPT, "application/json");
         let request = request.body(SdkBody::empty()).ok();
         let request = request.and_then(|request| HttpRequest::try_from(request).ok());

@@ -69,7 +69,10 @@ impl Program {
         let mut shell = Command::new("prlimit");
         shell.arg(format!("--nproc={limit}"));
         if getuid().is_root() {
-            shell.args(["setpriv", "--reuid=61613", "--clear-groups"]);
+            // Of each process of these tests another one, who has no other processes.
+            let user = 20_000 + std::process::id() % 40_000;
+            shell.arg("setpriv").arg(format!("--reuid={user}"));
+            shell.arg("--clear-groups");
         }
         shell.arg(&program);
         let mut started = Self::spawn(shell, arguments, &[]);
