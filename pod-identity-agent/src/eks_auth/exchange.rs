@@ -140,7 +140,7 @@ impl EksAuthError {
         Unavailable::TimedOut(timeout).into()
     }
 
-    /// The text for the log; see [`Unavailable::in_full`].
+    /// The text for the log and for `/readyz` where pods cannot ask; see [`Unavailable::in_full`].
     pub(crate) fn in_full(&self) -> String {
         match self {
             Self::Unreachable(reason) => {

@@ -62,7 +62,7 @@ impl Reachability {
         }
         match checked {
             Ok(()) => self.succeed(&mut state),
-            Err(reason) => self.fail(&mut state, reason.to_string()),
+            Err(reason) => self.fail(&mut state, reason.in_full(), reason.to_string()),
         }
         true
     }
@@ -78,7 +78,7 @@ impl Reachability {
                 ..
             }) => {
                 state.failed_at = Some(now);
-                self.fail(&mut state, error.to_string());
+                self.fail(&mut state, error.in_full(), error.to_string());
             }
             _ => self.succeed(&mut state),
         }
@@ -89,10 +89,9 @@ impl Reachability {
         self.blocker.release();
     }
 
-    /// `reason` must be safe to show to pods, who can ask `/readyz` at the metrics port.
-    fn fail(&self, state: &mut State, reason: String) {
+    fn fail(&self, state: &mut State, reason: String, for_pods: String) {
         state.unreachable = true;
-        self.blocker.block(reason);
+        self.blocker.block_in_full(reason, for_pods);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -35,7 +35,7 @@ pub enum Unavailable {
     /// The system's root certificates cannot be read, because there are too many open files or there is no memory.
     #[error("the root certificates of this system cannot be read; the agent's log has the cause")]
     SystemRoots {
-        /// The operating system's error, with the file, for the log. Pods are not told what the node's files are.
+        /// The operating system's error, with the file. Pods are not told what the node's files are.
         source: Cause,
     },
     /// The shared config or credentials file is malformed.
@@ -43,8 +43,7 @@ pub enum Unavailable {
         "the shared config and credentials files cannot be read; the agent's log has the cause"
     )]
     SharedFiles {
-        /// The file, the line and the cause, for the log. Pods are not told what the node's
-        /// files are.
+        /// The file, the line and the cause. Pods are not told what the node's files are.
         reason: String,
     },
     /// The region has no endpoint, or the settings contradict each other: FIPS with a custom endpoint.
@@ -80,9 +79,8 @@ pub enum Unavailable {
     NotEksAuth {
         /// The status.
         status: u16,
-        /// The beginning of the body, on one line, for the log. A proxy may repeat
-        /// the request in it, so pods are not told, and neither the pod's token nor any other long word is in
-        /// it.
+        /// The beginning of the body, on one line. A proxy may repeat the request in it, so pods are not told, and
+        /// neither the pod's token nor any other long word is in it.
         excerpt: String,
     },
     /// No answer in time.
@@ -111,7 +109,7 @@ impl Unavailable {
         }
     }
 
-    /// The text for the log, with the cause that pods are not told.
+    /// The text for the log, and for `/readyz` where pods cannot ask, with the cause that they are not told.
     pub(crate) fn in_full(&self) -> String {
         match self {
             Self::NotEksAuth { excerpt, .. } => format!("{self}: {excerpt}"),

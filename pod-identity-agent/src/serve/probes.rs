@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use crate::serve::respond::text;
 use crate::telemetry::metrics::{Metrics, Reading};
-use crate::telemetry::readiness::Readiness;
+use crate::telemetry::readiness::{Readiness, Report};
 
 /// Answers liveness and readiness probes and, on the metrics address, `/metrics`.
 #[derive(Clone)]
@@ -25,23 +25,17 @@ impl Probes {
     pub(crate) fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok".to_owned()),
-            "/readyz" => {
-                let report = self.readiness.report();
-                let status = if report.ready {
-                    StatusCode::OK
-                } else {
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
-                text(status, report.message)
-            }
+            "/readyz" => readyz(self.readiness.report()),
             _ => text(StatusCode::NOT_FOUND, "404 page not found".to_owned()),
         }
     }
 
-    /// `/metrics`, and the probes.
+    /// `/metrics`, and the probes as pods may read them, who can reach this port.
     pub(crate) fn respond_with_metrics<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if request.uri().path() != "/metrics" {
-            return self.respond(request);
+        match request.uri().path() {
+            "/metrics" => {}
+            "/readyz" => return readyz(self.readiness.report_for_pods()),
+            _ => return self.respond(request),
         }
         let page = self.metrics.render(&(self.reading)());
         let mut response = Response::new(Full::new(Bytes::from(page)));
@@ -49,6 +43,14 @@ impl Probes {
         response.headers_mut().insert(CONTENT_TYPE, exposition);
         response
     }
+}
+
+fn readyz(report: Report) -> Response<Full<Bytes>> {
+    let status = match report.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    text(status, report.message)
 }
 
 impl fmt::Debug for Probes {

@@ -23,6 +23,9 @@ pub(crate) struct Blocker {
     name: String,
     /// Why it blocks; `None` when released.
     reason: Option<String>,
+    /// The same for pods; `None` if they may read all of it.
+    #[serde(skip)]
+    for_pods: Option<String>,
     /// Whether it has been released at least once.
     released: bool,
 }
@@ -63,6 +66,7 @@ impl Readiness {
         blockers.push(Blocker {
             name: name.into(),
             reason: Some(reason.to_owned()),
+            for_pods: None,
             released: false,
         });
         ReadinessBlocker {
@@ -76,11 +80,21 @@ impl Readiness {
         self.lock().clone()
     }
 
+    /// For kubelet and for who operates the agent.
     pub(crate) fn report(&self) -> Report {
+        self.report_by(|blocker| blocker.reason.as_deref())
+    }
+
+    /// Without what pods are not told, for an address that they can reach.
+    pub(crate) fn report_for_pods(&self) -> Report {
+        self.report_by(|blocker| blocker.for_pods.as_deref().or(blocker.reason.as_deref()))
+    }
+
+    fn report_by(&self, reason: impl Fn(&Blocker) -> Option<&str>) -> Report {
         let blockers = self.lock();
         let reasons_of = |released: bool| {
             let blocking = blockers.iter().filter(|one| one.released == released);
-            let reasons: Vec<_> = blocking.filter_map(|one| one.reason.as_deref()).collect();
+            let reasons: Vec<_> = blocking.filter_map(&reason).collect();
             reasons.join("; ")
         };
         let (missing, degraded) = (reasons_of(false), reasons_of(true));
@@ -109,13 +123,25 @@ impl Readiness {
 impl ReadinessBlocker {
     /// Blocks, for this reason instead of the one before.
     pub(crate) fn block(&self, reason: String) {
-        self.update(|blocker| blocker.reason = Some(reason));
+        self.update(|blocker| {
+            blocker.reason = Some(reason);
+            blocker.for_pods = None;
+        });
+    }
+
+    /// The same for a reason of which pods are told less.
+    pub(crate) fn block_in_full(&self, reason: String, for_pods: String) {
+        self.update(|blocker| {
+            blocker.reason = Some(reason);
+            blocker.for_pods = Some(for_pods);
+        });
     }
 
     /// Blocks no more. Repeated calls change nothing.
     pub(crate) fn release(&self) {
         self.update(|blocker| {
             blocker.reason = None;
+            blocker.for_pods = None;
             blocker.released = true;
         });
     }
@@ -146,6 +172,21 @@ mod tests {
     fn report(readiness: &Readiness) -> (bool, String) {
         let Report { ready, message } = readiness.report();
         (ready, message)
+    }
+
+    #[test]
+    fn pods_are_told_less_where_there_is_less_for_them() {
+        let readiness = Readiness::new(false);
+        let [first, second] = ["first", "second"].map(|name| readiness.blocker(name, name));
+        first.block_in_full("the file /root/x".to_owned(), "a file".to_owned());
+        assert_eq!(readiness.report().message, "the file /root/x; second");
+        assert_eq!(readiness.report_for_pods().message, "a file; second");
+        first.block("another".to_owned());
+        assert_eq!(readiness.report_for_pods(), readiness.report());
+        for blocker in [first, second] {
+            blocker.release();
+        }
+        assert_eq!(readiness.report_for_pods().message, "ok");
     }
 
     #[test]

@@ -64,6 +64,13 @@ async fn an_error_without_an_aws_code_is_not_passed_on_with_its_status() {
         let excerpt = body.replace('\n', " ");
         let ready = ready.await;
         assert!(ready.body.contains(&excerpt), "{}", ready.body);
+        // Pods can ask there.
+        let for_pods = client::ask(server.metrics, Ask::of("/readyz")).await.body;
+        assert!(for_pods.contains(&format!("HTTP {status} ")), "{for_pods}");
+        assert!(
+            excerpt.is_empty() || !for_pods.contains(&excerpt),
+            "{for_pods}"
+        );
         eks.clear_faults();
         client::insist(server.credentials, &token(&eks)).await.key();
     }
