@@ -46,7 +46,6 @@ impl LinkWatch {
         let (connection, _handle, mut events) = new_multicast_connection(&groups)?;
         let mut netlink = JoinSet::new();
         netlink.spawn(connection);
-        self.reachable.set(1);
         let mut known = Vec::new();
         loop {
             self.look(&mut known).await;
@@ -75,6 +74,7 @@ impl LinkWatch {
             return;
         };
         if found.is_empty() && known.is_empty() {
+            self.reachable.set(1);
             return;
         }
         let is_changed = found != *known;

@@ -1,9 +1,11 @@
 //! `initialize` and `--watch-link`, as root only: in networks of their own, with links of the kind `ifb`.
 //! `conformance/initialize` does the same with a dummy link on a kernel of its own.
 
+use tokio::time::sleep;
+
 use crate::support::namespace::Namespace;
 use crate::support::process::Program;
-use crate::support::soon;
+use crate::support::{SECOND, soon};
 
 const INITIALIZE: &str = "$0 initialize --link-kind ifb";
 
@@ -149,6 +151,16 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
         REGION,
     );
     agent.stdout.says_times(4, "listening").await;
+    let get =
+        r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
+    let metrics = || network.run(&format!("exec bash -c '{get}'")).1;
+    // It has looked for the first time, and does not look while the link is just going.
+    let begun = async {
+        while !metrics().contains("\npod_identity_link_reachable 1\n") {
+            sleep(SECOND / 100).await;
+        }
+    };
+    soon(begun).await;
     for (times, taken, said) in [
         (
             1,
@@ -174,9 +186,7 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
             .await;
         assert_eq!(network.run("$0 initialize --check").0, Some(0), "{taken}");
     }
-    let get =
-        r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
-    let (_code, metrics) = network.run(&format!("exec bash -c '{get}'"));
+    let metrics = metrics();
     for series in ["pod_identity_link_lost 3", "pod_identity_link_reachable 1"] {
         assert!(
             metrics.lines().any(|line| line == series),
