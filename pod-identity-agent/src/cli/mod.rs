@@ -232,11 +232,10 @@ async fn keep_blocking_thread() {
     }
 }
 
-/// After how long tokio ends an idle thread. Each piece of work goes to the thread that has been idle for longest, so two
-/// are kept.
+/// After how long tokio ends an idle thread.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// Half of it, because a process may be stopped for a while.
+/// Half of it, because a process may be stopped for a while. More often would keep more threads than one alive.
 const KEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// For probes, for metrics, and for work that blocks. Commands that have neither of the first two start only the third.

@@ -459,7 +459,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const MISSED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use pod_identity_core::{Endpoint, Expiring, Secret};
     use pod_identity_testkit::SettableClock;
 
@@ -467,11 +467,11 @@ mod tests {
     use crate::fetch::token_source::TokenSource;
     use crate::{HttpTransport, NoObserver, SystemResolver};
 
-    const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
+    pub(crate) const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// A driver without a runtime, which has fetched a set for an hour at the start.
-    fn holding(clock: &Arc<SettableClock>) -> Arc<Driver> {
+    /// A driver without a runtime, which is driven by the test alone.
+    pub(crate) fn driver(clock: &Arc<SettableClock>) -> Arc<Driver> {
         let fetcher = Fetcher::new(
             Endpoint::parse("http://169.254.170.23/v1/credentials").unwrap(),
             TokenSource::Absent,
@@ -480,7 +480,12 @@ mod tests {
         );
         let policy = RefreshPolicy::provider();
         let driver = Driver::new(fetcher, policy, 7, clock.clone(), Arc::new(NoObserver));
-        let driver = Arc::new(driver);
+        Arc::new(driver)
+    }
+
+    /// The same, which has fetched a set for an hour at the start.
+    fn holding(clock: &Arc<SettableClock>) -> Arc<Driver> {
+        let driver = driver(clock);
         driver.drive(|slot, now| {
             slot.refresh(now);
             let attempt = slot.poll_fetch(now).unwrap();

@@ -3,30 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pod_identity_core::{Credentials, Endpoint, RefreshPolicy, Secret, Timestamp};
+use pod_identity_core::{Credentials, Secret};
 use pod_identity_interleavings::{block_on, in_many_orders, thread};
 use pod_identity_testkit::SettableClock;
 
 use crate::drive::driver::Driver;
-use crate::fetch::fetcher::Fetcher;
-use crate::fetch::token_source::TokenSource;
-use crate::{HttpTransport, NoObserver, SystemResolver};
-
-const START: Timestamp = Timestamp::from_unix_secs(1_772_366_400);
-
-/// A driver that is driven by the threads of the test alone.
-fn driver() -> Arc<Driver> {
-    let fetcher = Fetcher::new(
-        Endpoint::parse("http://169.254.170.23/v1/credentials").unwrap(),
-        TokenSource::Absent,
-        Arc::new(HttpTransport::new(Duration::from_secs(1))),
-        Arc::new(SystemResolver),
-    );
-    let policy = RefreshPolicy::provider();
-    let clock = Arc::new(SettableClock::at(START));
-    let driver = Driver::new(fetcher, policy, 7, clock, Arc::new(NoObserver));
-    Arc::new(driver)
-}
+use crate::drive::driver::tests::{START, driver};
 
 /// A set for a day, whose key id is this number.
 fn set(number: u32) -> Credentials {
@@ -52,7 +34,7 @@ fn published(driver: &Driver) -> Option<u32> {
 #[test]
 fn every_caller_that_waits_for_a_fetch_learns_that_it_has_ended() {
     in_many_orders(|| {
-        let driver = driver();
+        let driver = driver(&Arc::new(SettableClock::at(START)));
         let callers = (1..=3).map(|number| {
             let driver = Arc::clone(&driver);
             thread::spawn(move || {
@@ -81,7 +63,7 @@ fn every_caller_that_waits_for_a_fetch_learns_that_it_has_ended() {
 #[test]
 fn what_is_published_is_never_older_than_before() {
     in_many_orders(|| {
-        let driver = driver();
+        let driver = driver(&Arc::new(SettableClock::at(START)));
         let renew = |driver: &Arc<Driver>, number| {
             driver.drive(|slot, now| slot.refresh(now));
             fetch(driver, set(number));
