@@ -21,7 +21,7 @@ fmt:
 lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-# Who imports whom: no circles, and folders use only those that ARCHITECTURE.md allows
+# Who imports whom: no cycles, and folders use only those that ARCHITECTURE.md allows
 rooms:
     .ci/rooms --test
     .ci/rooms
@@ -172,15 +172,15 @@ semver revision:
 soak:
     cargo run --all-features --example soak
 
-# Random schedules of everything that can happen to a provider, of these seeds; 0.16 s of processor each
+# Random schedules of everything that can happen to a provider, of these seeds; 0.16 s of CPU time each
 simulate schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --test suite simulation -- --nocapture
 
-# Random schedules of an agent and its pods, from connections to EKS Auth, of these seeds; 0.4 s of processor each
+# Random schedules of an agent and its pods, from connections to EKS Auth, of these seeds; 0.4 s of CPU time each
 simulate-agent schedules='3000' first='0':
     POD_IDENTITY_SCHEDULES={{schedules}} POD_IDENTITY_SEED={{first}} cargo test --workspace --all-features --lib simulation -- --nocapture
 
-# Orders of threads: each test of what threads share is played in so many, of this seed
+# Thread interleavings: runs each test of shared state in this many of them, from this seed
 interleavings orders='2000' seed='1':
     interleavings/run {{orders}} {{seed}}
 

@@ -435,10 +435,10 @@ impl AgentBuilder {
         self
     }
 
-    /// Sets whether the audit also has a line when another source than the one that asked first gets the
+    /// Sets whether the audit also has a line when a source other than the one that asked first gets the
     /// credentials of a token from the cache, once for each source and token: a token that was stolen and is
-    /// used elsewhere leaves a trace. Off by default, because drivers that ask for pods leave them too. About
-    /// 4,096 pairs are remembered.
+    /// used elsewhere leaves a trace. Off by default, because drivers that ask on behalf of pods leave such
+    /// lines too. About 4,096 pairs are remembered.
     pub fn audit_hits(mut self, audit: bool) -> Self {
         self.settings.audit_hits = audit;
         self

@@ -5,8 +5,8 @@ use crate::Timestamp;
 /// A token bucket: up to `burst` at once, refilled at `per_second`.
 ///
 /// Time is an argument, tokens are fractional, and a token can be reserved before it is available. The bucket
-/// starts full. Stepping the wall clock back neither refills the bucket nor adds to the wait, from the next call on
-/// that changes the bucket, or [`notice_step`](Self::notice_step). Stepping it forward refills the bucket as if the
+/// starts full. A step back of the wall clock neither refills the bucket nor adds to the wait, once a call has
+/// changed the bucket or [`notice_step`](Self::notice_step) was called. A step forward refills the bucket as if the
 /// time had passed.
 ///
 /// ```
@@ -126,8 +126,9 @@ impl TokenBucket {
 
     /// Takes note that the wall clock may have been stepped back: the bucket is refilled from `now` on.
     ///
-    /// Every call that changes the bucket does so too. A driver that only reads it until a token is available has to
-    /// call this before: by the time of the last change, none would be for as long as the step.
+    /// Every call that changes the bucket takes note of it too. A driver that only reads the bucket
+    /// must call this first: otherwise no token becomes available until the clock has made up for
+    /// the step.
     pub fn notice_step(&mut self, now: Timestamp) {
         self.updated = self.updated.min(now);
     }

@@ -46,7 +46,7 @@ fn container_endpoints_are_accepted_and_refused_as_published() {
             (Err(error), Expected::ErrorContains(text)) => {
                 assert!(error.to_string().contains(&text), "{docs}: {error}")
             }
-            // Not configured is no error here; the wording is another SDK's.
+            // "Not configured" is not an error here; the wording is another SDK's.
             (Ok(None), Expected::ErrorContains(text)) => {
                 assert!(text.contains("No environment variables"), "{docs}")
             }

@@ -168,9 +168,9 @@ impl Builder {
     /// Creates the provider. Nothing is fetched yet, and no task is started.
     ///
     /// # Errors
-    /// Fails with [`ConfigError`] if a setting is not allowed, with [`ConfigError::NotConfigured`] where neither the builder nor the
-    /// environment names an endpoint. To use it in a chain nevertheless, turn the error into a provider that
-    /// fails with it: `.build().unwrap_or_else(PodIdentityProvider::from)`.
+    /// Fails with [`ConfigError`] if a setting is not allowed, and with [`ConfigError::NotConfigured`] if
+    /// neither the builder nor the environment names an endpoint. To use it in a chain nevertheless, turn
+    /// the error into a provider that fails with it: `.build().unwrap_or_else(PodIdentityProvider::from)`.
     pub fn build(self) -> Result<PodIdentityProvider, ConfigError> {
         let environment = self.environment.unwrap_or_else(Environment::of_process);
         let endpoint = match self.endpoint {

@@ -1,11 +1,11 @@
 use pod_identity_core::{AuthorizationTokenError, EndpointError, variables};
 
-/// A provider that cannot be built. It never quotes a URI or a token.
+/// Why a provider cannot be built. The error never quotes a URI or a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URI variable is set, whatever the token variables say: not an error of this chain, the next
-    /// provider may be asked.
+    /// No URI variable is set, whatever the token variables say. A chain does not treat this as a
+    /// failure: it asks the next provider.
     #[error(
         "no container credentials are configured: {} and {} are unset",
         variables::FULL_URI,

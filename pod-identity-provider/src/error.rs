@@ -146,7 +146,7 @@ pub enum Malformed {
 }
 
 impl FetchError {
-    /// Whether trying again may help without anybody changing anything.
+    /// Returns whether a later attempt may succeed although nobody corrects anything.
     pub fn is_retryable(&self) -> bool {
         self.class().is_retryable()
     }

@@ -150,7 +150,7 @@
 //! | `RuntimeShutDown` | called through the handle of a runtime that was shut down, or it was shut down meanwhile, with nothing held | call it within a runtime that runs | `provider_error` |
 //! | `RuntimeOfParent` | called in the child of a `fork`, on the parent's runtime, with nothing held | build a new runtime in the child | `provider_error` |
 //!
-//! A timeout is no `provider_timed_out` for the SDK, because that has room for a duration only: its text would
+//! A timeout is not reported to the SDK as `provider_timed_out`, because that holds only a duration: its text would
 //! name neither the endpoint nor the step.
 //!
 //! The text of an error includes its causes, and `source()` is `None`: each cause is printed once, by any

@@ -40,7 +40,7 @@ impl PodIdentityProvider {
         Self::builder().build().unwrap_or_else(Self::from)
     }
 
-    /// Creates a provider as [`from_env`](Self::from_env), from another environment than the process's.
+    /// Creates a provider as [`from_env`](Self::from_env), from an environment other than the process's.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
         Self::builder()
             .environment(lookup)

@@ -33,7 +33,7 @@ export async function start(kind = "agent", args = [], { scenario, program, time
   const all = scenario === undefined ? args : [...args, "--scenario", scenario];
   // The program ends at the end of its standard input, which the kernel closes whatever happens here.
   const child = spawn(name, [kind, ...all], { stdio: ["pipe", "pipe", "inherit"] });
-  // A write to a program that has ended is no error of the test.
+  // A write to a program that has ended is not an error of the test.
   child.stdin.on("error", () => {});
   const exited = new Promise((resolve) => child.once("exit", resolve));
   try {

@@ -35,13 +35,13 @@ pub(super) struct Doctor {
     /// Use the credentials once, to show the role
     #[arg(long)]
     get_caller_identity: bool,
-    /// How long one answer is waited for, from 1ms to 1m
+    /// How long to wait for one answer, from 1ms to 1m
     #[arg(long, value_parser = timeout, default_value = "2s")]
     timeout: Duration,
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
-    /// Print cause and remedy of a finding by its code, or of all findings, as Markdown, and look at nothing
+    /// Print cause and remedy of a finding by its code, or of all findings, as Markdown, and check nothing
     #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = ALL_FINDINGS, value_parser = code)]
     explain: Option<String>,
     /// On a node, the flags of its `server` [default: those of the running one]

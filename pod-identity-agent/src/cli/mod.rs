@@ -134,7 +134,7 @@ enum Command {
     /// 1, what it does, and how much it logs
     #[cfg(unix)]
     Probe(probe::Probe),
-    /// Find out why a pod gets no credentials: walks the way of credentials and names cause and remedy
+    /// Find out why a pod gets no credentials: checks each step on the way to them and names cause and remedy
     #[command(after_help = EXIT_CODES)]
     Doctor(Doctor),
     /// Try it out: the agent on loopback with an embedded EKS Auth, ready for any AWS SDK

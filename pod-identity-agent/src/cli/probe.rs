@@ -27,7 +27,7 @@ enum Question {
     Readyz(At),
     /// What the agent holds and does, as JSON without secrets; needs --debug-endpoints of the server
     State(At),
-    /// How much is logged, which a level changes until the next start; needs --debug-endpoints of the server
+    /// Print the log level, or change it until the next start; needs --debug-endpoints of the server
     LogLevel {
         /// The new level
         #[arg(value_enum, ignore_case = true)]

@@ -56,13 +56,13 @@ pub(super) struct Server {
     /// Port of the metrics
     #[arg(long, allow_hyphen_values = true, value_parser = pflag::port, default_value = "2705")]
     metrics_port: u16,
-    /// Longest time until cached credentials are renewed, as in 3h or 90m; 0 disables caching
+    /// Longest time until cached credentials are refreshed, as in 3h or 90m; 0 disables caching
     #[arg(long, allow_hyphen_values = true, value_parser = pflag::duration, default_value = "3h")]
     max_credential_retention_before_renewal: Duration,
     /// Most credentials in the cache; 0 disables caching
     #[arg(long, allow_hyphen_values = true, value_parser = pflag::integer, default_value = "2000")]
     max_cache_size: i64,
-    /// Most renewals per second; first requests of pods do not count
+    /// Most refreshes per second; first requests of pods do not count
     #[arg(long, allow_hyphen_values = true, value_parser = values::number, default_value_t = DEFAULT_QPS)]
     max_service_qps: f64,
     /// Read the shared credentials file again every minute, for hybrid nodes
@@ -104,7 +104,7 @@ pub(super) struct Server {
     /// that is answered without an exchange: on (standard output), off, or a file
     #[arg(long, default_value = "on")]
     audit_log: String,
-    /// Record also when another source than a token's first gets its credentials, once for each of them
+    /// Also record a source that gets the credentials of a token which another source used first, once for each pair
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     audit_hits: bool,
@@ -126,7 +126,7 @@ pub(super) struct Server {
           default_value = "false", default_missing_value = "true", hide_default_value = true,
           requires_if("true", "probe_socket"))]
     debug_endpoints: bool,
-    /// Watch the link with the agent's addresses, count when something of it goes, and put it back
+    /// Watch the link, its addresses and routes, count each loss, and put back what is lost
     #[cfg(target_os = "linux")]
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
           default_value = "false", default_missing_value = "true", hide_default_value = true)]

@@ -169,7 +169,7 @@ findings! {
         class: Class::Token,
         message: "the token is for another audience",
         seen: &["token has an invalid audience"],
-        cause: "The variable names another token than that of Pod Identity, whose audience is \
+        cause: "The variable names a token other than that of Pod Identity, whose audience is \
                 pods.eks.amazonaws.com. The default token of a pod is for the API server.",
         remedy: "Name /var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token, or let \
                  EKS set the variables.",
@@ -374,7 +374,7 @@ findings! {
         class: Class::Association,
         message: "EKS Auth does not accept the token",
         seen: &["InvalidTokenException", "ExpiredTokenException", "InvalidParameterException", "InvalidRequestException"],
-        cause: "The token is of another cluster than the agent's --cluster-name, or the pod was deleted, or the \
+        cause: "The token is of a cluster other than the agent's --cluster-name, or the pod was deleted, or the \
                 token or the agent's own credentials have expired.",
         remedy: "Compare the issuer of the token with `aws eks describe-cluster`, correct the agent's \
                  clusterName, and check the clock of the node.",
@@ -521,7 +521,7 @@ findings! {
             "EKS Auth has no endpoint",
         ],
         cause: "The message names it: a malformed shared file, a CA bundle that is missing or holds no \
-                certificate, or settings that exclude each other, as FIPS and an endpoint of one's own.",
+                certificate, or settings that exclude each other, such as FIPS and a custom endpoint.",
         remedy: "Correct it. Shared files and bundles are read again by themselves; flags need a restart.",
     };
     NOT_EKS_AUTH = Finding {

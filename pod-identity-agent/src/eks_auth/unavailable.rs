@@ -16,7 +16,7 @@ pub enum Unavailable {
     /// Neither the environment, the shared files nor instance metadata name a region.
     #[error("no region is known: set AWS_REGION, or allow instance metadata")]
     NoRegion,
-    /// The region has other characters than letters, digits and hyphens.
+    /// The region has characters other than letters, digits and hyphens.
     #[error(
         "the region is {region:?}, which no region is: check AWS_REGION and the shared config file"
     )]

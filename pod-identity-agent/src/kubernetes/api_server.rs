@@ -53,7 +53,7 @@ impl ApiServer {
     /// `ca.crt`, usually [`SERVICE_ACCOUNT`](Self::SERVICE_ACCOUNT). It is not read before the first request.
     ///
     /// # Errors
-    /// [`ApiServerUrlError`] if it is no URL, has a path, or is `http` to another address than one of
+    /// [`ApiServerUrlError`] if it is not a URL, has a path, or is `http` to an address other than one of
     /// loopback.
     pub fn new(url: &str, service_account: impl Into<PathBuf>) -> Result<Self, ApiServerUrlError> {
         let uri: Uri = url.trim().parse().map_err(|_no_url| ApiServerUrlError)?;
@@ -257,7 +257,9 @@ async fn exchange(
 fn bearer(token: &AuthorizationToken) -> Result<HeaderValue, ApiServerError> {
     let value = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
     let mut value = HeaderValue::from_str(&value).map_err(|_not_visible| {
-        ApiServerError::Malformed("the token of the service account is no header value".to_owned())
+        ApiServerError::Malformed(
+            "the token of the service account is not a valid header value".to_owned(),
+        )
     })?;
     value.set_sensitive(true);
     Ok(value)

@@ -261,7 +261,7 @@ pub(crate) enum NetworkError {
     Refused { step: String, error: Error },
 }
 
-/// An object that exists already, or is gone already, is no error.
+/// An object that exists already, or is gone already, is not an error.
 fn unless(
     result: Result<(), Error>,
     code: i32,

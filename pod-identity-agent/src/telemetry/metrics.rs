@@ -316,14 +316,14 @@ impl Gauges {
             ),
             keys_age: real(
                 "pod_identity_token_keys_age_seconds",
-                "How long ago the keys were last fetched, or for those of the last start, were stored; 0 while there are none.",
+                "How long ago the keys were last fetched or, for keys kept from an earlier start, stored; 0 while there are none.",
             ),
             verification: register(
                 r,
                 IntGaugeVec::new(
                     Opts::new(
                         "pod_identity_verification_mode",
-                        "1 for where the keys of the cluster come from: api-server, issuer, disk, or off while there are none. There is one series at a time, that of the mode of now; the others are absent, not 0.",
+                        "1 for where the keys of the cluster come from: api-server, issuer, disk, or off while there are none. Only the series of the current mode exists; the others are absent, not 0.",
                     ),
                     &["mode"],
                 ),

@@ -17,7 +17,7 @@ use http::Uri;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerUrl(String);
 
-/// A text is not such a URL.
+/// The error for a text that is not an [`IssuerUrl`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not an https URL without user and password, such as https://oidc.eks.us-west-2.amazonaws.com/id/EXAMPLE"

@@ -33,7 +33,7 @@ pub(crate) enum KeyFileError {
     OtherOrigin(String),
     #[error("it is {0}, and not a regular file")]
     NotAFile(&'static str),
-    #[error("others than its owner may write to it")]
+    #[error("users other than its owner may write to it")]
     Writable,
     #[error("it is owned by the user {0}, who is neither root nor the agent's")]
     OtherOwner(u32),

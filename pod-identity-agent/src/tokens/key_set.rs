@@ -170,7 +170,7 @@ impl KeySet {
             _ => return Err("it is neither RSA nor P-256"),
         };
         if text("alg").is_some_and(|named| named != algorithm) {
-            return Err("it is for another algorithm than RS256 or ES256");
+            return Err("it is for an algorithm other than RS256 and ES256");
         }
         let public = PublicKey {
             algorithm,

@@ -68,8 +68,9 @@ pub struct CacheLimits {
     /// The maximum number of slots that hold a set, usable or not. Defaults to 2,000, the official agent's
     /// figure. With 0, a set is only handed to the callers that waited for it.
     pub held: usize,
-    /// The number of slots without a set from which on a new key gets none, or replaces another. Slots whose sets
-    /// have expired while a caller waits count too: there may be more of them than this. Defaults to 1,024.
+    /// The number of slots without a set at which the table is full: a new key then gets no slot, or
+    /// replaces one. Slots whose sets expired while a caller waits count too, so there may be more
+    /// slots than this. Defaults to 1,024.
     pub empty: usize,
     /// The maximum number of slots without a set for one source. Defaults to 256.
     pub empty_per_source: usize,
@@ -500,8 +501,8 @@ where
         self.poll_timeout_paced(Timestamp::MIN)
     }
 
-    /// Returns the same for a driver that starts no attempt before `ready`: a refresh that could start earlier is no
-    /// reason to call.
+    /// As [`poll_timeout`](Self::poll_timeout), for a driver that starts no attempt before `ready`:
+    /// a refresh that could start earlier does not bring the time forward.
     pub fn poll_timeout_paced(&self, ready: Timestamp) -> Option<Timestamp> {
         let timer = self.agenda.timers.first().map(|(at, _)| *at);
         let is_paced = !self.agenda.refreshes.is_empty();

@@ -87,7 +87,7 @@ impl fmt::Debug for AuthorizationToken {
     }
 }
 
-/// A text that cannot be sent as a token.
+/// Why a text cannot be sent as a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorizationTokenError {

@@ -191,7 +191,7 @@ pub enum TokenFileProblem {
     /// The path is not one that a file can have, for example because it is too long, as a token is. Remedy: name the
     /// file; a token itself belongs in `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
     #[error(
-        "is no path that a file can have; is it the token itself, which belongs in {}?",
+        "is not a path that a file can have; is it the token itself, which belongs in {}?",
         variables::TOKEN
     )]
     NotAPath,

@@ -21,7 +21,7 @@ pub struct AssumeRoleRequest {
     /// The node's EC2 instance id; in the model since 2026-08.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// The node's availability zone; in the model since 2026-08.
+    /// The id of the node's Availability Zone, such as `usw2-az1`; in the model since 2026-08.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
 }

@@ -179,14 +179,14 @@ impl MockAgentBuilder {
         self
     }
 
-    /// Sets which agent it is like; [`AgentMode::Ours`] by default.
+    /// Sets which agent the mock imitates. Defaults to [`AgentMode::Ours`].
     pub fn mode(mut self, mode: AgentMode) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// With the official agent's limiter: 1000 requests per second in bursts of 500, by the clock, and
-    /// 429 beyond that. Without one by default.
+    /// Adds the official agent's limiter: 1,000 requests per second in bursts of 500, by the clock, and
+    /// 429 beyond that. Defaults to no limiter.
     pub fn limited(mut self) -> Self {
         self.is_limited = true;
         self

@@ -2,8 +2,8 @@ use crate::{AgentRequest, Expectations};
 
 /// What is to be true of requests to the node agent only.
 impl Expectations<'_, AgentRequest> {
-    /// Every request brings the token that is in the volume when it arrives. It takes a rotation before a request
-    /// to tell that.
+    /// Expects every request to have the token that is in the volume when it arrives. Without a
+    /// rotation before a request this cannot be told, and the expectation fails.
     pub fn token_reread(self) -> Self {
         self.none(
             |request| request.token_age != Some(0),

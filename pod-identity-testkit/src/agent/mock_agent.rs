@@ -180,7 +180,8 @@ impl MockAgent {
         assert_no_secrets(text, &secrets);
     }
 
-    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) is called.
+    /// Adds expectations of all requests, which are verified when the mock is dropped or [`verify`](Self::verify) is
+    /// called.
     pub fn expect(&self) -> Expectations<'_, AgentRequest> {
         Expectations::new(&self.handle.expectations)
     }

@@ -12,7 +12,8 @@ pub enum AgentMode {
     /// The official agent, byte for byte: any method, redirects to a cleaned path, `Host` compared letter by letter,
     /// the words of its parser about a token, and a header `Date`.
     ///
-    /// Left out is what Go's `net/http` says of requests that are none, such as another version of HTTP, a header name
-    /// with a space, or `Expect`; of JSON in a token, the commonest faults have their words.
+    /// Not imitated are the answers of Go's `net/http` to what is not a valid request: another version of
+    /// HTTP, a header name with a space, or `Expect`. Of errors in a token's JSON, only the most common
+    /// have the official text.
     Official,
 }

@@ -226,7 +226,7 @@ impl<C: Controls> AdminService<C> {
         }
     }
 
-    /// Whoever asks decides what to do with a failure, so that it is no error of the request.
+    /// Whoever asks decides what to do with a failure, so that it is not an error of the request.
     fn verify(&self) -> Answer {
         let forgotten = self.forgotten.load(Ordering::Relaxed);
         let failures = self.controls.handle().failures_since(forgotten);

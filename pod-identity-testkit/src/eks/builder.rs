@@ -165,7 +165,7 @@ impl MockEksAuthBuilder {
         self
     }
 
-    /// When EKS Auth sees what the associations API changes; at once by default.
+    /// Sets when EKS Auth sees what the associations API changes. Defaults to at once.
     pub fn visibility(mut self, visibility: impl Into<Visibility>) -> Self {
         self.visibility = Some(visibility.into());
         self
@@ -187,8 +187,8 @@ impl MockEksAuthBuilder {
     }
 
     /// Adds a key that can sign besides the minted ones: a node's, or an administrator's. A
-    /// temporary one, which begins with `ASIA`, needs a session token, whichever it is; a long-term one, which
-    /// begins with `AKIA`, must come without.
+    /// temporary key, whose id begins with `ASIA`, needs a session token, of any value; a long-term key, whose id
+    /// begins with `AKIA`, must come without one.
     pub fn node_key(
         mut self,
         access_key_id: impl Into<String>,

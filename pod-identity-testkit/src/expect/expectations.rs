@@ -64,23 +64,23 @@ impl<'a, R: Seen> Expectations<'a, R> {
         }
     }
 
-    /// Exactly so many requests arrive.
+    /// Expects exactly `count` requests.
     pub fn times(self, count: usize) -> Self {
         self.counted(count, count, count.to_string())
     }
 
-    /// At least so many requests arrive.
+    /// Expects at least `count` requests.
     pub fn at_least(self, count: usize) -> Self {
         self.counted(count, usize::MAX, format!("at least {count}"))
     }
 
-    /// At most so many requests arrive.
+    /// Expects at most `count` requests.
     pub fn at_most(self, count: usize) -> Self {
         self.counted(0, count, format!("at most {count}"))
     }
 
-    /// No request arrives while another one like it waits for its answer. For EKS Auth, requests with the same
-    /// token are alike.
+    /// Expects that no request arrives while another one like it waits for its answer. For EKS
+    /// Auth, requests with the same token are alike.
     pub fn single_flight(self) -> Self {
         self.and(
             |requests| match requests.iter().map(Seen::in_flight).max() {
@@ -93,7 +93,7 @@ impl<'a, R: Seen> Expectations<'a, R> {
         )
     }
 
-    /// A request comes over the connection of the one before, unless that was answered with its end.
+    /// Expects each request over the same connection as the one before, unless the answer to that one ended it.
     pub fn connection_reuse(self) -> Self {
         self.and(|requests| {
             let new = |one: &R, next: &R| one.connection() != next.connection() && !ends(one);
@@ -110,7 +110,7 @@ impl<'a, R: Seen> Expectations<'a, R> {
         })
     }
 
-    /// So much time lies between a request and the next, by the mock's clock.
+    /// Expects at least `least` between a request and the next, by the mock's clock.
     pub fn paced(self, least: Duration) -> Self {
         self.and(move |requests| {
             let early = |one: &R, next: &R| next.at().saturating_since(one.at()) < least;

@@ -7,19 +7,19 @@ use pod_identity_core::wire::eks_auth::ErrorCode;
     expect(dead_code, reason = "some are errors of the API server's mock only")
 )]
 pub(crate) enum FaultError {
-    #[error("{0} is no error of EKS Auth; expected one of {known}", known = eks_auth_errors())]
+    #[error("{0} is not an error of EKS Auth; expected one of {known}", known = eks_auth_errors())]
     Error(String),
-    #[error("{name} is no error of EKS and STS; expected one of {known}")]
+    #[error("{name} is not an error of EKS or STS; expected one of {known}")]
     ApiError { name: String, known: String },
-    #[error("{name} is no operation that the mock has; expected one of {known}")]
+    #[error("{name} is not an operation that the mock has; expected one of {known}")]
     Operation { name: String, known: String },
-    #[error("{0} is no status that can be answered; expected 200 to 599")]
+    #[error("{0} is not a status that can be answered; expected 200 to 599")]
     Status(u16),
     #[error("a redirect has a status from 300 to 399, not {0}")]
     Redirect(u16),
     #[error("{0} cannot be sent in a header; expected visible ASCII, and a name without spaces")]
     Header(String),
-    #[error("{name} is no member of {success}; expected one of {known}")]
+    #[error("{name} is not a member of {success}; expected one of {known}")]
     Member {
         name: String,
         success: &'static str,
@@ -66,7 +66,7 @@ pub(crate) enum FaultError {
         "no error of Kubernetes is called {0}; expected one such as Forbidden or TooManyRequests"
     )]
     KubernetesError(String),
-    #[error("{0} is no fault of the mock of the API server")]
+    #[error("{0} is not a fault of the mock of the API server")]
     NotOfApiServer(&'static str),
     #[error("{0} cannot change a watch, which has no end; use body, status, close or a delay")]
     NotOfWatch(&'static str),

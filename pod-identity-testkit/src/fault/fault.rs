@@ -448,7 +448,7 @@ impl Fault {
         }
     }
 
-    /// Adds the effects of the other fault, for the same requests. Members that both have keep their value.
+    /// Adds the effects of the other fault, for the same requests. Where both have a member, that of `self` is kept.
     pub fn and(mut self, other: Self) -> Self {
         self.absorb(other);
         self
@@ -476,8 +476,8 @@ impl Fault {
         self
     }
 
-    /// Applies to requests to this operation of the mock of EKS Auth;
-    /// [`AssumeRoleForPodIdentity`](Operation::AssumeRoleForPodIdentity) by default.
+    /// Applies to requests to this operation of the mock of EKS Auth or of the API server. Defaults to
+    /// [`AssumeRoleForPodIdentity`](Operation::AssumeRoleForPodIdentity); the mock of the API server has no default.
     pub fn on(mut self, operation: Operation) -> Self {
         self.operation = Some(operation);
         self
@@ -522,7 +522,7 @@ impl Fault {
         self
     }
 
-    /// Until the gate is released.
+    /// Applies until the gate is released.
     pub fn until(mut self, gate: &Gate) -> Self {
         self.until = Some(GateChoice::Gate(gate.clone()));
         self

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::fault::error::FaultError;
 
-/// What a request asks a mock for: the one of EKS Auth, or that of an API server.
+/// The operation that a request asks a mock for: one of EKS Auth, EKS, STS, the issuer or an API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -118,7 +118,8 @@ impl Operation {
         Self::Unknown,
     ];
 
-    /// Its name, of AWS in the service's model, such as `CreatePodIdentityAssociation`.
+    /// Returns its name; for an operation of AWS the one in the service's model, such as
+    /// `CreatePodIdentityAssociation`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AssumeRoleForPodIdentity => "AssumeRoleForPodIdentity",

@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Span::deserialize(deserializer)?.0 {
             Duration::ZERO => Err(D::Error::custom(
-                r#"0s is no length of time here; write a longer one, such as "1s", or leave it out"#,
+                r#"0s is not a length of time here; write a longer one, such as "1s", or leave it out"#,
             )),
             time => Ok(Self(time)),
         }
@@ -41,7 +41,7 @@ impl Visitor<'_> for SpanVisitor {
     fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
         humantime::parse_duration(text).map(Span).map_err(|error| {
             E::custom(format_args!(
-                r#""{text}" is no length of time: {error}; write it with its unit, such as "250ms", "59m" or "1h 30m""#
+                r#""{text}" is not a length of time: {error}; write it with its unit, such as "250ms", "59m" or "1h 30m""#
             ))
         })
     }

@@ -2,7 +2,7 @@ use std::ops::Deref;
 
 use tokio::runtime::Handle;
 
-/// A mock for tests without a runtime: [`BlockingMockAgent`](crate::BlockingMockAgent) or
+/// A mock for tests without a runtime, such as [`BlockingMockAgent`](crate::BlockingMockAgent) or
 /// [`BlockingMockEksAuth`](crate::BlockingMockEksAuth).
 ///
 /// It dereferences to the mock. The methods that are `async` there block here, so they

@@ -175,7 +175,7 @@ impl TryFrom<AssociationTable> for AssociationPart {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PartError {
     #[error(
-        "{0} is no ARN of a role: {1}; expected one such as arn:aws:iam::111122223333:role/cart"
+        "{0} is not the ARN of a role: {1}; expected one such as arn:aws:iam::111122223333:role/cart"
     )]
     Arn(&'static str, String),
     #[error(transparent)]

@@ -207,7 +207,7 @@ mod tests {
             (r#"{"status": 42}"#, "expected 200 to 599"),
             (
                 r#"{"error": "Nonsense"}"#,
-                "Nonsense is no error of EKS Auth; expected one of AccessDeniedException, ",
+                "Nonsense is not an error of EKS Auth; expected one of AccessDeniedException, ",
             ),
             (
                 r#"{"message": "x", "status": 500}"#,
@@ -265,7 +265,7 @@ mod tests {
             ),
             (
                 r#"{"latency": "5 parsecs"}"#,
-                "\"5 parsecs\" is no length of time",
+                "\"5 parsecs\" is not a length of time",
             ),
             (r#"{"refuse": "5s", "count": 1}"#, "there can be after only"),
             (
@@ -279,7 +279,7 @@ mod tests {
             ),
             (
                 r#"{"fields": {"Expire": "null"}}"#,
-                "Expire is no member of the agent's success; expected one of AccessKeyId",
+                "Expire is not a member of the agent's success; expected one of AccessKeyId",
             ),
             (
                 r#"{"fields": {"Token": "gone"}}"#,
@@ -301,7 +301,7 @@ mod tests {
             ),
             (
                 r#"{"fields": {"credentials.token": "null"}}"#,
-                "credentials.token is no member of EKS Auth's success",
+                "credentials.token is not a member of EKS Auth's success",
             ),
             (
                 r#"{"status": 500, "token": "current"}"#,
@@ -313,11 +313,11 @@ mod tests {
             ),
             (
                 r#"{"operation": "CreateCluster", "status": 500}"#,
-                "CreateCluster is no operation that the mock has; expected one of ",
+                "CreateCluster is not an operation that the mock has; expected one of ",
             ),
             (
                 r#"{"operation": "GetCallerIdentity", "error": "Nonsense"}"#,
-                "Nonsense is no error of EKS and STS; expected one of AccessDeniedException, ",
+                "Nonsense is not an error of EKS or STS; expected one of AccessDeniedException, ",
             ),
             (
                 r#"{"operation": "GetCallerIdentity", "error": "ThrottlingException", "retry_after": "1s"}"#,

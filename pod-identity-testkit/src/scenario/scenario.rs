@@ -313,13 +313,13 @@ mod tests {
             (
                 "[[agent.faults]]\nstatus = 500\n\n[[agent.faults]]\n\nlatency = \"soon\"",
                 6,
-                "\"soon\" is no length",
+                "\"soon\" is not a length",
             ),
             ("[agent", 1, "unclosed table"),
             (
                 "[pod]\ntoken_lifetime = \"0s\"",
                 2,
-                "0s is no length of time here; write a longer one",
+                "0s is not a length of time here; write a longer one",
             ),
             (
                 "version = 2",
@@ -339,7 +339,7 @@ mod tests {
             (
                 "[pod]\ntoken_lifetime = \"soon\"",
                 2,
-                "\"soon\" is no length of time",
+                "\"soon\" is not a length of time",
             ),
             (
                 "[agent]\ntoken_policy = \"none\"",
@@ -379,7 +379,7 @@ mod tests {
             (
                 "[[eks.roles]]\narn = \"cart\"",
                 1,
-                "arn is no ARN of a role: cart; expected one such as arn:aws",
+                "arn is not the ARN of a role: cart; expected one such as arn:aws",
             ),
             (
                 "[[eks.roles]]\narn = \"arn:aws:iam::111122223333:role/x\"\ntrust_policy = \"{\"",

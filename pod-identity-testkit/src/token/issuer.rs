@@ -245,7 +245,7 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// An issuer does not accept a token. The error never contains the token.
+/// Why an issuer does not accept a token. The error never contains the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {

@@ -19,7 +19,7 @@ pub(crate) struct PublicKey {
     pub(crate) verifying: DecodingKey,
 }
 
-/// A text is not a set of keys that a cluster can sign tokens with.
+/// Why a text is not a set of keys that a cluster can sign tokens with.
 ///
 /// `kubectl get --raw /openid/v1/jwks` prints the set of a cluster.
 #[derive(Debug, thiserror::Error)]

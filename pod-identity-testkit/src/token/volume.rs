@@ -21,7 +21,7 @@ use crate::{InPlaceWrite, TokenDefect};
 /// file that is replaced by a rename.
 ///
 /// [`spoil`](Self::spoil), [`replace_file`](Self::replace_file) and [`write_in_place`](Self::write_in_place)
-/// simulate other writers than kubelet and their mistakes. The next [`write`](Self::write) repairs
+/// simulate writers other than kubelet, and their mistakes. The next [`write`](Self::write) repairs
 /// everything.
 ///
 /// ```

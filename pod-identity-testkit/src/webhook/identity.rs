@@ -37,7 +37,7 @@ pub(crate) fn parse(file: &[u8]) -> Result<BTreeSet<Identity>, IdentitiesError> 
     Ok(identities.map(|JsonObject(identity)| identity).collect())
 }
 
-/// A configuration file is not `{"identities":[{"namespace":…,"serviceAccount":…}]}`.
+/// The error for a configuration file that is not `{"identities":[{"namespace":…,"serviceAccount":…}]}`.
 #[derive(Debug, thiserror::Error)]
 #[error("the webhook's configuration file is malformed: {0}")]
 pub struct IdentitiesError(#[source] serde_json::Error);

@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for JsonPatch {
     }
 }
 
-/// A patch does not fit a document. It names the path that the document lacks.
+/// The error for a patch that does not fit a document. It names the path that the document lacks.
 ///
 /// Apply a patch to the pod that it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

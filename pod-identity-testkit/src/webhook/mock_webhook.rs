@@ -101,7 +101,8 @@ impl MockWebhook {
         self.certificate_pem.as_deref()
     }
 
-    /// What is to be true of all requests when the mock is dropped, or [`verify`](Self::verify) is called.
+    /// Adds expectations of all requests, which are verified when the mock is dropped or [`verify`](Self::verify) is
+    /// called.
     pub fn expect(&self) -> Expectations<'_, WebhookRequest> {
         Expectations::new(&self.handle.expectations)
     }

@@ -92,7 +92,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A manifest is not that of a pod, or lacks a container.
+/// Why a manifest is not that of a pod, or which container it lacks.
 ///
 /// Pass the manifest as the API server has it: JSON of `kind: Pod`, not of the pod's owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

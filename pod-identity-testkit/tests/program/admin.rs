@@ -113,13 +113,13 @@ async fn expectations_are_of_the_requests_since_the_last_reset() {
         (
             "agent",
             r#"{"paced": "0s"}"#,
-            "0s is no length of time here",
+            "0s is not a length of time here",
         ),
         ("eks", r#"{"token_reread": true}"#, "it is one of agent"),
         (
             "eks",
             r#"{"operation": "Nonsense", "times": 1}"#,
-            "Nonsense is no operation that the mock has",
+            "Nonsense is not an operation that the mock has",
         ),
         ("webhook", r#"{"signed": true}"#, "it is one of eks"),
     ] {

@@ -105,7 +105,7 @@ async fn a_malformed_file_of_associations_is_refused_by_name() {
         ),
         (
             r#"{"associations": [{"namespace": "shop", "service_account": "cart", "role_arn": "cart"}]}"#,
-            "no ARN of a role: cart",
+            "not the ARN of a role: cart",
         ),
     ] {
         std::fs::write(path, text).unwrap();

@@ -215,7 +215,7 @@ async fn a_wrong_path_is_refused_when_the_fault_is_given() {
         let fault = Fault::field("association.role", Defect::Null);
         let words = refusal(|| eks.on(operation).inject(fault));
         let known = [
-            "association.role is no member of",
+            "association.role is not a member of",
             "has no member that a fault can change",
             "is an operation of",
         ];

@@ -111,7 +111,7 @@ async fn what_only_other_mocks_have_is_refused() {
         ),
         (
             Fault::field("response.pach", Defect::Null),
-            "response.pach is no member of the webhook's success; expected one of apiVersion",
+            "response.pach is not a member of the webhook's success; expected one of apiVersion",
         ),
     ] {
         let panic = panic::catch_unwind(AssertUnwindSafe(|| webhook.inject(fault))).unwrap_err();
