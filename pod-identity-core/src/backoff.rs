@@ -36,12 +36,14 @@ impl Backoff {
 
     /// Sets the share of each delay that is random, clamped to 0..1. Defaults to 0. With 1, the whole delay is
     /// random ("full jitter").
+    #[must_use = "it returns the changed backoff"]
     pub const fn with_jitter(mut self, share: f64) -> Self {
         self.jitter = share.clamp(0.0, 1.0);
         self
     }
 
     /// Sets the factor by which each further failure multiplies the delay, at least 1. Defaults to 2.
+    #[must_use = "it returns the changed backoff"]
     pub const fn with_factor(mut self, factor: u32) -> Self {
         self.factor = if factor == 0 { 1 } else { factor };
         self

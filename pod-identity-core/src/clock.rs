@@ -30,7 +30,9 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let millis = now.tv_sec.saturating_mul(1000);
-        Timestamp::from_unix_millis(millis.saturating_add(now.tv_nsec / 1_000_000))
+        #[allow(clippy::useless_conversion, reason = "an i32 on 32-bit ARM with musl")]
+        let nanos = i64::from(now.tv_nsec);
+        Timestamp::from_unix_millis(millis.saturating_add(nanos / 1_000_000))
     }
 
     #[cfg(not(target_os = "linux"))]

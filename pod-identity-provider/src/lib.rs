@@ -206,8 +206,8 @@ pub use observer::{Event, NoObserver, Observer};
 pub use pod_identity_core::wire::agent::{DecodeError, ErrorResponse};
 pub use pod_identity_core::{
     AuthorizationTokenError, Backoff, Clock, Credentials, Endpoint, EndpointError, EndpointProblem,
-    RefreshPolicy, Secret, SystemClock, Timestamp, TimestampError, TokenFileError,
-    TokenFileProblem, Window,
+    FailureClass, Host, RefreshPolicy, Secret, SystemClock, Timestamp, TimestampError,
+    TokenFileError, TokenFileProblem, Window,
 };
 pub use provider::PodIdentityProvider;
 pub use state::State;

@@ -93,7 +93,7 @@ pub enum Event {
         /// ([`invalidate`](crate::PodIdentityProvider::invalidate)). It is handed out again.
         rejected: bool,
     },
-    /// An attempt failed.
+    /// An attempt failed. One that was not carried out, because its runtime ended or it panicked, has no event.
     #[non_exhaustive]
     Failed {
         /// Why.
@@ -165,7 +165,8 @@ impl Before {
         took: Duration,
     ) -> Option<Event> {
         if let Some(new) = slot.last_error() {
-            return Some(Event::Failed {
+            let is_counted = slot.failures() > self.failures;
+            return is_counted.then(|| Event::Failed {
                 error: new.clone(),
                 took,
                 failures: slot.failures(),

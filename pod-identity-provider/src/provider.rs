@@ -12,7 +12,8 @@ use crate::{Builder, ConfigError, FetchError, State};
 /// Clones share one set of credentials and one background task, which ends when the last clone is dropped.
 /// A provider is used within a tokio runtime with I/O and time enabled, and outlives it: the next runtime
 /// that uses the provider carries on. A runtime that is not driven, such as one between two calls of
-/// `block_on`, holds up nobody.
+/// `block_on`, holds up nobody. Only its own callers wait: use `Runtime::block_on`, because `Handle::block_on` on a
+/// current-thread runtime that no other thread drives never returns.
 ///
 /// ```no_run
 /// use pod_identity_provider::PodIdentityProvider;

@@ -61,9 +61,14 @@ fn check(body: &[u8]) {
     };
     let key = theirs.access_key_id();
     let token = theirs.session_token().unwrap_or_default();
+    // The SDK's signer panics at some of them.
+    let is_no_key = |text: &str| !text.bytes().all(|byte| byte.is_ascii_graphic());
     let is_worthless = key.is_empty()
         || theirs.secret_access_key().is_empty()
-        || (token.is_empty() && key.starts_with("ASIA"));
+        || (token.is_empty() && key.starts_with("ASIA"))
+        || [key, theirs.secret_access_key(), token]
+            .into_iter()
+            .any(is_no_key);
     match ours {
         Ok(ours) => {
             assert_eq!(ours.access_key_id(), key);

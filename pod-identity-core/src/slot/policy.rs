@@ -319,6 +319,11 @@ impl RefreshPolicy {
     /// Returns when a set that was fetched at `fetched` and expires at `expires` is to be refreshed, for a random
     /// `fraction` of 0..1.
     pub fn due(&self, fetched: Timestamp, expires: Timestamp, fraction: f64) -> Timestamp {
+        let fraction = if fraction.is_nan() {
+            1.0
+        } else {
+            fraction.clamp(0.0, 1.0)
+        };
         let lifetime = expires.saturating_since(fetched);
         let window = self.window(lifetime);
         let has_reserve = lifetime >= CLOCK_SKEW_RESERVE + secs(10 * 60);
@@ -487,6 +492,17 @@ mod tests {
         assert_eq!(least.retry.attempts, 1);
         let short = RefreshPolicy::agent().with_retention(secs(0));
         assert_eq!(due_after(&short, secs(21_600), 0.0), 10);
+    }
+
+    #[test]
+    fn a_fraction_out_of_range_is_clamped_and_no_number_counts_as_one() {
+        for policy in [RefreshPolicy::provider(), RefreshPolicy::agent()] {
+            let due = |fraction| policy.due(START, START + secs(21_600), fraction);
+            assert_eq!(due(-1.0), due(0.0));
+            for fraction in [1.5, f64::INFINITY, f64::NAN] {
+                assert_eq!(due(fraction), due(1.0));
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -30,16 +31,17 @@ use crate::{FetchError, Observer, State};
 /// driver's tasks can be relied on. Therefore:
 /// - A wanted fetch is *offered* to the runtime of whoever notices it. It is taken from the slot by the
 ///   first poll of the offered task, not when the task is spawned. A runtime that is not driven takes
-///   nothing, and the next caller's runtime gets the offer.
+///   nothing, and each further caller's runtime gets an offer too.
 /// - A caller that waits for an attempt on another runtime counts the [`Pulse`] of that attempt, and takes
-///   the attempt over if there is none for [`STALLED`].
+///   the attempt over if there is none for [`STALLED`], or longer after attempts that were taken over.
 /// - An attempt that was not polled for long, and then failed, is started anew: its timers ran while
 ///   nothing else did.
 /// - After a `fork` the child has none of these tasks, and a lock that a thread of the parent held at that
 ///   moment stays locked in it. Therefore the child has an heir: a driver of its own, with the set.
 /// - Deadlines are watched by a background task, by every caller that waits, and by every caller that
 ///   asks when what is published has run out. A background task that missed a deadline is replaced by one
-///   on the runtime of the caller that noticed.
+///   on the runtime of the caller that noticed. One whose runtime ends it withdraws what is published, so that
+///   the next caller notices at once.
 pub(crate) struct Driver {
     /// What is handed out without a lock.
     published: ArcSwapOption<Published>,
@@ -53,6 +55,8 @@ pub(crate) struct Driver {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     seed: u64,
+    /// For how many failures in a row it was told that an expired set is handed out.
+    told: AtomicU32,
     process: u32,
     /// The driver of a child process.
     heir: OnceLock<Arc<Self>>,
@@ -77,6 +81,7 @@ impl Driver {
             clock,
             observer,
             seed,
+            told: AtomicU32::new(0),
             process: process::id(),
             heir: OnceLock::new(),
         }
@@ -119,6 +124,7 @@ impl Driver {
             clock: self.clock.clone(),
             observer: self.observer.clone(),
             seed,
+            told: AtomicU32::new(0),
             process: process::id(),
             heir: OnceLock::new(),
         }
@@ -134,6 +140,10 @@ impl Driver {
     pub(crate) async fn current_or_fetch(
         self: &Arc<Self>,
     ) -> Result<SharedCredentials, FetchError> {
+        // Callers look at the set of the driver that they know, which may have an heir.
+        if let Some(set) = self.with_current(SharedCredentials::clone) {
+            return Ok(set);
+        }
         let runtime = match runtime::current() {
             Ok(runtime) => runtime,
             Err(unusable) => return self.try_current().ok_or_else(|| unusable.into()),
@@ -246,14 +256,19 @@ impl Driver {
             let elsewhere = self.tasks.attempt_elsewhere(runtime);
             let pause = match stall.check(elsewhere) {
                 Stall::None => self.idle(),
-                Stall::Found(attempt) if self.drive(|slot, _now| slot.abandon(attempt)) => {
-                    continue;
-                }
+                Stall::Found(attempt) if self.take_over(attempt) => continue,
                 Stall::Possible | Stall::Found(_) => self.idle().min(STALLED / 4),
             };
             // After a change and after the pause alike, the slot is checked again.
             within(runtime, pause.min(left), changed.changed()).await?;
         }
+    }
+
+    /// Gives up an attempt that is not polled, so that the fetch is wanted again. Returns whether it was in flight.
+    fn take_over(self: &Arc<Self>, attempt: Attempt) -> bool {
+        // Before the fetch can be taken again.
+        self.tasks.note_takeover(attempt);
+        self.drive(|slot, _now| slot.abandon(attempt))
     }
 
     /// Changes the slot; nothing else does. Publishes what it holds then, and offers a wanted fetch to the
@@ -292,8 +307,25 @@ impl Driver {
 
     fn publish(&self, slot: &CredentialSlot, now: Timestamp) -> Option<Event> {
         let published = Published::of(slot, now).map(Arc::new);
-        let before = self.published.swap(published.clone());
-        published.and_then(|published| published.news_since(before.as_deref()))
+        self.published.store(published.clone());
+        // Relaxed: it is read and written under the slot's lock.
+        let told = self.told.load(Ordering::Relaxed).min(slot.failures());
+        let news = published.and_then(|published| published.news(told));
+        let told = if news.is_some() {
+            slot.failures()
+        } else {
+            told
+        };
+        self.told.store(told, Ordering::Relaxed);
+        news
+    }
+
+    /// Lets the next caller ask the slot, and so look after the background task. A child process still inherits what
+    /// was published.
+    fn withdraw(&self) {
+        let published = self.published.load_full();
+        let withdrawn = published.map(|published| Arc::new(published.withdrawn()));
+        self.published.store(withdrawn);
     }
 
     pub(super) fn handle_fetched(
@@ -355,12 +387,25 @@ fn ask(slot: &mut CredentialSlot, now: Timestamp) -> Result<SharedCredentials, T
 
 /// Keeps the slot's deadlines while nobody asks. Ends with the driver.
 async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
+    let _withdrawal = Withdrawal(driver.clone());
     while let Some(driver) = driver.upgrade() {
         driver.drive(|slot, now| slot.handle_timeout(now));
         let idle = driver.idle();
         drop(driver);
         if let Ok(Err(_no_driver)) = timeout(idle, changed.changed()).await {
             return;
+        }
+    }
+}
+
+/// Withdraws what is published when the background task ends, with its runtime: until then callers would not look
+/// whether there is one.
+struct Withdrawal(Weak<Driver>);
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        if let Some(driver) = self.0.upgrade() {
+            driver.withdraw();
         }
     }
 }
@@ -460,6 +505,11 @@ const MISSED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
     use pod_identity_core::{Endpoint, Expiring, Secret};
     use pod_identity_testkit::SettableClock;
 
@@ -505,6 +555,22 @@ pub(super) mod tests {
         assert_eq!(expiration(), Some(START + HOUR));
         clock.advance(HOUR / 12);
         assert_eq!(expiration(), None, "it is published for five minutes");
+    }
+
+    #[test]
+    fn an_heir_hands_out_what_it_has_published_while_its_slot_is_locked() {
+        let clock = Arc::new(SettableClock::at(START));
+        let heir = Arc::new(holding(&clock).bequeath());
+        heir.drive(|slot, now| slot.handle_timeout(now));
+        let (told, heard) = mpsc::channel();
+        let _locked = heir.slot();
+        let reader = Arc::clone(&heir);
+        thread::spawn(move || {
+            let mut set = pin!(reader.current_or_fetch());
+            let polled = set.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            told.send(matches!(polled, Poll::Ready(Ok(_)))).unwrap();
+        });
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(true));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::observer::Event;
 use crate::shared_credentials::SharedCredentials;
 
 /// What may be handed out without asking the slot, and for how long.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Published {
     set: SharedCredentials,
     from: Timestamp,
@@ -40,22 +40,28 @@ impl Published {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
+    /// Returns the same, which is not handed out.
+    pub(crate) fn withdrawn(&self) -> Self {
+        Self {
+            until: self.from,
+            ..self.clone()
+        }
+    }
+
     /// Returns the set, unless it had expired when it was published.
     pub(crate) fn valid_set(&self) -> Option<&SharedCredentials> {
         self.expired.is_none().then_some(&self.set)
     }
 
-    /// Returns the event that an expired set is handed out, once for each failed attempt.
-    pub(crate) fn news_since(&self, before: Option<&Self>) -> Option<Event> {
-        let is_old = before
-            .is_some_and(|before| before.expired.is_some() && before.failures == self.failures);
-        self.expired
-            .filter(|_expired| !is_old)
-            .map(|expired| Event::ServingExpired {
-                expired,
-                failures: self.failures,
-                error: self.error.clone(),
-            })
+    /// Returns the event that an expired set is handed out, unless it was told for `told` failures in a row, and there
+    /// are no more.
+    pub(crate) fn news(&self, told: u32) -> Option<Event> {
+        let expired = self.expired.filter(|_expired| self.failures > told)?;
+        Some(Event::ServingExpired {
+            expired,
+            failures: self.failures,
+            error: self.error.clone(),
+        })
     }
 }
 
@@ -128,7 +134,7 @@ mod tests {
         assert!(is_there(from) && is_there(START) && is_there(until - MILLISECOND));
         assert!(!is_there(from - MILLISECOND) && !is_there(until));
         assert!(published.valid_set().is_some());
-        assert!(published.news_since(None).is_none());
+        assert!(published.news(0).is_none());
     }
 
     #[test]
@@ -143,7 +149,6 @@ mod tests {
     #[test]
     fn each_failed_attempt_tells_once_that_an_expired_set_is_handed_out() {
         let mut slot = holding(HOUR);
-        let valid = Published::of(&slot, START).unwrap();
         let expired = START + HOUR + Duration::from_secs(60);
         fail(&mut slot, expired);
         let first = Published::of(&slot, expired).unwrap();
@@ -152,19 +157,15 @@ mod tests {
             first.at(expired).unwrap().expiration(),
             expired + STALE_LIFE
         );
-        for before in [None, Some(&valid)] {
-            let news = first.news_since(before);
-            assert!(matches!(
-                news,
-                Some(Event::ServingExpired { failures: 1, .. })
-            ));
-        }
-        let again = Published::of(&slot, expired).unwrap();
-        assert!(again.news_since(Some(&first)).is_none());
+        let news = first.news(0);
+        assert!(matches!(
+            news,
+            Some(Event::ServingExpired { failures: 1, .. })
+        ));
+        assert!(first.news(1).is_none());
         let later = expired + Duration::from_secs(60);
         fail(&mut slot, later);
-        let second = Published::of(&slot, later).unwrap();
-        let news = second.news_since(Some(&first));
+        let news = Published::of(&slot, later).unwrap().news(1);
         assert!(matches!(
             news,
             Some(Event::ServingExpired { failures: 2, .. })

@@ -46,20 +46,20 @@ pub(crate) enum Stall {
     None,
     /// There is one, and it may be stalled.
     Possible,
-    /// It has not beaten for [`STALLED`].
+    /// It has not beaten for as long as it may.
     Found(Attempt),
 }
 
 impl StallDetector {
-    pub(crate) fn check(&mut self, attempt: Option<(Attempt, Pulse)>) -> Stall {
-        let Some((attempt, pulse)) = attempt else {
+    pub(crate) fn check(&mut self, attempt: Option<(Attempt, Pulse, Duration)>) -> Stall {
+        let Some((attempt, pulse, patience)) = attempt else {
             self.seen = None;
             return Stall::None;
         };
         let beats = pulse.beats();
         match self.seen {
             Some((seen, before, since)) if (seen, before) == (attempt, beats) => {
-                if since.elapsed() >= STALLED {
+                if since.elapsed() >= patience {
                     return Stall::Found(attempt);
                 }
             }
@@ -74,7 +74,8 @@ const BEAT: Duration = Duration::from_millis(20);
 
 /// An attempt on another runtime that has not beaten for this long is taken over, so that a runtime that
 /// nobody drives costs a caller less than 100 ms. Four beats: a runtime that is only busy is taken for
-/// stalled at the price of a second request.
+/// stalled at the price of a second request. Attempts after one that was taken over have longer, so that busy
+/// runtimes do not take a slow fetch from each other for ever.
 pub(crate) const STALLED: Duration = Duration::from_millis(80);
 
 /// The failure of an attempt that was not polled for this long is not the agent's.
@@ -124,7 +125,7 @@ mod tests {
         let pulse = Pulse::default();
         let mut detector = StallDetector::default();
         let mut is_found = |attempt| {
-            let stall = detector.check(Some((attempt, pulse.clone())));
+            let stall = detector.check(Some((attempt, pulse.clone(), STALLED)));
             assert!(!matches!(stall, Stall::None));
             matches!(stall, Stall::Found(found) if found == attempt)
         };
@@ -141,7 +142,7 @@ mod tests {
         advance(STALLED).await;
         assert!(is_found(other));
         assert!(matches!(detector.check(None), Stall::None));
-        let again = detector.check(Some((other, pulse)));
+        let again = detector.check(Some((other, pulse, STALLED)));
         assert!(matches!(again, Stall::Possible), "it was gone meanwhile");
     }
 }

@@ -237,6 +237,27 @@ async fn after_a_failed_attempt_an_expired_set_is_served_with_seconds_to_live() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_an_expired_set_is_served_is_told_once_though_the_next_attempt_is_in_flight() {
+    for seed in 0..20 {
+        let clock = VirtualClock::start();
+        let script = Script::new(&clock, |call| match call {
+            1 => Step::Fresh(hours(6)),
+            _ => Step::Broken,
+        });
+        let notes = Notes::new();
+        let builder = script.builder().seed(seed).observer(notes.clone());
+        let provider = builder.build().unwrap();
+        provider.warm_up().await.unwrap();
+        clock.suspend(hours(7));
+        provider.credentials().await.unwrap();
+        sleep(Duration::from_millis(980)).await;
+        let failed = notes.count(|event| matches!(event, Event::Failed { .. }));
+        let told = notes.count(|event| matches!(event, Event::ServingExpired { .. }));
+        assert!(told > 0 && told <= failed, "{told} times of {failed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fail_closed_serves_no_expired_set() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {

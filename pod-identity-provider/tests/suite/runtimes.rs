@@ -1,13 +1,17 @@
 //! A provider outlives the runtime that it was built on, and needs no live task.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
-use crate::support::{Script, Step, VirtualClock, hours, minutes};
+use crate::support::{Notes, Script, Step, VirtualClock, hours, minutes};
 use pod_identity_core::SystemClock;
-use pod_identity_provider::{Clock, FetchError, PodIdentityProvider};
+use pod_identity_provider::{Clock, Event, FetchError, PodIdentityProvider};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 fn runtime() -> Runtime {
@@ -74,14 +78,24 @@ fn the_background_task_is_restarted_on_another_runtime() {
 }
 
 #[test]
-fn a_fetch_that_ended_with_its_runtime_is_restarted_on_the_next() {
-    let (script, provider) = scripted(|call| {
-        if call == 1 {
-            Step::Hang
-        } else {
-            for_a_century(call)
-        }
+fn the_next_runtime_has_a_background_task_though_it_asks_only_while_the_set_is_new() {
+    let (script, provider, _clock) = paused().block_on(warmed_up());
+    paused().block_on(async {
+        provider.credentials().await.unwrap();
+        sleep(hours(5) + minutes(59)).await;
+        assert_eq!(script.calls(), 2);
     });
+}
+
+#[test]
+fn a_fetch_that_ended_with_its_runtime_is_restarted_on_the_next() {
+    let script = Script::new(&VirtualClock::start(), |call| match call {
+        1 => Step::Hang,
+        _ => for_a_century(call),
+    });
+    let notes = Notes::new();
+    let builder = script.builder().clock(Arc::new(SystemClock));
+    let provider = builder.observer(notes.clone()).build().unwrap();
     let first = runtime();
     first.block_on(async {
         tokio::time::timeout(Duration::from_millis(30), provider.credentials())
@@ -93,6 +107,8 @@ fn a_fetch_that_ended_with_its_runtime_is_restarted_on_the_next() {
         provider.state().last_error,
         Some(FetchError::Interrupted)
     ));
+    let failed = notes.count(|event| matches!(event, Event::Failed { .. }));
+    assert_eq!(failed, 0, "the agent did not fail");
     assert_eq!(
         runtime()
             .block_on(provider.credentials())
@@ -361,6 +377,96 @@ fn an_attempt_on_an_idle_runtime_is_taken_over_within_100_ms() {
     });
     assert_eq!(script.calls(), 2);
     assert_eq!(provider.state().consecutive_failures, 0);
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is waited for")]
+fn block_thread(time: Duration) {
+    thread::sleep(time);
+}
+
+/// Another runtime asks once, and is not driven any more; it is dropped, or returned.
+fn look_on_another_runtime(provider: &PodIdentityProvider, is_kept: bool) -> Option<Runtime> {
+    let provider = provider.clone();
+    let look = move || {
+        let other = runtime();
+        other.block_on(async { provider.snapshot() });
+        is_kept.then_some(other)
+    };
+    thread::spawn(look).join().unwrap()
+}
+
+#[test]
+fn a_look_on_another_runtime_takes_no_fetch_from_a_caller_that_waits() {
+    for is_kept in [true, false] {
+        let (script, provider) = scripted(|call| match call {
+            1 => Step::Status(403, "not yet"),
+            call => for_a_century(call),
+        });
+        // The background task stays on a runtime that runs only inside `block_on`.
+        let first = runtime();
+        first.block_on(provider.warm_up()).unwrap_err();
+        let mut kept = None;
+        paused().block_on(async {
+            let mut asked = pin!(provider.credentials());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(asked.as_mut().poll(&mut context).is_pending());
+            kept = look_on_another_runtime(&provider, is_kept);
+            assert_eq!(asked.await.unwrap().access_key_id(), "ASIA2", "{is_kept}");
+        });
+        drop(kept);
+        assert_eq!(script.calls(), 2);
+    }
+}
+
+#[test]
+fn a_refresh_begins_though_a_runtime_that_is_not_driven_asks_again_and_again() {
+    // The background task stays here.
+    let first = paused();
+    let (script, provider, clock) = first.block_on(warmed_up());
+    let due = provider.state().next_refresh.unwrap();
+    clock.suspend(due.saturating_since(clock.now()));
+    let mut kept = Vec::new();
+    runtime().block_on(async {
+        for _turn in 0..10 {
+            provider.credentials().await.unwrap();
+            kept.push(look_on_another_runtime(&provider, true));
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(script.calls(), 2);
+}
+
+#[test]
+fn busy_runtimes_do_not_take_a_slow_fetch_from_each_other_for_ever() {
+    const WORKERS: u64 = 8;
+    // It takes longer than any runtime here goes without a pause.
+    let latency = Duration::from_millis(500);
+    let script = Script::slow(&VirtualClock::start(), latency, for_a_century);
+    let builder = script.builder().clock(Arc::new(SystemClock));
+    let provider = builder.build().unwrap();
+    let worker = |number| {
+        let provider = provider.clone();
+        move || {
+            runtime().block_on(async {
+                let mut asked = JoinSet::new();
+                asked.spawn(async move { provider.credentials().await.map(drop) });
+                let mut random = fastrand::Rng::with_seed(number);
+                loop {
+                    block_thread(Duration::from_millis(random.u64(50..300)));
+                    sleep(Duration::from_millis(1)).await;
+                    if let Some(result) = asked.try_join_next() {
+                        return result.unwrap();
+                    }
+                }
+            })
+        }
+    };
+    let workers = (0..WORKERS).map(|number| thread::spawn(worker(number)));
+    for worker in workers.collect::<Vec<_>>() {
+        worker.join().unwrap().unwrap();
+    }
+    // One to 80 ms without a beat, five until that is more than a second, and a few for a machine that is busy too.
+    assert!(script.calls() <= 10, "{} requests", script.calls());
 }
 
 /// A runtime whose pauses take no time.

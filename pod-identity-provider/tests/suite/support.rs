@@ -158,9 +158,18 @@ impl Script {
         clock: &Arc<VirtualClock>,
         step: impl Fn(usize) -> Step + Send + Sync + 'static,
     ) -> Arc<Self> {
+        Self::slow(clock, Duration::from_millis(10), step)
+    }
+
+    /// Each answer takes this long.
+    pub fn slow(
+        clock: &Arc<VirtualClock>,
+        latency: Duration,
+        step: impl Fn(usize) -> Step + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clock: clock.clone(),
-            latency: Duration::from_millis(10),
+            latency,
             step: Box::new(step),
             calls: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),

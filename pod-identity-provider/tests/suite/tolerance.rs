@@ -77,6 +77,31 @@ async fn a_member_of_a_wrong_type_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_no_header_may_have_is_named_before_a_signer_panics_at_it() {
+    for (member, character) in [
+        ("AccessKeyId", r"\n"),
+        ("AccessKeyId", r"\u0000"),
+        ("SecretAccessKey", " "),
+        ("Token", "\u{fc}"),
+    ] {
+        let (start, end) = (
+            format!("\"{member}\":\""),
+            format!("\"{member}\":\"{character}"),
+        );
+        let body = good_body();
+        assert!(body.contains(&start));
+        let body = body.replacen(&start, &end, 1);
+        let pod = Pod::answered(200, body).await;
+        assert_eq!(
+            pod.complaint().await,
+            format!(
+                "the answer cannot be used: {member} has a line end, a space or another character that no key has"
+            )
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_observer_is_notified_of_invalidated_and_dropped_sets() {
     let clock = VirtualClock::start();
     let script = Script::new(&clock, |call| match call {

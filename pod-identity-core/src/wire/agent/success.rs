@@ -49,8 +49,8 @@ pub fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
 /// `sent` is the authorization token of the request, which an error message may echo.
 ///
 /// # Errors
-/// [`DecodeError`] if the body is not a JSON object, if the key id, secret, token or expiration is missing, or if
-/// the object is an error. It is an error if it has a `Code` other than `Success`, or a `__type` or `Message` and
+/// [`DecodeError`] if the body is not a JSON object, if the key id, secret, token or expiration is missing, if one
+/// of them has a character that no header may have, or if the object is an error. It is an error if it has a `Code` other than `Success`, or a `__type` or `Message` and
 /// no credentials.
 pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeError> {
     let members: Members = serde_json::from_slice(body).map_err(|error| DecodeError::Json {
@@ -68,11 +68,11 @@ pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeE
 }
 
 fn credentials(members: &Members) -> Result<Credentials, DecodeError> {
-    let access_key_id = required(&members.access_key_id, "AccessKeyId")?;
-    let secret_access_key = required(&members.secret_access_key, "SecretAccessKey")?;
+    let access_key_id = key(&members.access_key_id, "AccessKeyId")?;
+    let secret_access_key = key(&members.secret_access_key, "SecretAccessKey")?;
     let session_token = match members.token.text() {
         Some(empty) if empty.is_empty() && !access_key_id.expose().starts_with(TEMPORARY) => empty,
-        _ => required(&members.token, "Token")?,
+        _ => key(&members.token, "Token")?,
     };
     let expiration = required(&members.expiration, "Expiration")?;
     let expiration =
@@ -89,6 +89,17 @@ fn credentials(members: &Members) -> Result<Credentials, DecodeError> {
         }
         _ => credentials,
     })
+}
+
+/// Returns a member that requests are signed with. With another character in the key id, such as a pasted line end,
+/// the signer of the AWS SDK for Rust panics.
+fn key<'a>(member: &'a Member, field: &'static str) -> Result<&'a Secret, DecodeError> {
+    let text = required(member, field)?;
+    if text.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text)
+    } else {
+        Err(DecodeError::NotAKey { field })
+    }
 }
 
 fn required<'a>(member: &'a Member, field: &'static str) -> Result<&'a Secret, DecodeError> {
@@ -124,6 +135,12 @@ pub enum DecodeError {
         field: &'static str,
         /// The type in its place, with an article: `a number`.
         found: &'static str,
+    },
+    /// A key has a line end, a space or another character than the visible ones of ASCII.
+    #[error("{field} has a line end, a space or another character that no key has")]
+    NotAKey {
+        /// The member's name.
+        field: &'static str,
     },
     /// `Expiration` is not a date and time.
     #[error("Expiration is {0}")]
@@ -217,6 +234,22 @@ mod tests {
             let error = decode(body.as_bytes(), None).unwrap_err();
             assert!(matches!(error, DecodeError::Json { .. }), "{body}");
             assert!(!format!("{error} {error:?}").contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_key_has_visible_ascii_only() {
+        let whole = String::from_utf8(encode(&sample()).to_vec()).unwrap();
+        for (field, value) in [
+            ("AccessKeyId", "ASIAEXAMPLE"),
+            ("SecretAccessKey", "secret/+="),
+            ("Token", "session"),
+        ] {
+            for character in [r"\n", r"\u0000", " ", r"\u007f", "\u{e9}"] {
+                let broken = whole.replace(value, &format!("{value}{character}"));
+                let error = decode(broken.as_bytes(), None).unwrap_err();
+                assert_eq!(error, DecodeError::NotAKey { field }, "{character:?}");
+            }
         }
     }
 
