@@ -136,12 +136,17 @@ impl Driver {
         published.as_ref()?.at(self.clock.now()).map(take)
     }
 
+    /// Returns the published set. Callers look at that of the driver that they know, which may have an heir.
+    #[cold]
+    fn current(&self) -> Option<SharedCredentials> {
+        self.with_current(SharedCredentials::clone)
+    }
+
     /// Returns the set, after a fetch if there is none to hand out.
     pub(crate) async fn current_or_fetch(
         self: &Arc<Self>,
     ) -> Result<SharedCredentials, FetchError> {
-        // Callers look at the set of the driver that they know, which may have an heir.
-        if let Some(set) = self.with_current(SharedCredentials::clone) {
+        if let Some(set) = self.current() {
             return Ok(set);
         }
         let runtime = match runtime::current() {
@@ -168,8 +173,7 @@ impl Driver {
     /// Returns the set without waiting. A refresh that is due, or a fetch if there is no set to hand out,
     /// begins.
     pub(crate) fn try_current(self: &Arc<Self>) -> Option<SharedCredentials> {
-        // Callers look at the set of the driver that they know, which may have an heir.
-        if let Some(set) = self.with_current(SharedCredentials::clone) {
+        if let Some(set) = self.current() {
             return Some(set);
         }
         self.drive(|slot, now| match runtime::current() {

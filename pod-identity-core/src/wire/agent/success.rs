@@ -95,7 +95,9 @@ fn credentials(members: &Members) -> Result<Credentials, DecodeError> {
 /// the signer of the AWS SDK for Rust panics.
 fn key<'a>(member: &'a Member, field: &'static str) -> Result<&'a Secret, DecodeError> {
     let text = required(member, field)?;
-    if text.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+    // Without an early end it takes a few instructions for 16 bytes, rather than six for each.
+    let bytes = text.expose().bytes();
+    if bytes.fold(true, |is_key, byte| is_key & byte.is_ascii_graphic()) {
         Ok(text)
     } else {
         Err(DecodeError::NotAKey { field })
