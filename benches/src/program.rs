@@ -1,8 +1,9 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -109,12 +110,28 @@ impl Program {
         let kib = lines
             .find_map(|line| line.strip_prefix(member))
             .and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        // A program that was killed and not waited for has no memory any more.
-        kib.map(|kib| kib / 1024.0).ok_or_else(|| {
-            io::Error::other(
-                "the program has ended, perhaps killed for more memory than it may use",
-            )
-        })
+        // A program that has ended and was not waited for has no memory any more.
+        kib.map(|kib| kib / 1024.0)
+            .ok_or_else(|| io::Error::other(self.end()))
+    }
+
+    /// Says how the program has ended.
+    fn end(&self) -> String {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // The last field is the status for who waits for it; root may read it.
+        let status = stat.ok().and_then(|stat| {
+            let status = stat.trim_end().rsplit(' ').next()?;
+            status.parse::<i32>().ok()
+        });
+        match status.map(ExitStatus::from_raw) {
+            // Nobody but the kernel kills it.
+            Some(status) if status.signal() == Some(SIGKILL) => {
+                "the kernel has killed the program: it needed more memory than it may use"
+                    .to_owned()
+            }
+            Some(status) => format!("the program has ended: {status}"),
+            None => "the program has ended".to_owned(),
+        }
     }
 
     /// The time that its threads have spent on a processor.
@@ -166,6 +183,8 @@ impl Target {
         self.refused.load(Ordering::Relaxed)
     }
 }
+
+const SIGKILL: i32 = 9;
 
 /// Returns a free port. If another process takes it before it is used, the bench fails.
 ///

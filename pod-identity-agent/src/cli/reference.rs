@@ -88,8 +88,9 @@ fn on_one_line(text: &str) -> String {
 const INTRODUCTION: &str = "\
 # Flags
 
-The command line of `pod-identity-agent`, made from its source: `just pages` renews this page. `--help` prints the \
-same. A flag that is on or off takes its value after `=`, as in `--audit-hits=false`; alone it means `true`. \
+The command line of `pod-identity-agent` as images have it, made from its source: `just pages` renews this page. \
+`--help` prints the same, and `version --help` and `dev --help` the two commands that are not here. `dev` is not in \
+images. A flag that is on or off takes its value after `=`, as in `--audit-hits=false`; alone it means `true`. \
 [operating.md](operating.md) says what the flags are for, and [environment.md](environment.md) lists the variables \
 that are read.
 ";
