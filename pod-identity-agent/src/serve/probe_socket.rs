@@ -3,7 +3,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +16,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::node::resources::remedy;
 use crate::serve::respond::Respond;
 
 /// A Unix socket for probes. Unlike a port of the node it belongs to one process: while two agents run on a
 /// node, each answers for itself.
 #[derive(Debug)]
-pub(crate) struct ProbeSocket(UnixListener);
+pub(crate) struct ProbeSocket {
+    listener: UnixListener,
+    /// Named in errors.
+    path: PathBuf,
+}
 
 impl ProbeSocket {
     /// Binds a path. A socket that an earlier process has left there is replaced. Only the user of this
@@ -30,25 +35,26 @@ impl ProbeSocket {
     /// # Errors
     /// Fails when the path cannot be bound, or another process answers at it. The error names the path.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
-        bind(path).map(Self).map_err(|error| {
-            let message = format!(
-                "cannot listen at the probe socket {}: {error}",
-                path.display()
-            );
-            io::Error::new(error.kind(), message)
-        })
+        let path = path.to_owned();
+        match bind(&path) {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(error) => Err(not_listening(&path, &error)),
+        }
     }
 
     /// Answers until dropped.
     ///
     /// # Errors
-    /// Fails when the socket cannot be registered with the current runtime.
+    /// Fails when the socket cannot be registered with the current runtime. The error names the path.
     pub(crate) fn serve(
         self,
         responder: impl Respond,
     ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
-        self.0.set_nonblocking(true)?;
-        let listener = tokio::net::UnixListener::from_std(self.0)?;
+        let Self { listener, path } = self;
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::UnixListener::from_std(listener))
+            .map_err(|error| not_listening(&path, &error))?;
         let responder = Arc::new(responder);
         Ok(async move {
             let mut connections = JoinSet::new();
@@ -74,14 +80,23 @@ impl ProbeSocket {
     }
 }
 
+fn not_listening(path: &Path, error: &io::Error) -> io::Error {
+    let (path, remedy) = (path.display(), remedy(error));
+    let message = format!("cannot listen at the probe socket {path}: {error}{remedy}");
+    io::Error::new(error.kind(), message)
+}
+
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if UnixStream::connect(path).is_ok() {
                 return Err(error);
             }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            match std::fs::remove_file(path) {
+                // Whoever left it has just removed it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => UnixListener::bind(path),
+            }
         }
         bound => bound,
     }?;
@@ -124,5 +139,19 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let error = ProbeSocket::bind(&path).unwrap_err().to_string();
         assert!(error.contains("probes.sock"), "{error}");
+    }
+
+    #[test]
+    fn the_error_names_the_socket_and_the_limit_to_raise() {
+        let error = rustix::io::Errno::MFILE.into();
+        let error = not_listening(Path::new("/run/probes.sock"), &error).to_string();
+        assert!(
+            error.starts_with("cannot listen at the probe socket /run/probes.sock: "),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("; raise the limit of open files"),
+            "{error}"
+        );
     }
 }
