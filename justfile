@@ -124,6 +124,10 @@ answers:
 initialize:
     conformance/initialize
 
+# System calls of the agent and of an application with the provider fail, one in each run; needs strace
+system-calls *arguments:
+    conformance/system-calls {{arguments}}
+
 # Pages that are made from the source: docs/flags.md, docs/metrics.md, docs/troubleshooting.md
 pages:
     cargo test --workspace --all-features --lib write_the_pages -- --ignored
