@@ -148,17 +148,17 @@ the official image, which knows none of it.
 
 {{/*
 The values' strategy, as JSON. The API server takes either a surge or unavailable pods. A surge needs two agents that
-share addresses, and no declared port; where that is not so, the old pod ends first.
+share addresses, and no declared port; where that is not so, the old pod ends first. The other field is 0 then, and not
+left out, because it would keep its old value where another tool's DaemonSet is taken over.
 */}}
 {{- define "pod-identity-agent.updateStrategy" -}}
 {{- $values := .root.Values }}
 {{- $strategy := deepCopy ($values.updateStrategy | default dict) }}
 {{- with $strategy.rollingUpdate }}
-{{- $none := list "0" "0%" "<nil>" "" }}
-{{- $unavailable := not (has (toString .maxUnavailable) $none) }}
+{{- $unavailable := not (include "pod-identity-agent.isNone" .maxUnavailable) }}
 {{- $shares := and (include "pod-identity-agent.handover" $.root | fromJson) (include "pod-identity-agent.oldShares" $) }}
-{{- if or $unavailable (has (toString .maxSurge) $none) (not $shares) $values.agent.advertiseProxyPort }}
-{{- $_ := unset . "maxSurge" }}
+{{- if or $unavailable (include "pod-identity-agent.isNone" .maxSurge) (not $shares) $values.agent.advertiseProxyPort }}
+{{- $_ := set . "maxSurge" 0 }}
 {{- if not $unavailable }}
 {{- $_ := set . "maxUnavailable" "10%" }}
 {{- end }}
@@ -167,9 +167,16 @@ share addresses, and no declared port; where that is not so, the old pod ends fi
 {{- toJson $strategy }}
 {{- end }}
 
+{{/* Whether a number of pods, or a part of them, is none. */}}
+{{- define "pod-identity-agent.isNone" -}}
+{{- has (toString .) (list "0" "0%" "<nil>" "") | ternary "yes" "" }}
+{{- end }}
+
 {{/*
-Whether the agent that is replaced lets another one listen at its addresses, or there is none. The kernel shares an
-address only between processes of one user. Without a cluster to look at, as in `helm template`, there is none.
+Whether every agent that is replaced lets another one listen at its addresses, or there is none. The kernel shares an
+address only between processes of one user. The template of the old DaemonSet says so, but only of the pods that are
+made from it: while an update that does not surge is under way, others are left that may not share. One that surges is
+made only where all do. Without a cluster to look at, as in `helm template`, there is no old DaemonSet.
 */}}
 {{- define "pod-identity-agent.oldShares" -}}
 {{- $old := lookup "apps/v1" "DaemonSet" .root.Release.Namespace .name | default dict }}
@@ -178,10 +185,17 @@ address only between processes of one user. Without a cluster to look at, as in 
 {{- $user := dig "securityContext" "runAsUser" "" . | toString }}
 {{- $shares = and (has "--reuse-port=true" (.args | default list)) (eq $user (toString $.user)) }}
 {{- end }}
-{{- ternary "yes" "" $shares }}
+{{- $surges := not (include "pod-identity-agent.isNone" (dig "spec" "updateStrategy" "rollingUpdate" "maxSurge" 0 $old)) }}
+{{- $status := $old.status | default dict }}
+{{- $seen := ge (int64 $status.observedGeneration) (dig "metadata" "generation" 0 $old | int64) }}
+{{- $complete := and $seen (ge (int64 $status.updatedNumberScheduled) (int64 $status.desiredNumberScheduled)) }}
+{{- and $shares (or $surges $complete) | ternary "yes" "" }}
 {{- end }}
 
-{{/* How kubelet asks a path of the probes. */}}
+{{/*
+How kubelet asks a path of the probes. The other way is null: a probe has only one, and where another tool's DaemonSet
+is taken over, a field that is left out would keep its old value.
+*/}}
 {{- define "pod-identity-agent.probe" -}}
 {{- $socket := (include "pod-identity-agent.handover" .root | fromJson).socket }}
 {{- if and $socket (has .path (list "/healthz" "/readyz")) }}
