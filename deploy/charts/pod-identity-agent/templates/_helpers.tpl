@@ -201,7 +201,9 @@ is taken over, a field that is left out would keep its old value.
 {{- if and $socket (has .path (list "/healthz" "/readyz")) }}
 exec:
   command: [/eks-pod-identity-agent, probe, {{ trimPrefix "/" .path }}, --socket, {{ $socket }}]
+httpGet: null
 {{- else }}
+exec: null
 httpGet:
   host: 127.0.0.1
   path: {{ .path }}
