@@ -59,6 +59,15 @@ app: eks-pod-identity-agent
 {{- or (kindIs "string" .) (kindIs "invalid" .) | ternary (. | default "") (toJson .) | quote }}
 {{- end }}
 
+{{/* Labels or annotations that ask to be scraped, with the port of the metrics unless they name one. */}}
+{{- define "pod-identity-agent.scraped" -}}
+{{- $marks := deepCopy (.marks | default dict) }}
+{{- if and (hasKey $marks "prometheus.io/scrape") (not (hasKey $marks "prometheus.io/port")) }}
+{{- $_ := set $marks "prometheus.io/port" (toString .port) }}
+{{- end }}
+{{- toJson $marks }}
+{{- end }}
+
 {{/* A list, or the text of one, as the official chart's values have it. */}}
 {{- define "pod-identity-agent.command" -}}
 {{- kindIs "string" . | ternary (fromYamlArray (toString .)) . | toJson }}
