@@ -45,8 +45,8 @@ class Cluster:
             raise Failed(f"helm {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout
 
-    def install(self, **changes):
-        """The chart, with what the README says, and this cluster's EKS Auth; then waits until the agent is ready."""
+    def install(self, *options, release=RELEASE, **changes):
+        """The chart, with what the README says, and this cluster's EKS Auth; what helm prints."""
         ready = self.aws.eks.ready
         values = {
             "clusterName": ready["cluster"],
@@ -60,7 +60,7 @@ class Cluster:
         }
         file = WORK / "values.json"
         file.write_text(json.dumps(values | changes))
-        self.helm("upgrade", "--install", RELEASE, CHART, "--values", file)
+        return self.helm("upgrade", "--install", release, CHART, "--values", file, *options)
 
     def explain(self):
         """What to know about a failure."""

@@ -15,5 +15,5 @@ def recipe(page, words, **values):
     blocks = re.findall(r"^```sh\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
     commands = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     [found] = [command for command in commands if words in command]
-    filled = re.sub(r"<([a-z -]+)>", lambda it: values[it[1].replace(" ", "_")], found)
+    filled = re.sub(r"<([A-Za-z -]+)>", lambda it: values[it[1].replace(" ", "_")], found)
     return shlex.split(filled)[1:]

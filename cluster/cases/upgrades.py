@@ -53,8 +53,8 @@ def run(cluster, report):
 def first_switch(cluster):
     """From an agent that shares its addresses with nobody, as the official one, to one that does."""
     for values, strategy in [
-        ({"agent": {"reusePort": False}}, {"maxUnavailable": "10%"}),
-        ({}, {"maxUnavailable": "10%"}),
+        ({"agent": {"reusePort": False}}, {"maxSurge": 0, "maxUnavailable": "10%"}),
+        ({}, {"maxSurge": 0, "maxUnavailable": "10%"}),
         ({}, {"maxSurge": 1, "maxUnavailable": 0}),
     ]:
         cluster.install(**values)
