@@ -1,6 +1,8 @@
 """The chart takes over what the managed add-on leaves behind, by the ways of docs/migrating.md."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from conformance.harness.basics import check
 
@@ -10,7 +12,7 @@ from ..cluster import RELEASE
 from ..images import AGENT
 from ..recipes import recipe
 from .install import is_available
-from .upgrades import DAEMONSET, is_replaced
+from .upgrades import DAEMONSET, is_answered, is_replaced
 
 NAMESPACE = "migrating"
 SERVICE = f"/api/v1/namespaces/kube-system/services/{RELEASE}"
@@ -55,6 +57,14 @@ def run(cluster, report):
             rendered = manifest(cluster, "--take-ownership")
             for options in [(), ("--server-side", "--force-conflicts", "--field-manager", "eks")]:
                 api.kubectl("apply", "--dry-run=server", *options, "-f", "-", text=rendered)
+        with report.case("an update that surges beside the old agent stops, and without the surge it goes on"):
+            rendered = rendered.replace("maxSurge: 0", "maxSurge: 1").replace("maxUnavailable: 10%", "maxUnavailable: 0")
+            api.kubectl("apply", "-f", "-", text=rendered)
+            is_updated_by(api, SURGE)
+            wait_for("the new agent to say what it waits for", lambda: waits_for_another(api, RELEASE))
+            cluster.install("--take-ownership", updateStrategy={"rollingUpdate": {"maxUnavailable": "10%"}}, **VALUES)
+            wait_for("the agent to be replaced", lambda: is_replaced(api), 90)
+            add_on(cluster)
         with report.case("the pods of a DaemonSet that was deleted without them are adopted, and replaced"):
             for words in ["--cascade=orphan", "pod-template-generation-", "delete service"]:
                 api.kubectl(*recipe("migrating.md", words, name_of_the_DaemonSet=RELEASE))
@@ -66,7 +76,7 @@ def run(cluster, report):
         with report.case("a canary waits beside the official agent, and listens when that has gone"):
             add_on(cluster)
             cluster.install(release=CANARY, nameOverride=CANARY, fullnameOverride=CANARY)
-            wait_for("the canary to say what it waits for", lambda: "does not share it" in readiness(api, CANARY))
+            wait_for("the canary to say what it waits for", lambda: waits_for_another(api, CANARY))
             check(is_available(api, RELEASE), "the official agent")
             keep_away(cluster)
             wait_for("the official agent to be gone", lambda: not agents(api))
@@ -75,9 +85,7 @@ def run(cluster, report):
             cluster.install("--take-ownership")
             wait_for("the agent", lambda: is_available(api, RELEASE), 90)
             check(is_available(api, CANARY), "the canary")
-            cluster.helm("uninstall", CANARY)
-            wait_for("the canary to be gone", lambda: not agents(api, CANARY))
-            pods.execute(api, NAMESPACE, "app", pods.client("boto3"))
+            check(requests_of(cluster, uninstall) > 20, "it was not asked")
         cluster.install()
         wait_for("the agent to be replaced", lambda: is_replaced(api), 90)
 
@@ -161,11 +169,33 @@ def preview(cluster, *options):
     return done.stdout
 
 
-def readiness(api, release):
-    """What an agent says, ready or not: by the recipe of the page."""
-    [agent] = agents(api, release)
-    done = api.kubectl(*recipe("operating.md", "probe readyz", agent_pod=agent["metadata"]["name"]), fails=True)
-    return done.stdout + done.stderr
+def waits_for_another(api, release):
+    """Whether the newest agent is not ready because of another that does not share: by the recipe of the page."""
+    newest = max(agents(api, release), key=lambda it: it["metadata"]["creationTimestamp"])["metadata"]["name"]
+    done = api.kubectl(*recipe("operating.md", "probe readyz", agent_pod=newest), fails=True)
+    if "does not share it" not in done.stdout + done.stderr:
+        raise Failed(f"{newest}: {done.stdout}{done.stderr}")
+    return True
+
+
+def uninstall(cluster):
+    cluster.helm("uninstall", CANARY)
+    wait_for("the canary to be gone", lambda: not agents(cluster.api, CANARY))
+
+
+def requests_of(cluster, change):
+    """How many requests were answered during a change: all that were made."""
+    command = ["/bin/sh", "-c", "cat $AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+    token = pods.execute(cluster.api, NAMESPACE, "app", command)
+    number = 0
+    with ThreadPoolExecutor() as threads:
+        changed = threads.submit(change, cluster)
+        while not changed.done():
+            check(is_answered(token), f"request {number} was not answered")
+            number += 1
+            time.sleep(0.005)
+    changed.result()
+    return number
 
 
 def keep_away(cluster):
