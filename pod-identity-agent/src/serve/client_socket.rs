@@ -45,7 +45,8 @@ pub(crate) fn configure(listener: SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// A response with credentials has 1.5 to 2.5 KB. The kernel raises it to its minimum, which is 4.5 KiB.
+/// A response with credentials has 1.5 to 2.5 KB. The kernel raises it to its minimum, which is 4.5 KiB, and takes a
+/// larger response whole if it is one write.
 const SEND_BUFFER: usize = 2 * 1024;
 
 /// A request has 1.5 to 3 KB and should fit into the first window, which is about half of twice this.
@@ -120,6 +121,10 @@ impl AsyncWrite for ClientSocket {
             let _ended = SockRef::from(&self.stream).set_tcp_user_timeout(Some(CLOSE_TIMEOUT));
         }
         self.is_shut_down = true;
+        // A client that had left has answered the response with a reset, which is no failure of a shutdown for tokio.
+        if let Some(error) = self.stream.take_error()? {
+            return Poll::Ready(Err(error));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -1,5 +1,7 @@
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::{Future, pending};
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,7 +74,7 @@ async fn serve_connection(
         let permit = Arc::new(permit);
         let mut buffers = permit.free_buffers();
         // Where there are none, who has given up costs no answer: an agent with too little processor would have time
-        // for nothing else. The HTTP library does not answer those who close while they wait for credentials either.
+        // for nothing else. Those who have only closed their side, which looks the same, are not answered either then.
         if buffers.is_none() {
             // It is not silent any more, so nobody closes it to make room.
             permit.begin_header();
@@ -135,7 +137,10 @@ fn answer_busy(socket: impl ClientStream, why: ConnectionRejected) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         Ok::<_, Infallible>(response)
     });
-    let connection = http().serve_connection(TokioIo::new(socket), service);
+    // Who closes its side behind the request is answered too.
+    let mut http = http();
+    let connection = http.half_close(true);
+    let connection = connection.serve_connection(TokioIo::new(socket), service);
     let _unanswered = Box::pin(connection).now_or_never();
 }
 
@@ -227,9 +232,21 @@ async fn serve_requests(
         Err(error) if error.is_parse() => {
             responder.note_rejected(ConnectionRejected::NotHttp, address);
         }
-        Err(error) => debug!(%error, "connection failed"),
+        Err(error) => {
+            if is_not_taken(&error) {
+                responder.note_gone();
+            }
+            debug!(%error, "connection failed");
+        }
         Ok(()) => {}
     }
+}
+
+/// Whether the client had left when its response was written. The first write to one that has closed its socket
+/// works; its kernel resets the connection then, which shows when this side is closed.
+fn is_not_taken(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref());
+    error.is_shutdown() || cause.map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe)
 }
 
 /// Returns how HTTP is served.

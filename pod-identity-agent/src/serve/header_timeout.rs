@@ -19,12 +19,21 @@ use crate::serve::connections::ConnectionPermit;
 ///
 /// Bytes behind a whole header are the beginning of the next one, which is timed from when the response to
 /// the first has been written. (So is a body, which no request here needs.)
+///
+/// The end of what a client sends is not its end: `nc -N` and some proxies close their side behind the request
+/// and then read the response. hyper drops a response that it owes when it reads the end, so the end is held
+/// back until the response has been written. A client that has left looks the same until it is written to,
+/// so it is waited for only [`HALF_CLOSED_TIMEOUT`].
 pub(crate) struct HeaderDeadline<S> {
     stream: S,
     permit: Arc<ConnectionPermit>,
     /// The last bytes read.
     tail: [u8; END.len()],
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether a response is partly written.
+    is_writing: bool,
+    /// Set while the end is held back because a request is being answered.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 /// The end of a header.
@@ -40,9 +49,30 @@ impl<S> HeaderDeadline<S> {
             permit,
             tail: END,
             deadline: None,
+            is_writing: false,
+            half_closed: None,
         }
     }
+
+    /// Holds back the end of what the client sends, while it is owed a response.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_answering = self.permit.state().is(Phase::Answering);
+        if !is_answering && !self.is_writing {
+            return Poll::Ready(());
+        }
+        let timer = || Box::pin(sleep(HALF_CLOSED_TIMEOUT));
+        let deadline = self.half_closed.get_or_insert_with(timer);
+        // How long a response may take to be read is the matter of `WriteDeadline`.
+        if self.is_writing {
+            return Poll::Pending;
+        }
+        deadline.as_mut().poll(cx)
+    }
 }
+
+/// How long a client that has closed its side is answered: longer than an answer takes by default. With a longer
+/// `--answer-within`, clients that have left would otherwise occupy the buffers of others.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Shifts `bytes` into `tail` from behind.
 fn shift(tail: &mut [u8; END.len()], bytes: &[u8]) {
@@ -62,6 +92,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeaderDeadline<S> {
         let before = buf.filled().len();
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             let bytes = buf.filled().get(before..).unwrap_or_default();
+            if bytes.is_empty() && done.is_ok() {
+                ready!(this.poll_end(cx));
+            }
             shift(&mut this.tail, bytes);
             if !bytes.is_empty() && this.permit.state().is_between_requests() {
                 this.permit.begin_header();
@@ -94,11 +127,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeaderDeadline<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_writing = true;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    /// hyper flushes when it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.is_writing = false;
+        if self.half_closed.is_some() && !self.permit.state().is(Phase::Answering) {
+            self.half_closed = None;
+            // hyper waits to be told that there is something to read: the end.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -180,5 +222,47 @@ mod tests {
         let error = server.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_held_back_for_a_second_while_a_request_is_being_answered() {
+        let (mut client, server) = duplex(1024);
+        let permit = permit();
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
+        let mut buffer = [0; 16];
+        client.write_all(b"GET /\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
+        permit.begin_answer();
+        let began = Instant::now();
+        assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
+        assert_eq!(began.elapsed().as_millis(), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_held_back_until_a_response_is_written_and_then_told() {
+        let (mut client, server) = duplex(1024);
+        let permit = permit();
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
+        let mut buffer = [0; 16];
+        client.write_all(b"GET /\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
+        permit.begin_answer();
+        permit.state().end_answer();
+        server.write_all(b"HTTP/1.1").await.unwrap();
+        let (mut reads, mut writes) = tokio::io::split(server);
+        let rest = async {
+            sleep(Duration::from_secs(60)).await;
+            writes.flush().await.unwrap();
+        };
+        let began = Instant::now();
+        // In this order: who reads must be woken after the flush.
+        let both = async { futures_util::join!(reads.read(&mut buffer), rest) };
+        let (read, ()) = tokio::time::timeout(Duration::from_secs(90), both)
+            .await
+            .unwrap();
+        assert_eq!(read.unwrap(), 0);
+        assert_eq!(began.elapsed().as_secs(), 60);
     }
 }

@@ -111,6 +111,8 @@ async fn serve_connection(stream: tokio::net::UnixStream, responder: Arc<impl Re
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
+        // A client that closes its side behind the request is answered.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = timeout(CONNECTION_TIMEOUT, connection).await {
         debug!(%error, "connection to the probe socket failed");

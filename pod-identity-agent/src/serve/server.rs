@@ -172,7 +172,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::io::Write;
+    use std::net::{IpAddr, Shutdown};
 
     use http::Request;
     use hyper::body::Incoming;
@@ -187,6 +188,7 @@ mod tests {
     struct Held {
         asked: Semaphore,
         released: Semaphore,
+        gone: Semaphore,
     }
 
     impl Respond for Held {
@@ -196,6 +198,10 @@ mod tests {
                 let _released = self.released.acquire().await;
                 text(http::StatusCode::OK, String::new())
             }))
+        }
+
+        fn note_gone(&self) {
+            self.gone.add_permits(1);
         }
     }
 
@@ -215,6 +221,7 @@ mod tests {
         let responder = Arc::new(Held {
             asked: Semaphore::new(0),
             released: Semaphore::new(0),
+            gone: Semaphore::new(0),
         });
         let connections = Arc::new(Connections::new(limits));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,6 +253,51 @@ mod tests {
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(REQUEST).await.unwrap();
         client
+    }
+
+    /// A client that has sent its request and closed its side.
+    fn asking_last(address: SocketAddr) -> TcpStream {
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        client.write_all(REQUEST).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        client.set_nonblocking(true).unwrap();
+        TcpStream::from_std(client).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_left_when_its_response_is_written_is_counted() {
+        let busy = busy(ConnectionLimits::default()).await;
+        assert_eq!(busy.responder.gone.available_permits(), 0);
+        drop(busy.client);
+        busy.responder.released.add_permits(1);
+        while busy.connections.open() > 0 {
+            yield_now().await;
+        }
+        assert_eq!(busy.responder.gone.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_closed_its_side_gets_its_response_and_is_not_counted() {
+        let busy = busy(ConnectionLimits::default()).await;
+        let mut client = asking_last(busy.address);
+        busy.responder.released.add_permits(2);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(busy.responder.gone.available_permits(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_closed_its_side_is_told_that_there_is_no_room() {
+        let busy = busy(ConnectionLimits {
+            per_source: 1,
+            ..ConnectionLimits::default()
+        })
+        .await;
+        let mut late = asking_last(busy.address);
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     }
 
     fn one_with_buffers() -> ConnectionLimits {

@@ -21,8 +21,7 @@ async fn a_fetch_outlives_the_client_that_caused_it() {
     drop(given_up);
     scene.catch_up().await;
     let line = "pod_identity_cache_errors{code=\"GaveUp\",type=\"client\"} 1\n";
-    let page = scene.exposition().await;
-    assert!(page.contains(line), "{page}");
+    soon(async { while !scene.exposition().await.contains(line) {} }).await;
     gate.release();
     soon(scene.eks.wait_for_answers(1)).await;
     assert_eq!(scene.get(&token).await.key(), scene.eks.minted()[0]);

@@ -10,6 +10,8 @@ mod budgets;
 mod contract;
 #[cfg(unix)]
 mod fetching;
+#[cfg(unix)]
+mod half_closed;
 #[cfg(target_os = "linux")]
 mod idle;
 #[cfg(unix)]

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -135,6 +136,16 @@ impl Client {
         let text = request.text();
         // A server that refuses may have closed its side already; its answer shows it.
         let _refused = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    /// Sends the request and closes this side, so that both arrive together: an agent on this thread runs only
+    /// afterwards.
+    pub(crate) fn send_last(&mut self, request: Request<'_>) {
+        let text = request.text();
+        let sent = self.stream.try_write(text.as_bytes()).unwrap();
+        assert_eq!(sent, text.len());
+        let socket = SockRef::from(&self.stream);
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {
