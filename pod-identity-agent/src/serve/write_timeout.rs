@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream that fails to write when its peer does not read 1 KiB within 5 s, and that writes at most 4 KiB
+/// A stream that fails to write when its peer does not read 1 KiB within 5 s, and that writes at most 16 KiB
 /// at once.
 ///
 /// Both bound what the kernel holds for a peer that sends requests and does not read the responses: it takes
@@ -27,8 +27,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// link makes more, and takes as long as it takes.
 const MIN_PROGRESS: usize = 1024;
 
-/// More than a response with credentials has, which is therefore one write.
-const MAX_WRITE: usize = 4 * 1024;
+/// More than a response with credentials has, also with a long session token, and than a page of metrics. Each is
+/// therefore one write. A second one would wait, in a buffer as small as this, until the client acknowledges the
+/// first, which its kernel delays by 40 ms.
+const MAX_WRITE: usize = 16 * 1024;
 
 impl<S> WriteDeadline<S> {
     pub(crate) fn new(stream: S) -> Self {
@@ -130,12 +132,12 @@ mod tests {
         let began = Instant::now();
         let reading = async {
             let mut part = [0; MIN_PROGRESS];
-            for _part in 0..16 {
+            for _part in 0..32 {
                 tokio::time::sleep(WRITE_TIMEOUT - Duration::from_secs(1)).await;
                 client.read_exact(&mut part).await.unwrap();
             }
         };
-        let page = [b'x'; 16 * MIN_PROGRESS];
+        let page = [b'x'; 32 * MIN_PROGRESS];
         let (written, ()) = tokio::join!(server.write_all(&page), reading);
         written.unwrap();
         assert!(began.elapsed() > WRITE_TIMEOUT * 5);
@@ -145,6 +147,6 @@ mod tests {
     async fn a_large_response_is_written_in_parts() {
         let (_client, server) = duplex(1 << 20);
         let mut server = WriteDeadline::new(server);
-        assert_eq!(server.write(&[b'x'; 10_000]).await.unwrap(), MAX_WRITE);
+        assert_eq!(server.write(&[b'x'; 20_000]).await.unwrap(), MAX_WRITE);
     }
 }

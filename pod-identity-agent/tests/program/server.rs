@@ -4,11 +4,35 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 use crate::support::client::{self, Client, Request};
 use crate::support::process::{NODE_CREDENTIALS, Program, Server, address_of, arguments};
 use crate::support::shop::{shop, token};
-use crate::support::soon;
+use crate::support::{SECOND, soon};
+
+/// The kernel of a client delays an acknowledgement by 40 ms. A response in several writes waits for it each time if
+/// the agent's send buffer is smaller than the response.
+#[tokio::test]
+async fn a_page_of_metrics_on_a_kept_connection_waits_for_no_acknowledgement() {
+    let eks = shop().await;
+    let server = Server::start(&eks, &[]).await;
+    let mut scraper = Client::connect(server.metrics).await;
+    let mut fastest = SECOND;
+    for scrape in 0..20 {
+        let began = Instant::now();
+        let page = scraper.ask(Request::of("/metrics")).await;
+        assert!(
+            page.body.len() > 4608,
+            "more than the kernel's least buffer"
+        );
+        // The first acknowledgements are not delayed.
+        if scrape >= 5 {
+            fastest = fastest.min(began.elapsed());
+        }
+    }
+    assert!(fastest < SECOND * 35 / 1000, "{fastest:?}");
+}
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_process_ends_with_0() {
