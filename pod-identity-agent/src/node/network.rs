@@ -57,6 +57,17 @@ pub(crate) enum LinkKind {
     Ifb,
 }
 
+impl Link {
+    #[cfg(test)]
+    pub(crate) fn with_index(index: u32) -> Self {
+        Self { index, is_up: true }
+    }
+
+    pub(crate) fn has_index(self, index: u32) -> bool {
+        self.index == index
+    }
+}
+
 impl Network {
     /// # Errors
     /// Fails if there is no netlink.

@@ -1,14 +1,23 @@
+use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use pod_identity_core::{Endpoint, LogSuppressor};
 use prometheus::{IntCounter, IntGauge};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, info, warn};
 
 use crate::node::initialize::make_reachable;
-use crate::node::network::{LINK, LinkKind, Network};
+use crate::node::network::{LINK, Link, LinkKind, Network, NetworkError};
 use crate::node::problem::{Problem, problems};
 
 /// Watches the link, its addresses and the routes, by the kernel's own events, and puts back what goes, as
@@ -16,26 +25,53 @@ use crate::node::problem::{Problem, problems};
 ///
 /// What something else holds is not taken away from it. A process without CAP_NET_ADMIN can put nothing
 /// back; then the log says so, with the command that does.
+///
+/// A look costs the more the more routes the node has, and a node with many pods changes many of them. So only an
+/// event that may concern the link leads to a look, and there is at most one in a second.
 #[derive(Debug)]
 pub(crate) struct LinkWatch {
     /// Counts each time that an address was found to be unreachable.
     pub(crate) lost: IntCounter,
-    /// 1 while all of them are reachable.
+    /// 1 while all of them are reachable, as far as that can be seen.
     pub(crate) reachable: IntGauge,
     /// The kind of link that is made when it is gone.
     pub(crate) kind: LinkKind,
 }
 
+/// Why the link is not watched for now.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("the kernel's events cannot be received: {0}")]
+    Events(#[from] io::Error),
+    #[error("the kernel's events have ended")]
+    Ended,
+    #[error("the network of the node cannot be looked at: {0}")]
+    Network(#[from] NetworkError),
+}
+
 impl LinkWatch {
-    /// Watches until dropped. A kernel that sends no events leaves the agent as it is without a watch.
+    /// Watches until dropped. A kernel that sends no events leaves the agent as it is without a watch, and is tried
+    /// again.
     pub(crate) async fn run(self) {
-        if let Err(error) = self.follow().await {
-            warn!(%error, "the link is not watched any more");
+        let mut known = Vec::new();
+        let mut outage = LogSuppressor::new(LOG_INTERVAL);
+        loop {
+            let Err(error) = self.follow(&mut known, &mut outage).await;
+            self.reachable.set(0);
+            if let Some(suppressed) = outage.occurred(Instant::now()) {
+                warn!(%error, suppressed, "the link is not watched; that is tried again");
+            } else {
+                debug!(%error, "the link is still not watched");
+            }
+            sleep(RETRY).await;
         }
-        std::future::pending().await
     }
 
-    async fn follow(&self) -> io::Result<()> {
+    async fn follow(
+        &self,
+        known: &mut Vec<Problem>,
+        outage: &mut LogSuppressor<Instant>,
+    ) -> Result<Infallible, WatchError> {
         let groups = [
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
@@ -43,39 +79,32 @@ impl LinkWatch {
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ];
-        let (connection, _handle, mut events) = new_multicast_connection(&groups)?;
+        let (connection, _handle, events) = new_multicast_connection(&groups)?;
+        let mut events = events.map(|(event, _address)| event);
         let mut netlink = JoinSet::new();
         netlink.spawn(connection);
-        let mut known = Vec::new();
         loop {
-            self.look(&mut known).await;
+            let link = self.look(known).await?;
+            if outage.recovered() {
+                info!("the link is watched again");
+            }
             // What could not be put back, perhaps because the link was just going, is tried again.
             let limit = if known.is_empty() {
                 Duration::MAX
             } else {
                 RETRY
             };
-            match tokio::time::timeout(limit, events.next()).await {
-                Ok(Some(_event)) => {}
-                Ok(None) => return Err(io::Error::other("the kernel's events have ended")),
-                Err(_elapsed) => continue,
-            }
-            // One change sends many events: what removes a link also removes addresses and routes.
-            for _event in 0..LONGEST_BURST {
-                if tokio::time::timeout(BURST, events.next()).await.is_err() {
-                    break;
-                }
-            }
+            next_look(&mut events, link, limit).await?;
         }
     }
 
-    async fn look(&self, known: &mut Vec<Problem>) {
-        let Some(found) = problems_now().await else {
-            return;
-        };
+    /// Returns the link, if it is there.
+    async fn look(&self, known: &mut Vec<Problem>) -> Result<Option<Link>, NetworkError> {
+        let network = Network::open()?;
+        let found = problems(&network).await?;
         if found.is_empty() && known.is_empty() {
             self.reachable.set(1);
-            return;
+            return network.link().await;
         }
         let is_changed = found != *known;
         warn_of_new(&found, known);
@@ -89,15 +118,14 @@ impl LinkWatch {
             warn!(%error, "the agent's addresses cannot be put back");
         }
         known.extend(found);
-        let Some(left) = problems_now().await else {
-            return;
-        };
+        let left = problems(&network).await?;
         warn_of_new(&left, known);
         self.reachable.set(i64::from(left.is_empty()));
         if left.is_empty() {
             info!(link = LINK, "the agent's addresses are reachable again");
         }
         *known = left;
+        network.link().await
     }
 }
 
@@ -107,19 +135,203 @@ fn warn_of_new(problems: &[Problem], known: &[Problem]) {
     }
 }
 
-/// What is wrong; `None` if that cannot be seen.
-async fn problems_now() -> Option<Vec<Problem>> {
-    let found = async { problems(&Network::open()?).await }.await;
-    found
-        .inspect_err(|error| warn!(%error, "the network of the node cannot be looked at"))
-        .ok()
+type Event = NetlinkMessage<RouteNetlinkMessage>;
+
+/// Waits, after a look, until it is time for the next one: after an event that may concern the link, or after
+/// `limit`. Takes all events meanwhile, because the channel in which they wait is not bounded.
+async fn next_look(
+    events: &mut (impl Stream<Item = Event> + Unpin),
+    link: Option<Link>,
+    limit: Duration,
+) -> Result<(), WatchError> {
+    let looked_at = Instant::now();
+    let concerning = async {
+        loop {
+            let event = events.next().await.ok_or(WatchError::Ended)?;
+            if may_concern(&event, link) {
+                return Ok::<_, WatchError>(());
+            }
+        }
+    };
+    match timeout(limit, concerning).await {
+        Ok(found) => found?,
+        Err(_elapsed) => return Ok(()),
+    }
+    // One change sends many events: what removes a link also removes addresses and routes.
+    let end = (Instant::now() + BURST).max(looked_at + INTERVAL);
+    while Instant::now() < end
+        && let Ok(event) = timeout_at(end, events.next()).await
+    {
+        event.ok_or(WatchError::Ended)?;
+    }
+    Ok(())
+}
+
+/// Whether what has happened may have to do with the link, one of the agent's addresses, or a route to one.
+fn may_concern(event: &Event, link: Option<Link>) -> bool {
+    let NetlinkPayload::InnerMessage(event) = &event.payload else {
+        // Not an event, but perhaps that some were lost.
+        return true;
+    };
+    let is_of_link = |index: u32| link.is_some_and(|link| link.has_index(index));
+    match event {
+        RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) => {
+            is_of_link(message.header.index) || has_name(message)
+        }
+        RouteNetlinkMessage::NewAddress(message) | RouteNetlinkMessage::DelAddress(message) => {
+            is_of_link(message.header.index) || has_address(message)
+        }
+        RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message) => {
+            leads_to_address(message)
+        }
+        _ => false,
+    }
+}
+
+fn has_name(link: &LinkMessage) -> bool {
+    let mut attributes = link.attributes.iter();
+    attributes.any(|attribute| matches!(attribute, LinkAttribute::IfName(name) if name == LINK))
+}
+
+fn has_address(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(|attribute| match attribute {
+        AddressAttribute::Address(address) | AddressAttribute::Local(address) => is_ours(*address),
+        _ => false,
+    })
+}
+
+fn leads_to_address(route: &RouteMessage) -> bool {
+    route.attributes.iter().any(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => is_ours((*address).into()),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => is_ours((*address).into()),
+        _ => false,
+    })
+}
+
+fn is_ours(address: IpAddr) -> bool {
+    address == Endpoint::EKS_IPV4 || address == Endpoint::EKS_IPV6
 }
 
 /// Events of one change come within microseconds of each other, later on a busy machine.
 const BURST: Duration = Duration::from_millis(100);
 
-/// How soon what could not be put back is tried again if nothing changes.
+/// A node whose link changes all the time is looked at once in this time.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How soon what could not be put back is tried again if nothing changes, and the watch itself.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A node whose network changes all the time is looked at all the same.
-const LONGEST_BURST: usize = 100;
+const LOG_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use futures_util::{FutureExt, stream};
+    use rtnetlink::RouteMessageBuilder;
+    use rtnetlink::packet_core::NetlinkHeader;
+
+    use super::*;
+
+    fn event(message: RouteNetlinkMessage) -> Event {
+        NetlinkMessage::from(message)
+    }
+
+    fn link_event(index: u32, name: &str) -> Event {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        event(RouteNetlinkMessage::NewLink(message))
+    }
+
+    fn address_event(index: u32, address: IpAddr) -> Event {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.attributes = vec![AddressAttribute::Address(address)];
+        event(RouteNetlinkMessage::DelAddress(message))
+    }
+
+    fn route_event(address: Ipv4Addr, prefix: u8) -> Event {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new();
+        let route = route.destination_prefix(address, prefix).build();
+        event(RouteNetlinkMessage::DelRoute(route))
+    }
+
+    const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
+
+    #[test]
+    fn only_events_of_the_link_its_addresses_and_routes_to_them_lead_to_a_look() {
+        let link = Some(Link::with_index(7));
+        let overrun = NetlinkPayload::Overrun(Vec::new());
+        let overrun = Event::new(NetlinkHeader::default(), overrun);
+        let six = RouteMessageBuilder::<Ipv6Addr>::new();
+        let six = six.destination_prefix(Endpoint::EKS_IPV6, 128).build();
+        for (what, event) in [
+            ("its name", link_event(9, LINK)),
+            ("its number, under another name", link_event(7, "renamed")),
+            ("an address of it", address_event(7, POD.into())),
+            (
+                "its address elsewhere",
+                address_event(9, Endpoint::EKS_IPV4.into()),
+            ),
+            ("a route", route_event(Endpoint::EKS_IPV4, 32)),
+            ("that events were lost", overrun),
+            ("a route of IPv6", event(RouteNetlinkMessage::NewRoute(six))),
+        ] {
+            assert!(may_concern(&event, link), "{what}");
+        }
+        for (what, event) in [
+            ("another link", link_event(9, "eth0")),
+            ("an address of another", address_event(9, POD.into())),
+            ("a route to a pod", route_event(POD, 32)),
+        ] {
+            assert!(!may_concern(&event, link), "{what}");
+            assert!(!may_concern(&event, None), "{what}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_events_are_taken_and_lead_to_no_look() {
+        let others = stream::iter((0..100_000).map(|_| route_event(POD, 32)));
+        let mut events = others.chain(stream::pending());
+        let limit = Duration::from_secs(3600);
+        let began = Instant::now();
+        next_look(&mut events, None, limit).await.unwrap();
+        assert_eq!(began.elapsed(), limit);
+        assert!(events.next().now_or_never().is_none(), "none waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_changes_all_the_time_is_looked_at_once_a_second() {
+        let mut events = Box::pin(stream::unfold((), |()| async {
+            sleep(Duration::from_millis(10)).await;
+            Some((link_event(7, LINK), ()))
+        }));
+        let began = Instant::now();
+        for look in 1..=3 {
+            next_look(&mut events, None, Duration::MAX).await.unwrap();
+            assert_eq!(began.elapsed().as_secs(), look);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_change_after_a_while_is_looked_at_at_once() {
+        let (sent, events) = tokio::sync::mpsc::unbounded_channel();
+        let mut events = Box::pin(stream::unfold(events, |mut events| async {
+            let event: Option<Event> = events.recv().await;
+            event.map(|event| (event, events))
+        }));
+        let changes = async {
+            sleep(Duration::from_secs(60)).await;
+            sent.send(link_event(7, LINK)).unwrap();
+        };
+        let began = Instant::now();
+        let (looked, ()) =
+            futures_util::join!(next_look(&mut events, None, Duration::MAX), changes);
+        looked.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(60) + BURST);
+        drop(sent);
+        let ended = next_look(&mut events, None, Duration::MAX).await;
+        assert!(matches!(ended, Err(WatchError::Ended)));
+    }
+}

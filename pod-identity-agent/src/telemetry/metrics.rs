@@ -169,7 +169,7 @@ impl Metrics {
         );
         let reachable = IntGauge::new(
             "pod_identity_link_reachable",
-            "1 while link, addresses and routes of the agent are there, otherwise 0 (with --watch-link).",
+            "1 while link, addresses and routes of the agent are there, otherwise 0, also while they cannot be watched (with --watch-link).",
         );
         (
             register(&self.registry, lost),
