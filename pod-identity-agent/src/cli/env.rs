@@ -90,15 +90,7 @@ fn is_proxy(text: &str) -> bool {
         true => text.to_owned(),
         false => format!("http://{text}"),
     };
-    let Ok(url) = url.parse::<Uri>() else {
-        return false;
-    };
-    // The parser accepts any text as a port and then returns none.
-    url.authority().is_some_and(|authority| {
-        let name = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let port = name.strip_prefix(authority.host()).unwrap_or_default();
-        !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some())
-    })
+    url.parse().is_ok_and(|url: Uri| values::is_complete(&url))
 }
 
 const PROXIES: [&str; 6] = [

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use pod_identity_cli::{DurationError, Failure, Signals, parse_duration_within, variable};
@@ -37,7 +36,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Server {
     /// Name of the EKS cluster that this node belongs to
-    #[arg(short, long, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, allow_hyphen_values = true, value_parser = values::name)]
     cluster_name: String,
     /// Port of the credentials addresses
     #[arg(short, long, allow_hyphen_values = true, value_parser = pflag::port, default_value = "80")]
@@ -85,7 +84,7 @@ pub(super) struct Server {
     #[arg(long, value_parser = answer_within, default_value = "900ms")]
     answer_within: Duration,
     /// Audience that a service-account token must name
-    #[arg(long, default_value = crate::credentials::settings::DEFAULT_AUDIENCE)]
+    #[arg(long, value_parser = values::name, default_value = crate::credentials::settings::DEFAULT_AUDIENCE)]
     audience: String,
     /// Exchanges with EKS Auth that one pod may cause: burst/per-second
     #[arg(long, value_parser = values::budget, default_value = "10/2")]
@@ -101,8 +100,8 @@ pub(super) struct Server {
     #[arg(long, value_enum, default_value_t = When::Once)]
     readiness: When,
     /// Where a JSON line is written for each answer of EKS Auth, each attempt without one, and each new token
-    /// that is answered without an exchange: on (standard output), off, or a file
-    #[arg(long, default_value = "on")]
+    /// that is answered without an exchange: on (standard output), off, or a path with a `/`
+    #[arg(long, value_parser = values::audit_log, default_value = "on")]
     audit_log: String,
     /// Also record a source that gets the credentials of a token which another source used first, once for each pair
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
@@ -118,7 +117,7 @@ pub(super) struct Server {
           default_value = "false", default_missing_value = "true", hide_default_value = true)]
     reuse_port: bool,
     /// Path of a Unix socket for the command `probe`, which then asks this process and no other on the node
-    #[arg(long)]
+    #[arg(long, value_parser = |text: &str| values::path(text).map(PathBuf::from))]
     probe_socket: Option<PathBuf>,
     /// Answer `probe state` and `probe log-level` at --probe-socket
     #[cfg(unix)]
@@ -136,13 +135,13 @@ pub(super) struct Server {
     #[arg(long, value_enum, default_value_t = LinkKind::Dummy)]
     link_kind: LinkKind,
     /// Name of this node, sent to EKS Auth [default: NODE_NAME]
-    #[arg(long)]
+    #[arg(long, value_parser = values::name)]
     node_name: Option<String>,
     /// EC2 instance id of this node, sent to EKS Auth
-    #[arg(long)]
+    #[arg(long, value_parser = values::name)]
     instance_id: Option<String>,
     /// Availability Zone id of this node, such as usw2-az1, sent to EKS Auth
-    #[arg(long)]
+    #[arg(long, value_parser = values::name)]
     zone: Option<String>,
     /// Ask instance metadata for the instance id and the Availability Zone id, to send them to EKS Auth
     #[arg(long, num_args = 0..=1, require_equals = true, value_parser = pflag::boolean, action = ArgAction::Set,
@@ -156,8 +155,8 @@ pub(super) struct Server {
     /// a cluster: what eks:DescribeCluster names]
     #[arg(long)]
     oidc_issuer: Option<IssuerUrl>,
-    /// File in which the keys of the cluster are kept for the next start: a path, or off
-    #[arg(long, default_value = DEFAULT_KEY_FILE)]
+    /// File in which the keys of the cluster are kept for the next start: a path with a `/`, or off
+    #[arg(long, value_parser = values::key_cache, default_value = DEFAULT_KEY_FILE)]
     key_cache: String,
 
     #[command(flatten)]
@@ -301,7 +300,7 @@ impl Server {
     pub(super) fn listens_at(&self) -> crate::doctor::node::Agent {
         let metrics = SocketAddr::new(self.metrics_address, self.metrics_port);
         crate::doctor::node::Agent {
-            hosts: self.bind_hosts.clone(),
+            hosts: self.hosts(),
             port: self.port,
             probes: (Ipv4Addr::LOCALHOST, self.probe_port).into(),
             metrics: (!self.no_metrics).then_some(metrics),
@@ -422,6 +421,7 @@ impl Server {
             qps if qps > 0.0 => qps,
             _ => DEFAULT_QPS,
         };
+        let hosts = self.hosts();
         let at = |address, port| Listen::At(SocketAddr::new(address, port));
         let mut builder = Agent::builder(eks_auth)
             .policy(RefreshPolicy::agent().with_retention(retention))
@@ -445,10 +445,22 @@ impl Server {
         if self.watch_link {
             builder = builder.watch_link(self.link_kind);
         }
-        for host in self.bind_hosts {
+        for host in hosts {
             builder = builder.listen(at(host, self.port));
         }
         builder
+    }
+
+    /// The addresses of `--bind-hosts`, each once: a second socket would find it in use by the first for ever, or
+    /// share it with that as if with another agent.
+    fn hosts(&self) -> Vec<IpAddr> {
+        let mut hosts = Vec::new();
+        for host in self.bind_hosts.iter().map(IpAddr::to_canonical) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        hosts
     }
 
     fn node_name(&self) -> Option<String> {

@@ -48,8 +48,54 @@ pub(super) fn endpoint(text: &str) -> Result<Option<String>, InvalidValue> {
         false => format!("https://{text}"),
     };
     match url.parse::<Uri>() {
-        Ok(parsed) if matches!(parsed.scheme_str(), Some("http" | "https")) => Ok(Some(url)),
+        Ok(parsed)
+            if matches!(parsed.scheme_str(), Some("http" | "https")) && is_complete(&parsed) =>
+        {
+            Ok(Some(url))
+        }
         _ => Err(InvalidValue::Endpoint),
+    }
+}
+
+/// Whether a URL has a host, and a port only if it is one. The parser accepts any text as a port and then returns
+/// none.
+pub(super) fn is_complete(url: &Uri) -> bool {
+    url.authority().is_some_and(|authority| {
+        let is_default_port = authority.as_str().ends_with(authority.host());
+        !authority.host().is_empty() && (is_default_port || authority.port_u16().is_some())
+    })
+}
+
+/// Parses a name, which is not blank.
+pub(super) fn name(text: &str) -> Result<String, InvalidValue> {
+    match text.trim().is_empty() {
+        true => Err(InvalidValue::Blank),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Parses where the audit is written: `on`, `off`, or a path.
+pub(super) fn audit_log(text: &str) -> Result<String, InvalidValue> {
+    match text {
+        "on" | "off" => Ok(text.to_owned()),
+        _ => path(text).map_err(|_no_path| InvalidValue::AuditLog),
+    }
+}
+
+/// Parses where keys are kept: a path, or `off`.
+pub(super) fn key_cache(text: &str) -> Result<String, InvalidValue> {
+    match text {
+        "off" => Ok(text.to_owned()),
+        _ => path(text).map_err(|_no_path| InvalidValue::KeyCache),
+    }
+}
+
+/// Parses a path. Without a separator it is rather meant as something else, such as `true`, and would be a file
+/// of this name in the working directory.
+pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
+    match text.contains(std::path::is_separator) {
+        true => Ok(text.to_owned()),
+        false => Err(InvalidValue::Path),
     }
 }
 
@@ -81,6 +127,18 @@ pub(super) enum InvalidValue {
     Address,
     #[error("expected a URL such as https://eks-auth.us-west-2.api.aws")]
     Endpoint,
+    #[error("expected a name that is not blank")]
+    Blank,
+    #[error(
+        "expected on (standard output), off, or a path with a `/`, such as /var/log/pod-identity-audit.log"
+    )]
+    AuditLog,
+    #[error(
+        "expected off, or a path with a `/`, such as /var/lib/eks-pod-identity-agent/jwks-cache.json"
+    )]
+    KeyCache,
+    #[error("expected a path with a `/`, such as /run/pod-identity-agent/probes.sock")]
+    Path,
     #[error("expected a number such as 3")]
     Number,
     #[error("expected two numbers above 0, as in 10/2: the burst, and the rate per second")]
@@ -108,9 +166,34 @@ mod tests {
         assert_eq!(endpoint("http://127.0.0.1:1"), some("http://127.0.0.1:1"));
         assert_eq!(endpoint(""), Ok(None));
         assert_eq!(endpoint(" "), Ok(None));
-        for text in ["ftp://eks-auth", "https://", "a b", "/path"] {
+        for text in [
+            "ftp://eks-auth",
+            "https://",
+            "a b",
+            "/path",
+            "https://x:99999",
+            "https://[::1]:port",
+            "https://x:",
+            "x:-1",
+        ] {
             assert_eq!(endpoint(text), Err(InvalidValue::Endpoint), "{text}");
         }
+    }
+
+    #[test]
+    fn a_word_is_no_path() {
+        for text in ["/var/log/audit", "./audit", "logs/audit"] {
+            assert_eq!(path(text), Ok(text.to_owned()));
+            assert_eq!(audit_log(text), Ok(text.to_owned()));
+            assert_eq!(key_cache(text), Ok(text.to_owned()));
+        }
+        for text in ["", " ", "true", "stdout", "-", "On"] {
+            assert_eq!(path(text), Err(InvalidValue::Path), "{text}");
+            assert_eq!(audit_log(text), Err(InvalidValue::AuditLog), "{text}");
+            assert_eq!(key_cache(text), Err(InvalidValue::KeyCache), "{text}");
+        }
+        assert!(audit_log("on").is_ok() && audit_log("off").is_ok());
+        assert!(key_cache("on").is_err() && key_cache("off").is_ok());
     }
 
     #[test]

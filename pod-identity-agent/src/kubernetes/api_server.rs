@@ -65,7 +65,12 @@ impl ApiServer {
             Some("http") if is_loopback => false,
             _ => return Err(ApiServerUrlError),
         };
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        // The parser accepts any text as a port and then returns none.
+        let has_port = uri
+            .authority()
+            .is_some_and(|all| !all.as_str().ends_with(all.host()));
+        let is_port_wrong = has_port && uri.port_u16().is_none();
+        if is_port_wrong || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(ApiServerUrlError);
         }
         let default_port = if is_tls { 443 } else { 80 };
@@ -310,6 +315,8 @@ mod tests {
             "ftp://127.0.0.1",
             "https://10.100.0.1/api",
             "https://10.100.0.1/?x",
+            "https://10.100.0.1:99999",
+            "https://[fd00::1]:port",
         ] {
             assert!(ApiServer::new(url, "/nonexistent").is_err(), "{url}");
         }

@@ -51,10 +51,12 @@ impl FromStr for IssuerUrl {
             }
             _ => false,
         };
-        let has_user = url
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'));
-        match is_allowed && !has_user && url.query().is_none() {
+        let authority = url.authority();
+        let has_user = authority.is_some_and(|all| all.as_str().contains('@'));
+        // The parser accepts any text as a port and then returns none.
+        let has_port = authority.is_some_and(|all| !all.as_str().ends_with(all.host()));
+        let is_port_wrong = has_port && url.port_u16().is_none();
+        match is_allowed && !has_user && !is_port_wrong && url.query().is_none() {
             true => Ok(Self(text.trim_end_matches('/').to_owned())),
             false => Err(refused()),
         }
@@ -87,6 +89,8 @@ mod tests {
             "https://",
             "https://issuer.example/?id=1",
             "https://user@issuer.example/",
+            "https://issuer.example:99999/",
+            "http://[::1]:port",
             "issuer",
             "",
         ] {

@@ -4,7 +4,7 @@ use pod_identity_core::{Clock, SystemClock};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::client;
+use crate::support::client::{self, Request};
 use crate::support::process::{NODE_CREDENTIALS, Program, Server, address_of, arguments};
 use crate::support::shop::{shop, token};
 use crate::support::soon;
@@ -316,6 +316,45 @@ async fn an_invalid_endpoint_in_the_environment_is_named_and_exits_with_64() {
     let list = ["server", "--cluster-name", "c"];
     let ended = Program::run(&list, &[wrong]).await;
     ended.assert_one_line(64, &["AWS_ENDPOINT_URL_EKS_AUTH", "expected a URL"]);
+}
+
+#[tokio::test]
+async fn a_value_that_would_be_wrong_and_silent_is_a_usage_error() {
+    for (flag, value, expected) in [
+        ("--audit-log", "stdout", "on (standard output)"),
+        ("--audit-log", "true", "a path with a `/`"),
+        ("--key-cache", "true", "a path with a `/`"),
+        ("--probe-socket", "true", "a path with a `/`"),
+        ("--audience", "", "not blank"),
+        ("--audience", " ", "not blank"),
+        ("--cluster-name", " ", "not blank"),
+        ("--node-name", "", "not blank"),
+        ("--instance-id", "", "not blank"),
+        ("--zone", " ", "not blank"),
+        ("--endpoint", "https://x:99999", "expected a URL"),
+        ("--oidc-issuer", "https://x:99999", "is not an https URL"),
+        ("--kubernetes-api", "https://x:99999", "--kubernetes-api"),
+    ] {
+        let arguments = [&arguments("c", "http://127.0.0.1:9")[..], &[flag, value]].concat();
+        let ended = Program::run(&arguments, &environment()).await;
+        ended.assert_one_line(64, &[flag, expected]);
+        assert_eq!(ended.litter, 0, "{flag} {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_bind_host_that_is_given_twice_is_bound_once() {
+    let eks = shop().await;
+    for more in [&[][..], &["--reuse-port"]] {
+        let twice = ["-b", "localhost", "-b", "::ffff:127.0.0.1"];
+        let server = Server::start(&eks, &[&twice, more].concat()).await;
+        client::insist(server.credentials, &token(&eks)).await.key();
+        let page = client::ask(server.metrics, Request::of("/metrics")).await;
+        for gauge in ["listeners_up", "listeners_wanted"] {
+            let line = format!("\npod_identity_{gauge} 1\n");
+            assert!(page.body.contains(&line), "{}", page.body);
+        }
+    }
 }
 
 #[tokio::test]
