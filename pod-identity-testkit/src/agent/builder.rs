@@ -85,14 +85,20 @@ pub(crate) enum DefaultSource {
 }
 
 impl DefaultSource {
-    fn source(self, issuer: &Issuer, clock: &Arc<dyn Clock>) -> CredentialSource {
+    fn source(
+        self,
+        issuer: &Issuer,
+        clock: &Arc<dyn Clock>,
+        record_limit: Option<usize>,
+    ) -> CredentialSource {
         match self {
             Self::Minted(lifetime) => CredentialSource::minted(lifetime),
             Self::Cluster(cluster) => {
-                let cluster = MockEksAuth::builder()
+                let mut cluster = MockEksAuth::builder()
                     .with_defaults(*cluster, Agenda::default())
                     .issuer(issuer.clone())
                     .clock(Arc::clone(clock));
+                cluster.hosting.record_limit = record_limit;
                 CredentialSource::of_cluster(Arc::new(cluster.service()))
             }
         }
@@ -224,7 +230,7 @@ impl MockAgentBuilder {
             .or_else(|| defaults.policy.map(|policy| policy(&issuer)));
         let source = self.source.or_else(|| {
             let source = defaults.source?;
-            Some(source.source(&issuer, &self.clock))
+            Some(source.source(&issuer, &self.clock, self.hosting.record_limit))
         });
         let is_limited = self.is_limited || defaults.is_limited;
         let addresses = reachable(listener.local_addr()?.ip());
@@ -241,7 +247,7 @@ impl MockAgentBuilder {
             limiter: is_limited.then(|| Mutex::new(official_limiter())),
             faults: FaultQueue::default(),
             gates: Gates::default(),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(self.hosting.record_limit),
             last: Mutex::default(),
         };
         let server = MockServer::start(&hosting.host, listener, service)?;

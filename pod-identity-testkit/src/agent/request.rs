@@ -1,3 +1,5 @@
+use std::mem;
+
 use http::HeaderMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
@@ -5,6 +7,7 @@ use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::Recorded;
+use crate::http::size;
 
 /// What a [`MockAgent`](crate::MockAgent) recorded of one request. Its `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,13 @@ impl Recorded for AgentRequest {
 
     fn set_in_flight(&mut self, count: usize) {
         self.in_flight = count;
+    }
+
+    fn size(&self) -> usize {
+        let texts = [Some(&self.method), Some(&self.path), self.host.as_ref()];
+        let texts = texts.into_iter().map(size::of_option).sum::<usize>();
+        let claims = self.claims.as_ref().map_or(0, size::of_claims);
+        mem::size_of::<Self>() + texts + size::of_headers(&self.headers) + claims
     }
 }
 

@@ -105,7 +105,7 @@ impl MockApiServerBuilder {
             clock: self.clock,
             faults: FaultQueues::new(),
             gates: Gates::default(),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(self.hosting.record_limit),
         };
         let server = MockServer::start(&hosting.host, listener, service)?;
         Ok(MockApiServer::new(

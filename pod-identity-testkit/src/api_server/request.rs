@@ -1,8 +1,11 @@
+use std::mem;
+
 use pod_identity_core::{Timestamp, TokenDigest};
 
 use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::recorder::Recorded;
+use crate::http::size;
 use crate::{Operation, Outcome};
 
 /// What a [`MockApiServer`](crate::MockApiServer) has seen of one request. There is no secret in it.
@@ -42,6 +45,18 @@ impl Recorded for ApiServerRequest {
 
     fn set_in_flight(&mut self, count: usize) {
         self.in_flight = count;
+    }
+
+    fn size(&self) -> usize {
+        let texts = [
+            Some(&self.method),
+            Some(&self.path),
+            self.user_agent.as_ref(),
+            self.accept.as_ref(),
+            self.content_type.as_ref(),
+            Some(&self.body),
+        ];
+        mem::size_of::<Self>() + texts.into_iter().map(size::of_option).sum::<usize>()
     }
 }
 

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use pod_identity_core::Clock;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
 use super::cluster_controls::ClusterControls;
@@ -32,7 +32,7 @@ use crate::fault::error::FaultError;
 use crate::fault::mock::Mock;
 use crate::fault::span::Span;
 use crate::http::answer::{self, Answer};
-use crate::http::recorder::Counts;
+use crate::http::recorder::{Counts, Kept};
 use crate::http::redaction;
 use crate::http::server::{Server, Service};
 use crate::scenario::VERSION;
@@ -59,7 +59,7 @@ impl<C: Controls> Admin<C> {
             token: random_token()?,
             controls,
             clock,
-            forgotten: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
         };
         Ok(Self {
             server: Server::start(listener, Arc::new(service))?,
@@ -80,8 +80,8 @@ struct AdminService<C> {
     token: String,
     controls: C,
     clock: Arc<MovingClock>,
-    /// The number of requests before the last reset. Relaxed, because the recorder's lock orders the requests.
-    forgotten: AtomicUsize,
+    /// How many requests had arrived when the last were dropped. It guards no other data, so relaxed order is enough.
+    dropped: AtomicUsize,
 }
 
 impl<C> fmt::Debug for AdminService<C> {
@@ -203,10 +203,15 @@ impl<C: Controls> AdminService<C> {
     }
 
     fn requests(&self) -> Answer {
-        let forgotten = self.forgotten.load(Ordering::Relaxed);
-        let requests = self.controls.requests();
-        let requests: Vec<_> = requests.into_iter().skip(forgotten).collect();
-        ok(&json!({ "requests": requests }))
+        let Kept {
+            requests,
+            forgotten,
+        } = self.controls.requests();
+        let members = [
+            ("requests".to_owned(), Value::Array(requests)),
+            ("forgotten".to_owned(), forgotten.into()),
+        ];
+        ok(&Map::from_iter(members).into())
     }
 
     fn expect(&self, body: &[u8]) -> Answer {
@@ -228,9 +233,9 @@ impl<C: Controls> AdminService<C> {
 
     /// Whoever asks decides what to do with a failure, so that it is not an error of the request.
     fn verify(&self) -> Answer {
-        let forgotten = self.forgotten.load(Ordering::Relaxed);
-        let failures = self.controls.handle().failures_since(forgotten);
-        ok(&json!({ "failures": failures }))
+        let handle = self.controls.handle();
+        let forgotten = handle.recorder().forgotten();
+        ok(&json!({ "failures": handle.failures(), "forgotten": forgotten }))
     }
 
     async fn wait(&self, body: &[u8]) -> Answer {
@@ -242,14 +247,12 @@ impl<C: Controls> AdminService<C> {
         if !(Duration::from_millis(1)..=MAX_WAIT).contains(&limit) {
             return refusal(400, "within is a length from \"1ms\" to \"10m\"");
         }
-        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        let dropped = self.dropped.load(Ordering::Relaxed);
         let enough = |counts: &Counts| {
             let requests = wait
                 .requests
-                .is_none_or(|it| counts.requests >= forgotten + it);
-            let answers = wait
-                .answers
-                .is_none_or(|it| counts.answers >= forgotten + it);
+                .is_none_or(|it| counts.requests >= dropped + it);
+            let answers = wait.answers.is_none_or(|it| counts.answers >= dropped + it);
             requests && answers && (!wait.idle || counts.in_flight == 0)
         };
         match self.controls.handle().wait_within(limit, enough).await {
@@ -302,8 +305,8 @@ impl<C: Controls> AdminService<C> {
     }
 
     fn forget_requests(&self) {
-        let arrived = self.controls.requests().len();
-        self.forgotten.store(arrived, Ordering::Relaxed);
+        let arrived = self.controls.handle().recorder().clear();
+        self.dropped.store(arrived, Ordering::Relaxed);
     }
 
     fn forget_expectations(&self) {

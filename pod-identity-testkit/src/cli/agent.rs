@@ -11,7 +11,7 @@ use super::admin::Admin;
 use super::controls::AgentControls;
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
-use super::pod::{Listen, Pod, ScenarioFile};
+use super::pod::{Listen, Pod, Record, ScenarioFile};
 use super::ready;
 use crate::{AgentMode, MockAgent, MockAgentBuilder};
 
@@ -34,6 +34,8 @@ pub(super) struct Mock {
     pod: Pod,
     #[command(flatten)]
     file: ScenarioFile,
+    #[command(flatten)]
+    record: Record,
     /// Lifetime of the credentials, as in 20m or 1h30m [default: 6h]
     #[arg(long, value_parser = parse_lifetime)]
     credential_lifetime: Option<Duration>,
@@ -63,6 +65,7 @@ impl Mock {
             .allow_host("localhost")
             // A client asks the admin endpoint, and `run` looks when its command is done.
             .unverified()
+            .record_limit(self.record.limit())
             .service_account(namespace, service_account);
         if let Some(lifetime) = self.credential_lifetime {
             builder = builder.lifetime(lifetime);

@@ -52,7 +52,10 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let parent = Parent::watch()?;
     let issuer = options.issuer.start(REGION).await?;
-    let mut builder = MockApiServer::builder().listener(options.listen.listener().await?);
+    let mut builder = MockApiServer::builder()
+        .listener(options.listen.listener().await?)
+        // It has no admin endpoint, so nobody can read the records.
+        .record_limit(0);
     if let Some(issuer) = &issuer {
         builder = builder.issuer(issuer.issuer.clone());
     }

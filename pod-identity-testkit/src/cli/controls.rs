@@ -16,6 +16,7 @@ use crate::fault::error::FaultError;
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
 use crate::fault::timeline::{Target, Timeline};
+use crate::http::recorder::Kept;
 use crate::scenario::expected::{Expected, Kind};
 use crate::sync::lock;
 use crate::{Fault, MockAgent, MockEksAuth, Scenario, SigningKey};
@@ -37,8 +38,8 @@ pub(super) trait Controls: Send + Sync + 'static {
         None
     }
 
-    /// Every request since the start, without secrets.
-    fn requests(&self) -> Vec<Value>;
+    /// The requests since the last were dropped, without secrets.
+    fn requests(&self) -> Kept<Value>;
 
     /// Projects a new token.
     fn rotate(&self) -> impl Future<Output = io::Result<()>> + Send;
@@ -95,13 +96,10 @@ impl Controls for AgentControls {
         expected.of_agent(&self.agent.handle.expectations);
     }
 
-    fn requests(&self) -> Vec<Value> {
-        let secrets = self.agent.secrets();
-        let requests = self.agent.requests();
-        let requests = requests.iter();
-        requests
-            .map(|request| report::agent_request(request, &secrets))
-            .collect()
+    fn requests(&self) -> Kept<Value> {
+        let kept = self.handle().recorder().kept();
+        let secrets = report::Secrets::new(self.agent.secrets());
+        kept.map(|request| report::agent_request(request, &secrets))
     }
 
     async fn rotate(&self) -> io::Result<()> {
@@ -146,13 +144,10 @@ impl Controls for EksControls {
         Some(ClusterControls(&self.eks))
     }
 
-    fn requests(&self) -> Vec<Value> {
-        let secrets = self.eks.secrets();
-        let requests = self.eks.requests();
-        let requests = requests.iter();
-        requests
-            .map(|request| report::eks_request(request, &secrets))
-            .collect()
+    fn requests(&self) -> Kept<Value> {
+        let kept = self.handle().recorder().kept();
+        let secrets = report::Secrets::new(self.eks.secrets());
+        kept.map(|request| report::eks_request(request, &secrets))
     }
 
     async fn rotate(&self) -> io::Result<()> {
@@ -200,12 +195,8 @@ impl Controls for WebhookControls {
         expected.end(all);
     }
 
-    fn requests(&self) -> Vec<Value> {
-        self.0
-            .requests()
-            .iter()
-            .map(report::webhook_request)
-            .collect()
+    fn requests(&self) -> Kept<Value> {
+        self.handle().recorder().kept().map(report::webhook_request)
     }
 
     async fn rotate(&self) -> io::Result<()> {

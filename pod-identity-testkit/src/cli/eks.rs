@@ -17,7 +17,7 @@ use super::moving_clock::MovingClock;
 #[cfg(feature = "assume-role")]
 use super::own_account::OwnAccount;
 use super::parent::Parent;
-use super::pod::{self, Listen, Pod, ScenarioFile};
+use super::pod::{self, Listen, Pod, Record, ScenarioFile};
 use super::pod_volume::PodVolume;
 use super::{identities_file, ready};
 use crate::eks::associations::rules::is_role_arn;
@@ -32,6 +32,8 @@ pub(super) struct Options {
     pod: Pod,
     #[command(flatten)]
     file: ScenarioFile,
+    #[command(flatten)]
+    record: Record,
     /// Name of the cluster [default: test-cluster]
     #[arg(short, long)]
     cluster_name: Option<String>,
@@ -71,7 +73,9 @@ pub(super) struct Options {
 
 impl Options {
     fn builder(&self, issuer: Option<Issuer>) -> io::Result<MockEksAuthBuilder> {
-        let mut builder = MockEksAuth::builder().unverified();
+        let mut builder = MockEksAuth::builder()
+            .unverified()
+            .record_limit(self.record.limit());
         if let Some(scenario) = &self.file.scenario {
             builder = builder.scenario(scenario);
         }

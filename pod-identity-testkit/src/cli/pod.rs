@@ -61,6 +61,25 @@ pub(super) fn identity(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What the program remembers of requests.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Record {
+    /// Memory for the recorded requests, in MiB; the oldest are forgotten first
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    record_limit: u16,
+}
+
+impl Record {
+    /// In bytes.
+    ///
+    /// The default holds some 250 pods at the webhook: the review of a pod with three containers, 5 kB of JSON, takes
+    /// 130 kB. The secrets and sessions of `eks` have as much again, and answering `/requests` doubles it for a moment:
+    /// the chart's limit of 256 MiB has room for all of it.
+    pub(super) fn limit(self) -> usize {
+        usize::from(self.record_limit) << 20
+    }
+}
+
 /// Where a mock listens.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Listen {

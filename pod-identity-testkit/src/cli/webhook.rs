@@ -12,7 +12,7 @@ use super::admin::Admin;
 use super::controls::WebhookControls;
 use super::moving_clock::MovingClock;
 use super::parent::Parent;
-use super::pod::{self, Listen};
+use super::pod::{self, Listen, Record};
 use super::ready;
 use crate::{MockWebhook, WebhookConfig};
 
@@ -21,6 +21,8 @@ use crate::{MockWebhook, WebhookConfig};
 pub(super) struct Options {
     #[command(flatten)]
     listen: Listen,
+    #[command(flatten)]
+    record: Record,
     /// Service account whose pods are mutated, as namespace/service-account; may be repeated
     #[arg(long, value_parser = pod::identity)]
     identity: Vec<(String, String)>,
@@ -133,6 +135,7 @@ pub(super) async fn serve(options: Options) -> io::Result<ExitCode> {
     let listener = options.listen.listener().await?;
     let mut builder = MockWebhook::builder(options.config())
         .unverified()
+        .record_limit(options.record.limit())
         .listener(listener);
     if let (Some(certificate), Some(key)) = (options.cert, options.key) {
         builder = builder.certificate_files(certificate, key);

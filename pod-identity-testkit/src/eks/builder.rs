@@ -62,7 +62,7 @@ pub struct MockEksAuthBuilder {
     node_limit: Option<(u32, u32)>,
     defaults: EksAuthDefaults,
     agenda: Agenda,
-    hosting: HostingOptions,
+    pub(crate) hosting: HostingOptions,
 }
 
 /// Settings that apply where the builder itself has none. Roles and keys are added to the builder's.
@@ -271,10 +271,10 @@ impl MockEksAuthBuilder {
             clock: self.clock,
             faults: FaultQueues::new(),
             gates,
-            recorder: Recorder::new(),
+            recorder: Recorder::new(self.hosting.record_limit),
             keys: Keys {
                 nodes: node_keys,
-                sessions: Sessions::default(),
+                sessions: Sessions::new(self.hosting.record_limit),
             },
             signatures: self.signatures.or(defaults.signatures).unwrap_or_default(),
             throttle: Throttle::new(

@@ -24,15 +24,28 @@ impl Expiries {
     pub(crate) fn next(&self, now: Timestamp, pod: String, lifetime: Duration) -> Timestamp {
         let mut all = lock(&self.0);
         let key = (pod, lifetime);
-        let usual = Timestamp::from_unix_secs((now + lifetime).as_unix_secs());
+        let usual = whole_seconds(now + lifetime);
         let expiry = match all.get(&key) {
             Some(last) if last.at <= now => usual.max(last.expiry + Duration::from_secs(1)),
             _ => usual,
         };
         all.insert(key, Minted { at: now, expiry });
+        // Pods come and go. What has no influence any more is dropped, now and then.
+        if all.len().is_multiple_of(PODS) {
+            all.retain(|(_, lifetime), last| {
+                last.at <= now && last.expiry >= whole_seconds(now + *lifetime)
+            });
+        }
         expiry
     }
 }
+
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_unix_secs(at.as_unix_secs())
+}
+
+/// So many more pods are a reason to look for those that are over.
+const PODS: usize = 1024;
 
 #[cfg(test)]
 mod tests {

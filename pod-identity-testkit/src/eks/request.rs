@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::mem;
 
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
@@ -6,6 +7,7 @@ use serde_json::Value;
 use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::recorder::Recorded;
+use crate::http::size;
 use crate::{Operation, Outcome, SignatureError};
 
 /// What a [`MockEksAuth`](crate::MockEksAuth) has seen of one request. There is no secret in it.
@@ -64,6 +66,24 @@ impl Recorded for RecordedRequest {
 
     fn set_in_flight(&mut self, count: usize) {
         self.in_flight = count;
+    }
+
+    fn size(&self) -> usize {
+        let texts = [
+            Some(&self.action),
+            Some(&self.method),
+            Some(&self.path),
+            self.cluster.as_ref(),
+            self.host.as_ref(),
+            self.user_agent.as_ref(),
+            self.eks_node_name.as_ref(),
+            self.instance_id.as_ref(),
+            self.zone.as_ref(),
+        ];
+        let texts = texts.into_iter().map(size::of_option).sum::<usize>();
+        let claims = self.claims.as_ref().map_or(0, size::of_claims);
+        let body = self.body.as_ref().map_or(0, size::of_json);
+        mem::size_of::<Self>() + texts + size::of_texts(&self.parameters) + body + claims
     }
 }
 

@@ -301,7 +301,7 @@ impl EksAuthService {
     }
 
     fn remember(&self, granted: Granted) -> AssumeRoleResponse {
-        self.keys.sessions.put(granted.minted());
+        self.keys.sessions.put(granted.minted(), self.clock.now());
         let credentials = &granted.response.credentials;
         let secrets = [&credentials.secret_access_key, &credentials.session_token];
         self.recorder

@@ -1,8 +1,12 @@
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use pod_identity_core::{Secret, Timestamp};
 
+use crate::http::newest::Newest;
+use crate::http::size;
 use crate::sync::lock;
 
 /// A session for which EKS Auth has minted credentials, without its secrets.
@@ -34,9 +38,22 @@ impl Session {
     }
 }
 
-/// Every session, by its access key id.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions(Mutex<BTreeMap<String, Minted>>);
+/// The sessions, by their access key ids.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    /// Without one, all sessions are kept.
+    limit: Option<usize>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Those that are kept, in the order in which they were minted.
+    order: Newest<String>,
+    minted: BTreeMap<String, Minted>,
+    /// Expired sessions are looked for again at this time.
+    next_look: Timestamp,
+}
 
 /// A session with its secrets.
 #[derive(Debug, Clone)]
@@ -47,12 +64,72 @@ pub(crate) struct Minted {
 }
 
 impl Sessions {
-    pub(crate) fn put(&self, minted: Minted) {
+    /// `limit`: the memory for the sessions, in bytes; then those are forgotten that expired [some time ago](KEPT), and
+    /// the oldest if they are too many. `None` keeps all.
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        Self {
+            limit,
+            state: Mutex::new(State {
+                order: Newest::within(limit),
+                minted: BTreeMap::new(),
+                next_look: Timestamp::from_unix_secs(0),
+            }),
+        }
+    }
+
+    pub(crate) fn put(&self, minted: Minted, now: Timestamp) {
+        let mut state = lock(&self.state);
         let key = minted.session.access_key_id.clone();
-        lock(&self.0).insert(key, minted);
+        state.order.push(key.clone(), minted.size());
+        state.minted.insert(key, minted);
+        while let Some((_, oldest)) = state.order.pop_excess() {
+            state.minted.remove(&oldest);
+        }
+        if self.limit.is_some() && now >= state.next_look {
+            state.forget_expired(now);
+        }
     }
 
     pub(crate) fn get(&self, access_key_id: &str) -> Option<Minted> {
-        lock(&self.0).get(access_key_id).cloned()
+        lock(&self.state).minted.get(access_key_id).cloned()
     }
 }
+
+impl State {
+    fn forget_expired(&mut self, now: Timestamp) {
+        self.next_look = now + LOOK;
+        self.minted
+            .retain(|_, minted| minted.session.expiration + KEPT > now);
+        let Self { order, minted, .. } = self;
+        order.retain(|key| minted.contains_key(key));
+    }
+}
+
+impl Minted {
+    fn size(&self) -> usize {
+        let session = &self.session;
+        let texts = [
+            &session.access_key_id,
+            &session.role_arn,
+            &session.arn,
+            &session.assumed_role_id,
+            &session.association_id,
+        ];
+        let texts = texts.into_iter().map(|text| size::of_text(text));
+        let secrets = [&self.secret_access_key, &self.session_token];
+        let secrets = secrets.map(|secret| size::of_text(secret.expose()));
+        // In the map and in the order, with their keys.
+        2 * mem::size_of::<Self>()
+            + 2 * size::of_text(&session.access_key_id)
+            + texts.sum::<usize>()
+            + secrets.iter().sum::<usize>()
+            + size::of_texts(&session.tags)
+            + size::of_option(session.policy.as_ref())
+    }
+}
+
+/// How long a session is known after it has expired: STS then says so, and does not call its key unknown.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// How often expired sessions are looked for.
+const LOOK: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use crate::expect::hosting::Hosting;
 use crate::expect::seen::{Seen, timeline};
 use crate::fault::mock::Mock;
 use crate::fault::mock_server::MockServer;
-use crate::http::recorder::{Counts, Recorder};
+use crate::http::recorder::{Counts, Kept, Recorder};
 use crate::sync::lock;
 
 /// What a test holds of a mock. Dropping it verifies, and stops the mock.
@@ -40,30 +40,30 @@ impl<M: Mock<Record: Seen>> Handle<M> {
 
     /// What is wrong with the requests, however many faults had no effect.
     pub(crate) fn broken(&self) -> Vec<String> {
-        let expectations = lock(&self.expectations).clone();
-        failures(&expectations, &self.recorder().requests(), &[])
+        self.judge(&self.recorder().kept(), &[])
     }
 
     /// What [`verify`](Self::verify) panics with.
     pub(crate) fn failures(&self) -> Vec<String> {
-        self.failures_since(0)
-    }
-
-    /// What is wrong, with the first so many requests forgotten.
-    pub(crate) fn failures_since(&self, forgotten: usize) -> Vec<String> {
-        let expectations = lock(&self.expectations).clone();
-        let unused = self.service().faults().unused();
-        let requests = self.recorder().requests();
-        let requests = requests.get(forgotten..).unwrap_or_default();
-        failures(&expectations, requests, &unused)
+        self.judge(&self.recorder().kept(), &self.service().faults().unused())
     }
 
     /// # Panics
     /// Panics if an expectation is not met, or a fault had no effect.
     #[track_caller]
     pub(crate) fn verify(&self) {
-        let requests = self.recorder().requests();
-        assert_none(&self.name(), &self.failures(), &requests);
+        let kept = self.recorder().kept();
+        let failures = self.judge(&kept, &self.service().faults().unused());
+        assert_none(&self.name(), &failures, &kept.requests);
+    }
+
+    fn judge(&self, kept: &Kept<M::Record>, unused_faults: &[String]) -> Vec<String> {
+        let expectations = lock(&self.expectations).clone();
+        let mut failures = failures(&expectations, &kept.requests, unused_faults);
+        if kept.forgotten > 0 && !expectations.is_empty() {
+            failures.insert(0, unknown(kept.forgotten));
+        }
+        failures
     }
 
     /// Waits, but not for longer than `limit`.
@@ -103,4 +103,12 @@ impl<M: Mock<Record: Seen>> Drop for Handle<M> {
             self.verify();
         }
     }
+}
+
+/// Why expectations are not met if they speak of requests that nobody remembers.
+fn unknown(forgotten: usize) -> String {
+    format!(
+        "the oldest {forgotten} requests were forgotten, so nothing is known of them; forget the requests of one test \
+         before the next, or set a higher limit of the record"
+    )
 }

@@ -18,6 +18,8 @@ pub(crate) struct HostingOptions {
     pub(crate) in_this_runtime: bool,
     pub(crate) wait_limit: Duration,
     pub(crate) verifies: bool,
+    /// The memory for the records, in bytes.
+    pub(crate) record_limit: Option<usize>,
 }
 
 impl HostingOptions {
@@ -51,6 +53,7 @@ impl Default for HostingOptions {
             in_this_runtime: false,
             wait_limit: WAIT_LIMIT,
             verifies: true,
+            record_limit: None,
         }
     }
 }
@@ -77,6 +80,16 @@ macro_rules! builder_methods {
             /// Does not verify expectations and faults when the mock is dropped: only `verify` does.
             pub fn unverified(mut self) -> Self {
                 self.hosting.verifies = false;
+                self
+            }
+
+            /// Sets how much memory the records of requests may take, in bytes. Then the oldest are forgotten first, and
+            /// verifying fails if something is expected of forgotten requests. Minted credentials and sessions are
+            /// forgotten in the same way. It is for a mock that serves for days; by default everything is kept.
+            ///
+            /// The memory is estimated. The newest request is kept in any case.
+            pub fn record_limit(mut self, bytes: usize) -> Self {
+                self.hosting.record_limit = Some(bytes);
                 self
             }
 

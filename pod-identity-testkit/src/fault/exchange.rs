@@ -21,8 +21,14 @@ impl<M: Mock> Service for M {
             let exchanged = match connection.next(M::MAX_BODY).await {
                 Next::Request(request) => match self.read(&request) {
                     Ok(call) => {
-                        let exchanged = exchange(self, &mut connection, number, &call, &request);
-                        exchanged.await.map(|()| request.is_last)
+                        let exchanged = match self.probed(&call) {
+                            Some(mut answer) => {
+                                self.finish(&mut answer);
+                                connection.answer(answer, &request).await
+                            }
+                            None => exchange(self, &mut connection, number, &call, &request).await,
+                        };
+                        exchanged.map(|()| request.is_last)
                     }
                     Err(reason) => connection.refuse_garbage(reason).await.map(|()| true),
                 },

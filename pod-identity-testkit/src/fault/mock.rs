@@ -64,6 +64,12 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// Returns what follows `400 Bad Request`, if this is not a request that the mock could answer.
     fn read(&self, request: &Request) -> Result<Self::Call, &'static str>;
 
+    /// Returns the answer to a request that only asks whether the mock is alive, as kubelet does every few seconds. No
+    /// fault is for such a request, and it is not recorded.
+    fn probed(&self, _call: &Self::Call) -> Option<Answer> {
+        None
+    }
+
     /// Returns the record of a request and the token in it.
     fn record(
         &self,

@@ -4,14 +4,15 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::http::answer::Answer;
 use crate::http::clearing::{Clearing, Clearings};
 use crate::http::delivery::{Delivery, Step, Wait};
 use crate::http::feed::{Feed, Piece};
-use crate::http::recorder::InFlight;
+use crate::http::recorder::{InFlight, Recorded};
 use crate::http::request::Request;
 use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 use crate::http::stream::Stream;
-use crate::http::wire::{self, Wire};
+use crate::http::wire::{self, Framing, Wire};
 
 /// The server's side of one HTTP/1 connection, whose answers can fail at any byte, which hyper
 /// rightly does not allow.
@@ -183,7 +184,7 @@ impl Connection {
     ///
     /// The request counts as answered before the last step is sent: a client that has read the answer must
     /// not find it in flight.
-    pub(crate) async fn deliver<R>(
+    pub(crate) async fn deliver<R: Recorded>(
         &mut self,
         steps: Vec<Step>,
         clearing: &mut Clearing,
@@ -209,11 +210,20 @@ impl Connection {
         }
     }
 
+    /// Answers without faults and without a record.
+    pub(crate) async fn answer(&mut self, answer: Answer, request: &Request) -> Result<(), Ended> {
+        let wire = Wire::new(answer, Framing::Length, request);
+        self.send_whole(&wire).await
+    }
+
     /// Answers bytes that are not a request as Go's `net/http` does, which may name a reason. They are not recorded.
     pub(crate) async fn refuse_garbage(&mut self, reason: &str) -> Result<(), Ended> {
-        let wire = Wire::not_a_request(reason);
+        self.send_whole(&Wire::not_a_request(reason)).await
+    }
+
+    async fn send_whole(&mut self, wire: &Wire) -> Result<(), Ended> {
         let mut clearing = Clearings::default().watch();
-        for step in Delivery::default().steps(&wire) {
+        for step in Delivery::default().steps(wire) {
             self.take(step, &mut clearing).await?;
         }
         Ok(())

@@ -1,8 +1,12 @@
+use std::mem;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use pod_identity_core::JsonObject;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use crate::http::size;
 
 /// A JSON patch (RFC 6902) as the webhook answers it.
 ///
@@ -40,6 +44,19 @@ impl JsonPatch {
         json_patch::patch(&mut patched, &self.0)
             .map_err(|error| PatchError(error.path.to_string()))?;
         Ok(patched)
+    }
+
+    /// Estimates the memory that its operations take.
+    pub(crate) fn size(&self) -> usize {
+        let operations = self.0.iter().map(|operation| {
+            let value = match operation {
+                PatchOperation::Add(AddOperation { value, .. }) => size::of_json(value),
+                // The webhook makes none of them.
+                _ => 0,
+            };
+            mem::size_of::<PatchOperation>() + size::of_text(operation.path().as_str()) + value
+        });
+        operations.sum()
     }
 
     pub(crate) fn add(&mut self, path: impl Into<String>, value: Value) {

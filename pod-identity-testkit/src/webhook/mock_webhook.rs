@@ -26,7 +26,8 @@ use crate::{Blocking, Expectations, WebhookConfig};
 /// It answers an `AdmissionReview` of `admission.k8s.io/v1` or `v1beta1` in the version of the request. It allows
 /// a pod of an unknown service account without a patch. It answers 415 to another content type than
 /// `application/json`, and 400 to what is not an `AdmissionReview`. For the latter, the official webhook answers
-/// 200 with a review without a uid, which the API server treats as a failed call, too. `/healthz` answers `ok`.
+/// 200 with a review without a uid, which the API server treats as a failed call, too. `/healthz` answers `ok`;
+/// this is for probes, so it is not recorded and no fault is for it.
 ///
 /// What arrives is recorded, [faults](crate::MockAgent#faults) are those of the other mocks as far as they make sense
 /// here, and [expectations](Self::expect) are verified when it is dropped. It serves on a thread of its own; for
@@ -200,7 +201,7 @@ impl MockWebhookBuilder {
             clock: self.clock,
             faults: FaultQueue::default(),
             gates: Gates::default(),
-            recorder: Recorder::new(),
+            recorder: Recorder::new(self.hosting.record_limit),
         };
         let server = MockServer::start(&hosting.host, listener, service)?;
         Ok(MockWebhook {

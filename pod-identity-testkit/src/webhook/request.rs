@@ -1,3 +1,5 @@
+use std::mem;
+
 use pod_identity_core::Timestamp;
 use serde_json::Value;
 
@@ -5,6 +7,7 @@ use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::Recorded;
+use crate::http::size;
 use crate::{Expectations, JsonPatch};
 
 /// What a [`MockWebhook`](crate::MockWebhook) has seen of one request.
@@ -47,6 +50,22 @@ impl Recorded for WebhookRequest {
 
     fn set_in_flight(&mut self, count: usize) {
         self.in_flight = count;
+    }
+
+    fn size(&self) -> usize {
+        let texts = [
+            Some(&self.method),
+            Some(&self.path),
+            self.host.as_ref(),
+            self.uid.as_ref(),
+            self.namespace.as_ref(),
+            self.service_account.as_ref(),
+            self.pod.as_ref(),
+        ];
+        let texts = texts.into_iter().map(size::of_option).sum::<usize>();
+        let review = self.review.as_ref().map_or(0, size::of_json);
+        let patch = self.patch.as_ref().map_or(0, JsonPatch::size);
+        mem::size_of::<Self>() + texts + review + patch
     }
 }
 

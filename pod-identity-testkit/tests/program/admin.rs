@@ -82,7 +82,10 @@ async fn a_fault_that_waits_is_told_in_the_words_in_which_it_was_given() {
     assert!(failure.contains(fault), "{failure}");
     mock.admin("POST", "/reset", "").await;
     let failures = mock.admin("POST", "/verify", "").await;
-    assert_eq!(failures, serde_json::json!({"failures": []}));
+    assert_eq!(
+        failures,
+        serde_json::json!({"failures": [], "forgotten": 0})
+    );
 }
 
 #[tokio::test]
@@ -101,7 +104,10 @@ async fn expectations_are_of_the_requests_since_the_last_reset() {
     let wait = r#"{"requests": 1, "answers": 1, "idle": true, "within": "20s"}"#;
     mock.admin("POST", "/wait", wait).await;
     let verified = mock.admin("POST", "/verify", "").await;
-    assert_eq!(verified, serde_json::json!({"failures": []}));
+    assert_eq!(
+        verified,
+        serde_json::json!({"failures": [], "forgotten": 0})
+    );
     for (mock_kind, wrong, words) in [
         ("agent", "{}", "nothing is expected"),
         ("agent", "[1]", "cannot read the expectations"),
@@ -353,4 +359,57 @@ async fn latency_delays_responses() {
     let asked = tokio::time::Instant::now();
     assert_eq!(mock.ask().await.status, Some(200));
     assert!(asked.elapsed() >= Duration::from_millis(50));
+}
+
+/// Posts reviews of so many pods to the mock webhook, each with so much in it.
+async fn admit(mock: &Mock, count: usize, padding: usize) {
+    for number in 0..count {
+        let review = serde_json::json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": number.to_string(),
+                "namespace": "shop",
+                "object": {
+                    "metadata": {"name": "cart-0", "annotations": {"padding": "x".repeat(padding)}},
+                    "spec": {"serviceAccountName": "cart", "containers": [{"name": "app"}]},
+                },
+            },
+        });
+        let headers = [("content-type", "application/json")];
+        let uri = mock.text("/endpoint");
+        let answer = soon(http::send("POST", uri, &headers, &review.to_string())).await;
+        assert_eq!(answer.status, Some(200), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn the_program_says_how_many_requests_it_has_forgotten_and_verifies_none_of_them() {
+    let arguments = ["webhook", "--plain", "--record-limit", "1"];
+    let mock = Mock::start(&arguments).await;
+    mock.admin("POST", "/expectations", r#"{"at_most": 30}"#)
+        .await;
+    admit(&mock, 30, 60_000).await;
+    let seen = mock.admin("GET", "/requests", "").await;
+    let kept = seen["requests"].as_array().unwrap();
+    assert!((5..20).contains(&kept.len()), "{} are kept", kept.len());
+    assert_eq!(seen["forgotten"], 30 - kept.len());
+    assert_eq!(kept.last().unwrap()["uid"], "29");
+    let verified = mock.admin("POST", "/verify", "").await;
+    assert_eq!(verified["forgotten"], seen["forgotten"]);
+    let failure = verified["failures"][0].as_str().unwrap();
+    assert!(failure.contains("were forgotten"), "{failure}");
+
+    mock.admin("DELETE", "/requests", "").await;
+    admit(&mock, 1, 0).await;
+    let wait = r#"{"requests": 1, "answers": 1, "within": "20s"}"#;
+    mock.admin("POST", "/wait", wait).await;
+    let seen = mock.admin("GET", "/requests", "").await;
+    assert_eq!(seen["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(seen["forgotten"], 0);
+    let verified = mock.admin("POST", "/verify", "").await;
+    assert_eq!(
+        verified,
+        serde_json::json!({"failures": [], "forgotten": 0})
+    );
 }

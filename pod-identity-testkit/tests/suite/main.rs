@@ -56,6 +56,8 @@ mod plane_faults;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod record_limit;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod scenario_faults;
