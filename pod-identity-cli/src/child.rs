@@ -1,23 +1,24 @@
-use std::future::Future;
 use std::io;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use tokio::process::{Child, Command as AsyncCommand};
 
-use crate::Failure;
+use crate::signals::Asked;
+use crate::{Failure, Signals};
 
 /// Runs a command to its end and returns its exit code; 128 + n if signal n ended it, as shells do.
 ///
-/// When `terminate` is ready, the child is sent SIGTERM and decides when to end. If the returned future is
-/// dropped, the child is killed.
+/// SIGTERM is passed on to the command and to what it has started; the command decides when to end. So is SIGINT, if the
+/// command has a process group of its own. If there is a terminal, the command stays in the group of this program, so
+/// that Ctrl-C and job control work on it; then only the command itself gets SIGTERM. If the returned future is dropped,
+/// the command is killed.
 ///
 /// # Errors
 /// Fails with exit code 127 if the command is not found and 126 if it cannot be executed, as shells do.
-pub async fn run(
-    command: Command,
-    terminate: impl Future<Output = ()>,
-) -> Result<ExitCode, Failure> {
+pub async fn run(command: Command, signals: &mut Signals) -> Result<ExitCode, Failure> {
     let mut command = AsyncCommand::from(command);
+    let group = Group::choose();
+    group.apply_to(&mut command);
     let mut child = command.kill_on_drop(true).spawn().map_err(|error| {
         let code = match error.kind() {
             io::ErrorKind::NotFound => 127,
@@ -26,30 +27,98 @@ pub async fn run(
         let program = command.as_std().get_program().display();
         Failure::new(code, format!("cannot run {program}: {error}"))
     })?;
-    let status = tokio::select! {
-        status = child.wait() => status,
-        () = terminate => {
-            ask_to_end(&mut child);
-            child.wait().await
+    let mut is_terminated = false;
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(exit_code(status?)),
+            asked = signals.next() => match asked {
+                Asked::Interrupt if group == Group::OfCommand => group.interrupt(&child),
+                // It came from the terminal, which has sent it to the command, too.
+                Asked::Interrupt => {}
+                // The first only: a signal to the group of this program comes back to this program.
+                Asked::Terminate if is_terminated => {}
+                Asked::Terminate => {
+                    is_terminated = true;
+                    group.terminate(&mut child);
+                }
+            },
         }
-    };
-    Ok(exit_code(status?))
-}
-
-#[cfg(unix)]
-fn ask_to_end(child: &mut Child) {
-    let pid = child
-        .id()
-        .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-    if let Some(pid) = pid {
-        // It may have ended already.
-        let _ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
+/// Which processes belong to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// There is a terminal, which knows the group of this program, and others may be in it: only the command itself.
+    #[cfg(unix)]
+    OfTerminal,
+    /// This program leads its group, so all others in it come from the command. Whoever started this program, such as a
+    /// harness with a session for each test, can kill the group as a whole.
+    #[cfg(unix)]
+    OfProgram,
+    /// The command leads a group.
+    OfCommand,
+}
+
+#[cfg(unix)]
+impl Group {
+    fn choose() -> Self {
+        use rustix::process::{getpgrp, getpid};
+
+        // It cannot be opened without a terminal that controls the process.
+        match std::fs::File::open("/dev/tty") {
+            Ok(_terminal) => Self::OfTerminal,
+            Err(_none) if getpgrp() == getpid() => Self::OfProgram,
+            Err(_none) => Self::OfCommand,
+        }
+    }
+
+    fn apply_to(self, command: &mut AsyncCommand) {
+        if self == Self::OfCommand {
+            command.process_group(0);
+        }
+    }
+
+    fn terminate(self, child: &mut Child) {
+        use rustix::process::{Signal, kill_current_process_group, kill_process};
+
+        let Some(pid) = pid(child) else { return };
+        // They may have ended already.
+        let _ended = match self {
+            Self::OfTerminal => kill_process(pid, Signal::TERM),
+            Self::OfProgram => kill_current_process_group(Signal::TERM),
+            Self::OfCommand => rustix::process::kill_process_group(pid, Signal::TERM),
+        };
+    }
+
+    fn interrupt(self, child: &Child) {
+        if let Some(pid) = pid(child) {
+            // They may have ended already.
+            let _ended = rustix::process::kill_process_group(pid, rustix::process::Signal::INT);
+        }
+    }
+}
+
+/// `None` if the child has ended.
+#[cfg(unix)]
+fn pid(child: &Child) -> Option<rustix::process::Pid> {
+    let pid = child.id()?;
+    rustix::process::Pid::from_raw(pid.cast_signed())
+}
+
 #[cfg(not(unix))]
-fn ask_to_end(child: &mut Child) {
-    let _ended = child.start_kill();
+impl Group {
+    fn choose() -> Self {
+        Self::OfCommand
+    }
+
+    fn apply_to(self, _command: &mut AsyncCommand) {}
+
+    fn terminate(self, child: &mut Child) {
+        let _ended = child.start_kill();
+    }
+
+    fn interrupt(self, _child: &Child) {}
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

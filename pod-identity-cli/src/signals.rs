@@ -55,12 +55,26 @@ impl Signals {
         info!(signal, "shutdown signal received");
     }
 
-    /// Waits for SIGTERM only, and never returns where there is none. A program that runs a child uses it:
-    /// a terminal sends Ctrl-C to the child too, which decides what to do.
-    pub async fn terminate(&mut self) {
+    /// Waits for the next signal. A program that runs a child passes it on, or knows that the child has got it.
+    #[cfg(feature = "child")]
+    pub(crate) async fn next(&mut self) -> Asked {
         #[cfg(unix)]
-        self.terminate.recv().await;
+        tokio::select! {
+            _received = self.terminate.recv() => Asked::Terminate,
+            _received = self.interrupt.recv() => Asked::Interrupt,
+        }
+        // Ctrl-C goes to the child, too.
         #[cfg(not(unix))]
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
+}
+
+/// Which signal came.
+#[cfg(feature = "child")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
 }

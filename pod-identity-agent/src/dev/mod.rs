@@ -57,7 +57,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     });
 
     let done = match command {
-        Some(command) => pod_identity_cli::run(command, signals.terminate()).await,
+        Some(command) => pod_identity_cli::run(command, &mut signals).await,
         None => {
             tokio::select! {
                 () = signals.shutdown() => Ok(ExitCode::SUCCESS),

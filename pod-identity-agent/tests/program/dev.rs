@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -67,6 +69,31 @@ async fn a_missing_command_prints_one_line_and_exits_with_127_as_in_a_shell() {
     ended.assert_one_line(127, &["cannot run /no/such/program"]);
     let ended = dev(&["-v", "warn", "--", "/dev/null"]).await;
     ended.assert_one_line(126, &["cannot run /dev/null"]);
+}
+
+/// In a session of its own, so without a terminal, as in CI.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_termination_signal_ends_what_the_command_has_started() {
+    let command = "sleep 987 & echo ready; wait; true";
+    let agent = env!("CARGO_BIN_EXE_pod-identity-agent");
+    let mut program = Command::new("setsid")
+        .args([agent, "dev", "--", "sh", "-c", command])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(program.stdout.take().unwrap());
+    let mut line = String::new();
+    soon(stdout.read_line(&mut line)).await.unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = rustix::process::Pid::from_raw(program.id().unwrap().cast_signed());
+    rustix::process::kill_process(pid.unwrap(), Signal::TERM).unwrap();
+    // It ends when nobody has it open any more.
+    soon(stdout.read_to_string(&mut line)).await.unwrap();
+    soon(program.wait()).await.unwrap();
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let mut command = Command::new(arguments.next().unwrap_or_default());
     command.args(arguments);
     environment.apply_to(&mut command);
-    let code = pod_identity_cli::run(command, signals.terminate()).await?;
+    let code = pod_identity_cli::run(command, &mut signals).await?;
     let broken = agent.handle.broken();
     let all = agent.handle.failures();
     let (failures, remedy) = match all.len() > broken.len() {

@@ -95,6 +95,12 @@ impl Sessions {
     }
 }
 
+impl Default for Sessions {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
 impl State {
     fn forget_expired(&mut self, now: Timestamp) {
         self.next_look = now + LOOK;

@@ -134,7 +134,7 @@ pub(crate) enum Signer {
 }
 
 /// The known keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Keys {
     pub(crate) nodes: BTreeMap<String, Secret>,
     pub(crate) sessions: Sessions,
