@@ -193,3 +193,54 @@ async fn an_invalid_scenario_prints_one_line_with_its_position() {
         "{stderr}"
     );
 }
+
+/// The scenarios of the README, in their order.
+fn scenarios_of_the_readme() -> Vec<File> {
+    let readme = include_str!("../../README.md");
+    let blocks = readme.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    let scenarios =
+        blocks.filter(|toml| toml.contains("faults]]") || toml.contains("[[timeline]]"));
+    scenarios.map(File::new).collect()
+}
+
+#[tokio::test]
+async fn the_scenarios_of_the_readme_do_what_it_says() {
+    let scenarios = scenarios_of_the_readme();
+    let [outage, without_time] = scenarios.as_slice() else {
+        panic!("the README has {} scenarios", scenarios.len());
+    };
+    let mock = Mock::start(&["agent", "--scenario", outage.path()]).await;
+    assert_eq!(mock.ask().await.status, Some(200));
+    minutes(&mock, 10).await;
+    assert_eq!(mock.ask().await.status, Some(429));
+    minutes(&mock, 9).await;
+    assert_eq!(mock.ask().await.status, Some(200));
+    minutes(&mock, 6).await;
+    assert!(!mock.listens().await);
+    let token = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    minutes(&mock, 23).await;
+    let rotated = std::fs::read_to_string(mock.text("/token_file")).unwrap();
+    assert_ne!(token, rotated);
+    assert_eq!(mock.ask().await.status, Some(200));
+    let verified = mock.admin("POST", "/verify", "").await;
+    assert_eq!(verified["failures"], serde_json::json!([]));
+
+    let mock = Mock::start(&["agent", "--scenario", without_time.path()]).await;
+    for _ in 0..3 {
+        mock.ask().await;
+    }
+    let requests = mock.requests().await;
+    let outcomes = requests.iter().map(|request| &request["outcome"]);
+    let seen: Vec<_> = outcomes
+        .map(|outcome| (outcome["status"].as_u64(), outcome["ending"].to_string()))
+        .collect();
+    let reset = r#"{"reset":"in_body"}"#;
+    let wanted = [(429, "null"), (200, reset), (200, "null")];
+    assert_eq!(
+        seen,
+        wanted.map(|(status, end)| (Some(status), end.to_owned()))
+    );
+    let verified = mock.admin("POST", "/verify", "").await;
+    assert_eq!(verified["failures"], serde_json::json!([]));
+}
