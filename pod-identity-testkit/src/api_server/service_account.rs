@@ -4,10 +4,10 @@ use std::time::Duration;
 use std::{fs, io};
 
 use pod_identity_core::{Timestamp, TokenDigest};
-use tempfile::TempDir;
 
 use crate::Issuer;
 use crate::sync::lock;
+use crate::token::scratch::Scratch;
 
 /// The files from which a pod's client takes what it needs to reach the API server: `token`, `ca.crt` and
 /// `namespace`, as they are at `/var/run/secrets/kubernetes.io/serviceaccount`.
@@ -16,7 +16,7 @@ pub(crate) struct ServiceAccount {
     namespace: String,
     name: String,
     issuer: Issuer,
-    directory: TempDir,
+    directory: Scratch,
     /// The tokens that are accepted, the one in the file last.
     accepted: Mutex<Vec<TokenDigest>>,
 }
@@ -31,7 +31,7 @@ impl ServiceAccount {
         ca_pem: &str,
         now: Timestamp,
     ) -> io::Result<Self> {
-        let directory = tempfile::tempdir()?;
+        let directory = Scratch::new()?;
         fs::write(directory.path().join("ca.crt"), ca_pem)?;
         fs::write(directory.path().join("namespace"), &namespace)?;
         let account = Self {

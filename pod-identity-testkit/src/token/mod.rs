@@ -9,5 +9,6 @@ pub(crate) mod key_set;
 pub(crate) mod keys;
 pub(crate) mod layout;
 pub(crate) mod pod_token;
+pub(crate) mod scratch;
 pub(crate) mod secrets;
 pub(crate) mod volume;

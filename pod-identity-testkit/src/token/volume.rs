@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pod_identity_core::AuthorizationToken;
-use tempfile::TempDir;
 
 use crate::sync::lock;
 use crate::token::layout;
+use crate::token::scratch::Scratch;
 use crate::{InPlaceWrite, TokenDefect};
 
 /// A projected volume as a container sees it, whose token can be replaced. [`PodToken`](crate::PodToken)
@@ -49,7 +49,7 @@ pub struct ProjectedVolume {
     /// a time, as under kubelet.
     token: Mutex<Vec<u8>>,
     /// Removes a temporary directory on drop.
-    _temporary: Option<TempDir>,
+    _temporary: Option<Scratch>,
 }
 
 impl ProjectedVolume {
@@ -57,12 +57,13 @@ impl ProjectedVolume {
     pub const FILE_NAME: &str = layout::FILE_NAME;
 
     /// Creates a volume without a token, in a temporary directory that is removed when this is dropped. It is in
-    /// `/dev/shm`, that is in memory as kubelet's volumes are, or below `TMPDIR` if that is set.
+    /// `/dev/shm`, that is in memory as kubelet's volumes are, or below `TMPDIR` if that is set. What a killed process
+    /// leaves, `pod-identity-testkit-…`, is removed by the next process that makes a volume there.
     ///
     /// # Errors
     /// If the directory cannot be created.
     pub fn new() -> io::Result<Self> {
-        let temporary = temporary()?;
+        let temporary = Scratch::new()?;
         let directory = temporary.path().to_owned();
         Ok(Self::at(directory, Some(temporary)))
     }
@@ -77,7 +78,7 @@ impl ProjectedVolume {
         Ok(Self::at(directory, None))
     }
 
-    fn at(directory: PathBuf, temporary: Option<TempDir>) -> Self {
+    fn at(directory: PathBuf, temporary: Option<Scratch>) -> Self {
         let token_path = directory.join(Self::FILE_NAME);
         Self {
             mode: AtomicU32::new(0o644),
@@ -188,16 +189,6 @@ impl ProjectedVolume {
     fn mode(&self) -> u32 {
         self.mode.load(Ordering::Relaxed)
     }
-}
-
-/// In memory, because on a disk creating and removing files takes longer than everything else that a mock does.
-fn temporary() -> io::Result<TempDir> {
-    if std::env::temp_dir() == Path::new("/tmp")
-        && let Ok(in_memory) = tempfile::tempdir_in("/dev/shm")
-    {
-        return Ok(in_memory);
-    }
-    tempfile::tempdir()
 }
 
 impl fmt::Debug for ProjectedVolume {

@@ -80,3 +80,26 @@ async fn it_keeps_running_if_its_standard_input_is_not_a_pipe() {
     let ended = tokio::time::timeout(std::time::Duration::from_millis(600), child.wait()).await;
     ended.expect_err("it must go on");
 }
+
+#[tokio::test]
+async fn what_a_killed_mock_leaves_is_removed_by_the_next_and_what_is_in_use_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let start = async || {
+        let mut child = command(&["agent"])
+            .env("TMPDIR", scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        (ready(&mut child).await, child)
+    };
+    let count = || std::fs::read_dir(scratch.path()).unwrap().count();
+    let (_out, mut killed) = start().await;
+    let (_out, _in_use) = start().await;
+    kill(killed.id().unwrap(), Signal::KILL);
+    soon(killed.wait()).await.unwrap();
+    assert_eq!(count(), 2);
+    let (_out, _next) = start().await;
+    assert_eq!(count(), 2, "that of the next, and that in use");
+}
