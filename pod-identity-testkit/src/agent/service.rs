@@ -21,6 +21,7 @@ use crate::fault::field_defect::Field;
 use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
+use crate::http::connection::Bodies;
 use crate::http::gates::Gates;
 use crate::http::recorder::Recorder;
 use crate::http::redaction;
@@ -59,7 +60,7 @@ impl Mock for AgentService {
 
     const NAME: &'static str = "mock agent";
 
-    /// The official agent does not read bodies either.
+    /// It does not read bodies.
     const MAX_BODY: usize = 0;
 
     fn check(fault: &Fault) -> Result<(), FaultError> {
@@ -82,6 +83,16 @@ impl Mock for AgentService {
         match fault.retry_after {
             Some(time) if time.0.subsec_nanos() != 0 => Err(FaultError::PartsOfSeconds),
             _ => Ok(()),
+        }
+    }
+
+    fn bodies(&self) -> Bodies {
+        match self.mode {
+            AgentMode::Ours => Bodies::Read {
+                max: Self::MAX_BODY,
+            },
+            // As Go's `net/http` does with what a handler has not read.
+            AgentMode::Official => Bodies::Skipped { max: 256 * 1024 },
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) struct Mock {
 enum Mode {
     /// This project's agent, which refuses more
     Ours,
-    /// The official agent, byte for byte
+    /// The official agent; valid requests are answered as it does, byte for byte
     Official,
 }
 

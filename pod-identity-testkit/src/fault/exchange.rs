@@ -18,7 +18,7 @@ impl<M: Mock> Service for M {
         };
         let mut connection = Connection::new(stream);
         loop {
-            let exchanged = match connection.next(M::MAX_BODY).await {
+            let exchanged = match connection.next(self.bodies()).await {
                 Next::Request(request) => match self.read(&request) {
                     Ok(call) => {
                         let exchanged = match self.probed(&call) {

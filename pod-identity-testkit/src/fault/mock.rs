@@ -14,6 +14,7 @@ use crate::fault::operation::Operation;
 use crate::fault::queue::FaultQueue;
 use crate::fault::requester::Requester;
 use crate::http::answer::Answer;
+use crate::http::connection::Bodies;
 use crate::http::gates::Gates;
 use crate::http::outcome::Outcome;
 use crate::http::recorder::{Recorded, Recorder};
@@ -37,6 +38,13 @@ pub(crate) trait Mock: Send + Sync + 'static {
     /// # Errors
     /// Fails if this mock does not have a member of the fault or does not know its value.
     fn check(fault: &Fault) -> Result<(), FaultError>;
+
+    /// What it does with bodies.
+    fn bodies(&self) -> Bodies {
+        Bodies::Read {
+            max: Self::MAX_BODY,
+        }
+    }
 
     fn now(&self) -> Timestamp;
 

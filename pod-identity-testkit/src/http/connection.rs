@@ -22,6 +22,18 @@ pub(crate) struct Connection {
     received: BytesMut,
 }
 
+/// What a server does with bodies up to a size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bodies {
+    Read {
+        max: usize,
+    },
+    /// It drops them unseen, so that the next request can follow.
+    Skipped {
+        max: usize,
+    },
+}
+
 /// What comes next from a client.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -58,8 +70,8 @@ impl Connection {
         }
     }
 
-    /// Reads a request, with its body if that is not larger than `max_body`. A larger one is left unread.
-    pub(crate) async fn next(&mut self, max_body: usize) -> Next {
+    /// Reads a request. A body that is larger than the limit is left unread.
+    pub(crate) async fn next(&mut self, bodies: Bodies) -> Next {
         let head = loop {
             match RequestHead::parse(&self.received) {
                 Ok(Some((head, length))) => {
@@ -73,7 +85,7 @@ impl Connection {
                 return Next::Gone;
             }
         };
-        let (body, is_read) = match self.body(&head, max_body).await {
+        let (body, is_read) = match self.body(&head, bodies).await {
             Ok(body) => (body, true),
             Err(BadBody::TooLarge) => (Bytes::new(), false),
             Err(BadBody::Malformed) => return Next::Garbage,
@@ -86,21 +98,33 @@ impl Connection {
         })
     }
 
-    async fn body(&mut self, head: &RequestHead, max: usize) -> Result<Bytes, BadBody> {
+    async fn body(&mut self, head: &RequestHead, bodies: Bodies) -> Result<Bytes, BadBody> {
         let framing = head.framing().map_err(|BadHead| BadBody::Malformed)?;
+        let has_body = framing != BodyFraming::Length(0);
+        let max = match bodies {
+            // The client is not told to go on.
+            Bodies::Skipped { .. } if has_body && head.expects_continue() => {
+                return Err(BadBody::TooLarge);
+            }
+            Bodies::Read { max } | Bodies::Skipped { max } => max,
+        };
         match framing {
             BodyFraming::Length(length) if length > max => return Err(BadBody::TooLarge),
             BodyFraming::Chunked if max == 0 => return Err(BadBody::TooLarge),
             _ => {}
         }
-        if head.expects_continue() && framing != BodyFraming::Length(0) {
+        if head.expects_continue() && has_body {
             let sent = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
             sent.await.map_err(|_gone| BadBody::Gone)?;
         }
-        match framing {
-            BodyFraming::Length(length) => self.exactly(length).await.map(BytesMut::freeze),
-            BodyFraming::Chunked => self.chunks(max).await,
-        }
+        let body = match framing {
+            BodyFraming::Length(length) => self.exactly(length).await?.freeze(),
+            BodyFraming::Chunked => self.chunks(max).await?,
+        };
+        Ok(match bodies {
+            Bodies::Read { .. } => body,
+            Bodies::Skipped { .. } => Bytes::new(),
+        })
     }
 
     async fn chunks(&mut self, max: usize) -> Result<Bytes, BadBody> {
@@ -110,7 +134,7 @@ impl Connection {
             if size == 0 {
                 break;
             }
-            if body.len() + size > max {
+            if size > max - body.len() {
                 return Err(BadBody::TooLarge);
             }
             body.unsplit(self.exactly(size).await?);
@@ -274,6 +298,9 @@ impl Connection {
     }
 
     /// Returns when the client has closed its side. What it sends before that is kept.
+    ///
+    /// A client that ends only its own sending and still reads counts as gone: the two look the same until something is
+    /// sent. Go's `net/http` cancels its handler for both, but sends an answer that is made nevertheless.
     async fn left(&mut self) -> Ended {
         loop {
             match self.stream.read_buf(&mut self.received).await {

@@ -77,9 +77,11 @@ impl RequestHead {
         Ok(BodyFraming::Length(length))
     }
 
+    /// Whether a header, which may come several times, has this element in its list.
     fn has_token(&self, name: HeaderName, what: &str) -> bool {
-        self.text(name)
-            .is_some_and(|value| value.eq_ignore_ascii_case(what))
+        let values = self.headers.get_all(name).iter();
+        let mut elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        elements.any(|element| element.trim_ascii().eq_ignore_ascii_case(what.as_bytes()))
     }
 
     pub(crate) fn text(&self, name: HeaderName) -> Option<String> {

@@ -23,8 +23,8 @@ pub(crate) enum Framing {
 }
 
 impl Wire {
-    /// `request`: what it answers. As of Go's `net/http`, an answer to HTTP/1.0 has that version and does not say that
-    /// the connection ends; a redirect has no length for HEAD.
+    /// `request`: what it answers. As of Go's `net/http`, an answer to HTTP/1.0 has that version and says only that the
+    /// connection does not end; a redirect has no length for HEAD.
     pub(crate) fn new(answer: Answer, framing: Framing, request: &Request) -> Self {
         let (mut parts, body) = answer.into_parts();
         let feed = parts.extensions.remove::<Feed>();
@@ -44,8 +44,15 @@ impl Wire {
                 headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
         }
-        if request.is_last && !is_http_1_0 {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        match (request.is_last, is_http_1_0) {
+            (true, false) => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            // Without it, such a client waits for the end.
+            (false, true) => {
+                headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            }
+            _ => {}
         }
         let reason = parts.status.canonical_reason().unwrap_or_default();
         let version = if is_http_1_0 { "1.0" } else { "1.1" };

@@ -1,4 +1,4 @@
-//! The mock agent's mode `official`, byte for byte. The expected bytes are those of Go 1.26's `net/http` and of
+//! The mock agent's mode `official`, byte for byte for valid requests. The expected bytes are those of Go 1.26's `net/http` and of
 //! golang-jwt 5.2.2, with which aws/eks-pod-identity-agent 0.1.37 is built.
 
 use base64::Engine;
@@ -330,4 +330,74 @@ async fn ours_refuses_more_and_is_the_default() {
     );
     let endless = answer(&agent, &get("eyJhbGciOiJSUzI1NiJ9.e30.eA")).await;
     assert!(endless.contains("exp claim is required"), "{endless}");
+}
+
+/// Go reads up to 256 KiB of a body that its handler has left, so that the connection goes on.
+#[tokio::test]
+async fn a_request_after_one_with_a_body_is_answered_over_the_same_connection() {
+    let agent = official().await;
+    let head = format!("Host: 169.254.170.23\r\nAuthorization: {GOOD}\r\n");
+    let next = format!("GET /v1/credentials HTTP/1.1\r\n{head}Connection: close\r\n\r\n");
+    let large = format!("Content-Length: 200000\r\n\r\n{}", "x".repeat(200_000));
+    for body in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n",
+        &large,
+    ] {
+        let first = format!("GET /v1/credentials HTTP/1.1\r\n{head}{body}");
+        let answers = answer(&agent, &(first + &next)).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+        assert_eq!(answers.matches("Connection: close").count(), 1, "{answers}");
+    }
+}
+
+/// It does not read them if they are larger, or if the client waits for `100 Continue`.
+#[tokio::test]
+async fn a_body_that_is_not_read_ends_the_connection() {
+    let agent = official().await;
+    let head = format!("Host: 169.254.170.23\r\nAuthorization: {GOOD}\r\n");
+    for body in [
+        "Content-Length: 300000\r\n\r\n",
+        "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nffffffffffffffff\r\n",
+    ] {
+        let request = format!("GET /v1/credentials HTTP/1.1\r\n{head}{body}");
+        let answer = answer(&agent, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_if_one_of_the_options_says_so() {
+    let agent = official().await;
+    let head = format!("Host: 169.254.170.23\r\nAuthorization: {GOOD}\r\n");
+    for (version, options, connection) in [
+        ("1.1", "Connection: keep-alive, close\r\n", Some("close")),
+        (
+            "1.1",
+            "Connection: x\r\nConnection: Close\r\n",
+            Some("close"),
+        ),
+        ("1.1", "Connection: enclosed\r\n", None),
+        ("1.0", "Connection: Keep-Alive\r\n", Some("keep-alive")),
+        ("1.0", "Connection: x,keep-alive\r\n", Some("keep-alive")),
+    ] {
+        let mut raw = Raw::connect(&agent).await;
+        let request = format!("GET /v1/credentials HTTP/{version}\r\n{head}{options}\r\n");
+        raw.send(&request).await;
+        if connection != Some("close") {
+            // It goes on, and this is the last.
+            raw.send(&request.replace(options, "Connection: close\r\n"))
+                .await;
+        }
+        let answers = String::from_utf8(raw.rest().await.0).unwrap();
+        let first = answers.split("\r\n\r\n").next().unwrap();
+        let said = first
+            .lines()
+            .find_map(|line| line.strip_prefix("Connection: "));
+        assert_eq!(said, connection, "{options}: {answers}");
+        let count = if connection == Some("close") { 1 } else { 2 };
+        assert_eq!(answers.matches(" 200 OK").count(), count, "{options}");
+    }
 }
