@@ -32,7 +32,7 @@ pub async fn run(command: Command, signals: &mut Signals) -> Result<ExitCode, Fa
         tokio::select! {
             status = child.wait() => return Ok(exit_code(status?)),
             asked = signals.next() => match asked {
-                Asked::Interrupt if group == Group::OfCommand => group.interrupt(&child),
+                Asked::Interrupt if group == Group::Command => group.interrupt(&child),
                 // It came from the terminal, which has sent it to the command, too.
                 Asked::Interrupt => {}
                 // The first only: a signal to the group of this program comes back to this program.
@@ -46,18 +46,18 @@ pub async fn run(command: Command, signals: &mut Signals) -> Result<ExitCode, Fa
     }
 }
 
-/// Which processes belong to a command.
+/// Whose process group a command is in, and so which processes belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     /// There is a terminal, which knows the group of this program, and others may be in it: only the command itself.
     #[cfg(unix)]
-    OfTerminal,
+    Terminal,
     /// This program leads its group, so all others in it come from the command. Whoever started this program, such as a
     /// harness with a session for each test, can kill the group as a whole.
     #[cfg(unix)]
-    OfProgram,
+    Program,
     /// The command leads a group.
-    OfCommand,
+    Command,
 }
 
 #[cfg(unix)]
@@ -67,14 +67,14 @@ impl Group {
 
         // It cannot be opened without a terminal that controls the process.
         match std::fs::File::open("/dev/tty") {
-            Ok(_terminal) => Self::OfTerminal,
-            Err(_none) if getpgrp() == getpid() => Self::OfProgram,
-            Err(_none) => Self::OfCommand,
+            Ok(_terminal) => Self::Terminal,
+            Err(_none) if getpgrp() == getpid() => Self::Program,
+            Err(_none) => Self::Command,
         }
     }
 
     fn apply_to(self, command: &mut AsyncCommand) {
-        if self == Self::OfCommand {
+        if self == Self::Command {
             command.process_group(0);
         }
     }
@@ -85,9 +85,9 @@ impl Group {
         let Some(pid) = pid(child) else { return };
         // They may have ended already.
         let _ended = match self {
-            Self::OfTerminal => kill_process(pid, Signal::TERM),
-            Self::OfProgram => kill_current_process_group(Signal::TERM),
-            Self::OfCommand => rustix::process::kill_process_group(pid, Signal::TERM),
+            Self::Terminal => kill_process(pid, Signal::TERM),
+            Self::Program => kill_current_process_group(Signal::TERM),
+            Self::Command => rustix::process::kill_process_group(pid, Signal::TERM),
         };
     }
 
@@ -109,7 +109,7 @@ fn pid(child: &Child) -> Option<rustix::process::Pid> {
 #[cfg(not(unix))]
 impl Group {
     fn choose() -> Self {
-        Self::OfCommand
+        Self::Command
     }
 
     fn apply_to(self, _command: &mut AsyncCommand) {}

@@ -176,7 +176,9 @@ mod tests {
         let arguments: Vec<_> = arguments.map(OsString::from_vec).collect();
         let error = command.try_get_matches_from_mut(&arguments).unwrap_err();
         let failure = usage_error(&error, &command, &arguments);
-        failure.expect("it is no request for help").to_string()
+        failure
+            .expect("it must not be a request for help")
+            .to_string()
     }
 
     #[cfg(unix)]

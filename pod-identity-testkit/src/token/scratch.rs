@@ -47,18 +47,14 @@ impl Scratch {
     fn locked_in(parent: &Path) -> io::Result<Self> {
         loop {
             let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-            match lock(directory.path()) {
-                Ok(lock) => {
-                    // Another process may have removed it before it was locked.
-                    if directory.path().exists() {
-                        return Ok(Self {
-                            directory,
-                            _lock: lock,
-                        });
-                    }
-                }
-                // Another process is removing it.
-                Err(Taken) => {}
+            // Another process may be removing it, or has removed it before it was locked.
+            if let Ok(lock) = lock(directory.path())
+                && directory.path().exists()
+            {
+                return Ok(Self {
+                    directory,
+                    _lock: lock,
+                });
             }
         }
     }
