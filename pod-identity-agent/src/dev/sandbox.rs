@@ -52,6 +52,8 @@ impl Sandbox {
             .cluster(&options.cluster_name)
             .region(&options.region)
             .issuer(issuer)
+            // Nobody reads the record, and a sandbox may run for weeks.
+            .record_limit(0)
             .start()
             .await?;
         eks_auth.add(

@@ -1,4 +1,4 @@
-//! `GET /v1/credentials` as the official agent answers it, byte for byte.
+//! `GET /v1/credentials` as the official agent answers it, byte for byte, where the request is valid.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The official agent's answers, byte for byte.
+//! The official agent's answers to valid requests, byte for byte.
 
 use std::time::Duration;
 
