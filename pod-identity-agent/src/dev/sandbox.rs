@@ -52,8 +52,8 @@ impl Sandbox {
             .cluster(&options.cluster_name)
             .region(&options.region)
             .issuer(issuer)
-            // Nobody reads the record, and a sandbox may run for weeks.
-            .record_limit(0)
+            // A sandbox may run for weeks, and nobody reads the record.
+            .record_limit(4 << 20)
             .start()
             .await?;
         eks_auth.add(
