@@ -61,8 +61,9 @@ pub(super) fn endpoint(text: &str) -> Result<Option<String>, InvalidValue> {
 /// none.
 pub(super) fn is_complete(url: &Uri) -> bool {
     url.authority().is_some_and(|authority| {
-        let is_default_port = authority.as_str().ends_with(authority.host());
-        !authority.host().is_empty() && (is_default_port || authority.port_u16().is_some())
+        let (host, text) = (authority.host(), authority.as_str());
+        let without_user = text.rsplit_once('@').map_or(text, |(_user, rest)| rest);
+        !host.is_empty() && (without_user == host || authority.port_u16().is_some())
     })
 }
 
@@ -175,6 +176,7 @@ mod tests {
             "https://[::1]:port",
             "https://x:",
             "x:-1",
+            "https://x:x",
         ] {
             assert_eq!(endpoint(text), Err(InvalidValue::Endpoint), "{text}");
         }

@@ -99,7 +99,8 @@ impl Outage {
             _ => {
                 // A refusal is an answer: there is no outage.
                 self.end();
-                let Some(suppressed) = self.lock().refused(subject, error) else {
+                let mut logged = self.lock();
+                let Some(suppressed) = logged.refused(subject, error) else {
                     return debug!(%error, "credentials still refused");
                 };
                 let (verified, claimed) = (subject.verified(), subject.claimed());

@@ -121,10 +121,6 @@ impl AsyncWrite for ClientSocket {
             let _ended = SockRef::from(&self.stream).set_tcp_user_timeout(Some(CLOSE_TIMEOUT));
         }
         self.is_shut_down = true;
-        // A client that had left has answered the response with a reset, which is no failure of a shutdown for tokio.
-        if let Some(error) = self.stream.take_error()? {
-            return Poll::Ready(Err(error));
-        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

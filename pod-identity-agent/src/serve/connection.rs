@@ -1,7 +1,5 @@
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::{Future, pending};
-use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -232,21 +230,9 @@ async fn serve_requests(
         Err(error) if error.is_parse() => {
             responder.note_rejected(ConnectionRejected::NotHttp, address);
         }
-        Err(error) => {
-            if is_not_taken(&error) {
-                responder.note_gone();
-            }
-            debug!(%error, "connection failed");
-        }
+        Err(error) => debug!(%error, "connection failed"),
         Ok(()) => {}
     }
-}
-
-/// Whether the client had left when its response was written. The first write to one that has closed its socket
-/// works; its kernel resets the connection then, which shows when this side is closed.
-fn is_not_taken(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref());
-    error.is_shutdown() || cause.map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe)
 }
 
 /// Returns how HTTP is served.

@@ -95,7 +95,12 @@ impl ConnectionState {
     /// Notes that the response is ready. `true`: it is the last one.
     pub(crate) fn end_answer(&self) -> bool {
         self.enter(Phase::Idle);
-        self.is_leaving() || self.is_crowded.load(Ordering::Relaxed)
+        self.is_leaving() || self.is_crowded()
+    }
+
+    /// Whether others of its source wait for room.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded.load(Ordering::Relaxed)
     }
 
     /// Notes that one more sweep has found it idle, and returns how many have.

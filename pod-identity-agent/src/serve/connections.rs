@@ -367,7 +367,16 @@ impl ConnectionPermit {
     /// Notes that the response is ready. `true`: it is the last one of this connection.
     pub(crate) fn end_answer(&self) -> bool {
         // An idle connection keeps its buffers, so there must be some for others.
-        self.state.end_answer() || self.connections.buffers.available_permits() == 0
+        self.state.end_answer() || !self.has_free_buffers()
+    }
+
+    /// Whether others wait for the place of this connection, or would have to.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.state.is_crowded() || !self.has_free_buffers()
+    }
+
+    fn has_free_buffers(&self) -> bool {
+        self.connections.buffers.available_permits() > 0
     }
 
     /// Notes that the first byte of a header has arrived.

@@ -23,7 +23,7 @@ use crate::serve::connections::ConnectionPermit;
 /// The end of what a client sends is not its end: `nc -N` and some proxies close their side behind the request
 /// and then read the response. hyper drops a response that it owes when it reads the end, so the end is held
 /// back until the response has been written. A client that has left looks the same until it is written to,
-/// so it is waited for only [`HALF_CLOSED_TIMEOUT`].
+/// so it is waited for only [`HALF_CLOSED_TIMEOUT`], and not while others wait for its place.
 pub(crate) struct HeaderDeadline<S> {
     stream: S,
     permit: Arc<ConnectionPermit>,
@@ -60,6 +60,9 @@ impl<S> HeaderDeadline<S> {
         if !is_answering && !self.is_writing {
             return Poll::Ready(());
         }
+        if !self.is_writing && self.permit.is_wanted() {
+            return Poll::Ready(());
+        }
         let timer = || Box::pin(sleep(HALF_CLOSED_TIMEOUT));
         let deadline = self.half_closed.get_or_insert_with(timer);
         // How long a response may take to be read is the matter of `WriteDeadline`.
@@ -70,9 +73,9 @@ impl<S> HeaderDeadline<S> {
     }
 }
 
-/// How long a client that has closed its side is answered: longer than an answer takes by default. With a longer
-/// `--answer-within`, clients that have left would otherwise occupy the buffers of others.
-const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client that has closed its side is waited for: longer than EKS Auth usually takes. Many clients that
+/// have left, as in an outage, would occupy the places of others for as long.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Shifts `bytes` into `tail` from behind.
 fn shift(tail: &mut [u8; END.len()], bytes: &[u8]) {
@@ -158,7 +161,11 @@ mod tests {
     use crate::serve::connections::{ConnectionLimits, Connections};
 
     fn permit() -> Arc<ConnectionPermit> {
-        let connections = Arc::new(Connections::new(ConnectionLimits::default()));
+        permit_within(ConnectionLimits::default())
+    }
+
+    fn permit_within(limits: ConnectionLimits) -> Arc<ConnectionPermit> {
+        let connections = Arc::new(Connections::new(limits));
         let permit = connections.admit("10.0.0.7".parse().unwrap()).permit();
         Arc::new(permit.now_or_never().unwrap().unwrap())
     }
@@ -225,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_is_held_back_for_a_second_while_a_request_is_being_answered() {
+    async fn the_end_is_held_back_for_half_a_second_while_a_request_is_being_answered() {
         let (mut client, server) = duplex(1024);
         let permit = permit();
         let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
@@ -236,7 +243,28 @@ mod tests {
         permit.begin_answer();
         let began = Instant::now();
         assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
-        assert_eq!(began.elapsed().as_millis(), 1000);
+        assert_eq!(began.elapsed().as_millis(), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_not_held_back_while_others_wait_for_the_place() {
+        let limits = ConnectionLimits {
+            buffered: 1,
+            ..ConnectionLimits::default()
+        };
+        let permit = permit_within(limits);
+        let buffers = permit.free_buffers();
+        assert!(buffers.is_some());
+        let (mut client, server) = duplex(1024);
+        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
+        let mut buffer = [0; 16];
+        client.write_all(b"GET /\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
+        permit.begin_answer();
+        let began = Instant::now();
+        assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
+        assert!(began.elapsed().is_zero());
     }
 
     #[tokio::test(start_paused = true)]

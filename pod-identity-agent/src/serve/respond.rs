@@ -21,7 +21,7 @@ pub(crate) trait Respond: Send + Sync + 'static {
         debug!("client-addr" = %address, "{rejected}");
     }
 
-    /// Called when a client has disconnected before its request was read, or before its response was written.
+    /// Called when a client has disconnected before its request was read.
     fn note_gone(&self) {}
 }
 

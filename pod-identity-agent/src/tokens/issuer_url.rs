@@ -54,7 +54,7 @@ impl FromStr for IssuerUrl {
         let authority = url.authority();
         let has_user = authority.is_some_and(|all| all.as_str().contains('@'));
         // The parser accepts any text as a port and then returns none.
-        let has_port = authority.is_some_and(|all| !all.as_str().ends_with(all.host()));
+        let has_port = authority.is_some_and(|all| all.as_str() != all.host());
         let is_port_wrong = has_port && url.port_u16().is_none();
         match is_allowed && !has_user && !is_port_wrong && url.query().is_none() {
             true => Ok(Self(text.trim_end_matches('/').to_owned())),

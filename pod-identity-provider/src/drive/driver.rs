@@ -327,9 +327,12 @@ impl Driver {
     /// Lets the next caller ask the slot, and so look after the background task. A child process still inherits what
     /// was published.
     fn withdraw(&self) {
-        let published = self.published.load_full();
-        let withdrawn = published.map(|published| Arc::new(published.withdrawn()));
-        self.published.store(withdrawn);
+        let current = self.published.load();
+        if let Some(published) = &*current {
+            // Unless another one is published meanwhile: then a caller has just asked the slot.
+            let withdrawn = Some(Arc::new(published.withdrawn()));
+            self.published.compare_and_swap(&current, withdrawn);
+        }
     }
 
     pub(super) fn handle_fetched(

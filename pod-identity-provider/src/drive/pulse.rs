@@ -72,7 +72,7 @@ impl StallDetector {
 /// How often an attempt beats.
 const BEAT: Duration = Duration::from_millis(20);
 
-/// An attempt on another runtime that has not beaten for this long is taken over, so that a runtime that
+/// An attempt on another runtime that has not beaten for this long is taken over, so that the first runtime that
 /// nobody drives costs a caller less than 100 ms. Four beats: a runtime that is only busy is taken for
 /// stalled at the price of a second request. Attempts after one that was taken over have longer, so that busy
 /// runtimes do not take a slow fetch from each other for ever.

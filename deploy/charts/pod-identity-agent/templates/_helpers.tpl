@@ -62,7 +62,11 @@ app: eks-pod-identity-agent
 {{/* Labels or annotations that ask to be scraped, with the port of the metrics unless they name one. */}}
 {{- define "pod-identity-agent.scraped" -}}
 {{- $marks := deepCopy (.marks | default dict) }}
-{{- if and (hasKey $marks "prometheus.io/scrape") (not (hasKey $marks "prometheus.io/port")) }}
+{{- if hasKey $marks "prometheus.io/port" }}
+{{- if not (index $marks "prometheus.io/port") }}
+{{- $_ := unset $marks "prometheus.io/port" }}
+{{- end }}
+{{- else if hasKey $marks "prometheus.io/scrape" }}
 {{- $_ := set $marks "prometheus.io/port" (toString .port) }}
 {{- end }}
 {{- toJson $marks }}
