@@ -109,6 +109,6 @@ impl<M: Mock<Record: Seen>> Drop for Handle<M> {
 fn unknown(forgotten: usize) -> String {
     format!(
         "the oldest {forgotten} requests were forgotten, so nothing is known of them; forget the requests of one test \
-         before the next, or set a higher limit of the record"
+         before the next, or set a higher limit (`--record-limit`, in Rust `record_limit`)"
     )
 }
