@@ -154,7 +154,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeaderDeadline<S> {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
     use super::*;
@@ -231,18 +231,25 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 5);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_end_is_held_back_for_half_a_second_while_a_request_is_being_answered() {
+    /// A request is being answered whose client has closed its side.
+    async fn asked_last(
+        permit: &Arc<ConnectionPermit>,
+    ) -> (HeaderDeadline<DuplexStream>, DuplexStream) {
         let (mut client, server) = duplex(1024);
-        let permit = permit();
-        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
-        let mut buffer = [0; 16];
+        let mut server = HeaderDeadline::new(server, Arc::clone(permit));
         client.write_all(b"GET /\r\n\r\n").await.unwrap();
         client.shutdown().await.unwrap();
-        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
+        assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 9);
         permit.begin_answer();
+        (server, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_held_back_for_half_a_second_while_a_request_is_being_answered() {
+        let permit = permit();
+        let (mut server, _client) = asked_last(&permit).await;
         let began = Instant::now();
-        assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
+        assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 0);
         assert_eq!(began.elapsed().as_millis(), 500);
     }
 
@@ -255,30 +262,19 @@ mod tests {
         let permit = permit_within(limits);
         let buffers = permit.free_buffers();
         assert!(buffers.is_some());
-        let (mut client, server) = duplex(1024);
-        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
-        let mut buffer = [0; 16];
-        client.write_all(b"GET /\r\n\r\n").await.unwrap();
-        client.shutdown().await.unwrap();
-        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
-        permit.begin_answer();
+        let (mut server, _client) = asked_last(&permit).await;
         let began = Instant::now();
-        assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
+        assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 0);
         assert!(began.elapsed().is_zero());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_is_held_back_until_a_response_is_written_and_then_told() {
-        let (mut client, server) = duplex(1024);
         let permit = permit();
-        let mut server = HeaderDeadline::new(server, Arc::clone(&permit));
-        let mut buffer = [0; 16];
-        client.write_all(b"GET /\r\n\r\n").await.unwrap();
-        client.shutdown().await.unwrap();
-        assert_eq!(server.read(&mut buffer).await.unwrap(), 9);
-        permit.begin_answer();
+        let (mut server, _client) = asked_last(&permit).await;
         permit.state().end_answer();
         server.write_all(b"HTTP/1.1").await.unwrap();
+        let mut buffer = [0; 16];
         let (mut reads, mut writes) = tokio::io::split(server);
         let rest = async {
             sleep(Duration::from_secs(60)).await;

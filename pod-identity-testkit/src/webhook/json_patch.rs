@@ -1,12 +1,8 @@
-use std::mem;
-
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use pod_identity_core::JsonObject;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-
-use crate::http::size;
 
 /// A JSON patch (RFC 6902) as the webhook answers it.
 ///
@@ -47,14 +43,19 @@ impl JsonPatch {
     }
 
     /// Estimates the memory that its operations take.
+    #[cfg(feature = "webhook")]
     pub(crate) fn size(&self) -> usize {
         let operations = self.0.iter().map(|operation| {
             let value = match operation {
-                PatchOperation::Add(AddOperation { value, .. }) => size::of_json(value),
+                PatchOperation::Add(AddOperation { value, .. }) => {
+                    crate::http::size::of_json(value)
+                }
                 // The webhook makes none of them.
                 _ => 0,
             };
-            mem::size_of::<PatchOperation>() + size::of_text(operation.path().as_str()) + value
+            std::mem::size_of::<PatchOperation>()
+                + crate::http::size::of_text(operation.path().as_str())
+                + value
         });
         operations.sum()
     }
