@@ -140,16 +140,17 @@ pub fn without_user_info(text: &str) -> String {
             _ => (String::new(), left),
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let Some((_user_info, host)) = authority.rsplit_once('@') else {
+        let Some((user_info, host)) = authority.rsplit_once('@') else {
             return shown
                 + &match left.rsplit_once('@') {
                     Some((before, host)) if before.contains(':') => format!("{scheme}***@{host}"),
                     _ => left.to_owned(),
                 };
         };
-        // What follows a colon may still be a password, even if an `@` stands before it.
+        // What follows a colon may still be a password, even if an `@` stands before it, or is its first character.
         let of_this_url = path.split("://").next().unwrap_or_default();
-        if host.contains(':') && of_this_url.contains('@') {
+        let is_unclear = host.contains(':') || user_info.ends_with(':');
+        if is_unclear && of_this_url.contains('@') {
             let host = path.rsplit_once('@').map_or(path, |(_password, host)| host);
             return shown + &format!("{scheme}***@{host}");
         }
@@ -240,6 +241,9 @@ mod tests {
             ("me:wJalrXUt@ftp://host", "***@ftp://host"),
             ("c@ftp://wJalrXUt@host/", "***@host/"),
             ("http://a@b:/wJalrXUt@host/", "http://***@host/"),
+            ("http://me:@wJalr/XUt@host/", "http://***@host/"),
+            ("me:@wJalr/XUt@host", "***@host"),
+            ("http://me:@a/path", "http://***@a/path"),
             ("http://me:wJalrXUt@a:80/path", "http://***@a:80/path"),
             ("/etc/tokens/a@b", "/etc/tokens/a@b"),
         ] {
