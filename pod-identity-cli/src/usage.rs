@@ -147,10 +147,12 @@ pub fn without_user_info(text: &str) -> String {
                     _ => left.to_owned(),
                 };
         };
-        // What follows a colon may still be a password, even if an `@` stands before it, or is its first character.
+        // What follows a colon may still be a password, even if an `@` stands before it. One of signs alone is
+        // rather the beginning of a longer one.
         let of_this_url = path.split("://").next().unwrap_or_default();
-        let is_unclear = host.contains(':') || user_info.ends_with(':');
-        if is_unclear && of_this_url.contains('@') {
+        let password = user_info.rsplit_once(':').map(|(_user, password)| password);
+        let is_of_signs = password.is_some_and(|it| !it.contains(char::is_alphanumeric));
+        if (host.contains(':') || is_of_signs) && of_this_url.contains('@') {
             let host = path.rsplit_once('@').map_or(path, |(_password, host)| host);
             return shown + &format!("{scheme}***@{host}");
         }
@@ -243,6 +245,7 @@ mod tests {
             ("http://a@b:/wJalrXUt@host/", "http://***@host/"),
             ("http://me:@wJalr/XUt@host/", "http://***@host/"),
             ("me:@wJalr/XUt@host", "***@host"),
+            ("http://me:$%@wJalr/XUt@host/", "http://***@host/"),
             ("http://me:@a/path", "http://***@a/path"),
             ("http://me:wJalrXUt@a:80/path", "http://***@a:80/path"),
             ("/etc/tokens/a@b", "/etc/tokens/a@b"),
