@@ -34,6 +34,7 @@ mod simulation;
 mod sync;
 mod telemetry;
 mod tokens;
+mod url;
 
 pub use agent::{Agent, AgentBuilder};
 pub use credentials::rate_limit::Budget;

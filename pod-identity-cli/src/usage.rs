@@ -147,8 +147,8 @@ pub fn without_user_info(text: &str) -> String {
                     _ => left.to_owned(),
                 };
         };
-        // What follows a colon may still be a password, even if an `@` stands before it. One of signs alone is
-        // rather the beginning of a longer one.
+        // What follows a colon may still be a password, even if an `@` stands before it. One without a letter
+        // or a digit is probably the beginning of a longer one.
         let of_this_url = path.split("://").next().unwrap_or_default();
         let password = user_info.rsplit_once(':').map(|(_user, password)| password);
         let is_of_signs = password.is_some_and(|it| !it.contains(char::is_alphanumeric));

@@ -162,7 +162,7 @@
 //! | input | accepted by | reason for refusing it |
 //! |---|---|---|
 //! | `AccessKeyId` or `SecretAccessKey` missing, null, empty or of a wrong type | boto3, JavaScript, Go, Rust, each in other cases | nothing can be signed |
-//! | a space, a line end or another character than the visible ones of ASCII in `AccessKeyId`, `SecretAccessKey` or `Token` | all | no key has one; at a line end in a key id the signer of the AWS SDK for Rust panics |
+//! | a space, a line end or any other character than visible ASCII in `AccessKeyId`, `SecretAccessKey` or `Token` | all | no key has one; at a line end in a key id the signer of the AWS SDK for Rust panics |
 //! | `Token` missing, null or of a wrong type; empty beside a key id that begins with `ASIA` | all, each in other cases | AWS rejects whatever is signed without it |
 //! | `Expiration` missing or null | Go, for ever | it could never be refreshed in time |
 //! | what is not JSON in a member that is ignored, such as a text with `\Z` | Rust | the rest of such a body is not to be trusted either |

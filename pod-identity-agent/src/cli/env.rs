@@ -8,6 +8,7 @@ use pod_identity_cli::{Failure, variable};
 use tracing::warn;
 
 use super::values;
+use crate::url::is_complete;
 
 /// Restarts the program without the blank variables that it reads, if there are any: for the official agent
 /// a blank variable is an unset one, and the libraries below read the environment by themselves.
@@ -90,7 +91,7 @@ fn is_proxy(text: &str) -> bool {
         true => text.to_owned(),
         false => format!("http://{text}"),
     };
-    url.parse().is_ok_and(|url: Uri| values::is_complete(&url))
+    url.parse().is_ok_and(|url: Uri| is_complete(&url))
 }
 
 const PROXIES: [&str; 6] = [

@@ -6,6 +6,7 @@ use http::Uri;
 use pod_identity_core::Endpoint;
 
 use crate::Budget;
+use crate::url::is_complete;
 
 /// Parses an IP address, IPv6 with or without brackets, or `localhost`, which is its IPv4 address as for
 /// Go's `net.Listen`.
@@ -55,16 +56,6 @@ pub(super) fn endpoint(text: &str) -> Result<Option<String>, InvalidValue> {
         }
         _ => Err(InvalidValue::Endpoint),
     }
-}
-
-/// Whether a URL has a host, and a port only if it is one. The parser accepts any text as a port and then returns
-/// none.
-pub(super) fn is_complete(url: &Uri) -> bool {
-    url.authority().is_some_and(|authority| {
-        let (host, text) = (authority.host(), authority.as_str());
-        let without_user = text.rsplit_once('@').map_or(text, |(_user, rest)| rest);
-        !host.is_empty() && (without_user == host || authority.port_u16().is_some())
-    })
 }
 
 /// Parses a name, which is not blank.

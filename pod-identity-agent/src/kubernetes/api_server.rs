@@ -21,6 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::kubernetes::api_server_error::{ApiServerError, ApiServerUrlError, Refused};
+use crate::url::is_complete;
 
 /// The API server of the cluster, called as a pod's service account.
 ///
@@ -65,12 +66,7 @@ impl ApiServer {
             Some("http") if is_loopback => false,
             _ => return Err(ApiServerUrlError),
         };
-        // The parser accepts any text as a port and then returns none.
-        let has_port = uri
-            .authority()
-            .is_some_and(|all| !all.as_str().ends_with(all.host()));
-        let is_port_wrong = has_port && uri.port_u16().is_none();
-        if is_port_wrong || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        if !is_complete(&uri) || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(ApiServerUrlError);
         }
         let default_port = if is_tls { 443 } else { 80 };
@@ -317,6 +313,7 @@ mod tests {
             "https://10.100.0.1/?x",
             "https://10.100.0.1:99999",
             "https://[fd00::1]:port",
+            "https://host:host",
         ] {
             assert!(ApiServer::new(url, "/nonexistent").is_err(), "{url}");
         }

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
+use crate::url::is_complete;
+
 /// A URL from which the keys of a cluster may come: over https, or over http from this machine. It has no user and
 /// no password, because it is logged.
 ///
@@ -53,10 +55,7 @@ impl FromStr for IssuerUrl {
         };
         let authority = url.authority();
         let has_user = authority.is_some_and(|all| all.as_str().contains('@'));
-        // The parser accepts any text as a port and then returns none.
-        let has_port = authority.is_some_and(|all| all.as_str() != all.host());
-        let is_port_wrong = has_port && url.port_u16().is_none();
-        match is_allowed && !has_user && !is_port_wrong && url.query().is_none() {
+        match is_allowed && !has_user && is_complete(&url) && url.query().is_none() {
             true => Ok(Self(text.trim_end_matches('/').to_owned())),
             false => Err(refused()),
         }

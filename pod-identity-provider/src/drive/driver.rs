@@ -55,7 +55,7 @@ pub(crate) struct Driver {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     seed: u64,
-    /// For how many failures in a row it was told that an expired set is handed out.
+    /// The failures in a row of the latest event that an expired set is handed out; 0 before the first.
     told: AtomicU32,
     process: u32,
     /// The driver of a child process.
@@ -405,8 +405,8 @@ async fn background(driver: Weak<Driver>, mut changed: watch::Receiver<()>) {
     }
 }
 
-/// Withdraws what is published when the background task ends, with its runtime: until then callers would not look
-/// whether there is one.
+/// Withdraws what is published when the background task ends with its runtime. Otherwise callers would use what is
+/// published, and not notice that there is no background task.
 struct Withdrawal(Weak<Driver>);
 
 impl Drop for Withdrawal {

@@ -40,7 +40,7 @@ impl Published {
         (self.from <= now && now < self.until).then_some(&self.set)
     }
 
-    /// Returns the same, which is not handed out.
+    /// Returns a copy that [`at`](Self::at) never returns.
     pub(crate) fn withdrawn(&self) -> Self {
         Self {
             until: self.from,
@@ -53,8 +53,8 @@ impl Published {
         self.expired.is_none().then_some(&self.set)
     }
 
-    /// Returns the event that an expired set is handed out, unless it was told for `told` failures in a row, and there
-    /// are no more.
+    /// Returns the event that an expired set is handed out, if there are more failures in a row than `told`, which the
+    /// latest such event had.
     pub(crate) fn news(&self, told: u32) -> Option<Event> {
         let expired = self.expired.filter(|_expired| self.failures > told)?;
         Some(Event::ServingExpired {

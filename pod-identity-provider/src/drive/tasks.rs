@@ -74,8 +74,8 @@ impl Tasks {
         }
     }
 
-    /// Offers a wanted fetch to a runtime, unless it has an offer already. Other runtimes keep theirs: each of them
-    /// may be one that is not driven, so that the first one to poll its task takes the fetch.
+    /// Offers a wanted fetch to a runtime, unless it has an offer already. Other runtimes keep theirs, because any
+    /// runtime may be one that is not driven. The first to poll its task takes the fetch.
     pub(crate) fn offer<F>(&self, runtime: &Handle, task: impl FnOnce(Offer) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -121,7 +121,7 @@ impl Tasks {
     }
 
     /// Takes note that an attempt was taken over: the next one has twice as long to beat. Otherwise runtimes that
-    /// are all busy for longer than a fetch may wait could take every attempt from each other.
+    /// are all busy for longer than [`STALLED`] at a time could take every attempt from each other.
     pub(crate) fn note_takeover(&self, attempt: Attempt) {
         if let Some(in_flight) = &mut *lock(&self.in_flight)
             && in_flight.attempt == attempt

@@ -49,9 +49,9 @@ pub fn encode(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
 /// `sent` is the authorization token of the request, which an error message may echo.
 ///
 /// # Errors
-/// [`DecodeError`] if the body is not a JSON object, if the key id, secret, token or expiration is missing, if one
-/// of them has a character that no header may have, or if the object is an error. It is an error if it has a `Code` other than `Success`, or a `__type` or `Message` and
-/// no credentials.
+/// [`DecodeError`] if the body is not a JSON object, if the key id, secret, token or expiration is missing, if the key
+/// id, secret or token has a character other than visible ASCII, or if the object is an error. It is an error if it
+/// has a `Code` other than `Success`, or a `__type` or `Message` and no credentials.
 pub fn decode(body: &[u8], sent: Option<&Secret>) -> Result<Credentials, DecodeError> {
     let members: Members = serde_json::from_slice(body).map_err(|error| DecodeError::Json {
         line: error.line(),
@@ -138,7 +138,7 @@ pub enum DecodeError {
         /// The type in its place, with an article: `a number`.
         found: &'static str,
     },
-    /// A key has a line end, a space or another character than the visible ones of ASCII.
+    /// The key id, the secret or the token has a character other than visible ASCII, such as a line end or a space.
     #[error("{field} has a line end, a space or another character that no key has")]
     NotAKey {
         /// The member's name.
