@@ -6,6 +6,7 @@
 //! arguments are ignored. Charts rely on each of these: the official one renders every additional argument
 //! as two, after those that are fixed.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use pod_identity_cli::{DurationError, parse_duration};
@@ -19,6 +20,14 @@ pub(super) fn boolean(text: &str) -> Result<bool, InvalidValue> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(InvalidValue::Boolean),
     }
+}
+
+/// Returns whether it is the boolean `true`.
+pub(super) fn is_true(argument: &OsStr) -> bool {
+    argument
+        .to_str()
+        .map(boolean)
+        .is_some_and(|value| value == Ok(true))
 }
 
 /// Parses an integer as Go's `strconv.ParseInt` does with base 0: decimal, `0x`, `0o`, `0b`, or octal after

@@ -346,8 +346,13 @@ impl Server {
             let flags = without_effect.join(" ");
             warn!(flags, "flags of newer official agents have no effect");
         }
-        if !self.stray.is_empty() {
-            let number = self.stray.len();
+        // A chart makes two arguments of a flag that is on. What is true or empty after it changes nothing.
+        let number = self
+            .stray
+            .iter()
+            .filter(|argument| !argument.is_empty() && !pflag::is_true(argument))
+            .count();
+        if number > 0 {
             warn!(
                 number,
                 "positional arguments are ignored; a boolean flag takes its value after `=`"

@@ -216,6 +216,10 @@ async fn odd_values_are_logged() {
     for (more, message) in [
         (&["stray"][..], "positional arguments are ignored"),
         (
+            &["--rotate-credentials", "false"],
+            "positional arguments are ignored",
+        ),
+        (
             &["--max-service-qps", "0"],
             "--max-service-qps of 0 or less",
         ),
@@ -249,6 +253,18 @@ async fn with_odd_values_a_pod_still_gets_credentials() {
     ];
     let server = Server::start(&eks, &more).await;
     client::insist(server.credentials, &token(&eks)).await.key();
+}
+
+#[tokio::test]
+async fn a_chart_may_make_two_arguments_of_a_flag_that_is_on_or_off() {
+    let eks = shop().await;
+    let more = ["--rotate-credentials", "true", "--verify-tokens=false", ""];
+    let server = Server::start(&eks, &more).await;
+    client::insist(server.credentials, &token(&eks)).await.key();
+    server.program.signal(Signal::TERM);
+    let ended = server.program.end().await;
+    assert!(ended.stdout.contains("starting"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("positional"), "{}", ended.stdout);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(super) struct Mock {
     #[command(flatten)]
     pod: Pod,
     #[command(flatten)]
-    file: ScenarioFile,
+    pub(super) file: ScenarioFile,
     #[command(flatten)]
     record: Record,
     /// Lifetime of the credentials, as in 20m or 1h30m [default: 6h]

@@ -1,11 +1,14 @@
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
 use pod_identity_cli::{Failure, Signals};
 
+use super::NAME;
 use super::agent::Mock;
 use super::pod::Listen;
+use crate::Scenario;
 
 /// The flags of `run`.
 #[derive(Debug, Args)]
@@ -30,6 +33,15 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let builder = options.mock.builder(Listen::LOOPBACK).await?;
     let agent = builder.start().await?;
     let environment = options.mock.environment(&agent, no_proxy.as_deref());
+    let scenario = options.mock.file.scenario.as_ref();
+    if scenario.is_some_and(Scenario::needs_eks_auth) {
+        // A warning, because the same file may also be the scenario of `eks`.
+        let _unwritten = writeln!(
+            io::stderr(),
+            "{NAME}: warning: the faults and expectations of [eks] are not played, because `run` starts no EKS \
+             Auth; `{NAME} eks --scenario` does"
+        );
+    }
 
     let mut arguments = options.command.into_iter();
     let mut command = Command::new(arguments.next().unwrap_or_default());

@@ -163,6 +163,13 @@ impl Scenario {
         self.agenda(from_start.map(|fault| &fault.0), later, Which::Agent)
     }
 
+    /// Returns whether it has faults or expectations that only a mock of EKS Auth plays.
+    pub(crate) fn needs_eks_auth(&self) -> bool {
+        let eks = &self.0.eks;
+        let later = self.0.timeline.iter().any(|at| at.eks_fault.is_some());
+        later || !eks.faults.is_empty() || !eks.expectations.is_empty()
+    }
+
     /// Returns the events of the mock of EKS Auth.
     pub(crate) fn eks_agenda(&self) -> Agenda {
         let from_start = self.0.eks.faults.iter();

@@ -133,6 +133,32 @@ print(os.environ["AWS_REGION"], status(), status(), status())
     let output = run(&arguments).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout, "eu-west-1 429 429 200\n");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let wanted = "warning: the faults and expectations of [eks] are not played";
+    assert!(stderr.contains(wanted), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_command_is_warned_of_what_only_eks_auth_plays() {
+    for (toml, is_warned) in [
+        ("[[eks.faults]]\nstatus = 503", true),
+        ("[[eks.expectations]]\ntimes = 1", true),
+        (
+            r#"timeline = [{ at = "1m", eks_fault = { status = 503 } }]"#,
+            true,
+        ),
+        ("[eks]\nregion = \"eu-west-1\"", false),
+    ] {
+        let file = File::new(toml);
+        let output = run(&["run", "--scenario", file.path(), "--", "true"]).await;
+        assert_eq!(output.status.code(), Some(0), "{toml}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            stderr.contains("run` starts no EKS Auth"),
+            is_warned,
+            "{stderr}"
+        );
+    }
 }
 
 #[tokio::test]
