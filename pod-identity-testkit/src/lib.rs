@@ -10,8 +10,8 @@
 //! cluster's webhook for a pod, and [`PodContainer`] the environment of a container of the patched pod.
 //!
 //! It is no security boundary and not for production: its signing key is published, no other service accepts its
-//! credentials, it verifies SigV4 signatures only if a test enables that ([`SignatureCheck`]), and it never drops
-//! what it records.
+//! credentials, it verifies SigV4 signatures only if a test enables that ([`SignatureCheck`]), and it keeps all
+//! that it records unless a test sets a [limit](MockAgentBuilder::record_limit).
 //!
 //! # Example: a role that trusts the wrong cluster
 //! ```
@@ -93,15 +93,17 @@ mod eks;
 mod expect;
 mod fault;
 mod http;
+mod mock;
+mod record;
 mod scenario;
 mod sync;
 mod token;
 mod webhook;
 
-pub use self::http::blocking::Blocking;
 pub use self::http::gate::Gate;
 pub use self::http::outcome::Outcome;
 pub use self::http::stage::{Ending, Stage};
+pub use self::mock::blocking::Blocking;
 pub use agent::blocking::BlockingMockAgent;
 pub use agent::builder::MockAgentBuilder;
 pub use agent::credential_source::CredentialSource;
@@ -134,7 +136,7 @@ pub use expect::seen::Seen;
 pub use fault::fault::Fault;
 pub use fault::field_defect::{Defect, Field, TimeFormat};
 pub use fault::operation::Operation;
-pub use fault::operation_faults::OperationFaults;
+pub use mock::operation_faults::OperationFaults;
 /// What the methods of mocks and fixtures take and return.
 #[doc(no_inline)]
 pub use pod_identity_core::{

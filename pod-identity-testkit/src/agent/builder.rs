@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 use crate::agent::service::AgentService;
 use crate::eks::builder::EksAuthDefaults;
 use crate::expect::expectation::Expectation;
-use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
-use crate::fault::mock_server::{Agenda, MockServer};
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
+use crate::mock::hosting::{Hosting, HostingOptions, builder_methods};
+use crate::mock::mock_server::{Agenda, MockServer};
+use crate::record::recorder::Recorder;
 use crate::token::pod_token::PodToken;
 use crate::{
     AgentMode, AgentRequest, CredentialSource, Issuer, MockAgent, MockEksAuth, TokenBuilder,

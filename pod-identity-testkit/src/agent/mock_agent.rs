@@ -6,11 +6,11 @@ use pod_identity_core::{Secret, variables};
 
 use crate::agent::service::AgentService;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::Handle;
-use crate::expect::hosting::Hosting;
-use crate::expect::methods::{gate_method, mock_methods};
-use crate::fault::mock_server::MockServer;
-use crate::http::recorder::Recorder;
+use crate::mock::handle::Handle;
+use crate::mock::hosting::Hosting;
+use crate::mock::methods::{gate_method, mock_methods};
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::Recorder;
 use crate::{
     AgentRequest, Blocking, Expectations, MockAgentBuilder, PodToken, ProjectedVolume,
     assert_no_secrets,

@@ -3,11 +3,11 @@ use std::mem;
 use http::HeaderMap;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 
-use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
-use crate::http::recorder::Recorded;
-use crate::http::size;
+use crate::mock::record::record;
+use crate::record::recorder::Recorded;
+use crate::record::size;
 
 /// What a [`MockAgent`](crate::MockAgent) recorded of one request. Its `Debug` shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,20 +13,20 @@ use pod_identity_core::{
 use crate::agent::body::SuccessBody;
 use crate::agent::official;
 use crate::agent::refused::refused;
-use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
 use crate::fault::faults::Faults;
 use crate::fault::field_defect::Field;
-use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
 use crate::http::connection::Bodies;
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
-use crate::http::redaction;
 use crate::http::request::Request;
 use crate::http::request_head::RequestHead;
+use crate::mock::action::Action;
+use crate::mock::mock::Mock;
+use crate::record::recorder::Recorder;
+use crate::record::redaction;
 use crate::sync::lock;
 use crate::token::pod_token::PodToken;
 use crate::{

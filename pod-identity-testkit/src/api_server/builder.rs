@@ -8,12 +8,12 @@ use tokio::net::TcpListener;
 use crate::api_server::objects::Objects;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::service_account::ServiceAccount;
-use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
 use crate::fault::fault_queues::FaultQueues;
-use crate::fault::mock_server::MockServer;
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
 use crate::http::tls::Identity;
+use crate::mock::hosting::{Hosting, HostingOptions, builder_methods};
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::Recorder;
 use crate::{Issuer, MockApiServer};
 
 /// Sets up a [`MockApiServer`].

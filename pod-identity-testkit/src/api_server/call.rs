@@ -10,8 +10,8 @@ use crate::api_server::pods::{Selection, WatchOptions};
 use crate::api_server::representation::Representation;
 use crate::api_server::request::ApiServerRequest;
 use crate::api_server::status::Status;
-use crate::http::redaction;
 use crate::http::request::Request;
+use crate::record::redaction;
 
 /// A request with what could be read of it.
 pub(crate) struct Call {

@@ -11,11 +11,11 @@ use crate::api_server::objects::{Objects, set};
 use crate::api_server::request::ApiServerRequest;
 use crate::api_server::service::ApiServerService;
 use crate::api_server::status::{Reason, Status};
-use crate::expect::handle::Handle;
-use crate::expect::hosting::Hosting;
-use crate::expect::methods::mock_methods;
-use crate::fault::mock_server::MockServer;
-use crate::http::recorder::Recorder;
+use crate::mock::handle::Handle;
+use crate::mock::hosting::Hosting;
+use crate::mock::methods::mock_methods;
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::Recorder;
 use crate::sync::lock;
 use crate::{Blocking, Issuer, Operation, OperationFaults, assert_no_secrets};
 

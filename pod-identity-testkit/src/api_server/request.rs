@@ -2,10 +2,10 @@ use std::mem;
 
 use pod_identity_core::{Timestamp, TokenDigest};
 
-use crate::expect::record::record;
 use crate::fault::requester::Requester;
-use crate::http::recorder::Recorded;
-use crate::http::size;
+use crate::mock::record::record;
+use crate::record::recorder::Recorded;
+use crate::record::size;
 use crate::{Operation, Outcome};
 
 /// What a [`MockApiServer`](crate::MockApiServer) has seen of one request. There is no secret in it.

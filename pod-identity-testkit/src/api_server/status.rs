@@ -3,7 +3,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::http::answer::{self, Answer};
-use crate::http::redaction;
+use crate::record::redaction;
 
 /// A failure of an API server: the `Status` of Kubernetes with its reason and HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,12 +29,12 @@ use crate::Fault;
 #[cfg(test)]
 use crate::Operation;
 use crate::fault::error::FaultError;
-use crate::fault::mock::Mock;
 use crate::fault::span::Span;
 use crate::http::answer::{self, Answer};
-use crate::http::recorder::{Counts, Kept};
-use crate::http::redaction;
 use crate::http::server::{Server, Service};
+use crate::mock::mock::Mock;
+use crate::record::recorder::{Counts, Kept};
+use crate::record::redaction;
 use crate::scenario::VERSION;
 use crate::scenario::expected::{Expected, ExpectedError};
 use crate::sync::lock;

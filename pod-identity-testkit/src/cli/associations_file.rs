@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::Association;
 use crate::eks::associations::associated::Key;
 use crate::eks::service::EksAuthService;
-use crate::fault::mock::Mock;
+use crate::mock::mock::Mock;
 use crate::scenario::eks_part::AssociationPart;
 
 /// A file of associations, as of a `ConfigMap`. What it lists is associated; what it no longer lists is not. It does

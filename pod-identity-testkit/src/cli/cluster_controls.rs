@@ -3,9 +3,9 @@ use serde_json::{Value, json};
 
 use super::body;
 use crate::eks::associations::associated::Associated;
-use crate::fault::action::Action;
-use crate::fault::mock::Mock;
 use crate::http::gates::Gates;
+use crate::mock::action::Action;
+use crate::mock::mock::Mock;
 use crate::scenario::eks_part::{AssociationPart, RolePart, Visible};
 use crate::{MockEksAuth, Session, SigningKey, Visibility};
 

@@ -6,8 +6,8 @@ use pod_identity_core::{Clock, Timestamp};
 use tokio::runtime::Handle;
 
 use super::moving_clock::MovingClock;
-use crate::fault::action::Action;
-use crate::fault::timeline::{Step, Target, Timeline};
+use crate::mock::action::Action;
+use crate::mock::timeline::{Step, Target, Timeline};
 use crate::{ProjectedVolume, TokenBuilder};
 
 /// The token of a pod whose node agent is another program.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use pod_identity_core::{Secret, TokenDigest, UnverifiedClaims};
 use serde_json::{Value, json};
 
-use crate::http::redaction::{self, REDACTED};
+use crate::record::redaction::{self, REDACTED};
 use crate::{AgentRequest, RecordedRequest};
 
 /// Returns the record of a request to the agent, without secrets: tokens by their digest.

@@ -1,7 +1,7 @@
 use crate::eks::protocol;
 use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
-use crate::http::redaction;
+use crate::record::redaction;
 use crate::{Fault, Operation};
 
 /// An error of EKS or STS, which a test can inject into [one operation](crate::MockEksAuth::on).

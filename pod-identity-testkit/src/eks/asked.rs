@@ -2,7 +2,7 @@ use http::request::Parts;
 
 use crate::eks::sigv4::signature::service_of;
 use crate::http::form::Form;
-use crate::http::redaction;
+use crate::record::redaction;
 
 /// What a request asks AWS for, whether this mock has it or not.
 #[derive(Debug, Clone, PartialEq, Eq)]

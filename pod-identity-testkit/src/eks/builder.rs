@@ -19,11 +19,11 @@ use crate::eks::session::Sessions;
 use crate::eks::sigv4::check::Keys;
 use crate::eks::throttle::Throttle;
 use crate::expect::expectation::Expectation;
-use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
 use crate::fault::fault_queues::FaultQueues;
-use crate::fault::mock_server::{Agenda, MockServer};
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
+use crate::mock::hosting::{Hosting, HostingOptions, builder_methods};
+use crate::mock::mock_server::{Agenda, MockServer};
+use crate::record::recorder::Recorder;
 use crate::{Association, Issuer, MockEksAuth, RecordedRequest, Role, SignatureCheck, Visibility};
 
 /// Sets up a [`MockEksAuth`].

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::eks::asked::{Asked, Dialect};
 use crate::eks::route::Route;
 use crate::http::form::Form;
-use crate::http::redaction;
 use crate::http::request::Request;
+use crate::record::redaction;
 use crate::{Operation, RecordedRequest};
 
 /// A request with what could be read of it.

@@ -2,7 +2,7 @@ use http::request::Parts;
 use serde_json::json;
 
 use crate::http::answer::{self, Answer};
-use crate::http::redaction;
+use crate::record::redaction;
 use crate::{Issuer, Operation};
 
 /// Returns a document of the issuer: the OpenID configuration, or the keys.

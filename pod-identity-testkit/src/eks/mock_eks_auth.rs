@@ -5,11 +5,11 @@ use pod_identity_core::Secret;
 
 use crate::eks::service::EksAuthService;
 use crate::expect::expectation::Expectation;
-use crate::expect::handle::Handle;
-use crate::expect::hosting::Hosting;
-use crate::expect::methods::{gate_method, mock_methods};
-use crate::fault::mock_server::MockServer;
-use crate::http::recorder::Recorder;
+use crate::mock::handle::Handle;
+use crate::mock::hosting::Hosting;
+use crate::mock::methods::{gate_method, mock_methods};
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::Recorder;
 use crate::{
     Association, Blocking, Expectations, Issuer, MockEksAuthBuilder, Operation, OperationFaults,
     RecordedRequest, Role, Session, Visibility, assert_no_secrets,

@@ -4,10 +4,10 @@ use std::mem;
 use pod_identity_core::{Timestamp, TokenDigest, UnverifiedClaims};
 use serde_json::Value;
 
-use crate::expect::record::record;
 use crate::fault::requester::Requester;
-use crate::http::recorder::Recorded;
-use crate::http::size;
+use crate::mock::record::record;
+use crate::record::recorder::Recorded;
+use crate::record::size;
 use crate::{Operation, Outcome, SignatureError};
 
 /// What a [`MockEksAuth`](crate::MockEksAuth) has seen of one request. There is no secret in it.

@@ -22,17 +22,17 @@ use crate::eks::sigv4::check::{Dialect, Keys, Scope, SignatureCheck, SignatureEr
 use crate::eks::sts::Sts;
 use crate::eks::throttle::Throttle;
 use crate::eks::unknown;
-use crate::fault::action::Action;
 use crate::fault::change::change;
 use crate::fault::error::FaultError;
 use crate::fault::fault_queues::FaultQueues;
 use crate::fault::faults::Faults;
-use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, AccessKeyId, Answer};
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
 use crate::http::request::Request;
+use crate::mock::action::Action;
+use crate::mock::mock::Mock;
+use crate::record::recorder::Recorder;
 use crate::token::ids;
 use crate::{Fault, Operation, RecordedRequest, ServiceError};
 

@@ -7,7 +7,7 @@ use pod_identity_core::wire::eks_auth::{ErrorBody, ErrorCode, ErrorResponse};
 use crate::eks::protocol;
 use crate::fault::hidden::Hidden;
 use crate::http::answer::Answer;
-use crate::http::redaction;
+use crate::record::redaction;
 use crate::token::ids;
 use crate::{Fault, Operation};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pod_identity_core::{Secret, Timestamp};
 
-use crate::http::newest::Newest;
-use crate::http::size;
+use crate::record::newest::Newest;
+use crate::record::size;
 use crate::sync::lock;
 
 /// A session for which EKS Auth has minted credentials, without its secrets.

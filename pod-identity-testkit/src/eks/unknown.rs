@@ -7,7 +7,7 @@ use crate::eks::asked::Dialect;
 use crate::eks::call::Call;
 use crate::eks::sts;
 use crate::http::answer::{self, Answer, ErrorCodeOf};
-use crate::http::redaction;
+use crate::record::redaction;
 
 /// Refuses an operation that the mock does not have, in the protocol of its service, with what it was and what
 /// there is.

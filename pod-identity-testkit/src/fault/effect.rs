@@ -15,7 +15,7 @@ use crate::http::wire::{Framing, Wire};
 impl Fault {
     /// Returns the answer that replaces the mock's own. The mock itself handles `error`, `status` and
     /// `malformed`.
-    pub(super) fn own_answer(&self, request: &Request) -> Option<Answer> {
+    pub(crate) fn own_answer(&self, request: &Request) -> Option<Answer> {
         if let Some(location) = &self.redirect {
             return Some(answer::redirect(self.status.unwrap_or(302), &location.0));
         }
@@ -41,7 +41,7 @@ impl Fault {
         later.or_else(|| self.expired_for.map(|time| now - time.0))
     }
 
-    pub(super) fn delivery(&self) -> Delivery {
+    pub(crate) fn delivery(&self) -> Delivery {
         let mut waits = Vec::new();
         if let Some(time) = self.latency {
             waits.push((Stage::BeforeHeaders, Wait::Pause(time.0)));
@@ -63,7 +63,7 @@ impl Fault {
     }
 
     /// Returns the bytes of an answer.
-    pub(super) fn wire(&self, answer: Answer, request: &Request) -> Wire {
+    pub(crate) fn wire(&self, answer: Answer, request: &Request) -> Wire {
         let (mut parts, body) = answer.into_parts();
         let mut body = body.to_vec();
         if self.byte_order_mark {

@@ -1,11 +1,9 @@
-//! Faults: what they are, which requests they are for, and the exchange of a request that meets them.
+//! Faults: what they are, and which requests they are for.
 
-pub(crate) mod action;
 pub(crate) mod change;
 pub(crate) mod choice;
 pub(crate) mod effect;
 pub(crate) mod error;
-pub(crate) mod exchange;
 #[expect(clippy::module_inception, reason = "it is the noun of that file")]
 pub(crate) mod fault;
 pub(crate) mod fault_queues;
@@ -14,15 +12,11 @@ pub(crate) mod field_defect;
 pub(crate) mod headers;
 pub(crate) mod hidden;
 pub(crate) mod member;
-pub(crate) mod mock;
-pub(crate) mod mock_server;
 pub(crate) mod operation;
-pub(crate) mod operation_faults;
 pub(crate) mod queue;
 pub(crate) mod requester;
 pub(crate) mod requests;
 pub(crate) mod responder;
 pub(crate) mod schedule;
 pub(crate) mod span;
-pub(crate) mod timeline;
 pub(crate) mod usage;

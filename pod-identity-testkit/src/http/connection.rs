@@ -8,11 +8,11 @@ use crate::http::answer::Answer;
 use crate::http::clearing::{Clearing, Clearings};
 use crate::http::delivery::{Delivery, Step, Wait};
 use crate::http::feed::{Feed, Piece};
-use crate::http::recorder::{InFlight, Recorded};
 use crate::http::request::Request;
 use crate::http::request_head::{BadHead, BodyFraming, RequestHead};
 use crate::http::stream::Stream;
 use crate::http::wire::{self, Framing, Wire};
+use crate::record::recorder::{InFlight, Recorded};
 
 /// The server's side of one HTTP/1 connection, whose answers can fail at any byte, which hyper
 /// rightly does not allow.

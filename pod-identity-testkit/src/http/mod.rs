@@ -1,7 +1,6 @@
-//! HTTP as the mocks serve it, and what they record.
+//! HTTP as the mocks serve it.
 
 pub(crate) mod answer;
-pub(crate) mod blocking;
 pub(crate) mod clearing;
 pub(crate) mod connection;
 pub(crate) mod delivery;
@@ -16,14 +15,10 @@ pub(crate) mod gate;
 pub(crate) mod gates;
 pub(crate) mod gzip;
 pub(crate) mod host;
-pub(crate) mod newest;
 pub(crate) mod outcome;
-pub(crate) mod recorder;
-pub(crate) mod redaction;
 pub(crate) mod request;
 pub(crate) mod request_head;
 pub(crate) mod server;
-pub(crate) mod size;
 pub(crate) mod stage;
 pub(crate) mod stream;
 #[cfg(any(feature = "api-server", feature = "webhook"))]

@@ -2,7 +2,7 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRAN
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pod_identity_core::Secret;
 
-use crate::http::redaction;
+use crate::record::redaction;
 
 /// The head of an HTTP/1 request.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use super::table;
 use crate::Fault;
 use crate::fault::error::FaultError;
-use crate::fault::mock::Mock;
+use crate::mock::mock::Mock;
 
 /// A fault that was checked for a mock when it was read.
 pub(super) struct FaultFor<M>(pub(super) Fault, PhantomData<fn() -> M>);

@@ -7,8 +7,8 @@ use super::fault_for::FaultFor;
 use super::table;
 use crate::agent::service::AgentService;
 use crate::eks::service::EksAuthService;
-use crate::fault::action::Action;
 use crate::fault::span::{Length, Span};
+use crate::mock::action::Action;
 use crate::{SigningKey, TokenDefect};
 
 /// `[[timeline]]`: the events of one time.

@@ -17,8 +17,8 @@ use super::pod_parts::{AgentPart, PodPart, Source};
 use crate::agent::builder::{AgentDefaults, DefaultSource};
 use crate::eks::builder::EksAuthDefaults;
 use crate::expect::expectation::Expectation;
-use crate::fault::action::Action;
-use crate::fault::mock_server::Agenda;
+use crate::mock::action::Action;
+use crate::mock::mock_server::Agenda;
 use crate::{AgentRequest, Fault, Issuer, MockAgentBuilder, MockEksAuthBuilder, RecordedRequest};
 
 /// Mocks, their faults, and a timeline of events, from a TOML file.

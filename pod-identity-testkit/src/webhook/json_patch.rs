@@ -48,13 +48,13 @@ impl JsonPatch {
         let operations = self.0.iter().map(|operation| {
             let value = match operation {
                 PatchOperation::Add(AddOperation { value, .. }) => {
-                    crate::http::size::of_json(value)
+                    crate::record::size::of_json(value)
                 }
                 // The webhook makes none of them.
                 _ => 0,
             };
             std::mem::size_of::<PatchOperation>()
-                + crate::http::size::of_text(operation.path().as_str())
+                + crate::record::size::of_text(operation.path().as_str())
                 + value
         });
         operations.sum()

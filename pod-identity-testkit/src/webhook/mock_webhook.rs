@@ -10,14 +10,14 @@ use super::certificate_files::load_or_generate;
 use super::identities_file::IdentitiesFile;
 use super::request::WebhookRequest;
 use super::service::{Acceptor, PATH, WebhookService};
-use crate::expect::handle::Handle;
-use crate::expect::hosting::{Hosting, HostingOptions, builder_methods};
-use crate::expect::methods::{gate_method, mock_methods};
-use crate::fault::mock_server::MockServer;
 use crate::fault::queue::FaultQueue;
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
 use crate::http::tls::Identity;
+use crate::mock::handle::Handle;
+use crate::mock::hosting::{Hosting, HostingOptions, builder_methods};
+use crate::mock::methods::{gate_method, mock_methods};
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::Recorder;
 use crate::{Blocking, Expectations, WebhookConfig};
 
 /// The mutating webhook of EKS on a loopback port: it serves [`mutate_pod`](crate::mutate_pod) at `/mutate`,

@@ -3,11 +3,11 @@ use std::mem;
 use pod_identity_core::Timestamp;
 use serde_json::Value;
 
-use crate::expect::record::record;
 use crate::fault::requester::Requester;
 use crate::http::outcome::Outcome;
-use crate::http::recorder::Recorded;
-use crate::http::size;
+use crate::mock::record::record;
+use crate::record::recorder::Recorded;
+use crate::record::size;
 use crate::{Expectations, JsonPatch};
 
 /// What a [`MockWebhook`](crate::MockWebhook) has seen of one request.

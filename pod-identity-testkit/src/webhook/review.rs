@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::mutation::mutate_pod_in;
-use crate::http::redaction;
+use crate::record::redaction;
 use crate::{JsonPatch, WebhookConfig};
 
 /// A request of the API server: the members of an `AdmissionReview` that the webhook reads.

@@ -13,18 +13,18 @@ use tokio_rustls::TlsAcceptor;
 use super::identities_file::IdentitiesFile;
 use super::request::WebhookRequest;
 use super::review::Review;
-use crate::fault::action::Action;
 use crate::fault::change::change;
 use crate::fault::error::FaultError;
 use crate::fault::faults::Faults;
-use crate::fault::mock::Mock;
 use crate::fault::queue::FaultQueue;
 use crate::http::answer::{self, Answer};
 use crate::http::gates::Gates;
-use crate::http::recorder::Recorder;
-use crate::http::redaction;
 use crate::http::request::Request;
 use crate::http::stream::Stream;
+use crate::mock::action::Action;
+use crate::mock::mock::Mock;
+use crate::record::recorder::Recorder;
+use crate::record::redaction;
 use crate::{Fault, JsonPatch, Operation, WebhookConfig};
 
 /// The webhook behind its socket.

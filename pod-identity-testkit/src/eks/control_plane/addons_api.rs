@@ -12,7 +12,7 @@ use crate::eks::control_plane::associations_api::{AssociationsApi, parsed};
 use crate::eks::control_plane::clusters_api::VERSION;
 use crate::eks::route::Route;
 use crate::http::form::Form;
-use crate::http::redaction;
+use crate::record::redaction;
 use crate::token::ids;
 use crate::{ApiError, ApiErrorCode, Operation};
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use pod_identity_core::Timestamp;
 use tokio::net::TcpListener;
 
-use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
-use crate::fault::mock::Mock;
-use crate::fault::timeline::{Step, Target, Timeline};
 use crate::http::gate::Gate;
 use crate::http::host::Host;
 use crate::http::server::Server;
+use crate::mock::action::Action;
+use crate::mock::mock::Mock;
+use crate::mock::timeline::{Step, Target, Timeline};
 
 /// A mock with its socket and its pending actions. Dropping it stops the mock.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ macro_rules! mock_methods {
 
             /// Removes every fault of every operation. Requests that are held continue.
             pub fn clear_faults(&self) {
-                use crate::fault::mock::Mock as _;
+                use crate::mock::mock::Mock as _;
                 self.handle.service().faults().clear();
             }
 

@@ -2,11 +2,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::expect::expectation::{Expectation, assert_none, failures};
-use crate::expect::hosting::Hosting;
 use crate::expect::seen::{Seen, timeline};
-use crate::fault::mock::Mock;
-use crate::fault::mock_server::MockServer;
-use crate::http::recorder::{Counts, Kept, Recorder};
+use crate::mock::hosting::Hosting;
+use crate::mock::mock::Mock;
+use crate::mock::mock_server::MockServer;
+use crate::record::recorder::{Counts, Kept, Recorder};
 use crate::sync::lock;
 
 /// What a test holds of a mock. Dropping it verifies, and stops the mock.

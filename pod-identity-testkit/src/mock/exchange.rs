@@ -1,13 +1,13 @@
 use tokio::net::TcpStream;
 
 use crate::fault::fault::Fault;
-use crate::fault::mock::{Mock, Record};
 use crate::http::answer::{Answer, Missing};
 use crate::http::connection::{Connection, Ended, Next};
 use crate::http::outcome::Outcome;
 use crate::http::request::Request;
 use crate::http::server::Service;
 use crate::http::wire::Wire;
+use crate::mock::mock::{Mock, Record};
 
 /// Records each request, lets it meet its faults, and answers it.
 impl<M: Mock> Service for M {

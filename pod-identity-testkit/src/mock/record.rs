@@ -1,8 +1,8 @@
-/// Implements [`Seen`](crate::Seen) and [`Record`](crate::fault::mock::Record) for a record with the fields `at`,
+/// Implements [`Seen`](crate::Seen) and [`Record`](crate::mock::mock::Record) for a record with the fields `at`,
 /// `connection`, `in_flight` and `outcome`, and with the methods `in_one_line` and `asked_by`.
 macro_rules! record {
     ($record:ident) => {
-        impl crate::fault::mock::Record for $record {
+        impl crate::mock::mock::Record for $record {
             fn requester(&self) -> crate::fault::requester::Requester<'_> {
                 self.asked_by()
             }

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use pod_identity_core::{Secret, TokenDigest};
 use tokio::sync::watch;
 
-use crate::http::newest::Newest;
-use crate::http::size;
+use crate::record::newest::Newest;
+use crate::record::size;
 use crate::sync::lock;
 
 /// What a recorder keeps of a request.

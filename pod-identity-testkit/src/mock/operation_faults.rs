@@ -4,11 +4,11 @@ use std::sync::Arc;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
 use crate::fault::faults::Faults;
-use crate::fault::mock::Mock;
-use crate::fault::mock_server::MockServer;
 use crate::fault::operation::Operation;
 use crate::http::gate::Gate;
 use crate::http::stage::Stage;
+use crate::mock::mock::Mock;
+use crate::mock::mock_server::MockServer;
 
 /// The faults of one operation of a mock, such as [`MockEksAuth::on`](crate::MockEksAuth::on) returns them.
 ///

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::fault::action::Action;
+use crate::mock::action::Action;
 use crate::sync::lock;
 
 /// An action and when it is due.

@@ -6,7 +6,6 @@ use http::{HeaderName, HeaderValue};
 use pod_identity_core::{Secret, Timestamp};
 use tokio::net::TcpStream;
 
-use crate::fault::action::Action;
 use crate::fault::error::FaultError;
 use crate::fault::fault::Fault;
 use crate::fault::faults::Faults;
@@ -17,11 +16,12 @@ use crate::http::answer::Answer;
 use crate::http::connection::Bodies;
 use crate::http::gates::Gates;
 use crate::http::outcome::Outcome;
-use crate::http::recorder::{Recorded, Recorder};
 use crate::http::request::Request;
 use crate::http::stream::Stream;
+use crate::mock::action::Action;
+use crate::record::recorder::{Recorded, Recorder};
 
-/// A mock behind its socket. [`exchange`](crate::fault::exchange) serves its connections.
+/// A mock behind its socket. [`exchange`](crate::mock::exchange) serves its connections.
 pub(crate) trait Mock: Send + Sync + 'static {
     /// A request as this mock understands it.
     type Call: Send + Sync;
