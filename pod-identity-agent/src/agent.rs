@@ -30,7 +30,8 @@ use crate::kubernetes::startup_taint::StartupTaint;
 use crate::node::network::LinkKind;
 #[cfg(target_os = "linux")]
 use crate::node::watch::LinkWatch;
-use crate::serve::connections::{ConnectionLimits, Connections};
+use crate::serve::connection_limits::ConnectionLimits;
+use crate::serve::connections::Connections;
 #[cfg(unix)]
 use crate::serve::debug::Debug;
 use crate::serve::drain::{self, Drain};

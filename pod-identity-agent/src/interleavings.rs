@@ -19,8 +19,9 @@ use crate::eks_auth::exchange::EksAuthError;
 use crate::eks_auth::outage::Outage;
 use crate::eks_auth::subject::Subject;
 use crate::eks_auth::unavailable::Unavailable;
+use crate::serve::connection_limits::ConnectionLimits;
 use crate::serve::connection_state::{GRACE, Phase};
-use crate::serve::connections::{Admission, ConnectionLimits, ConnectionPermit, Connections};
+use crate::serve::connections::{Admission, ConnectionPermit, Connections};
 use crate::telemetry::logging::tests::logged;
 use crate::telemetry::refusal_log::RefusalLog;
 

@@ -1,5 +1,6 @@
 //! The answer to `GET /v1/credentials`: the handler, the cache behind it, and the budget of each source.
 
+pub(crate) mod bad_tokens;
 pub(crate) mod cache;
 pub(crate) mod denial;
 pub(crate) mod details;

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hashlink::LinkedHashMap;
 use pod_identity_core::{
     Adopted, Asked, CacheAttempt, Expiring, Failure, FailureClass, Found, PodDigest, Secret,
     ServiceAccountToken, Slot, SlotCache, SlotKey, Timestamp, TokenDigest, VerifiedToken,
@@ -11,6 +10,7 @@ use pod_identity_core::{
 };
 use tokio::sync::{Notify, watch};
 
+use crate::credentials::bad_tokens::{RecentRefusals, RecentlyUnverified};
 use crate::credentials::denial::Denial;
 use crate::credentials::details::{Details, Pace, Slots};
 use crate::credentials::entry::{Entry, NOT_BEFORE_LEEWAY, Outcome, TokenRequest};
@@ -535,7 +535,7 @@ impl State {
         Details {
             slots: Slots::of(&mut self.cache, now),
             verified_tokens: self.verified.len(),
-            unverified_tokens: self.unverified.0.len(),
+            unverified_tokens: self.unverified.len(),
             sources: self.budgets.sources(now),
             pace: Pace {
                 limit_per_second: self.pace.limit(),
@@ -562,53 +562,12 @@ impl State {
     }
 }
 
-/// Tokens that were found not to be a pod's by the keys of now. Bounded; the oldest is forgotten first.
-#[derive(Default)]
-struct RecentlyUnverified(LinkedHashMap<TokenDigest, Unverified>);
-
-impl RecentlyUnverified {
-    fn note(&mut self, digest: TokenDigest, why: Unverified) {
-        self.0.insert(digest, why);
-        if self.0.len() > MAX_UNVERIFIED {
-            self.0.pop_front();
-        }
-    }
-
-    fn why(&self, digest: &TokenDigest) -> Option<Unverified> {
-        self.0.get(digest).copied()
-    }
-}
-
-/// What EKS Auth refused in the last seconds, by token. Bounded; the oldest is forgotten first.
-#[derive(Default)]
-struct RecentRefusals(LinkedHashMap<TokenDigest, (Timestamp, EksAuthError)>);
-
-impl RecentRefusals {
-    fn note(&mut self, digest: TokenDigest, now: Timestamp, error: EksAuthError) {
-        self.0.insert(digest, (now, error));
-        if self.0.len() > MAX_REFUSALS {
-            self.0.pop_front();
-        }
-    }
-
-    fn recent(&self, digest: &TokenDigest, now: Timestamp) -> Option<EksAuthError> {
-        let (at, error) = self.0.get(digest)?;
-        (now.saturating_since(*at) < REFUSAL_IS_RECENT).then(|| error.clone())
-    }
-}
-
-const MAX_REFUSALS: usize = 1024;
-
-const REFUSAL_IS_RECENT: Duration = Duration::from_secs(10);
-
 /// The tokens of a pod that are good at one time: kubelet projects one for each volume, and renews it when a
 /// fifth of its life is left.
 const TOKENS_PER_POD: usize = 2;
 
 /// A node has a few hundred pods.
 const MAX_VERIFIED: usize = 10_000;
-
-const MAX_UNVERIFIED: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -1018,22 +977,6 @@ mod tests {
         assert_eq!(remembered(&refused, 9_999), Some(refusal().error));
         assert_eq!(remembered(&refused, 10_000), None);
         assert_eq!(remembered(&unlucky, 0), None);
-    }
-
-    #[test]
-    fn what_is_known_of_bad_tokens_is_bounded_and_the_oldest_is_forgotten_first() {
-        let (mut refusals, mut unverified) =
-            (RecentRefusals::default(), RecentlyUnverified::default());
-        let digest = |number: usize| TokenDigest::of(&number.to_be_bytes());
-        for number in 0..=1024 {
-            refusals.note(digest(number), NOW, refusal().error);
-            unverified.note(digest(number), Unverified::NotOfPod);
-        }
-        for (number, is_known) in [(0, false), (1, true), (1024, true)] {
-            let digest = digest(number);
-            assert_eq!(refusals.recent(&digest, NOW).is_some(), is_known);
-            assert_eq!(unverified.why(&digest).is_some(), is_known);
-        }
     }
 
     #[test]

@@ -158,7 +158,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::serve::connections::{ConnectionLimits, Connections};
+    use crate::serve::connection_limits::ConnectionLimits;
+    use crate::serve::connections::Connections;
 
     fn permit() -> Arc<ConnectionPermit> {
         permit_within(ConnectionLimits::default())

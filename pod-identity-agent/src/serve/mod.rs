@@ -2,6 +2,7 @@
 
 pub(crate) mod client_socket;
 pub(crate) mod connection;
+pub(crate) mod connection_limits;
 pub(crate) mod connection_state;
 pub(crate) mod connections;
 #[cfg(unix)]

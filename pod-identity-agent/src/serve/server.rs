@@ -181,7 +181,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
-    use crate::serve::connections::ConnectionLimits;
+    use crate::serve::connection_limits::ConnectionLimits;
     use crate::serve::respond::{Reply, text};
 
     /// Answers when it is released.

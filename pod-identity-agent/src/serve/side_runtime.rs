@@ -5,7 +5,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::node::resources::not_started;
-use crate::serve::connections::{ConnectionLimits, Connections};
+use crate::serve::connection_limits::ConnectionLimits;
+use crate::serve::connections::Connections;
 use crate::serve::drain::{self, Drain, DrainTrigger};
 use crate::serve::essential_tasks::{EssentialTasks, TaskEnded};
 use crate::serve::listener::{Listen, Taken};

@@ -10,7 +10,7 @@ use super::node::Node;
 use super::pod::{Answer, Limits, Pod};
 use super::world::{Mood, World};
 use crate::credentials::settings::Settings;
-use crate::serve::connections::ConnectionLimits;
+use crate::serve::connection_limits::ConnectionLimits;
 
 #[test]
 fn more_pods_than_places_all_get_credentials_as_fast_as_eks_auth_grants() {

@@ -12,7 +12,7 @@ use super::pod::{Answer, Limits, Pod, Seen};
 use super::world::{HOUR, Keys, Mood, World};
 use crate::credentials::cache::{LONGEST_SLEEP, MAX_IN_FLIGHT};
 use crate::credentials::settings::Settings;
-use crate::serve::connections::ConnectionLimits;
+use crate::serve::connection_limits::ConnectionLimits;
 
 /// One schedule: rounds of a busy minute and quiet hours, then everything is well again, and then the agent ends.
 pub(super) struct Schedule {
