@@ -1,19 +1,18 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
-use std::sync::Once;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once, Weak};
 
 use tempfile::TempDir;
 
+use crate::sync;
+
 /// A temporary directory that is removed on drop, and after a crash by the next process of the same user.
-///
-/// It is locked as long as it is in use. A lock says so across processes and also across containers that share
-/// `/dev/shm`, where a process id would mean another process.
 #[derive(Debug)]
 pub(crate) struct Scratch {
+    /// Dropped before its parent.
     directory: TempDir,
-    /// Held until the directory is gone; `None` where there are no locks.
-    _lock: Option<File>,
+    _of_process: Arc<OfProcess>,
 }
 
 impl Scratch {
@@ -37,11 +36,44 @@ impl Scratch {
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
+        let of_process = OfProcess::shared_in(parent)?;
+        let parent = of_process.directory.path();
+        Ok(Self {
+            directory: tempfile::Builder::new().prefix("").tempdir_in(parent)?,
+            _of_process: of_process,
+        })
+    }
+}
+
+/// The directory of all [`Scratch`] of this process, which is removed with the last of them.
+///
+/// It is locked as long as it is in use. A lock says so across processes and also across containers that share
+/// `/dev/shm`, where a process id would mean another process. A lock takes an open file, so there is one for all.
+#[derive(Debug)]
+struct OfProcess {
+    directory: TempDir,
+    parent: PathBuf,
+    /// Held until the directory is gone; `None` where there are no locks.
+    _lock: Option<File>,
+}
+
+impl OfProcess {
+    fn shared_in(parent: &Path) -> io::Result<Arc<Self>> {
+        static SHARED: Mutex<Vec<Weak<OfProcess>>> = Mutex::new(Vec::new());
         static SWEPT: Once = Once::new();
 
-        let scratch = Self::locked_in(parent)?;
-        SWEPT.call_once(|| remove_abandoned(&scratch, parent));
-        Ok(scratch)
+        let mut shared = sync::lock(&SHARED);
+        shared.retain(|known| known.strong_count() > 0);
+        // Something that clears temporary directories may have removed it.
+        let is_there =
+            |known: &Arc<Self>| known.parent == parent && known.directory.path().exists();
+        if let Some(known) = shared.iter().filter_map(Weak::upgrade).find(is_there) {
+            return Ok(known);
+        }
+        let new = Arc::new(Self::locked_in(parent)?);
+        shared.push(Arc::downgrade(&new));
+        SWEPT.call_once(|| remove_abandoned(new.directory.path(), parent));
+        Ok(new)
     }
 
     fn locked_in(parent: &Path) -> io::Result<Self> {
@@ -53,6 +85,7 @@ impl Scratch {
             {
                 return Ok(Self {
                     directory,
+                    parent: parent.to_owned(),
                     _lock: lock,
                 });
             }
@@ -79,7 +112,7 @@ fn lock(directory: &Path) -> Result<Option<File>, Taken> {
 }
 
 /// Removes the directories of this user that a process has left behind which was killed. What cannot be removed stays.
-fn remove_abandoned(own: &Scratch, parent: &Path) {
+fn remove_abandoned(own: &Path, parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
@@ -89,7 +122,7 @@ fn remove_abandoned(own: &Scratch, parent: &Path) {
             .file_name()
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes())
-            && owner(&path) == owner(own.path());
+            && owner(&path) == owner(own);
         if is_ours && let Ok(Some(_locked)) = lock(&path) {
             // Failing is no reason to fail the caller.
             let _removed = fs::remove_dir_all(&path);
@@ -121,7 +154,8 @@ mod tests {
     #[test]
     fn only_abandoned_directories_of_ours_are_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let [own, other] = [(); 2].map(|()| Scratch::locked_in(parent.path()).unwrap());
+        let [own, other] = [(); 2].map(|()| OfProcess::locked_in(parent.path()).unwrap());
+        let [own, other] = [&own, &other].map(|of_process| of_process.directory.path());
         let [abandoned, foreign] =
             ["pod-identity-testkit-123456", ".tmp123456"].map(|name| parent.path().join(name));
         for directory in [&abandoned, &foreign] {
@@ -130,17 +164,33 @@ mod tests {
         }
         let link = parent.path().join("pod-identity-testkit-link");
         std::os::unix::fs::symlink(&foreign, &link).unwrap();
-        remove_abandoned(&own, parent.path());
+        remove_abandoned(own, parent.path());
         assert!(!abandoned.exists());
-        for kept in [own.path(), other.path(), &foreign.join("token"), &link] {
+        for kept in [own, other, &foreign.join("token"), &link] {
             assert!(kept.exists(), "{}", kept.display());
         }
     }
 
     #[test]
-    fn nothing_is_left_when_it_is_dropped() {
+    fn all_share_a_directory_which_is_gone_with_the_last() {
         let parent = tempfile::tempdir().unwrap();
-        drop(Scratch::locked_in(parent.path()).unwrap());
+        let count = || fs::read_dir(parent.path()).unwrap().count();
+        let [first, second] = [(); 2].map(|()| Scratch::create_in(parent.path()).unwrap());
+        assert_eq!(count(), 1);
+        drop(first);
+        assert!(second.path().exists());
+        drop(second);
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn a_shared_directory_that_something_else_removed_is_made_anew() {
+        let parent = tempfile::tempdir().unwrap();
+        let before = Scratch::create_in(parent.path()).unwrap();
+        fs::remove_dir_all(before.path().parent().unwrap()).unwrap();
+        let after = Scratch::create_in(parent.path()).unwrap();
+        assert!(after.path().exists());
+        drop((before, after));
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }
