@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +89,12 @@ fn not_listening(path: &Path, error: &io::Error) -> io::Error {
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if !is_socket(path)? {
+                return Err(io::Error::new(
+                    error.kind(),
+                    "something other than a socket is there",
+                ));
+            }
             if UnixStream::connect(path).is_ok() {
                 return Err(error);
             }
@@ -102,6 +108,15 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     }?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Whether the path is a socket itself: any other file is somebody's, and must not be removed.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        // Whoever left it has just removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        metadata => Ok(metadata?.file_type().is_socket()),
+    }
 }
 
 async fn serve_connection(stream: tokio::net::UnixStream, responder: Arc<impl Respond>) {
@@ -141,6 +156,21 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let error = ProbeSocket::bind(&path).unwrap_err().to_string();
         assert!(error.contains("probes.sock"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::fs::write(&path, "precious").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+        for path in [&path, &link] {
+            let error = ProbeSocket::bind(path).unwrap_err().to_string();
+            assert!(error.contains("other than a socket"), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]
