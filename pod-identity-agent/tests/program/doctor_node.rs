@@ -144,6 +144,18 @@ async fn who_holds_the_ports_and_what_answers_there_is_told() {
     }
 }
 
+/// An agent cannot listen at all addresses beside a program that listens at one of them.
+#[tokio::test]
+async fn who_holds_the_port_of_the_metrics_at_one_address_keeps_the_agent_from_all() {
+    let place = Place::nowhere("http://127.0.0.1:9");
+    let held = StdListener::bind(("127.0.0.1", place.metrics)).unwrap();
+    let all = ["--metrics-address", "0.0.0.0"];
+    let report = examine_with(&place, &NODE_CREDENTIALS, &all).await;
+    let detail = finding(&report, "port-taken").unwrap()["detail"].to_string();
+    let address = held.local_addr().unwrap().to_string();
+    assert!(detail.contains(&address), "{detail}");
+}
+
 #[tokio::test]
 async fn where_the_keys_of_the_cluster_come_from_is_told_and_why_they_are_missing_or_old() {
     let eks = shop().await;

@@ -42,13 +42,18 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
     Outcome::of(found, format!("held: {}", holders.join(", ")))
 }
 
-/// Whether a connection to `wanted` may reach this socket.
+/// Whether a connection to `wanted` may reach this socket, or an agent cannot listen at `wanted` beside it.
 fn covers(socket: &TcpNetEntry, wanted: SocketAddr) -> bool {
     let at = socket.local_address;
-    let address = at.ip().to_canonical();
-    // A socket at [::] also takes IPv4, unless it was told not to, which cannot be seen here.
-    let is_any = address.is_unspecified() && (address.is_ipv6() || wanted.is_ipv4());
-    at.port() == wanted.port() && (is_any || address == wanted.ip())
+    at.port() == wanted.port() && overlap(at.ip().to_canonical(), wanted.ip())
+}
+
+/// Whether two addresses are the same, or one of them stands for the other too. `[::]` also takes IPv4, unless it was
+/// told not to, which cannot be seen here.
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let includes =
+        |any: IpAddr, of: IpAddr| any.is_unspecified() && (any.is_ipv6() || of.is_ipv4());
+    one == other || includes(one, other) || includes(other, one)
 }
 
 /// Whether this node has the address: one that it does not have is reported by the step before.
@@ -77,4 +82,32 @@ fn name_of(process: &Process) -> String {
     process
         .stat()
         .map_or_else(|_gone| "a process".to_owned(), |stat| stat.comm)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_address_is_taken_by_itself_and_by_what_stands_for_it_or_is_among_it() {
+        let overlap = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(super::overlap(one, other), super::overlap(other, one));
+            super::overlap(one, other)
+        };
+        for (one, other) in [
+            ("10.0.0.7", "10.0.0.7"),
+            ("0.0.0.0", "10.0.0.7"),
+            ("::", "10.0.0.7"),
+            ("::", "fd00::7"),
+            ("::", "0.0.0.0"),
+        ] {
+            assert!(overlap(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("10.0.0.7", "10.0.0.8"),
+            ("0.0.0.0", "fd00::7"),
+            ("fd00::7", "10.0.0.7"),
+        ] {
+            assert!(!overlap(one, other), "{one} {other}");
+        }
+    }
 }
