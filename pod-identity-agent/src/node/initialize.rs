@@ -17,7 +17,9 @@ use crate::node::problem::{Problem, problems, problems_of};
 /// Fails if the link or its IPv4 part cannot be created, or if something else holds the IPv4 address or a
 /// route to it. It never changes what something else holds.
 pub(crate) async fn initialize(kind: LinkKind) -> Result<(), InitializeError> {
-    make_reachable(kind).await?;
+    if let Some(error) = make_reachable(kind).await? {
+        warn_of_ipv6(&error);
+    }
     info!(
         link = LINK,
         "the agent's addresses are reachable on this node"
@@ -25,11 +27,13 @@ pub(crate) async fn initialize(kind: LinkKind) -> Result<(), InitializeError> {
     Ok(())
 }
 
-/// Does the same as [`initialize`], and does not log success.
+/// Does the same as [`initialize`], and logs nothing. Returns why the IPv6 part could not be created, if so.
 ///
 /// # Errors
 /// As of [`initialize`].
-pub(crate) async fn make_reachable(kind: LinkKind) -> Result<(), InitializeError> {
+pub(crate) async fn make_reachable(
+    kind: LinkKind,
+) -> Result<Option<InitializeError>, InitializeError> {
     let network = Network::open()?;
     let v4 = IpAddr::from(Endpoint::EKS_IPV4);
     refuse_conflicts(&network, v4).await?;
@@ -39,11 +43,12 @@ pub(crate) async fn make_reachable(kind: LinkKind) -> Result<(), InitializeError
     };
     network.bring_up(link).await?;
     add(&network, link, v4).await?;
-    if let Err(error) = add(&network, link, Endpoint::EKS_IPV6.into()).await {
-        let remedy = "leave the address out with --bind-hosts if this node has no IPv6";
-        warn!(%error, remedy, "the IPv6 address is not reachable; continuing with IPv4");
-    }
-    Ok(())
+    Ok(add(&network, link, Endpoint::EKS_IPV6.into()).await.err())
+}
+
+pub(crate) fn warn_of_ipv6(error: &InitializeError) {
+    let remedy = "leave the address out with --bind-hosts if this node has no IPv6";
+    warn!(%error, remedy, "the IPv6 address is not reachable; continuing with IPv4");
 }
 
 /// Adds one address and the route to it.

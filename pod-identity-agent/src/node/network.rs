@@ -2,8 +2,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType,
 };
@@ -34,19 +34,25 @@ pub(crate) struct Link {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holder {
     pub(crate) interface: String,
-    pub(crate) prefix: u8,
+    /// The command that takes the address away from it.
+    pub(crate) removal: String,
 }
 
 /// A host route to one of the agent's addresses in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
-    To {
-        interface: String,
-    },
-    /// It refuses or drops packets: `unreachable`, `blackhole`, `prohibit`, as `ip route` says.
-    Refusing {
-        kind: &'static str,
-    },
+pub(crate) struct Route {
+    pub(crate) target: Target,
+    /// The command that removes the route, and no other one to the address.
+    pub(crate) removal: String,
+}
+
+/// What a route does with packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// It sends them to an interface. Of several, this is the first.
+    Interface(String),
+    /// It refuses or drops them: `unreachable`, `blackhole`, `prohibit`, as `ip route` says.
+    Refusing(&'static str),
 }
 
 /// The kind of link that carries the addresses; both deliver nothing to anybody.
@@ -89,6 +95,8 @@ impl Network {
             .match_name(LINK.to_owned())
             .execute();
         match links.try_next().await {
+            // The kernel also finds a link of another name that has this one as an alternative: somebody's.
+            Ok(Some(link)) if !is_named(&link) => Err(NetworkError::OtherLink),
             Ok(link) => Ok(link.map(|link| Link {
                 index: link.header.index,
                 is_up: link.header.flags.contains(LinkFlags::Up),
@@ -175,13 +183,14 @@ impl Network {
                 _ => false,
             });
             if is_it {
-                found.push((one.header.index, one.header.prefix_len));
+                found.push(one);
             }
         }
         let mut holders = Vec::new();
-        for (index, prefix) in found {
-            let interface = self.name_of(index).await;
-            holders.push(Holder { interface, prefix });
+        for one in &found {
+            let interface = self.name_of(one.header.index).await;
+            let removal = removal_of_address(one, &interface);
+            holders.push(Holder { interface, removal });
         }
         Ok(holders)
     }
@@ -212,30 +221,21 @@ impl Network {
         }
         let mut routes = Vec::new();
         for route in &found {
-            routes.push(self.route_of(route).await);
+            routes.push(self.route_of(route, address).await);
         }
         Ok(routes)
     }
 
-    async fn route_of(&self, route: &RouteMessage) -> Route {
-        let kind = match route.header.kind {
-            RouteType::Unreachable => "unreachable",
-            RouteType::BlackHole => "blackhole",
-            RouteType::Prohibit => "prohibit",
-            RouteType::Throw => "throw",
-            _ => {
-                let index = route
-                    .attributes
-                    .iter()
-                    .find_map(|attribute| match attribute {
-                        RouteAttribute::Oif(index) => Some(*index),
-                        _ => None,
-                    });
-                let interface = self.name_of(index.unwrap_or_default()).await;
-                return Route::To { interface };
-            }
+    async fn route_of(&self, route: &RouteMessage, address: IpAddr) -> Route {
+        let target = match route.header.kind {
+            RouteType::Unreachable => Target::Refusing("unreachable"),
+            RouteType::BlackHole => Target::Refusing("blackhole"),
+            RouteType::Prohibit => Target::Refusing("prohibit"),
+            RouteType::Throw => Target::Refusing("throw"),
+            _ => Target::Interface(self.name_of(first_interface(route)).await),
         };
-        Route::Refusing { kind }
+        let removal = removal_of_route(route, &target, address);
+        Route { target, removal }
     }
 
     /// Returns the name of an interface, or its number if it is gone.
@@ -254,6 +254,68 @@ impl Network {
     }
 }
 
+/// Whether [`LINK`] is the name of this link, and not only an alternative one.
+pub(crate) fn is_named(link: &LinkMessage) -> bool {
+    let mut attributes = link.attributes.iter();
+    attributes.any(|attribute| matches!(attribute, LinkAttribute::IfName(name) if name == LINK))
+}
+
+/// Returns the command of `ip` that removes this address and no other one. One with a peer is only found by both.
+fn removal_of_address(message: &AddressMessage, interface: &str) -> String {
+    let (mut peer, mut local) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Address(address) => peer = Some(*address),
+            AddressAttribute::Local(address) => local = Some(*address),
+            _ => {}
+        }
+    }
+    let prefix = message.header.prefix_len;
+    let held = match (local, peer) {
+        (Some(local), Some(peer)) if local != peer => format!("{local} peer {peer}/{prefix}"),
+        (Some(address), _) | (None, Some(address)) => format!("{address}/{prefix}"),
+        (None, None) => String::new(),
+    };
+    format!("ip address del {held} dev {interface}")
+}
+
+/// Returns the command of `ip` that removes this route: the kernel finds one that uses a nexthop object, or is of a
+/// type of service, by that only.
+fn removal_of_route(route: &RouteMessage, target: &Target, address: IpAddr) -> String {
+    let nexthop = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::NhId(id) => Some(id),
+            _ => None,
+        });
+    let to = format!("{address}/{}", prefix(address));
+    let mut removal = match (nexthop, target) {
+        (Some(id), _) => format!("ip route del {to} nhid {id}"),
+        (None, Target::Interface(interface)) => format!("ip route del {to} dev {interface}"),
+        (None, Target::Refusing(kind)) => format!("ip route del {kind} {to}"),
+    };
+    let tos = route.header.tos;
+    if tos != 0 {
+        removal.push_str(&format!(" tos {tos:#04x}"));
+    }
+    removal
+}
+
+/// The interface that a route leads to, or the first of those that it spreads packets over, by which the kernel finds it
+/// too.
+fn first_interface(route: &RouteMessage) -> u32 {
+    let index = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            RouteAttribute::MultiPath(hops) => hops.first().map(|hop| hop.interface_index),
+            _ => None,
+        });
+    index.unwrap_or_default()
+}
+
 impl LinkKind {
     pub(crate) fn module(self) -> &'static str {
         match self {
@@ -268,6 +330,10 @@ impl LinkKind {
 pub(crate) enum NetworkError {
     #[error("netlink cannot be used: {0}")]
     Netlink(#[source] io::Error),
+    #[error(
+        "{LINK} is an alternative name of another link; remove it: `ip link property del dev {LINK} altname {LINK}`"
+    )]
+    OtherLink,
     #[error("{step}: {}", explain(error))]
     Refused { step: String, error: Error },
 }
@@ -304,7 +370,7 @@ fn explain(error: &Error) -> String {
 }
 
 /// The agent's addresses have no network around them.
-pub(crate) fn prefix(address: IpAddr) -> u8 {
+fn prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use pod_identity_core::Endpoint;
 
-use crate::node::network::{Holder, LINK, Network, NetworkError, Route, prefix};
+use crate::node::network::{Holder, LINK, Network, NetworkError, Route, Target};
 
 /// Why one of the agent's addresses is not, or not surely, reachable on this node. The text ends in the
 /// command that mends it.
@@ -16,22 +16,20 @@ pub(crate) enum Problem {
     NoAddress(IpAddr),
     #[error("no route leads to {0}: run `pod-identity-agent initialize`")]
     NoRoute(IpAddr),
-    #[error(
-        "{address} is also on the interface {}; remove it: `ip address del {address}/{} dev {}`",
-        holder.interface, holder.prefix, holder.interface
-    )]
+    #[error("{address} is also on the interface {}; remove it: `{}`", holder.interface, holder.removal)]
     HeldElsewhere { address: IpAddr, holder: Holder },
-    #[error(
-        "a route to {address} leads to another interface, {interface}; remove it: \
-         `ip route del {address}/{} dev {interface}`",
-        prefix(*address)
-    )]
-    RouteElsewhere { address: IpAddr, interface: String },
-    #[error(
-        "a route to {address} is `{kind}`; remove it: `ip route del {kind} {address}/{}`",
-        prefix(*address)
-    )]
-    RouteRefuses { address: IpAddr, kind: &'static str },
+    #[error("a route to {address} leads to another interface, {interface}; remove it: `{removal}`")]
+    RouteElsewhere {
+        address: IpAddr,
+        interface: String,
+        removal: String,
+    },
+    #[error("a route to {address} is `{kind}`; remove it: `{removal}`")]
+    RouteRefuses {
+        address: IpAddr,
+        kind: &'static str,
+        removal: String,
+    },
 }
 
 impl Problem {
@@ -83,10 +81,19 @@ pub(crate) async fn problems_of(
 
     let mut leads_to_link = false;
     for route in network.routes(address).await? {
-        match route {
-            Route::To { interface } if interface == LINK => leads_to_link = true,
-            Route::To { interface } => found.push(Problem::RouteElsewhere { address, interface }),
-            Route::Refusing { kind } => found.push(Problem::RouteRefuses { address, kind }),
+        let Route { target, removal } = route;
+        match target {
+            Target::Interface(interface) if interface == LINK => leads_to_link = true,
+            Target::Interface(interface) => found.push(Problem::RouteElsewhere {
+                address,
+                interface,
+                removal,
+            }),
+            Target::Refusing(kind) => found.push(Problem::RouteRefuses {
+                address,
+                kind,
+                removal,
+            }),
         }
     }
     if has_link && !leads_to_link {

@@ -9,15 +9,14 @@ use prometheus::{IntCounter, IntGauge};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::node::initialize::make_reachable;
-use crate::node::network::{LINK, Link, LinkKind, Network, NetworkError};
+use crate::node::initialize::{make_reachable, warn_of_ipv6};
+use crate::node::network::{LINK, Link, LinkKind, Network, NetworkError, is_named};
 use crate::node::problem::{Problem, problems};
 
 /// Watches the link, its addresses and the routes, by the kernel's own events, and puts back what goes, as
@@ -108,14 +107,19 @@ impl LinkWatch {
         }
         let is_changed = found != *known;
         warn_of_new(&found, known);
-        if known.is_empty() {
+        if is_loss(&found, known) {
             self.lost.inc();
         }
-        if !found.is_empty()
-            && let Err(error) = make_reachable(self.kind).await
-            && is_changed
-        {
-            warn!(%error, "the agent's addresses cannot be put back");
+        if !found.is_empty() {
+            let made = make_reachable(self.kind).await;
+            // What stays as it is is tried again and again, and said once.
+            match made {
+                Ok(Some(error)) if is_changed => warn_of_ipv6(&error),
+                Err(error) if is_changed => {
+                    warn!(%error, "the agent's addresses cannot be put back");
+                }
+                _ => {}
+            }
         }
         known.extend(found);
         let left = problems(&network).await?;
@@ -127,6 +131,14 @@ impl LinkWatch {
         *known = left;
         network.link().await
     }
+}
+
+/// Whether something is lost that was there at the last look. Where the link was not there, neither were its addresses
+/// and routes.
+fn is_loss(found: &[Problem], known: &[Problem]) -> bool {
+    let had_link = !known.contains(&Problem::NoLink);
+    let mut new = found.iter().filter(|problem| !known.contains(problem));
+    new.any(|problem| had_link || problem.is_conflict())
 }
 
 fn warn_of_new(problems: &[Problem], known: &[Problem]) {
@@ -176,7 +188,7 @@ fn may_concern(event: &Event, link: Option<Link>) -> bool {
     let is_of_link = |index: u32| link.is_some_and(|link| link.has_index(index));
     match event {
         RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) => {
-            is_of_link(message.header.index) || has_name(message)
+            is_of_link(message.header.index) || is_named(message)
         }
         RouteNetlinkMessage::NewAddress(message) | RouteNetlinkMessage::DelAddress(message) => {
             is_of_link(message.header.index) || has_address(message)
@@ -186,11 +198,6 @@ fn may_concern(event: &Event, link: Option<Link>) -> bool {
         }
         _ => false,
     }
-}
-
-fn has_name(link: &LinkMessage) -> bool {
-    let mut attributes = link.attributes.iter();
-    attributes.any(|attribute| matches!(attribute, LinkAttribute::IfName(name) if name == LINK))
 }
 
 fn has_address(message: &AddressMessage) -> bool {
@@ -230,6 +237,7 @@ mod tests {
     use futures_util::{FutureExt, stream};
     use rtnetlink::RouteMessageBuilder;
     use rtnetlink::packet_core::NetlinkHeader;
+    use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 
     use super::*;
 
@@ -288,6 +296,36 @@ mod tests {
             assert!(!may_concern(&event, link), "{what}");
             assert!(!may_concern(&event, None), "{what}");
         }
+    }
+
+    #[test]
+    fn what_goes_while_something_else_stays_lost_is_a_loss_and_what_comes_back_in_steps_is_none() {
+        let [v4, v6] = [Endpoint::EKS_IPV4.into(), Endpoint::EKS_IPV6.into()];
+        let no_route = |address| Problem::NoRoute(address);
+        let stays = [Problem::NoAddress(v6), no_route(v6)];
+        let with = |problem| [&stays[..], &[problem]].concat();
+        for problem in [
+            Problem::NoLink,
+            Problem::LinkDown,
+            Problem::NoAddress(v4),
+            no_route(v4),
+        ] {
+            let found = with(problem);
+            assert!(is_loss(&found, &stays), "{found:?}");
+            assert!(!is_loss(&found, &found) && !is_loss(&stays, &found));
+        }
+        let conflict = Problem::RouteRefuses {
+            address: v4,
+            kind: "blackhole",
+            removal: String::new(),
+        };
+        let no_link = [Problem::NoLink];
+        assert!(!is_loss(
+            &[Problem::LinkDown, Problem::NoAddress(v4)],
+            &no_link
+        ));
+        assert!(is_loss(&[Problem::NoLink, conflict], &no_link));
+        assert!(is_loss(&no_link, &[]) && !is_loss(&[], &no_link));
     }
 
     #[tokio::test(start_paused = true)]

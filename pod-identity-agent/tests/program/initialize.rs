@@ -100,11 +100,42 @@ fn what_something_else_holds_is_an_error_with_the_command_that_mends_it() {
             "ip route add prohibit 169.254.170.23",
             "ip route del prohibit 169.254.170.23/32",
         ),
+        (
+            "ip address add 10.9.0.5 peer 169.254.170.23 dev other",
+            "ip address del 10.9.0.5 peer 169.254.170.23/32 dev other",
+        ),
+        (
+            "ip address add 169.254.170.23 peer 10.9.0.6 dev other",
+            "ip address del 169.254.170.23 peer 10.9.0.6/32 dev other",
+        ),
+        (
+            "ip route add 169.254.170.23 nexthop via 10.7.0.2 dev other nexthop via 10.8.0.2 dev other",
+            "ip route del 169.254.170.23/32 dev other",
+        ),
+        (
+            "ip route add 169.254.170.23 dev other tos 0x10",
+            "ip route del 169.254.170.23/32 dev other tos 0x10",
+        ),
+        (
+            "ip route add blackhole 169.254.170.23 tos 0x08",
+            "ip route del blackhole 169.254.170.23/32 tos 0x08",
+        ),
+        (
+            "ip nexthop add id 7 via 10.7.0.2 dev other && ip route add 169.254.170.23 nhid 7",
+            "ip route del 169.254.170.23/32 nhid 7",
+        ),
+        (
+            "ip nexthop add id 7 blackhole && ip route add 169.254.170.23 nhid 7",
+            "ip route del 169.254.170.23/32 nhid 7",
+        ),
     ] {
         let Some(network) = Namespace::new() else {
             return;
         };
-        network.run("ip link add name other type ifb; ip link set other up");
+        network.run(
+            "ip link add name other type ifb; ip link set other up; \
+             ip address add 10.7.0.1/24 dev other; ip address add 10.8.0.1/24 dev other",
+        );
         assert_eq!(network.run(taken).0, Some(0), "{taken}");
         let (code, text) = network.run(INITIALIZE);
         assert_eq!(code, Some(1), "{text}");
@@ -114,6 +145,31 @@ fn what_something_else_holds_is_an_error_with_the_command_that_mends_it() {
         assert_eq!(network.run(command).0, Some(0), "{command}");
         assert_eq!(network.run(INITIALIZE).0, Some(0), "{command}");
     }
+}
+
+/// The kernel finds it by that name too.
+#[test]
+fn a_link_of_another_name_is_neither_taken_for_the_agents_nor_removed() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    network
+        .run("ip link add name eth7 type ifb; ip link property add dev eth7 altname pod-id-link0");
+    for command in [
+        INITIALIZE,
+        "$0 initialize --check",
+        "$0 initialize --remove",
+    ] {
+        let (code, text) = network.run(command);
+        assert_eq!(code, Some(1), "{command}: {text}");
+        assert!(text.contains("an alternative name"), "{text}");
+    }
+    let (code, text) = network.run("ip address show dev eth7");
+    assert_eq!(code, Some(0), "it is still there");
+    assert!(!text.contains("169.254.170.23"), "{text}");
+    let named = "ip link property del dev pod-id-link0 altname pod-id-link0";
+    assert_eq!(network.run(named).0, Some(0));
+    assert_eq!(network.run(INITIALIZE).0, Some(0));
 }
 
 #[test]
@@ -198,6 +254,38 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
         get.replace("127.0.0.1/2705", "169.254.170.23/80")
     ));
     assert!(answer.contains("404"), "it still listens: {answer}");
+}
+
+/// `initialize` accepts that, and the node has lost nothing of what it had.
+#[tokio::test]
+async fn beside_an_ipv6_address_that_something_else_holds_losses_are_counted_and_it_is_said_once() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    network.run("ip -6 route add unreachable fd00:ec2::23");
+    network.run(INITIALIZE);
+    let watched = ["--watch-link", "--link-kind", "ifb"];
+    let agent = Program::under(
+        network.command().into(),
+        &[&SERVER[..], &watched].concat(),
+        REGION,
+    );
+    let refused = "the IPv6 address is not reachable";
+    agent.stdout.says(refused).await;
+    for loss in 1..=2 {
+        network.run("ip link del pod-id-link0");
+        let said = "the link pod-id-link0 is not there";
+        agent.stdout.says_times(loss, said).await;
+        // It says so of the IPv6 part when it has put back the rest.
+        agent.stdout.says_times(loss + 1, refused).await;
+    }
+    let get =
+        r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
+    let metrics = network.run(&format!("exec bash -c '{get}'")).1;
+    assert!(
+        metrics.contains("\npod_identity_link_lost 3\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
