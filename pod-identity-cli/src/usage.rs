@@ -65,7 +65,8 @@ fn command_to_run(
 fn one_line(error: &clap::Error, command: &Command, arguments: &[OsString]) -> String {
     let cause = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+            let of = last_named(command, arguments);
+            let names: Vec<_> = of.get_subcommands().map(Command::get_name).collect();
             format!("a command is missing: {}", names.join(", "))
         }
         ErrorKind::InvalidUtf8 => {
@@ -84,6 +85,14 @@ fn one_line(error: &clap::Error, command: &Command, arguments: &[OsString]) -> S
     .map(|suggestion| format!("; did you mean {suggestion}?"))
     .unwrap_or_default();
     format!("{cause}{suggestion} (see --help)")
+}
+
+/// The innermost command that the arguments name, which may have commands of its own.
+fn last_named<'a>(command: &'a Command, arguments: &[OsString]) -> &'a Command {
+    let named = arguments.iter().skip(1);
+    named.fold(command, |of, argument| {
+        of.find_subcommand(argument).unwrap_or(of)
+    })
 }
 
 /// What clap writes before its first empty line, in one line.
@@ -182,6 +191,19 @@ mod tests {
         failure
             .expect("it must not be a request for help")
             .to_string()
+    }
+
+    #[test]
+    fn what_is_missing_after_a_command_is_one_of_its_own_commands() {
+        let probe = Command::new("probe").subcommands(["alive", "ready"].map(Command::new));
+        let probe = probe.subcommand_required(true).arg_required_else_help(true);
+        let command = Command::new("program").subcommands([probe, Command::new("run")]);
+        let arguments = ["program", "probe"].map(OsString::from);
+        let parsed = command.clone().try_get_matches_from(&arguments);
+        let error = parsed.unwrap_err();
+        let failure = usage_error(&error, &command, &arguments).unwrap();
+        let expected = "a command is missing: alive, ready (see --help)";
+        assert_eq!(failure.to_string(), expected);
     }
 
     #[cfg(unix)]
