@@ -36,7 +36,7 @@ use crate::serve::connections::Connections;
 use crate::serve::debug::Debug;
 use crate::serve::drain::{self, Drain};
 use crate::serve::essential_tasks::EssentialTasks;
-use crate::serve::listener::{Listen, Sharing, Taken};
+use crate::serve::listener::{Listen, METRICS, Sharing, Taken};
 #[cfg(unix)]
 use crate::serve::probe_socket::ProbeSocket;
 use crate::serve::probes::Probes;
@@ -247,7 +247,7 @@ impl Agent {
         }
         #[cfg(not(unix))]
         drop(self.probe_socket);
-        let mut for_scrapers = SideRuntime::start("metrics", side_limits(self.open_files))?;
+        let mut for_scrapers = SideRuntime::start(METRICS, side_limits(self.open_files))?;
         for listen in self.exposition {
             let probes = probes.clone();
             let respond = move |request: &_| probes.respond_with_metrics(request);

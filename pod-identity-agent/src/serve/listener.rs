@@ -112,7 +112,7 @@ fn log(address: SocketAddr, name: &str, error: &io::Error, is_expected: bool) {
     if is_expected {
         info!(%address, listener = name, "the address is in use, as while another agent ends; binding is retried");
     } else {
-        warn!(%address, listener = name, %error, remedy = remedy(error), "address cannot be bound; binding is retried");
+        warn!(%address, listener = name, %error, remedy = remedy_at(name, error), "address cannot be bound; binding is retried");
     }
 }
 
@@ -222,6 +222,22 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_s
 /// While another agent ends, its addresses become free at any time.
 const RETRY_IN_USE: Duration = Duration::from_millis(250);
 
+/// The remedy for an address of the listener of this name: that of the metrics has a flag of its own.
+fn remedy_at(name: &str, error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable if name == METRICS => {
+            "no network interface has this address: choose another with --metrics-address"
+        }
+        io::ErrorKind::Unsupported if name == METRICS => {
+            "this node has no IPv6: choose another address with --metrics-address"
+        }
+        _ => remedy(error),
+    }
+}
+
+/// The name of the listener for metrics.
+pub(crate) const METRICS: &str = "metrics";
+
 /// The remedy for an address that cannot be bound.
 pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -237,5 +253,21 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
         }
         _ if is_too_many_open_files(error) => "raise the limit of open files",
         _ => "check the address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_names_the_flag_of_the_listener() {
+        for kind in [io::ErrorKind::AddrNotAvailable, io::ErrorKind::Unsupported] {
+            let remedy = |name| remedy_at(name, &kind.into());
+            assert!(remedy("credentials").contains("--bind-hosts"));
+            let of_metrics = remedy(METRICS);
+            assert!(of_metrics.contains("--metrics-address"), "{of_metrics}");
+            assert!(!of_metrics.contains("--bind-hosts"), "{of_metrics}");
+        }
     }
 }
