@@ -40,10 +40,21 @@ impl Problem {
             Self::HeldElsewhere { .. } | Self::RouteElsewhere { .. } | Self::RouteRefuses { .. }
         )
     }
+
+    /// The address that is concerned; `None` if the link is, and so both are.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::NoLink | Self::LinkDown => None,
+            Self::NoAddress(address) | Self::NoRoute(address) => Some(*address),
+            Self::HeldElsewhere { address, .. }
+            | Self::RouteElsewhere { address, .. }
+            | Self::RouteRefuses { address, .. } => Some(*address),
+        }
+    }
 }
 
 /// What is wrong with the link, its addresses and the routes to them. IPv6 counts only where the node has
-/// it.
+/// it. What something else holds comes first: until that is gone, `initialize` cannot mend the others.
 ///
 /// # Errors
 /// Fails if netlink does not answer.
@@ -58,6 +69,7 @@ pub(crate) async fn problems(network: &Network) -> Result<Vec<Problem>, NetworkE
     for address in addresses() {
         found.extend(problems_of(network, address, link.is_some()).await?);
     }
+    found.sort_by_key(|problem| !problem.is_conflict());
     Ok(found)
 }
 

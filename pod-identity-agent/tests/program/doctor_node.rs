@@ -251,6 +251,24 @@ fn what_is_wrong_with_link_addresses_and_routes_is_told_apart() {
     }
 }
 
+/// As root only. What is missing cannot be made while something else is in the way, and an agent that does not serve an
+/// address has no need of it.
+#[test]
+fn what_is_in_the_way_of_an_address_comes_first_and_one_that_is_not_served_is_left_out() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    network.run("ip -6 route add unreachable fd00:ec2::23; $0 initialize --link-kind ifb");
+    let doctor =
+        "AWS_EC2_METADATA_DISABLED=true AWS_REGION=us-west-2 $0 doctor node --json --timeout 100ms";
+    let (_code, report) = network.json(doctor);
+    assert_eq!(report["fault"], "route-refuses", "{report:#}");
+    assert!(finding(&report, "address-missing").is_some(), "{report:#}");
+    let one = format!("{doctor} -- --cluster-name shop --bind-hosts 169.254.170.23");
+    let (_code, report) = network.json(&one);
+    assert_eq!(outcome(&report, "link"), "fine", "{report:#}");
+}
+
 /// As root only.
 #[tokio::test]
 async fn the_agent_whose_flags_count_is_that_of_the_same_network() {

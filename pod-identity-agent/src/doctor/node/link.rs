@@ -12,9 +12,10 @@ use crate::doctor::step::Outcome;
 use crate::node::network::{LINK, Network};
 use crate::node::problem::{Problem, has_ipv6, problems};
 
-/// The link, its addresses and the routes to them.
+/// The link, its addresses and the routes to them, as far as the agent serves these addresses.
 pub(super) async fn check(known: &mut Known) -> Outcome {
-    if !known.agent.hosts.iter().any(is_on_the_link) {
+    let hosts = &known.agent.hosts;
+    if !hosts.iter().any(is_on_the_link) {
         return Outcome::Skipped("the agent serves no address that the link has");
     }
     let found = async { problems(&Network::open()?).await }.await;
@@ -22,6 +23,7 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
         Ok(found) => Outcome::of(
             found
                 .iter()
+                .filter(|problem| problem.address().is_none_or(|one| hosts.contains(&one)))
                 .map(|problem| finding_of(problem).with(problem.to_string()))
                 .collect(),
             format!("{LINK} is up, with its addresses and the routes to them"),
