@@ -4,10 +4,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use pod_identity_cli::Failure;
+use tokio::time::Instant;
 
 use super::verbosity::Verbosity;
 use crate::serve::debug;
