@@ -281,6 +281,11 @@ async fn the_agent_whose_flags_count_is_that_of_the_same_network() {
     let _elsewhere = Server::start(&eks, &[]).await;
     let (_code, report) = network.json(doctor);
     assert!(finding(&report, "link-missing").is_some(), "{report:#}");
+    // Without its addresses the agent's ports are free, which is not to be read as held by it.
+    assert!(
+        report.to_string().contains("nobody holds one"),
+        "{report:#}"
+    );
 
     let server = "server --cluster-name shop --bind-hosts 127.0.0.1 --port 0 --probe-port 0 --metrics-port 0";
     let server: Vec<_> = server.split(' ').collect();

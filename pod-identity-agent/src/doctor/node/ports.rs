@@ -39,7 +39,11 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
             found.push(NOT_LISTENING.with(wanted.to_string()));
         }
     }
-    Outcome::of(found, format!("held: {}", holders.join(", ")))
+    let seen = match holders.as_slice() {
+        [] => "nobody holds one".to_owned(),
+        _ => format!("held: {}", holders.join(", ")),
+    };
+    Outcome::of(found, seen)
 }
 
 /// Whether a connection to `wanted` may reach this socket, or an agent cannot listen at `wanted` beside it.
