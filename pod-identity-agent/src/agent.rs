@@ -314,7 +314,7 @@ pub struct AgentBuilder {
     watched_by: Option<(ApiServer, KubernetesName)>,
     startup_taint: Option<StartupTaint>,
     #[cfg(target_os = "linux")]
-    watched_link: Option<LinkKind>,
+    watched_link: Option<(LinkKind, Vec<IpAddr>)>,
 }
 
 impl AgentBuilder {
@@ -496,11 +496,11 @@ impl AgentBuilder {
         self
     }
 
-    /// Watches the link with the two fixed addresses, and puts it back, with this kind, when it goes. Defaults
-    /// to not watching.
+    /// Watches the link with those of the two fixed addresses that are among `hosts`, and puts it back, with this
+    /// kind, when it goes. Defaults to not watching.
     #[cfg(target_os = "linux")]
-    pub(crate) fn watch_link(mut self, kind: LinkKind) -> Self {
-        self.watched_link = Some(kind);
+    pub(crate) fn watch_link(mut self, kind: LinkKind, hosts: Vec<IpAddr>) -> Self {
+        self.watched_link = Some((kind, hosts));
         self
     }
 
@@ -550,12 +550,13 @@ impl AgentBuilder {
             seed,
             cache: Arc::new(cache),
             #[cfg(target_os = "linux")]
-            link_watch: self.watched_link.map(|kind| {
+            link_watch: self.watched_link.map(|(kind, hosts)| {
                 let (lost, reachable) = metrics.link();
                 LinkWatch {
                     lost,
                     reachable,
                     kind,
+                    hosts,
                 }
             }),
             metrics,

@@ -448,7 +448,7 @@ impl Server {
         }
         #[cfg(target_os = "linux")]
         if self.watch_link {
-            builder = builder.watch_link(self.link_kind);
+            builder = builder.watch_link(self.link_kind, hosts.clone());
         }
         for host in hosts {
             builder = builder.listen(at(host, self.port));

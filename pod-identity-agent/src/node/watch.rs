@@ -35,6 +35,8 @@ pub(crate) struct LinkWatch {
     pub(crate) reachable: IntGauge,
     /// The kind of link that is made when it is gone.
     pub(crate) kind: LinkKind,
+    /// The addresses that the agent serves. An address of the link that is not among them is missed by nobody.
+    pub(crate) hosts: Vec<IpAddr>,
 }
 
 /// Why the link is not watched for now.
@@ -100,7 +102,7 @@ impl LinkWatch {
     /// Returns the link, if it is there.
     async fn look(&self, known: &mut Vec<Problem>) -> Result<Option<Link>, NetworkError> {
         let network = Network::open()?;
-        let found = problems(&network).await?;
+        let found = self.problems(&network).await?;
         if found.is_empty() && known.is_empty() {
             self.reachable.set(1);
             return network.link().await;
@@ -114,7 +116,9 @@ impl LinkWatch {
             let made = make_reachable(self.kind).await;
             // What stays as it is is tried again and again, and said once.
             match made {
-                Ok(Some(error)) if is_changed => warn_of_ipv6(&error),
+                Ok(Some(error)) if is_changed && self.serves(Endpoint::EKS_IPV6.into()) => {
+                    warn_of_ipv6(&error);
+                }
                 Err(error) if is_changed => {
                     warn!(%error, "the agent's addresses cannot be put back");
                 }
@@ -122,7 +126,7 @@ impl LinkWatch {
             }
         }
         known.extend(found);
-        let left = problems(&network).await?;
+        let left = self.problems(&network).await?;
         warn_of_new(&left, known);
         self.reachable.set(i64::from(left.is_empty()));
         if left.is_empty() {
@@ -130,6 +134,20 @@ impl LinkWatch {
         }
         *known = left;
         network.link().await
+    }
+
+    /// What is wrong with the link, and with those of its addresses that the agent serves.
+    async fn problems(&self, network: &Network) -> Result<Vec<Problem>, NetworkError> {
+        let mut found = problems(network).await?;
+        found.retain(|problem| problem.address().is_none_or(|address| self.serves(address)));
+        Ok(found)
+    }
+
+    fn serves(&self, address: IpAddr) -> bool {
+        self.hosts.iter().any(|host| {
+            let is_any = host.is_unspecified() && (host.is_ipv6() || address.is_ipv4());
+            is_any || *host == address
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `initialize` and `--watch-link`, as root only: in networks of their own, with links of the kind `ifb`.
 //! `conformance/initialize` does the same with a dummy link on a kernel of its own.
 
+use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::support::namespace::Namespace;
@@ -207,9 +208,7 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
         REGION,
     );
     agent.stdout.says_times(4, "listening").await;
-    let get =
-        r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
-    let metrics = || network.run(&format!("exec bash -c '{get}'")).1;
+    let metrics = || network.run(&format!("exec bash -c '{METRICS}'")).1;
     // It has looked for the first time, and does not look while the link is just going.
     let begun = async {
         while !metrics().contains("\npod_identity_link_reachable 1\n") {
@@ -251,7 +250,7 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
     }
     let (_code, answer) = network.run(&format!(
         "exec bash -c '{}'",
-        get.replace("127.0.0.1/2705", "169.254.170.23/80")
+        METRICS.replace("127.0.0.1/2705", "169.254.170.23/80")
     ));
     assert!(answer.contains("404"), "it still listens: {answer}");
 }
@@ -279,12 +278,43 @@ async fn beside_an_ipv6_address_that_something_else_holds_losses_are_counted_and
         // It says so of the IPv6 part when it has put back the rest.
         agent.stdout.says_times(loss + 1, refused).await;
     }
-    let get =
-        r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
-    let metrics = network.run(&format!("exec bash -c '{get}'")).1;
+    let metrics = network.run(&format!("exec bash -c '{METRICS}'")).1;
     assert!(
         metrics.contains("\npod_identity_link_lost 3\n"),
         "{metrics}"
+    );
+}
+
+/// As the remedy for a node without IPv6 advises.
+#[tokio::test]
+async fn an_address_that_the_agent_does_not_serve_is_no_loss() {
+    let Some(network) = Namespace::new() else {
+        return;
+    };
+    network.run("ip -6 route add unreachable fd00:ec2::23");
+    network.run(INITIALIZE);
+    let watched = ["--watch-link", "--link-kind", "ifb", "-b", "169.254.170.23"];
+    let agent = Program::under(
+        network.command().into(),
+        &[&SERVER[..], &watched].concat(),
+        REGION,
+    );
+    let metrics = || network.run(&format!("exec bash -c '{METRICS}'")).1;
+    let begun = async {
+        while !metrics().contains("\npod_identity_link_reachable 1\n") {
+            sleep(SECOND / 100).await;
+        }
+    };
+    soon(begun).await;
+    network.run("ip link del pod-id-link0");
+    let again = "the agent's addresses are reachable again";
+    agent.stdout.says(again).await;
+    assert!(metrics().contains("\npod_identity_link_lost 1\n"));
+    agent.signal(Signal::TERM);
+    let log = agent.end().await.stdout;
+    assert!(
+        !log.contains("IPv6") && !log.contains("fd00:ec2::23"),
+        "{log}"
     );
 }
 
@@ -322,6 +352,9 @@ async fn a_watch_that_may_change_nothing_says_what_it_takes() {
         "{refused}"
     );
 }
+
+const METRICS: &str =
+    r#"exec 3<>/dev/tcp/127.0.0.1/2705; printf "GET /metrics HTTP/1.0\r\n\r\n" >&3; cat <&3"#;
 
 const SERVER: [&str; 5] = [
     "server",
