@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pod_identity_core::{Backoff, Clock, KubernetesName, LogSuppressor};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::kubernetes::api_server::ApiServer;
@@ -28,6 +28,8 @@ pub(crate) struct PodWatch {
     version: Option<String>,
     log: LogSuppressor<Instant>,
     was_up: bool,
+    /// The log says that it cannot watch, and not yet that it can again.
+    is_away: bool,
 }
 
 impl PodWatch {
@@ -45,6 +47,7 @@ impl PodWatch {
             version: None,
             log: LogSuppressor::new(LOG_INTERVAL),
             was_up: false,
+            is_away: false,
         }
     }
 
@@ -61,10 +64,14 @@ impl PodWatch {
             };
             match ended {
                 Ok(()) => {}
-                Err(ApiServerError::Refused(refused)) if refused.status == EXPIRED => {
-                    self.version = None;
+                Err(error) => {
+                    if may_recur(&error) {
+                        self.version = None;
+                    }
+                    if !is_expired(&error) {
+                        self.note_failure(&error);
+                    }
                 }
-                Err(error) => self.note_failure(&error),
             }
             tokio::time::sleep(BACKOFF.delay(failures, fastrand::f64())).await;
         }
@@ -93,16 +100,32 @@ impl PodWatch {
                 .await
         };
         let mut response = within(ANSWER_WITHIN, opened).await?;
-        self.note_up();
+        // One that opens and fails at once, again and again, is no end of the trouble.
+        let up_at = match self.is_away {
+            true => Instant::now() + LONG_ENOUGH,
+            false => Instant::now(),
+        };
         let followed = async {
             let mut lines = Lines::default();
-            while let Some(data) = response.next().await? {
+            let mut is_up = false;
+            loop {
+                let data = tokio::select! {
+                    biased;
+                    () = sleep_until(up_at), if !is_up => {
+                        is_up = true;
+                        self.note_up();
+                        continue;
+                    }
+                    data = response.next() => data?,
+                };
+                let Some(data) = data else {
+                    return Ok(());
+                };
                 lines.push(&data)?;
                 while let Some(line) = lines.next() {
                     self.take(&line)?;
                 }
             }
-            Ok(())
         };
         // A connection whose other end has vanished says nothing for ever.
         let limit = Duration::from_secs(lasting) + ANSWER_WITHIN;
@@ -164,9 +187,11 @@ impl PodWatch {
             );
         }
         self.was_up = true;
+        self.is_away = false;
     }
 
     fn note_failure(&mut self, error: &ApiServerError) {
+        self.is_away = true;
         match self.log.occurred(Instant::now()) {
             Some(suppressed) => warn!(
                 %error,
@@ -193,6 +218,21 @@ async fn within<T>(
 ) -> Result<T, ApiServerError> {
     let answered = timeout(limit, answer).await;
     answered.unwrap_or(Err(ApiServerError::TimedOut(limit)))
+}
+
+/// Whether a watch that goes on at the same version may fail in the same way: that version is too old, or an
+/// event after it cannot be read. A new list is beyond it. A service that is away, busy, or allows nothing says
+/// nothing about the version.
+fn may_recur(error: &ApiServerError) -> bool {
+    match error {
+        ApiServerError::Malformed(_) => true,
+        ApiServerError::Refused(refused) => !matches!(refused.status, 401 | 403 | 429 | 502 | 503),
+        _ => false,
+    }
+}
+
+fn is_expired(error: &ApiServerError) -> bool {
+    matches!(error, ApiServerError::Refused(refused) if refused.status == EXPIRED)
 }
 
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";

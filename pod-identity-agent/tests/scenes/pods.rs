@@ -4,6 +4,7 @@
 use pod_identity_agent::{AgentBuilder, ApiServer};
 use pod_identity_core::KubernetesName;
 use pod_identity_testkit::{Fault, Gate, MockApiServer, Operation, Stage};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::scene::Scene;
@@ -194,6 +195,41 @@ async fn a_watch_goes_on_where_it_was_and_lists_again_only_if_its_version_has_ex
         mock.requests().len(),
         "no more of a pod than it needs"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_watch_cannot_go_on_at_its_version_the_pods_are_listed_again() {
+    let error = json!({"kind": "Status", "code": 500, "message": "unable to decode"});
+    let error = json!({"type": "ERROR", "object": error});
+    for fault in [
+        Fault::body(format!("{error}\n")),
+        Fault::body("{\"type\":\"ADDED\"}\n"),
+        Fault::error("BadRequest"),
+    ] {
+        let mock = api_server().await;
+        for pod in ["stays", "deleted"] {
+            mock.add_pod("shop", pod, NODE);
+        }
+        mock.on(Operation::WatchPods).inject_always(fault.clone());
+        let scene = watching(&mock).await;
+        mock.wait_for_answers_of(Operation::WatchPods, 1).await;
+        let [stays, deleted] = ["stays", "deleted"].map(|pod| token(&scene, pod));
+        for token in [&stays, &deleted] {
+            scene.get(token).await.key();
+        }
+        mock.delete_pod("shop", "deleted");
+        sleep(HOUR + MINUTE).await;
+        assert_eq!(
+            [scene.exchanges(&stays), scene.exchanges(&deleted)],
+            [2, 1],
+            "{fault:?}"
+        );
+        let said = scene.end().await;
+        let away = said.lines("the pods of this node cannot be watched now");
+        assert!((1..=3).contains(&away.len()), "every half hour: {away:?}");
+        let back = said.lines("the API server answers again");
+        assert!(back.is_empty(), "a watch that fails at once: {back:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
