@@ -24,7 +24,15 @@ pub(super) struct GuardedConnector {
 impl HttpConnector for GuardedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Self { inner, clock_skew } = self.clone();
-        let mut guard = RetireIfDropped(request.extension::<CaptureSmithyConnection>().cloned());
+        let mut request = request;
+        // The SDK's requests have one, and those that are made elsewhere have none.
+        let captured = request.extension::<CaptureSmithyConnection>().cloned();
+        let captured = captured.unwrap_or_else(|| {
+            let captured = CaptureSmithyConnection::new();
+            request.add_extension(captured.clone());
+            captured
+        });
+        let mut guard = RetireIfDropped(Some(captured));
         let signed_at = request.headers().get("x-amz-date").map(str::to_owned);
         HttpConnectorFuture::new(async move {
             let response = inner.call(request).await?;

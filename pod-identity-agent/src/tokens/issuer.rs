@@ -94,10 +94,112 @@ const MAX_REASON: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use pod_identity_testkit::MockEksAuth;
+    use std::convert::Infallible;
+    use std::future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use http::Response;
+    use http_body_util::Full;
+    use hyper::body::{Bytes, Incoming};
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use pod_identity_testkit::{Issuer, MockEksAuth};
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio::sync::Notify;
+    use tokio::task::JoinSet;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
     use super::*;
     use crate::tokens::key_set::KeySet;
+
+    /// An issuer over HTTP/2, whose first connection never answers.
+    struct Frozen {
+        url: IssuerUrl,
+        root: tempfile::NamedTempFile,
+        /// A request has come on the first connection.
+        asked: Arc<Notify>,
+        _serving: JoinSet<()>,
+    }
+
+    impl Frozen {
+        async fn start() -> Self {
+            let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let root = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(root.path(), certified.cert.pem()).unwrap();
+            let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+            let mut config =
+                ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                    .with_safe_default_protocol_versions()
+                    .unwrap()
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certified.cert.der().clone()], key)
+                    .unwrap();
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let url: IssuerUrl = format!("https://localhost:{port}").parse().unwrap();
+            let asked = Arc::new(Notify::new());
+            let mut serving = JoinSet::new();
+            let (signal, base) = (Arc::clone(&asked), url.clone());
+            serving.spawn(async move {
+                let mut connections = JoinSet::new();
+                let accepted = AtomicUsize::new(0);
+                while let Ok((stream, _client)) = listener.accept().await {
+                    let is_first = accepted.fetch_add(1, Ordering::Relaxed) == 0;
+                    let (acceptor, signal, base) = (acceptor.clone(), signal.clone(), base.clone());
+                    connections.spawn(async move {
+                        let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                        let service = service_fn(move |request: Request<Incoming>| {
+                            let signal = Arc::clone(&signal);
+                            let body = match request.uri().path() {
+                                "/keys" => Issuer::new().jwks(),
+                                _ => json!({"jwks_uri": format!("{base}/keys")}).to_string(),
+                            };
+                            async move {
+                                if is_first {
+                                    signal.notify_one();
+                                    future::pending::<()>().await;
+                                }
+                                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body))))
+                            }
+                        });
+                        let http2 = http2::Builder::new(TokioExecutor::new());
+                        http2.serve_connection(stream, service).await.ok();
+                    });
+                }
+            });
+            Self {
+                url,
+                root,
+                asked,
+                _serving: serving,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_frozen_is_not_asked_again() {
+        let server = Frozen::start().await;
+        let bundle = server.root.path().to_owned();
+        let issuer = IssuerKeys::new(server.url.clone(), Some(bundle));
+        tokio::select! {
+            keys = issuer.keys() => panic!("{keys:?}"),
+            () = server.asked.notified() => {}
+        }
+        let keys = tokio::time::timeout(Duration::from_secs(10), issuer.keys());
+        let keys = keys
+            .await
+            .expect("another connection must be made")
+            .unwrap();
+        assert!(KeySet::parse(&keys).unwrap().has(Issuer::KEY_ID));
+    }
 
     #[tokio::test]
     async fn the_keys_are_where_the_issuers_configuration_says() {
