@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::kubernetes::api_server::ApiServer;
+use crate::kubernetes::api_server::{ApiResponse, ApiServer};
 use crate::kubernetes::api_server_error::ApiServerError;
 use crate::telemetry::readiness::Readiness;
 
@@ -65,16 +65,32 @@ impl StartupTaint {
 
     async fn remove(&self) -> Result<Removed, ApiServerError> {
         let path = format!("/api/v1/nodes/{}", self.node);
-        let response = self.api_server.get(&path, "application/json").await?;
+        let node = self.api_server.get(&path, "application/json").await?;
+        let node = self.node_in(node).await?;
+        let Some(wanted) = patch(&node, &self.key) else {
+            return Ok(Removed::Nothing);
+        };
+        let patched = self.api_server.patch(&path, JSON_PATCH, wanted.to_string());
+        let node = self.node_in(patched.await?).await?;
+        match patch(&node, &self.key) {
+            None => Ok(Removed::Taint),
+            Some(_) => Err(ApiServerError::Malformed(
+                "the node still has the taint after its removal".to_owned(),
+            )),
+        }
+    }
+
+    /// Reads this node from an answer. After an answer that is something else, nobody would look again, and the
+    /// taint would stay.
+    async fn node_in(&self, response: ApiResponse) -> Result<Value, ApiServerError> {
         let body = response.succeeded().await?.bytes(MAX_NODE).await?;
         let node: Value = serde_json::from_slice(&body)
             .map_err(|error| ApiServerError::Malformed(error.to_string()))?;
-        let Some(patch) = patch(&node, &self.key) else {
-            return Ok(Removed::Nothing);
-        };
-        let patched = self.api_server.patch(&path, JSON_PATCH, patch.to_string());
-        patched.await?.succeeded().await?;
-        Ok(Removed::Taint)
+        let name = node.pointer("/metadata/name").and_then(Value::as_str);
+        match name == Some(self.node.as_str()) {
+            true => Ok(node),
+            false => Err(ApiServerError::Malformed("it is not this node".to_owned())),
+        }
     }
 }
 

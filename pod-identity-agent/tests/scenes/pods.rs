@@ -265,6 +265,29 @@ async fn the_startup_taint_is_removed_in_the_end_and_no_other_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_startup_taint_is_removed_also_after_successes_that_are_not_the_node() {
+    for operation in [Operation::GetNode, Operation::PatchNode] {
+        for fault in [
+            Fault::body("{}"),
+            Fault::body("null"),
+            Fault::empty(),
+            Fault::html(),
+        ] {
+            let mock = api_server().await;
+            mock.add_node(NODE, &[&format!("{TAINT}:NoExecute")]);
+            mock.on(operation).inject(fault.clone());
+            let scene = Scene::flowing_with(Settings::PATIENT, untainting(&mock)).await;
+            sleep(MINUTE).await;
+            let left = mock.taints(NODE);
+            assert!(left.is_empty(), "{operation}, {fault:?}: {left:?}");
+            let said = scene.end().await;
+            let removed = said.lines("the startup taint is removed");
+            assert_eq!(removed.len(), 1, "{}", said.text());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_taint_that_another_client_adds_meanwhile_stays() {
     let mock = api_server().await;
     let [startup, other] = [format!("{TAINT}:NoExecute"), "other:NoSchedule".to_owned()];
