@@ -145,11 +145,12 @@ impl PodWatch {
         let version = version.ok_or_else(|| {
             ApiServerError::Malformed("a list of pods has no resourceVersion".to_owned())
         })?;
-        if list.items.len() > MAX_PODS {
+        let items = list.items.unwrap_or_default();
+        if items.len() > MAX_PODS {
             let message = format!("more than {MAX_PODS} pods are said to be on this node");
             return Err(ApiServerError::Malformed(message));
         }
-        let uids = list.items.iter().filter_map(|item| item.metadata.uid());
+        let uids = items.iter().filter_map(|item| item.metadata.uid());
         let uids: HashSet<KubernetesName> = uids.collect();
         self.pods.set_present(uids, self.clock.now());
         Ok(version)

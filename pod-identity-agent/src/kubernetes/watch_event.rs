@@ -23,8 +23,8 @@ pub(crate) enum WatchEvent {
 #[derive(Debug, Deserialize)]
 pub(crate) struct PodList {
     pub(crate) metadata: Metadata,
-    #[serde(default)]
-    pub(crate) items: Vec<Item>,
+    /// Null in a list of metadata that has none: an API server makes an empty array of whole pods only.
+    pub(crate) items: Option<Vec<Item>>,
 }
 
 #[derive(Debug, Deserialize)]

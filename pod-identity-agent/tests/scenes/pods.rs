@@ -233,6 +233,24 @@ async fn where_a_watch_cannot_go_on_at_its_version_the_pods_are_listed_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_pods_of_a_node_that_had_none_are_watched() {
+    let mock = api_server().await;
+    let scene = watching(&mock).await;
+    sleep(MINUTE).await;
+    mock.add_pod("shop", "deleted", NODE);
+    sleep(MINUTE).await;
+    let token = token(&scene, "deleted");
+    scene.get(&token).await.key();
+    mock.delete_pod("shop", "deleted");
+    sleep(HOUR + MINUTE).await;
+    assert_eq!(scene.exchanges(&token), 1);
+    assert_eq!(mock.requests_to(Operation::ListPods).len(), 1);
+    let said = scene.end().await;
+    let away = said.lines("the pods of this node cannot be watched now");
+    assert!(away.is_empty(), "{away:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_startup_taint_is_removed_in_the_end_and_no_other_is() {
     let mock = api_server().await;
     let other = "node.kubernetes.io/not-ready:NoSchedule";

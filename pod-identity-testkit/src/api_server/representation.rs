@@ -27,16 +27,18 @@ impl Representation {
         }
     }
 
-    /// Pods as a list. The items of a `PodList` have no kind.
+    /// Pods as a list. The items of a `PodList` have no kind. Those of an empty `PartialObjectMetadataList` are null:
+    /// only the list before its conversion is made to have an empty array (`transformResponseObject` in
+    /// `apiserver/pkg/endpoints/handlers/response.go`).
     pub(crate) fn pods(self, pods: &[Value], version: u64) -> Value {
         let metadata = json!({ "resourceVersion": version.to_string() });
         let (api_version, kind, items) = match self {
-            Self::Full => ("v1", "PodList", pods.to_vec()),
-            Self::MetadataOnly => (
-                META,
-                "PartialObjectMetadataList",
-                pods.iter().map(|pod| self.pod(pod)).collect(),
-            ),
+            Self::Full => ("v1", "PodList", Some(pods.to_vec())),
+            Self::MetadataOnly => {
+                let items =
+                    (!pods.is_empty()).then(|| pods.iter().map(|pod| self.pod(pod)).collect());
+                (META, "PartialObjectMetadataList", items)
+            }
         };
         json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
     }

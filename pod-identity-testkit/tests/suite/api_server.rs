@@ -278,6 +278,13 @@ async fn a_list_has_the_pods_that_the_field_selector_selects_in_the_wanted_repre
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     let items = list["items"].as_array().unwrap();
     assert_eq!(items.len(), 2);
+    // As an API server has them: an empty list of metadata has no array.
+    for (accept, items) in [(accept, json!(null)), ("application/json", json!([]))] {
+        let request = client.request("GET", "/api/v1/namespaces/nobody/pods");
+        let request = request.header("accept", accept).body(Full::default());
+        let (_, list) = client.send(request.unwrap()).await;
+        assert_eq!(list.get("items"), Some(&items), "{accept}");
+    }
     assert_eq!(items[0]["metadata"]["uid"], uid);
     assert!(items.iter().all(|item| item.get("spec").is_none()));
     let (status, _) = client.get("/api/v1/pods?fieldSelector=spec.image=x").await;
