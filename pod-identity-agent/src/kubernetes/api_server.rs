@@ -167,15 +167,21 @@ impl ApiServer {
         };
         let pem = std::fs::read(&path).map_err(|error| unusable(error.to_string()))?;
         let mut roots = RootCertStore::empty();
+        let mut errors = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| unusable(format!("{error:?}")))?;
-            let added = roots.add(certificate);
-            added.map_err(|error| unusable(error.to_string()))?;
+            let certificate = certificate.map_err(|error| format!("{error:?}"));
+            let added =
+                certificate.and_then(|root| roots.add(root).map_err(|error| error.to_string()));
+            errors.extend(added.err());
         }
-        match roots.is_empty() {
-            true => Err(unusable("it holds no PEM certificate".to_owned())),
-            false => Ok(roots),
+        // Clients in Go leave out what they cannot use, too: a cluster may have it without noticing.
+        if !roots.is_empty() {
+            return Ok(roots);
         }
+        let reason = errors.into_iter().next();
+        Err(unusable(reason.unwrap_or_else(|| {
+            "it holds no PEM certificate".to_owned()
+        })))
     }
 }
 
@@ -325,6 +331,33 @@ mod tests {
             response.succeeded().await?.bytes(64 * 1024).await
         };
         got.await.map_err(|error: ApiServerError| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_used_is_left_out_and_none_is_an_error() {
+        let mock = MockApiServer::start().await;
+        let files = tempfile::tempdir().unwrap();
+        let given = |name| mock.service_account_dir().join(name);
+        std::fs::copy(given("token"), files.path().join("token")).unwrap();
+        let good = std::fs::read_to_string(given("ca.crt")).unwrap();
+        let bad = "-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n";
+        let server = ApiServer::new(&mock.url(), files.path()).unwrap();
+        for (certificates, reason) in [
+            (format!("{bad}{good}"), None),
+            (format!("{good}{bad}"), None),
+            (
+                bad.to_owned(),
+                Some("invalid peer certificate: BadEncoding"),
+            ),
+            (String::new(), Some("it holds no PEM certificate")),
+        ] {
+            std::fs::write(files.path().join("ca.crt"), certificates).unwrap();
+            match (get(&server).await, reason) {
+                (Ok(keys), None) => assert!(keys.starts_with(b"{\"keys\"")),
+                (Err(error), Some(reason)) => assert!(error.contains(reason), "{error}"),
+                (got, reason) => panic!("{got:?}, expected {reason:?}"),
+            }
+        }
     }
 
     #[tokio::test]

@@ -17,7 +17,8 @@ use serde_json::Value;
 /// [`ignored`](Self::ignored).
 #[derive(Default)]
 pub(crate) struct KeySet {
-    keys: BTreeMap<String, PublicKey>,
+    /// Nothing forbids an issuer to give several keys one `kid`.
+    keys: BTreeMap<String, Vec<PublicKey>>,
     /// The keys as they were read, to be compared and stored.
     document: Vec<Value>,
     ignored: Vec<String>,
@@ -39,7 +40,7 @@ pub(crate) enum KeySetError {
 pub(crate) enum Unverified {
     /// No key has the `kid` of the token, or the token has none.
     UnknownKey,
-    /// The signature is not that of the key which the token names, or the algorithm is not that key's.
+    /// The signature is that of no key with the `kid` of the token, or the algorithm is not that key's.
     WrongSignature,
     /// The signature may be good, but the token is not one that a kubelet projects for a pod.
     NotOfPod,
@@ -88,7 +89,7 @@ impl KeySet {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.values().map(Vec::len).sum()
     }
 
     /// Whether there is a key with this `kid`.
@@ -105,7 +106,8 @@ impl KeySet {
     /// Whether the key that a token was verified with is in the set: see
     /// [`VerifiedToken::verified_with`].
     pub(crate) fn holds(&self, verified_with: &str) -> bool {
-        self.keys.values().any(|key| *key.text == *verified_with)
+        let mut keys = self.keys.values().flatten();
+        keys.any(|key| *key.text == *verified_with)
     }
 
     /// The keys that were left out, with the reason. It quotes nothing from the set.
@@ -118,7 +120,7 @@ impl KeySet {
         &self.document
     }
 
-    /// Verifies the signature of a token with the key that the token names, and reads the pod that it is
+    /// Verifies the signature of a token with the keys that the token names, and reads the pod that it is
     /// bound to. The key decides about the algorithm, not the token. Times and audience are not checked.
     ///
     /// # Errors
@@ -126,11 +128,13 @@ impl KeySet {
     pub(crate) fn verify(&self, token: &ServiceAccountToken) -> Result<VerifiedToken, Unverified> {
         let header = token.header();
         let key_id = header.key_id.as_deref().ok_or(Unverified::UnknownKey)?;
-        let key = self.keys.get(key_id).ok_or(Unverified::UnknownKey)?;
+        let keys = self.keys.get(key_id).ok_or(Unverified::UnknownKey)?;
         let (signed, signature) = token.signed();
-        if header.algorithm != key.algorithm || key.key.verify_sig(signed, signature).is_err() {
-            return Err(Unverified::WrongSignature);
-        }
+        let has_signed = |key: &&PublicKey| {
+            header.algorithm == key.algorithm && key.key.verify_sig(signed, signature).is_ok()
+        };
+        let key = keys.iter().find(has_signed);
+        let key = key.ok_or(Unverified::WrongSignature)?;
         if header.is_critical {
             return Err(Unverified::NotOfPod);
         }
@@ -148,11 +152,8 @@ impl KeySet {
         if key_id.len() > MAX_KEY_ID {
             return Err("its `kid` is too long");
         }
-        if self.keys.len() >= MAX_KEYS {
+        if self.len() >= MAX_KEYS {
             return Err("the set has too many keys");
-        }
-        if self.keys.contains_key(key_id) {
-            return Err("its `kid` is that of another key");
         }
         if text("use").is_some_and(|usage| usage != "sig") {
             return Err("it is not for signatures");
@@ -177,7 +178,10 @@ impl KeySet {
             key: public,
             text: key.to_string().into(),
         };
-        self.keys.insert(key_id.to_owned(), public);
+        if self.holds(&public.text) {
+            return Err("it is in the set already");
+        }
+        self.keys.entry(key_id.to_owned()).or_default().push(public);
         Ok(())
     }
 }
@@ -385,10 +389,32 @@ mod tests {
             let set = keys(&json!([odd, rsa, ec, rsa])).unwrap();
             assert_eq!(set.len(), 2, "{odd}");
             assert_eq!(set.ignored().len(), 2, "{odd}: {:?}", set.ignored());
-            assert!(set.ignored()[1].contains("that of another key"));
+            assert!(set.ignored()[1].contains("in the set already"));
             let alone = keys(&json!([odd]));
             assert!(matches!(alone, Err(KeySetError::NoKey(_))), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_token_is_verified_with_each_key_of_its_kid() {
+        let issuer = Issuer::new();
+        let first = as_json(&issuer)["keys"][0].clone();
+        issuer.sign_with(SigningKey::Es256);
+        let second = as_json(&issuer)["keys"][1].clone();
+        let mut renamed = first.clone();
+        renamed["kid"] = second["kid"].clone();
+        let token = ServiceAccountToken::parse(&issuer.token("shop", "cart").mint(NOW)).unwrap();
+        for both in [json!([renamed, second]), json!([second, renamed])] {
+            let both = keys(&both).unwrap();
+            assert_eq!((both.len(), both.ignored().len()), (2, 0));
+            let verified = both.verify(&token).unwrap();
+            assert!(both.holds(verified.verified_with()));
+        }
+        let other = keys(&json!([renamed])).unwrap();
+        assert_eq!(
+            other.verify(&token).unwrap_err(),
+            Unverified::WrongSignature
+        );
     }
 
     #[test]
