@@ -78,12 +78,15 @@ impl Delivery {
         here.map(|(_, wait)| wait)
     }
 
-    /// Joins writes where it can, or sends byte by byte.
+    /// Joins writes where it can, or sends byte by byte. A drip waits before a byte and not after one: with the last
+    /// byte the client has its answer, and must not find it in flight.
     fn send(&self, piece: Vec<u8>, steps: &mut Vec<Step>) {
         if let Some(interval) = self.drip {
             for byte in piece {
+                if !steps.is_empty() {
+                    steps.push(Step::Wait(Wait::Pause(interval)));
+                }
                 steps.push(Step::Send(vec![byte]));
-                steps.push(Step::Wait(Wait::Pause(interval)));
             }
         } else if let Some(Step::Send(bytes)) = steps.last_mut() {
             bytes.extend(piece);

@@ -180,6 +180,24 @@ async fn latency_and_drip_follow_tokios_time() {
     assert_eq!(start.elapsed().as_secs(), 9, "the rest comes at once");
 }
 
+#[tokio::test(start_paused = true)]
+async fn with_its_last_byte_a_dripped_response_is_answered() {
+    let agent = agent().await;
+    agent.inject_always(Fault::drip(Duration::from_secs(1)));
+    for answered in 1..=2 {
+        let mut raw = Raw::connect(&agent).await;
+        raw.ask(&agent).await;
+        assert_eq!(raw.answer().await.status(), 200);
+        // It leaves as soon as it has the answer, and the next client finds nothing in flight.
+        drop(raw);
+        let request = agent.requests().pop().unwrap();
+        assert_eq!(request.in_flight, 1);
+        let outcome = request.outcome.unwrap();
+        assert_eq!(outcome.access_key_id, agent.served().last().cloned());
+        assert_eq!(agent.served().len(), answered);
+    }
+}
+
 #[tokio::test]
 async fn a_connection_closed_after_its_response_fails_the_next_request() {
     let agent = agent().await;
