@@ -243,6 +243,9 @@ impl<C: Controls> AdminService<C> {
             Ok(wait) => wait,
             Err(error) => return refusal(400, &format!("cannot read what to wait for: {error}")),
         };
+        if !wait.names_something() {
+            return refusal(400, "nothing is waited for; name requests, answers or idle");
+        }
         let limit = wait.within.map_or(WAIT, |limit| limit.0);
         if !(Duration::from_millis(1)..=MAX_WAIT).contains(&limit) {
             return refusal(400, "within is a length from \"1ms\" to \"10m\"");
@@ -441,7 +444,7 @@ struct Advance {
     advance_seconds: i64,
 }
 
-/// What `/wait` is told: all of it has to be so. Without anything, it waits for nothing.
+/// What `/wait` is told: all of it has to be so.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wait {
@@ -450,6 +453,13 @@ struct Wait {
     #[serde(default)]
     idle: bool,
     within: Option<Span>,
+}
+
+impl Wait {
+    /// A wait for nothing would be over at once, and the test would believe that it has waited.
+    fn names_something(&self) -> bool {
+        self.requests.is_some() || self.answers.is_some() || self.idle
+    }
 }
 
 fn ok(body: &Value) -> Answer {

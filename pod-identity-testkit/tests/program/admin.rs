@@ -101,6 +101,11 @@ async fn expectations_are_of_the_requests_since_the_last_reset() {
     .await;
     mock.admin("POST", "/rotate", "").await;
     mock.ask().await;
+    for nothing in ["{}", r#"{"idle": false, "within": "5s"}"#] {
+        let refusal = mock.try_admin("POST", "/wait", nothing).await;
+        assert_eq!(refusal.status, Some(400), "{nothing}");
+        assert!(refusal.body.contains("name requests, answers or idle"));
+    }
     let wait = r#"{"requests": 1, "answers": 1, "idle": true, "within": "20s"}"#;
     mock.admin("POST", "/wait", wait).await;
     let verified = mock.admin("POST", "/verify", "").await;
