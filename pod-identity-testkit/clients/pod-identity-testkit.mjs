@@ -21,12 +21,21 @@ const REMEDY =
   "npm install --save-dev pod-identity-testkit, or cargo install pod-identity-testkit --features program,webhook, " +
   "or set POD_IDENTITY_TESTKIT to its path";
 
+// The programs that run. One listener ends them all: with one for each mock, Node.js warns of a leak at the eleventh.
+const running = new Set();
+process.on("exit", () => {
+  for (const child of running) {
+    child.kill();
+  }
+});
+
 /**
  * Starts a mock in a process of its own: `agent` (a pod's node agent), `eks` (the AWS side), or `webhook`.
  *
  * `scenario` is the path of a scenario file, `timeout` the milliseconds to wait for the ready line.
  *
- * The process ends with `close`, with this process, and when this process is killed.
+ * The process ends with `close`, with this process, and when this process is killed. A mock that is not closed does not
+ * keep this process running.
  */
 export async function start(kind = "agent", args = [], { scenario, program, timeout = 30_000 } = {}) {
   const name = program ?? process.env.POD_IDENTITY_TESTKIT ?? installed() ?? PROGRAM;
@@ -38,7 +47,12 @@ export async function start(kind = "agent", args = [], { scenario, program, time
   const exited = new Promise((resolve) => child.once("exit", resolve));
   try {
     const line = await readyLine(child, `${name} ${kind}`, timeout);
-    return new Mock(child, exited, JSON.parse(line));
+    const mock = new Mock(child, exited, JSON.parse(line));
+    // Otherwise a test that forgets `close` would never end.
+    for (const kept of [child, child.stdin, child.stdout]) {
+      kept.unref();
+    }
+    return mock;
   } catch (error) {
     child.kill("SIGKILL");
     throw error;
@@ -82,7 +96,6 @@ export function installed() {
 class Mock {
   #child;
   #exited;
-  #killer;
 
   constructor(child, exited, ready) {
     this.ready = ready;
@@ -93,8 +106,7 @@ class Mock {
     this.env = { ...Object.fromEntries(kept), ...ready.env };
     this.#child = child;
     this.#exited = exited;
-    this.#killer = () => child.kill();
-    process.once("exit", this.#killer);
+    running.add(child);
   }
 
   /** Injects a fault, such as `{ status: 503, count: 2 }` or `{ latency: "250ms", until: "back" }`. */
@@ -152,7 +164,9 @@ class Mock {
 
   /** Ends the process, without verifying. Does nothing if it has ended. */
   async close() {
-    process.off("exit", this.#killer);
+    running.delete(this.#child);
+    // The end of the program is waited for, so it keeps this process running until then.
+    this.#child.ref();
     this.#child.stdin.destroy();
     this.#child.kill();
     await this.#exited;
@@ -172,12 +186,19 @@ class Mock {
       throw new Error(`a mock at ${this.endpoint} has no admin endpoint`);
     }
     const { uri, token } = this.ready.admin;
-    const answer = await fetch(uri + path, {
-      method,
-      headers: { authorization: `Bearer ${token}` },
-      body: body && JSON.stringify(body),
-    });
-    const json = await answer.json();
+    let answer;
+    let json;
+    try {
+      answer = await fetch(uri + path, {
+        method,
+        headers: { authorization: `Bearer ${token}` },
+        body: body && JSON.stringify(body),
+      });
+      json = await answer.json();
+    } catch (error) {
+      const remedy = "it was closed, or has ended: see what it wrote to standard error";
+      throw new Error(`the mock at ${this.endpoint} does not answer; ${remedy}`, { cause: error });
+    }
     if (!answer.ok) {
       throw new Error(json.error);
     }

@@ -180,6 +180,11 @@ class Mock:
         except urllib.error.HTTPError as error:
             with error:
                 raise _Refused(error.code, json.load(error)["error"]) from None
+        except OSError as error:
+            raise RuntimeError(
+                f"the mock at {self.endpoint} does not answer ({error}); it was closed, or has ended: "
+                "see what it wrote to standard error"
+            ) from error
 
 
 class _Refused(ValueError):

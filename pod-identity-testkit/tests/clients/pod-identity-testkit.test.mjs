@@ -74,6 +74,39 @@ test("what is wrong is said", async () => {
   await assert.rejects(start("agent", ["--nonsense"]), /before it was ready/);
 });
 
+test("a mock that has ended is named", async () => {
+  const mock = await start();
+  await mock.close();
+  await assert.rejects(mock.requests(), new RegExp(`the mock at ${mock.endpoint} .* was closed, or has ended`));
+});
+
+test("many mocks are no leak of listeners", async () => {
+  const before = process.listenerCount("exit");
+  const mocks = await Promise.all(Array.from({ length: 11 }, () => start()));
+  assert.equal(process.listenerCount("exit"), before);
+  await Promise.all(mocks.map((mock) => mock.close()));
+});
+
+test("a process that forgets to close its mock ends, and the mock with it", async () => {
+  const module = new URL("../../clients/pod-identity-testkit.mjs", import.meta.url);
+  const forgets = "const mock = await start(); await mock.rotate(); console.log(mock.ready.pid);";
+  const closes = "const mock = await start(); console.log(mock.ready.pid); await mock.close(); console.log('closed');";
+  for (const [body, wanted] of [
+    [forgets, /^\d+\n$/],
+    [closes, /^\d+\nclosed\n$/],
+  ]) {
+    const script = `import { start } from "${module}"; ${body}`;
+    const options = { stdio: ["ignore", "pipe", "inherit"], timeout: 20_000, killSignal: "SIGKILL" };
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], options);
+    let printed = "";
+    child.stdout.on("data", (chunk) => (printed += chunk));
+    const code = await new Promise((resolve) => child.once("close", resolve));
+    assert.equal(code, 0, body);
+    assert.match(printed, wanted);
+    await gone(parseInt(printed));
+  }
+});
+
 test("the environment of a child has nothing earlier in the chain", () =>
   withMock([], async (mock) => {
     assert.ok("PATH" in mock.env);

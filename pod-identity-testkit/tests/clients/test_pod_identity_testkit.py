@@ -77,6 +77,17 @@ class Helper(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "before it was ready"):
             Mock("agent", "--nonsense")
 
+    def test_a_mock_that_has_ended_is_named(self):
+        mock = Mock()
+        mock.close()
+        with self.assertRaisesRegex(RuntimeError, f"the mock at {mock.endpoint} .* was closed, or has ended"):
+            mock.requests()
+
+    def test_a_wait_names_what_it_waits_for(self):
+        with Mock() as mock:
+            with self.assertRaisesRegex(ValueError, "name requests, answers or idle"):
+                mock.wait(5)
+
     def test_the_environment_of_a_child_has_nothing_earlier_in_the_chain(self):
         with Mock() as mock:
             self.assertIn("PATH", mock.env)
