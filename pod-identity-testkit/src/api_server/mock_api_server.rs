@@ -80,7 +80,8 @@ impl MockApiServer {
     /// Starts a mock with every default, for tests without a runtime.
     ///
     /// # Panics
-    /// Panics without a free loopback port or a thread.
+    /// Panics without a free loopback port or a thread. Panics within a runtime: use [`start`](Self::start) there.
+    #[track_caller]
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()

@@ -76,7 +76,8 @@ impl MockEksAuth {
     /// Starts a mock with the defaults, for tests without a runtime.
     ///
     /// # Panics
-    /// Panics if there is no free loopback port or no thread.
+    /// Panics if there is no free loopback port or no thread. Panics within a runtime: use [`start`](Self::start) there.
+    #[track_caller]
     pub fn start_blocking() -> Blocking<Self> {
         Self::builder()
             .start_blocking()

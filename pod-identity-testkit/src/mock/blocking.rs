@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 /// [`BlockingMockEksAuth`](crate::BlockingMockEksAuth).
 ///
 /// It dereferences to the mock. The methods that are `async` there block here, so they
-/// must not be called within a runtime.
+/// panic within a runtime, such as in a `#[tokio::test]`: start the mock with `start().await` there.
 #[derive(Debug)]
 pub struct Blocking<M> {
     mock: M,
@@ -20,6 +20,10 @@ impl<M> Blocking<M> {
     }
 
     /// Waits for any future, such as `mock.wait(gate.wait_for(2))`.
+    ///
+    /// # Panics
+    /// Panics within a runtime.
+    #[track_caller]
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.handle.block_on(future)
     }

@@ -66,6 +66,9 @@ macro_rules! builder_methods {
             /// Serves in the current runtime instead of a thread of its own, and by its clock, which may be paused:
             /// latencies then pass in virtual time. The mock does not answer while the test blocks that runtime's
             /// thread, and waits have no limit.
+            ///
+            /// A test with a paused clock needs it: a mock on a thread of its own answers in real time, while the paused
+            /// clock goes on to the client's next timeout, so that requests time out now and then.
             pub fn in_this_runtime(mut self) -> Self {
                 self.hosting.in_this_runtime = true;
                 self
@@ -106,6 +109,10 @@ macro_rules! builder_methods {
             ///
             /// # Errors
             /// Fails as [`start`](Self::start).
+            ///
+            /// # Panics
+            /// Panics within a runtime, such as in a `#[tokio::test]`: use [`start`](Self::start) there.
+            #[track_caller]
             pub fn start_blocking(self) -> std::io::Result<crate::Blocking<$mock>> {
                 let hosting = self.hosting.start_thread($thread)?;
                 let handle = hosting.host.handle().clone();

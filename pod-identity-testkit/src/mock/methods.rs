@@ -140,6 +140,7 @@ macro_rules! mock_methods {
 
         impl crate::Blocking<$mock> {
             #[doc = concat!("As [`", stringify!($mock), "::stop`].")]
+            #[track_caller]
             pub fn stop(&self) {
                 self.wait($mock::stop(self));
             }
@@ -148,16 +149,19 @@ macro_rules! mock_methods {
             ///
             /// # Errors
             /// Fails if somebody else has taken the port meanwhile.
+            #[track_caller]
             pub fn restart(&self) -> std::io::Result<()> {
                 self.wait($mock::restart(self))
             }
 
             #[doc = concat!("As [`", stringify!($mock), "::wait_for_requests`].")]
+            #[track_caller]
             pub fn wait_for_requests(&self, count: usize) {
                 self.wait($mock::wait_for_requests(self, count));
             }
 
             #[doc = concat!("As [`", stringify!($mock), "::wait_for_answers`].")]
+            #[track_caller]
             pub fn wait_for_answers(&self, count: usize) {
                 self.wait($mock::wait_for_answers(self, count));
             }
@@ -166,11 +170,13 @@ macro_rules! mock_methods {
             ///
             /// # Errors
             /// Fails if the token cannot be written, or somebody else has taken the port meanwhile.
+            #[track_caller]
             pub fn catch_up(&self) -> std::io::Result<()> {
                 self.wait($mock::catch_up(self))
             }
 
             #[doc = concat!("As [`", stringify!($mock), "::wait_until_idle`].")]
+            #[track_caller]
             pub fn wait_until_idle(&self) {
                 self.wait($mock::wait_until_idle(self));
             }

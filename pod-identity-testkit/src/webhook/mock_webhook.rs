@@ -65,7 +65,8 @@ impl MockWebhook {
     /// Starts a mock for a test without a runtime.
     ///
     /// # Panics
-    /// Panics if no loopback port is free.
+    /// Panics if no loopback port is free. Panics within a runtime: use [`start`](Self::start) there.
+    #[track_caller]
     pub fn start_blocking(config: WebhookConfig) -> Blocking<Self> {
         Self::builder(config)
             .start_blocking()
