@@ -8,8 +8,8 @@ use crate::{Failure, Signals};
 
 /// Runs a command to its end and returns its exit code; 128 + n if signal n ended it, as shells do.
 ///
-/// SIGTERM is passed on to the command and to what it has started; the command decides when to end. So is SIGINT, if the
-/// command has a process group of its own. If there is a terminal, the command stays in the group of this program, so
+/// SIGTERM is passed on to the command and to what it has started; the command decides when to end. So is SIGINT
+/// without a terminal. If there is one, the command stays in the group of this program, so
 /// that Ctrl-C and job control work on it; then only the command itself gets SIGTERM. If the returned future is dropped,
 /// the command is killed.
 ///
@@ -28,13 +28,14 @@ pub async fn run(command: Command, signals: &mut Signals) -> Result<ExitCode, Fa
         Failure::new(code, format!("cannot run {program}: {error}"))
     })?;
     let mut is_terminated = false;
+    let mut interrupt_returns = false;
     loop {
         tokio::select! {
             status = child.wait() => return Ok(exit_code(status?)),
             asked = signals.next() => match asked {
-                Asked::Interrupt if group == Group::Command => group.interrupt(&child),
-                // It came from the terminal, which has sent it to the command, too.
-                Asked::Interrupt => {}
+                // What this program has sent to its own group.
+                Asked::Interrupt if interrupt_returns => interrupt_returns = false,
+                Asked::Interrupt => interrupt_returns = group.interrupt(&child),
                 // The first only: a signal to the group of this program comes back to this program.
                 Asked::Terminate if is_terminated => {}
                 Asked::Terminate => {
@@ -91,10 +92,20 @@ impl Group {
         };
     }
 
-    fn interrupt(self, child: &Child) {
-        if let Some(pid) = pid(child) {
-            // They may have ended already.
-            let _ended = rustix::process::kill_process_group(pid, rustix::process::Signal::INT);
+    /// Returns whether the signal comes back to this program.
+    fn interrupt(self, child: &Child) -> bool {
+        use rustix::process::{Signal, kill_current_process_group, kill_process_group};
+
+        let Some(pid) = pid(child) else { return false };
+        match self {
+            // The terminal has sent it to the command, too.
+            Self::Terminal => false,
+            Self::Program => kill_current_process_group(Signal::INT).is_ok(),
+            Self::Command => {
+                // They may have ended already.
+                let _ended = kill_process_group(pid, Signal::INT);
+                false
+            }
         }
     }
 }
@@ -118,7 +129,9 @@ impl Group {
         let _ended = child.start_kill();
     }
 
-    fn interrupt(self, _child: &Child) {}
+    fn interrupt(self, _child: &Child) -> bool {
+        false
+    }
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

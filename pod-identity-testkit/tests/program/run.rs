@@ -105,12 +105,13 @@ async fn a_termination_signal_ends_the_grandchildren_too() {
 /// A terminal sends it to all; without one, only the program gets it.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn an_interrupt_reaches_a_command_in_a_group_of_its_own() {
-    let [_leader, other] = WITHOUT_TERMINAL;
+async fn an_interrupt_without_a_terminal_reaches_the_command() {
     let script = "trap 'kill $!; exit 3' INT; sleep 987 & echo ready; wait";
-    let mut program = Detached::start(other, true, script).await;
-    kill(program.pid, Signal::INT);
-    assert_eq!(program.ended().await, Some(3));
+    for (detach, prints_pid) in WITHOUT_TERMINAL.into_iter().zip([false, true]) {
+        let mut program = Detached::start(detach, prints_pid, script).await;
+        kill(program.pid, Signal::INT);
+        assert_eq!(program.ended().await, Some(3), "{detach}");
+    }
 }
 
 /// Ctrl-C and job control work on the group that the terminal knows.
