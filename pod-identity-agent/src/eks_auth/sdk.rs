@@ -19,6 +19,7 @@ use aws_sdk_eksauth::operation::assume_role_for_pod_identity::{
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http::Uri;
+use http::header::RETRY_AFTER;
 use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::Matcher;
 use pod_identity_cli::without_user_info;
@@ -460,20 +461,25 @@ fn failure(error: AssumeRoleError, token: &Secret) -> Failure<EksAuthError> {
         let error = EksAuthError::Malformed("the body is not the expected JSON object".to_owned());
         return Failure::new(FailureClass::Malformed, error);
     }
-    let retry_after = response
-        .headers()
-        .get(ErrorBody::RETRY_AFTER_HEADER)
-        .and_then(|millis| millis.trim().parse().ok())
-        .map(Duration::from_millis);
+    let number = |name| response.headers().get(name)?.trim().parse().ok();
+    // What is in front of EKS Auth knows only the header of HTTP.
+    let retry_after = number(ErrorBody::RETRY_AFTER_HEADER)
+        .map(Duration::from_millis)
+        .or_else(|| number(RETRY_AFTER.as_str()).map(Duration::from_secs));
     let Some(code) = error.code() else {
         // A proxy may repeat the request, which has the agent's own session token in a header.
         let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
         let body = without_long_words(&body.replace(token.expose(), "<token>"), LONGEST_WORD);
-        let failure = Failure::from(Unavailable::NotEksAuth {
+        let error = EksAuthError::Unreachable(Unavailable::NotEksAuth {
             status,
             excerpt: printable(&body, token),
         });
-        return failure.with_retry_after(retry_after);
+        // Whoever says so, calling less often is what helps.
+        let class = match FailureClass::of(status, None) {
+            FailureClass::Throttled => FailureClass::Throttled,
+            _ => FailureClass::Transient,
+        };
+        return Failure::new(class, error).with_retry_after(retry_after);
     };
     let refused = EksAuthError::Refused {
         status,
@@ -734,6 +740,41 @@ pub(crate) mod tests {
             assert_eq!(times, asked, "status {status}, {hours_off} h off");
             let behind = eks_auth.clock_skew_seconds() - 3600.0 * hours_off as f64;
             assert!(behind.abs() < 600.0, "{behind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_throttles_is_called_less_often_and_not_before_it_says() {
+        use FailureClass::{Throttled, Transient};
+        const AWS: &str = "x-amz-retry-after";
+        const HTTP: &str = "retry-after";
+        let ms = |millis| Some(Duration::from_millis(millis));
+        for (status, headers, class, retry_after) in [
+            (429, vec![], Throttled, None),
+            (429, vec![(HTTP, "2")], Throttled, ms(2000)),
+            (503, vec![(HTTP, "2"), (AWS, "300")], Transient, ms(300)),
+            (
+                503,
+                vec![(HTTP, "Wed, 21 Oct 2026 07:28:00 GMT")],
+                Transient,
+                None,
+            ),
+            (403, vec![], Transient, None),
+        ] {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()));
+            let answering = Answering {
+                status,
+                headers: headers.collect(),
+                body: "<html>slow down",
+                ..Answering::default()
+            };
+            let eks_auth = eks_auth(&answering, own_credentials());
+            let token = Secret::from("a.b.c".to_owned());
+            let failure = eks_auth.assume_role(&token).await.unwrap_err();
+            let seen = (failure.class, failure.retry_after);
+            assert_eq!(seen, (class, retry_after), "{status}");
         }
     }
 
