@@ -354,6 +354,7 @@ pub(crate) const MAX_ASSOCIATIONS: usize = 5_000;
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -377,5 +378,25 @@ mod tests {
         associations.delete(&second, now);
         let expected: [&[&str]; 4] = [&["cart"], &["cart", "till"], &["till"], &[]];
         assert_eq!(*lock(&told), expected);
+    }
+
+    #[test]
+    fn an_association_that_is_put_replaces_pending_changes_of_its_service_account_only() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let minute = Duration::from_secs(60);
+        let associations = Associations::default();
+        let put = |service_account: &str| {
+            let role = "arn:aws:iam::111122223333:role/cart";
+            associations.put(Association::new("shop", service_account, role), now)
+        };
+        let [cart, till] = ["cart", "till"].map(put);
+        associations.set_visibility(Visibility::After(minute));
+        for id in [&cart, &till] {
+            assert!(associations.delete(id, now).is_some());
+        }
+        put("cart");
+        let known = |at| ["cart", "till"].map(|name| associations.of("shop", name, at).is_some());
+        assert_eq!(known(now), [true, true]);
+        assert_eq!(known(now + minute), [true, false]);
     }
 }

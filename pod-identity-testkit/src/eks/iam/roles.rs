@@ -79,3 +79,21 @@ impl Roles {
 pub(crate) const PODS: &str = "pods.eks.amazonaws.com";
 const ASSUME: &str = "sts:AssumeRole";
 const TAG: &str = "sts:TagSession";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roles_that_are_there_are_known_by_their_arns() {
+        let [cart, till] =
+            ["cart", "till"].map(|name| format!("arn:aws:iam::111122223333:role/{name}"));
+        let role = Role::new(&cart);
+        assert_eq!(role.arn(), cart);
+        let roles = Roles::new(vec![role]);
+        roles.put(Role::new(&till));
+        assert_eq!(roles.arns(), [cart, till]);
+        roles.clear();
+        assert!(roles.arns().is_empty());
+    }
+}
