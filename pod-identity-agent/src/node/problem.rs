@@ -41,8 +41,14 @@ impl Problem {
         )
     }
 
+    /// Whether it concerns an agent that serves these addresses.
+    pub(crate) fn concerns(&self, hosts: &[IpAddr]) -> bool {
+        let is_served = |address| hosts.iter().any(|host| includes(*host, address));
+        self.address().is_none_or(is_served)
+    }
+
     /// The address that is concerned; `None` if the link is, and so both are.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
+    fn address(&self) -> Option<IpAddr> {
         match self {
             Self::NoLink | Self::LinkDown => None,
             Self::NoAddress(address) | Self::NoRoute(address) => Some(*address),
@@ -51,6 +57,13 @@ impl Problem {
             | Self::RouteRefuses { address, .. } => Some(*address),
         }
     }
+}
+
+/// Whether a socket at this host also gets what is for this address. `[::]` also takes IPv4, unless it was told not to,
+/// which cannot be seen from outside.
+pub(crate) fn includes(host: IpAddr, address: IpAddr) -> bool {
+    let is_any = host.is_unspecified() && (host.is_ipv6() || address.is_ipv4());
+    is_any || host == address
 }
 
 /// What is wrong with the link, its addresses and the routes to them. IPv6 counts only where the node has

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::node::initialize::{make_reachable, warn_of_ipv6};
 use crate::node::network::{LINK, Link, LinkKind, Network, NetworkError, is_named};
-use crate::node::problem::{Problem, problems};
+use crate::node::problem::{Problem, includes, problems};
 
 /// Watches the link, its addresses and the routes, by the kernel's own events, and puts back what goes, as
 /// far as this process may.
@@ -116,7 +116,7 @@ impl LinkWatch {
             let made = make_reachable(self.kind).await;
             // What stays as it is is tried again and again, and said once.
             match made {
-                Ok(Some(error)) if is_changed && self.serves(Endpoint::EKS_IPV6.into()) => {
+                Ok(Some(error)) if is_changed && self.serves_ipv6() => {
                     warn_of_ipv6(&error);
                 }
                 Err(error) if is_changed => {
@@ -139,15 +139,13 @@ impl LinkWatch {
     /// What is wrong with the link, and with those of its addresses that the agent serves.
     async fn problems(&self, network: &Network) -> Result<Vec<Problem>, NetworkError> {
         let mut found = problems(network).await?;
-        found.retain(|problem| problem.address().is_none_or(|address| self.serves(address)));
+        found.retain(|problem| problem.concerns(&self.hosts));
         Ok(found)
     }
 
-    fn serves(&self, address: IpAddr) -> bool {
-        self.hosts.iter().any(|host| {
-            let is_any = host.is_unspecified() && (host.is_ipv6() || address.is_ipv4());
-            is_any || *host == address
-        })
+    fn serves_ipv6(&self) -> bool {
+        let address = Endpoint::EKS_IPV6.into();
+        self.hosts.iter().any(|host| includes(*host, address))
     }
 }
 

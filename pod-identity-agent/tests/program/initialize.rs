@@ -206,21 +206,10 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
         return;
     };
     network.run(INITIALIZE);
-    let watched = ["--watch-link", "--link-kind", "ifb"];
-    let agent = Program::under(
-        network.command().into(),
-        &[&SERVER[..], &watched].concat(),
-        REGION,
-    );
+    let agent = watching(&network, &[]);
     agent.stdout.says_times(4, "listening").await;
-    let metrics = || network.run(&format!("exec bash -c '{METRICS}'")).1;
-    // It has looked for the first time, and does not look while the link is just going.
-    let begun = async {
-        while !metrics().contains("\npod_identity_link_reachable 1\n") {
-            sleep(SECOND / 100).await;
-        }
-    };
-    soon(begun).await;
+    // It does not look while the link is just going.
+    soon(until_reachable(&network)).await;
     for (times, taken, said) in [
         (
             1,
@@ -246,7 +235,7 @@ async fn a_watched_link_that_goes_is_counted_and_put_back_at_once() {
             .await;
         assert_eq!(network.run("$0 initialize --check").0, Some(0), "{taken}");
     }
-    let metrics = metrics();
+    let metrics = metrics(&network);
     for series in ["pod_identity_link_lost 3", "pod_identity_link_reachable 1"] {
         assert!(
             metrics.lines().any(|line| line == series),
@@ -268,12 +257,7 @@ async fn beside_an_ipv6_address_that_something_else_holds_losses_are_counted_and
     };
     network.run("ip -6 route add unreachable fd00:ec2::23");
     network.run(INITIALIZE);
-    let watched = ["--watch-link", "--link-kind", "ifb"];
-    let agent = Program::under(
-        network.command().into(),
-        &[&SERVER[..], &watched].concat(),
-        REGION,
-    );
+    let agent = watching(&network, &[]);
     let refused = "the IPv6 address is not reachable";
     agent.stdout.says(refused).await;
     for loss in 1..=2 {
@@ -283,14 +267,14 @@ async fn beside_an_ipv6_address_that_something_else_holds_losses_are_counted_and
         // It says so of the IPv6 part when it has put back the rest.
         agent.stdout.says_times(loss + 1, refused).await;
     }
-    let metrics = network.run(&format!("exec bash -c '{METRICS}'")).1;
+    let metrics = metrics(&network);
     assert!(
         metrics.contains("\npod_identity_link_lost 3\n"),
         "{metrics}"
     );
 }
 
-/// As the remedy for a node without IPv6 advises.
+/// The remedy for a node without IPv6 is to leave that address out.
 #[tokio::test]
 async fn an_address_that_the_agent_does_not_serve_is_no_loss() {
     let Some(network) = Namespace::new() else {
@@ -298,23 +282,12 @@ async fn an_address_that_the_agent_does_not_serve_is_no_loss() {
     };
     network.run("ip -6 route add unreachable fd00:ec2::23");
     network.run(INITIALIZE);
-    let watched = ["--watch-link", "--link-kind", "ifb", "-b", "169.254.170.23"];
-    let agent = Program::under(
-        network.command().into(),
-        &[&SERVER[..], &watched].concat(),
-        REGION,
-    );
-    let metrics = || network.run(&format!("exec bash -c '{METRICS}'")).1;
-    let begun = async {
-        while !metrics().contains("\npod_identity_link_reachable 1\n") {
-            sleep(SECOND / 100).await;
-        }
-    };
-    soon(begun).await;
+    let agent = watching(&network, &["-b", "169.254.170.23"]);
+    soon(until_reachable(&network)).await;
     network.run("ip link del pod-id-link0");
     let again = "the agent's addresses are reachable again";
     agent.stdout.says(again).await;
-    assert!(metrics().contains("\npod_identity_link_lost 1\n"));
+    assert!(metrics(&network).contains("\npod_identity_link_lost 1\n"));
     agent.signal(Signal::TERM);
     let log = agent.end().await.stdout;
     assert!(
@@ -356,6 +329,23 @@ async fn a_watch_that_may_change_nothing_says_what_it_takes() {
         refused["error"].as_str().unwrap().contains("CAP_NET_ADMIN"),
         "{refused}"
     );
+}
+
+fn watching(network: &Namespace, more: &[&str]) -> Program {
+    let watched = ["--watch-link", "--link-kind", "ifb"];
+    let arguments = [&SERVER[..], &watched, more].concat();
+    Program::under(network.command().into(), &arguments, REGION)
+}
+
+/// Waits until the watch has looked, and nothing is missing.
+async fn until_reachable(network: &Namespace) {
+    while !metrics(network).contains("\npod_identity_link_reachable 1\n") {
+        sleep(SECOND / 100).await;
+    }
+}
+
+fn metrics(network: &Namespace) -> String {
+    network.run(&format!("exec bash -c '{METRICS}'")).1
 }
 
 const METRICS: &str =

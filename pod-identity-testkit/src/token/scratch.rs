@@ -12,7 +12,7 @@ use crate::sync;
 pub(crate) struct Scratch {
     /// Dropped before its parent.
     directory: TempDir,
-    _of_process: Arc<OfProcess>,
+    _shared: Arc<SharedDirectory>,
 }
 
 impl Scratch {
@@ -36,11 +36,11 @@ impl Scratch {
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
-        let of_process = OfProcess::shared_in(parent)?;
-        let parent = of_process.directory.path();
+        let shared = SharedDirectory::shared_in(parent)?;
+        let parent = shared.directory.path();
         Ok(Self {
             directory: tempfile::Builder::new().prefix("").tempdir_in(parent)?,
-            _of_process: of_process,
+            _shared: shared,
         })
     }
 }
@@ -50,16 +50,16 @@ impl Scratch {
 /// It is locked as long as it is in use. A lock says so across processes and also across containers that share
 /// `/dev/shm`, where a process id would mean another process. A lock takes an open file, so there is one for all.
 #[derive(Debug)]
-struct OfProcess {
+struct SharedDirectory {
     directory: TempDir,
     parent: PathBuf,
     /// Held until the directory is gone; `None` where there are no locks.
     _lock: Option<File>,
 }
 
-impl OfProcess {
+impl SharedDirectory {
     fn shared_in(parent: &Path) -> io::Result<Arc<Self>> {
-        static SHARED: Mutex<Vec<Weak<OfProcess>>> = Mutex::new(Vec::new());
+        static SHARED: Mutex<Vec<Weak<SharedDirectory>>> = Mutex::new(Vec::new());
         static SWEPT: Once = Once::new();
 
         let mut shared = sync::lock(&SHARED);
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn only_abandoned_directories_of_ours_are_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let [own, other] = [(); 2].map(|()| OfProcess::locked_in(parent.path()).unwrap());
-        let [own, other] = [&own, &other].map(|of_process| of_process.directory.path());
+        let [own, other] = [(); 2].map(|()| SharedDirectory::locked_in(parent.path()).unwrap());
+        let [own, other] = [&own, &other].map(|shared| shared.directory.path());
         let [abandoned, foreign] =
             ["pod-identity-testkit-123456", ".tmp123456"].map(|name| parent.path().join(name));
         for directory in [&abandoned, &foreign] {

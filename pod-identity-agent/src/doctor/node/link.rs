@@ -23,7 +23,7 @@ pub(super) async fn check(known: &mut Known) -> Outcome {
         Ok(found) => Outcome::of(
             found
                 .iter()
-                .filter(|problem| problem.address().is_none_or(|one| hosts.contains(&one)))
+                .filter(|problem| problem.concerns(hosts))
                 .map(|problem| finding_of(problem).with(problem.to_string()))
                 .collect(),
             format!("{LINK} is up, with its addresses and the routes to them"),

@@ -6,6 +6,7 @@ use procfs::process::{FDTarget, Process, all_processes};
 use crate::doctor::findings::{NOT_LISTENING, PORT_TAKEN};
 use crate::doctor::node::known::Known;
 use crate::doctor::step::Outcome;
+use crate::node::problem::includes;
 
 /// Who listens at the ports of the agent.
 pub(super) async fn check(known: &mut Known) -> Outcome {
@@ -52,12 +53,9 @@ fn covers(socket: &TcpNetEntry, wanted: SocketAddr) -> bool {
     at.port() == wanted.port() && overlap(at.ip().to_canonical(), wanted.ip())
 }
 
-/// Whether two addresses are the same, or one of them stands for the other too. `[::]` also takes IPv4, unless it was
-/// told not to, which cannot be seen here.
+/// Whether two addresses are the same, or one of them stands for the other too.
 fn overlap(one: IpAddr, other: IpAddr) -> bool {
-    let includes =
-        |any: IpAddr, of: IpAddr| any.is_unspecified() && (any.is_ipv6() || of.is_ipv4());
-    one == other || includes(one, other) || includes(other, one)
+    includes(one, other) || includes(other, one)
 }
 
 /// Whether this node has the address: one that it does not have is reported by the step before.

@@ -399,4 +399,19 @@ mod tests {
         assert_eq!(known(now), [true, true]);
         assert_eq!(known(now + minute), [true, false]);
     }
+
+    #[test]
+    fn an_association_that_only_eks_auth_still_knows_can_be_removed_once() {
+        let now = Timestamp::from_unix_secs(1_772_366_400);
+        let associations = Associations::default();
+        let role = "arn:aws:iam::111122223333:role/cart";
+        let id = associations.put(Association::new("shop", "cart", role), now);
+        associations.set_visibility(Visibility::After(Duration::from_secs(60)));
+        assert!(associations.delete(&id, now).is_some());
+        assert!(associations.get(&id, now).is_none());
+        assert!(associations.of("shop", "cart", now).is_some());
+        assert!(associations.remove(&id));
+        assert!(associations.of("shop", "cart", now).is_none());
+        assert!(!associations.remove(&id));
+    }
 }

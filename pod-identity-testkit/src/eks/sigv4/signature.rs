@@ -369,4 +369,18 @@ mod tests {
             assert_eq!(Signature::of(&head).err(), expected, "{authorization:?}");
         }
     }
+
+    #[test]
+    fn the_body_is_signed_unless_the_client_declares_that_it_is_not() {
+        let declaring = |hash: &str| {
+            let request = Request::get("/").header("x-amz-content-sha256", hash);
+            request.body(()).unwrap().into_parts().0
+        };
+        let of_body = hex(&sha256(b"body"));
+        let unsigned = "UNSIGNED-PAYLOAD";
+        assert_eq!(payload(&declaring(unsigned), b"body"), unsigned);
+        for other in ["", &of_body, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"] {
+            assert_eq!(payload(&declaring(other), b"body"), of_body, "{other}");
+        }
+    }
 }
